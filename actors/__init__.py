@@ -1,0 +1,1 @@
+"""Long-lived workers: readers, the batcher, the mill."""

@@ -1,0 +1,342 @@
+"""What a file holds and where its frames are, from one pass over its packets; one frame is decoded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+import numpy as np
+
+from actors.opening import open_media
+from models.errors import UnsupportedError
+from ops.chunks import BoolArray, FrameIndex, Int64Array
+from ops.media import MediaDescription, StreamDescription
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Missing more than this much of the promised length makes a file `partial`.
+MISSING_SECONDS = 0.5
+MISSING_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIndex:
+    """The packets of the picture track in the order of the file, which is the order of decoding.
+
+    Attributes:
+        pts: int64 [n], in units of the time base (dts where a container has no pts).
+        is_key: bool [n], a decoder can start here.
+        frame: int64 [n], index of the presented frame that the packet holds; -1 for frames that the
+            container says are decoded but not shown.
+    """
+
+    pts: Int64Array
+    is_key: BoolArray
+    frame: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class SourceIndex:
+    """One file, ready to be planned and read.
+
+    Attributes:
+        description: the row of `media` (its uri is the path given).
+        frames: presented frames; empty without a picture.
+        packets: the same frames as packets.
+        time_base: seconds per unit of pts.
+        video_stream, audio_stream: stream indices in the container, -1 where there is none.
+        rotation_quarters: clockwise quarter turns from the coded to the displayed picture.
+        display_width, display_height: pixels after rotation and aspect.
+        origin_seconds: container time of the first presented frame or sample.
+        duration_seconds: from the origin to the end of the last frame or sample.
+        picture_problem, sound_problem: why a track that exists cannot be decoded, or empty.
+        missing_seconds: how much the container promises beyond what its packets hold.
+    """
+
+    description: MediaDescription
+    frames: FrameIndex
+    packets: PacketIndex
+    time_base: Fraction
+    video_stream: int
+    audio_stream: int
+    rotation_quarters: int
+    display_width: int
+    display_height: int
+    origin_seconds: float
+    duration_seconds: float
+    picture_problem: str
+    sound_problem: str
+    missing_seconds: float
+
+
+def index_source(path: str) -> SourceIndex:
+    """Reads the packets of the picture track, and the first of the sound.
+
+    Raises:
+        MediaError: the file cannot be opened, or holds nothing that can be decoded here.
+    """
+    with open_media(path) as container:
+        return _index(container, path)
+
+
+@dataclass(slots=True)
+class _Picture:
+    packets: list[tuple[int, bool, bool, int, int]]  # pts, is_key, is_shown, bytes, duration
+    first_frame: av.VideoFrame | None
+
+
+def _index(container: InputContainer, path: str) -> SourceIndex:
+    video, picture, picture_problem = _choose_picture(container)
+    audio, sound_problem = _choose_sound(container)
+    if video is None and audio is None:
+        problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
+        raise UnsupportedError(problems or "no picture and no sound track in the file")
+
+    frames, packets = _arrays(picture)
+    starts: list[float] = []
+    ends: list[float] = []
+    time_base = Fraction(1)
+    if video is not None and picture is not None and len(frames):
+        assert video.time_base is not None
+        time_base = video.time_base
+        starts.append(float(frames.pts[0] * time_base))
+        ends.append(float((frames.pts[-1] + _last_duration(picture, frames)) * time_base))
+    promised = container.duration / av.time_base if container.duration else 0.0
+    if audio is not None:
+        start = float((audio.start_time or 0) * (audio.time_base or 0))
+        starts.append(start)
+        if audio.duration is not None and audio.time_base is not None:
+            ends.append(start + float(audio.duration * audio.time_base))
+        elif promised:
+            ends.append(min(starts) + promised)
+        else:
+            ends.append(_sound_end(container, audio, path))
+    origin = min(starts)
+    duration = max(0.0, max(ends) - origin)
+    if video is not None and len(frames):
+        seconds = frames.pts.astype(np.float64) * float(time_base) - origin
+        frames = FrameIndex(frames.pts, seconds, frames.is_key, frames.packet_bytes)
+    missing = _missing(video, frames, time_base, promised, container)
+    quarters, width, height = _geometry(video, picture)
+    return SourceIndex(
+        description=_describe(container, path, video, audio, picture, frames, origin, duration, (quarters, width, height)),
+        frames=frames,
+        packets=packets,
+        time_base=time_base,
+        video_stream=video.index if video is not None else -1,
+        audio_stream=audio.index if audio is not None else -1,
+        rotation_quarters=quarters,
+        display_width=width,
+        display_height=height,
+        origin_seconds=origin,
+        duration_seconds=duration,
+        picture_problem=picture_problem,
+        sound_problem=sound_problem,
+        missing_seconds=missing,
+    )
+
+
+def _choose_picture(container: InputContainer) -> tuple[VideoStream | None, _Picture | None, str]:
+    """The first picture track that has frames, its packets, and why another was passed over."""
+    problem = ""
+    for stream in container.streams.video:
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            continue
+        if stream.codec_context is None:
+            problem = f"no decoder for the picture track (codec tag {_tag(stream)!r})"
+            continue
+        picture = _read_packets(container, stream)
+        if not picture.packets:
+            container.seek(0)  # an empty track: look at the next one from the start
+            continue
+        if picture.first_frame is None:
+            problem = f"the picture track ({stream.codec_context.name}) cannot be decoded: damaged or encrypted"
+            continue
+        return stream, picture, ""
+    return None, None, problem
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> _Picture:
+    packets: list[tuple[int, bool, bool, int, int]] = []
+    first: av.VideoFrame | None = None
+    tried = 0
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            pts = packet.pts if packet.pts is not None else packet.dts
+            if pts is None:
+                # Raw streams carry no times: count packets at the nominal rate.
+                rate = stream.guessed_rate or stream.average_rate or Fraction(25)
+                pts = round(len(packets) / rate / (stream.time_base or Fraction(1, 90000)))
+            packets.append((pts, packet.is_keyframe, not packet.is_discard, packet.size, packet.duration or 0))
+            if first is None and tried < 50 and (packet.is_keyframe or tried):
+                tried += 1
+                first = _try_decode(stream, packet)
+    except av.error.FFmpegError:
+        pass  # what was read until here is what there is; the shortfall shows as `missing_seconds`
+    return _Picture(packets, first)
+
+
+def _try_decode(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame | None:
+    """The frame in a key packet, without waiting for the packets after it."""
+    try:
+        frames = [*stream.codec_context.decode(packet), *stream.codec_context.decode(None)]
+    except av.error.FFmpegError:
+        frames = []
+    stream.codec_context.flush_buffers()
+    return frames[0] if frames else None
+
+
+def _arrays(picture: _Picture | None) -> tuple[FrameIndex, PacketIndex]:
+    rows = picture.packets if picture is not None else []
+    table = np.array(rows, dtype=np.int64).reshape(-1, 5)
+    pts, is_key, shown = table[:, 0], table[:, 1].astype(bool), table[:, 2].astype(bool)
+    order = np.flatnonzero(shown)
+    order = order[np.argsort(pts[order], kind="stable")]
+    frame = np.full(len(table), -1, np.int64)
+    frame[order] = np.arange(len(order))
+    frames = FrameIndex(pts[order], np.zeros(len(order)), is_key[order], table[order, 3])
+    return frames, PacketIndex(pts, is_key, frame)
+
+
+def _last_duration(picture: _Picture, frames: FrameIndex) -> int:
+    last = max(range(len(picture.packets)), key=lambda i: picture.packets[i][0])
+    if picture.packets[last][4]:
+        return picture.packets[last][4]
+    return int(np.median(np.diff(frames.pts))) if len(frames) > 1 else 0
+
+
+def _choose_sound(container: InputContainer) -> tuple[AudioStream | None, str]:
+    problem = ""
+    for stream in container.streams.audio:
+        if stream.codec_context is None:
+            problem = f"no decoder for the sound track (codec tag {_tag(stream)!r})"
+        else:
+            return stream, ""
+    return None, problem
+
+
+def _tag(stream: Any) -> str:
+    """Four characters that name the codec in the container, where PyAV tells them."""
+    try:
+        return str(stream.codec_context.codec_tag) if stream.codec_context else str(stream.name or "unknown")
+    except AttributeError:
+        return "unknown"
+
+
+def _sound_end(container: InputContainer, audio: AudioStream, path: str) -> float:
+    """Where the sound ends, from its packets, for containers that do not tell."""
+    end = 0.0
+    with open_media(path) as fresh:
+        stream = fresh.streams[audio.index]
+        for packet in fresh.demux(stream):
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return end
+
+
+def _missing(
+    video: VideoStream | None, frames: FrameIndex, time_base: Fraction, promised: float, container: InputContainer
+) -> float:
+    """Seconds that the container promises beyond the last picture; 0 where that is within tolerance."""
+    if video is None or not len(frames):
+        return 0.0
+    wanted = float(video.duration * time_base) if video.duration else promised
+    if not wanted or (container.format.name.startswith("mpegts") and not video.duration):
+        return 0.0
+    step = float(np.median(np.diff(frames.pts)) * time_base) if len(frames) > 1 else 0.0
+    start = 0.0 if video.start_time is None else float(video.start_time * time_base)
+    held = float(frames.pts[-1] * time_base) - (start if video.duration else min(0.0, start)) + step
+    missing = wanted - held
+    return missing if missing > max(min(MISSING_SECONDS, wanted / 4), MISSING_SHARE * wanted) else 0.0
+
+
+def _geometry(video: VideoStream | None, picture: _Picture | None) -> tuple[int, int, int]:
+    """Clockwise quarter turns, and the displayed width and height."""
+    if video is None or picture is None or picture.first_frame is None:
+        return 0, 0, 0
+    context = video.codec_context
+    aspect = video.sample_aspect_ratio or Fraction(1)
+    width, height = context.width, context.height
+    if aspect > 1:
+        width = round(width * aspect)
+    elif 0 < aspect < 1:
+        height = round(height / aspect)
+    # PyAV gives the counter-clockwise angle of the display matrix.
+    quarters = round(-picture.first_frame.rotation / 90) % 4
+    return (quarters, height, width) if quarters % 2 else (quarters, width, height)
+
+
+def _describe(
+    container: InputContainer,
+    path: str,
+    video: VideoStream | None,
+    audio: AudioStream | None,
+    picture: _Picture | None,
+    frames: FrameIndex,
+    origin: float,
+    duration: float,
+    geometry: tuple[int, int, int],
+) -> MediaDescription:
+    streams = tuple(
+        StreamDescription(
+            index=stream.index,
+            type="attachment" if stream.disposition & av.stream.Disposition.attached_pic else (stream.type or "data"),
+            codec=stream.codec_context.name if stream.codec_context is not None else None,
+            language=stream.language,
+            title=stream.metadata.get("title"),
+            is_default=bool(stream.disposition & av.stream.Disposition.default),
+        )
+        for stream in container.streams
+    )
+    fields: dict[str, Any] = {}
+    if video is not None and picture is not None and picture.first_frame is not None:
+        frame = picture.first_frame
+        steps = np.diff(frames.pts_seconds)
+        fields = {
+            "video_codec": video.codec_context.codec.canonical_name,
+            "width": geometry[1],
+            "height": geometry[2],
+            "rotation_degrees": geometry[0] * 90,
+            "pixel_format": frame.format.name,
+            "bit_depth": frame.format.components[0].bits,
+            "color_space": _tag_name(av.video.reformatter.Colorspace, frame.colorspace),
+            "color_transfer": _tag_name(av.video.reformatter.ColorTrc, frame.color_trc),
+            "color_primaries": _tag_name(av.video.reformatter.ColorPrimaries, frame.color_primaries),
+            "is_full_range": {1: False, 2: True}.get(int(frame.color_range)),
+            "fps": float(1 / steps.mean()) if len(steps) and steps.mean() > 0 else None,
+            # Containers round to their time base: a millisecond or a tenth of the step is no variation.
+            "is_variable_rate": bool(len(steps) and np.ptp(steps) > max(0.0021, 0.1 * float(np.median(steps)))),
+            "num_frames": len(frames),
+        }
+    if audio is not None:
+        fields |= {
+            "audio_codec": audio.codec_context.codec.canonical_name,
+            "sample_rate": audio.rate,
+            "num_channels": audio.channels,
+        }
+    return MediaDescription(
+        uri=path,
+        num_bytes=os.stat(path).st_size,
+        container=container.format.name,
+        start_seconds=origin,
+        duration_seconds=duration,
+        streams=streams,
+        **fields,
+    )
+
+
+def _tag_name(kind: Any, value: int) -> str | None:
+    """FFmpeg's name of a colour tag; 2 means unspecified in all of them."""
+    try:
+        return None if value == 2 else str(kind(value).name).lower()
+    except ValueError:
+        return None

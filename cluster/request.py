@@ -1,0 +1,121 @@
+"""What a person asks of `extract`, what it reports while it runs, and what it answers at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtractRequest:
+    """One run of the main job. Values are as given; `cluster.planning` checks them.
+
+    Attributes:
+        sources: files, folders, globs and `@list.txt`, as typed.
+        output: result folder.
+        ops: operation names; empty means every operation with `default = True`.
+        sample: sampling policy: keyframes, every:SECONDS, scenes or all.
+        options: per operation, option name -> value (`--set frames.images=true`).
+        models: role -> registry name or path (`--model objects=yolox_nano`).
+        engine: auto or local.
+        require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
+        replace: recompute tables whose operation key differs instead of refusing.
+        retry_failed: also try again what failed for good.
+        keep_bytes: after the run, prune the least recently used sources until the tables fit.
+        threads: CPU threads in all; 0 means the cores this process may use.
+        memory_bytes: memory the worker may use; 0 means a share of the machine's.
+        deadline_factor: a shard may take 120 s plus this many times its duration.
+        profile: path of a trace file to write, or empty.
+        verbosity: -1 quiet, 0 normal, 1 verbose, 2 everything.
+    """
+
+    sources: tuple[str, ...]
+    output: str
+    ops: tuple[str, ...] = ()
+    sample: str = "keyframes"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    engine: str = "auto"
+    require_provider: str = ""
+    replace: bool = False
+    retry_failed: bool = False
+    keep_bytes: int = 0
+    threads: int = 0
+    memory_bytes: int = 0
+    deadline_factor: float = 60.0
+    profile: str = ""
+    verbosity: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """How far a run is.
+
+    Attributes:
+        files_done, files_total: sources finished (in any way) and asked for; cached ones count as done.
+        files_failed: of those done, how many have an error row.
+        frames: frames decoded so far; rows: rows made so far.
+        media_seconds_done, media_seconds_total: length of what is finished and of all that is known.
+        elapsed_seconds: since the run began.
+        stage: a word for what happens now (listing, extracting, committing, ...).
+    """
+
+    files_done: int
+    files_total: int
+    files_failed: int
+    frames: int
+    rows: int
+    media_seconds_done: float
+    media_seconds_total: float
+    elapsed_seconds: float
+    stage: str
+
+
+class Reporter(Protocol):
+    """Where progress and messages go; the command line shows them, the API may ignore them."""
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Called a few times a second at most, from one thread."""
+
+    def message(self, level: int, text: str) -> None:
+        """Level -1 always shown (errors), 0 normal, 1 verbose, 2 everything."""
+
+
+class SilentReporter:
+    """Shows nothing."""
+
+    def progress(self, snapshot: Snapshot) -> None: ...
+
+    def message(self, level: int, text: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary:
+    """What a run did; `--json` prints it.
+
+    Attributes:
+        run_id: name of the run in `runs` and in part names.
+        exit_code: 0 ok, 3 some inputs failed, 4 no usable input, 130 interrupted.
+        files_total, files_computed, files_cached, files_failed, files_partial, files_skipped: counts of
+            sources; skipped ones were found in folders and are no media.
+        rows: rows written per table. seconds: wall-clock seconds per stage.
+        providers: per model role, the execution provider that ran.
+        errors: the first 20 failures as {uri, operation, status, error, message}.
+    """
+
+    run_id: str
+    output: str
+    exit_code: int
+    files_total: int
+    files_computed: int
+    files_cached: int
+    files_failed: int
+    files_partial: int
+    files_skipped: int
+    frames: int
+    rows: Mapping[str, int]
+    seconds: Mapping[str, float]
+    providers: Mapping[str, str]
+    errors: tuple[Mapping[str, str], ...]
+    elapsed_seconds: float

@@ -1,0 +1,84 @@
+"""Every error Framemill raises on purpose.
+
+    FramemillError
+    ├── UsageError               what was asked for cannot be done            exit 2
+    ├── SetupError               the machine lacks something                  exit 5
+    │   ├── ModelError           a model file is missing, wrong or unusable
+    │   └── ProviderError        the execution provider asked for did not run
+    ├── DatasetError             the output folder cannot be used             exit 1
+    │   └── LeaseError           another run holds the output folder
+    └── MediaError               one input is bad: becomes a row of `errors`  exit 3
+        ├── UnreadableError      the bytes cannot be had (permissions, storage)
+        ├── UnsupportedError     well-formed, but no decoder or no picture and no sound
+        ├── CorruptError         the container or the stream is broken
+        └── LimitError           refused before or during decoding: too large, too long, too slow
+
+They travel between processes, so each is built from its message alone and survives pickle.
+Messages name the value, the limit and the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FramemillError(Exception):
+    """Root of all errors raised on purpose; anything else that escapes is a bug (exit 1)."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(FramemillError):
+    """The request itself is wrong: an unknown operation, a bad option, an unusable output folder."""
+
+    exit_code = 2
+
+
+class SetupError(FramemillError):
+    """The machine lacks something that the request needs."""
+
+    exit_code = 5
+
+
+class ModelError(SetupError):
+    """A model cannot be found, fails verification, or breaks the contract of its family."""
+
+
+class ProviderError(SetupError):
+    """The execution provider that was required did not take the model."""
+
+
+class DatasetError(FramemillError):
+    """The output folder cannot be read or written."""
+
+
+class LeaseError(DatasetError):
+    """Another run holds the output folder and did not let go in time."""
+
+
+class MediaError(FramemillError):
+    """One input cannot be processed; the run goes on without it."""
+
+    exit_code = 3
+    status: ClassVar[str] = "failed"
+    transient: ClassVar[bool] = False
+
+
+class UnreadableError(MediaError):
+    """The bytes of the input cannot be read; the next run tries again."""
+
+    transient = True
+
+
+class UnsupportedError(MediaError):
+    """The input is well-formed, but there is nothing in it that can be decoded here."""
+
+    status = "unsupported"
+
+
+class CorruptError(MediaError):
+    """The container or a stream is damaged beyond use."""
+
+
+class LimitError(MediaError):
+    """The input exceeds a limit that protects the run."""

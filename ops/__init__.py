@@ -1,0 +1,26 @@
+"""What is extracted: one operation a file."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ops.operation import Op
+
+# name -> module and class; the module is imported only when the operation is asked for.
+OPS: dict[str, str] = {
+    "media": "ops.media:Media",
+    "frames": "ops.frames:FramesOp",
+    "scenes": "ops.scenes:Scenes",
+    "audio_levels": "ops.audio_levels:AudioLevels",
+    "speech": "ops.speech:Speech",
+    "objects": "ops.objects:Objects",
+}
+
+
+def load_op(name: str) -> type[Op]:
+    """The class behind a key of `OPS`."""
+    module, _, cls = OPS[name].partition(":")
+    loaded: type[Op] = getattr(importlib.import_module(module), cls)
+    return loaded

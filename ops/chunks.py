@@ -1,0 +1,156 @@
+"""What a reader hands to operations: batches of frames, signals of every frame, and sound."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Frames(ABC):
+    """A few frames of one shard in presentation order, kept as decoded; views are made on demand.
+
+    Attributes:
+        frame_index: int64 [n], 0-based position among the presented frames of the source.
+        pts_seconds: float64 [n], seconds since the start of the presentation, >= 0.
+        is_key: bool [n], whether a decoder can start here.
+        width, height: display size in pixels, after rotation and pixel aspect ratio.
+
+    A view depends only on its frame and its arguments, never on the frames beside it.
+    """
+
+    frame_index: Int64Array
+    pts_seconds: Float64Array
+    is_key: BoolArray
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+    @abstractmethod
+    def luma(self, size: tuple[int, int] | None = None) -> UInt8Array:
+        """Brightness as uint8 [n, height, width], 0..255 full range, at `size` = (width, height)."""
+
+    @abstractmethod
+    def rgb(self, size: tuple[int, int] | None = None) -> UInt8Array:
+        """Colour as uint8 [n, height, width, 3], R G B in 0..255, at `size` = (width, height)."""
+
+    @abstractmethod
+    def crops(self, index: Int64Array, boxes: Float32Array, size: tuple[int, int]) -> UInt8Array:
+        """Regions cut from the full-resolution frames, as uint8 [m, height, width, 3] RGB.
+
+        Args:
+            index: int64 [m], position of each region's frame within this batch.
+            boxes: float32 [m, 4], x0, y0, x1, y1 in display pixels; parts outside are black.
+            size: (width, height) of every region in pixels.
+        """
+
+    @abstractmethod
+    def jpeg(self, quality: int) -> list[bytes]:
+        """Each frame at display size as a JPEG; quality 1..100 on libjpeg's scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Thinned planes of consecutive selected frames, for operations that look at every frame.
+
+    Attributes:
+        frame_index: int64 [n]; pts_seconds: float64 [n]; is_key: bool [n], as in `Frames`.
+        luma: uint8 [n, h, w], every k-th sample of the luma plane as coded (no rotation).
+        chroma_u, chroma_v: uint8 [n, h', w'], likewise; neutral is 128.
+
+    Samples are taken at fixed positions without averaging: k is the smallest power of two that
+    brings the longer side of the plane to at most 256 samples for luma, 128 for chroma. Values of deeper formats are
+    shifted down to 8 bits. All arrays of one source have the same h, w, h' and w'.
+    """
+
+    frame_index: Int64Array
+    pts_seconds: Float64Array
+    is_key: BoolArray
+    luma: UInt8Array
+    chroma_u: UInt8Array
+    chroma_v: UInt8Array
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Consecutive mono sound of the chosen track.
+
+    Attributes:
+        start_sample: position of samples[0] counted from the start of the presentation at
+            `sample_rate`; chunks of one source follow each other without gap or overlap, and the
+            first starts at the track's own offset (>= 0).
+        samples: float32 [n], nominally -1..1.
+        sample_rate: hertz.
+    """
+
+    start_sample: int
+    samples: Float32Array
+    sample_rate: int
+
+
+Chunk = Frames | Signals | Audio
+
+
+@dataclass(frozen=True, slots=True)
+class FrameIndex:
+    """The presented frames of one source, from its packets alone (nothing decoded).
+
+    Attributes, all in presentation order:
+        pts: int64 [n], in units of the stream's time base.
+        pts_seconds: float64 [n], seconds since the start of the presentation.
+        is_key: bool [n].
+        packet_bytes: int64 [n], compressed size.
+    """
+
+    pts: Int64Array
+    pts_seconds: Float64Array
+    is_key: BoolArray
+    packet_bytes: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """What an operation may know of the piece it works on. Ranges are half-open.
+
+    Attributes:
+        index: frames of the whole source; empty where there is no picture.
+        start_frame, end_frame: the piece's range of frame indices.
+        shard_index, num_shards: 0-based position among the source's pieces.
+        width, height: display size in pixels, 0 where there is no picture.
+        duration_seconds: of the whole source.
+        has_audio: whether sound will be fed.
+    """
+
+    index: FrameIndex
+    start_frame: int
+    end_frame: int
+    shard_index: int
+    num_shards: int
+    width: int
+    height: int
+    duration_seconds: float
+    has_audio: bool
+
+
+def concat_signals(parts: Sequence[Signals]) -> Signals:
+    """One Signals of several consecutive ones."""
+    return Signals(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in Signals.__slots__)
+    )

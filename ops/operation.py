@@ -1,0 +1,113 @@
+"""The contract of an operation: arrays and tables in, tables out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+
+from models.loading import Model
+from ops.chunks import Chunk, FrameIndex, Frames, Int64Array, ShardInfo
+
+
+class Reads(Enum):
+    """What an operation is fed."""
+
+    INDEX = "index"  # the packet index and the container's description: nothing is decoded
+    FRAMES = "frames"  # the frames that the sampling policy picks
+    SIGNALS = "signals"  # thinned planes of every frame, or of those that `select` names
+    AUDIO = "audio"  # mono sound at 16 kHz
+    TABLES = "tables"  # only rows of other operations
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoOptions:
+    """For operations without options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What one shard yields for one operation.
+
+    Attributes:
+        rows: table in the operation's schema (whole rows, or an empty table when only the state counts).
+        state: optional table of any schema that `Op.merge` needs; saved as Arrow, never pickled.
+    """
+
+    rows: pa.Table
+    state: pa.Table | None = None
+
+
+class Extractor(Protocol):
+    """Collects one shard. Called from one thread at a time; memory of the shard lives here."""
+
+    done: bool  # True once further chunks cannot change the result; the reader may stop early
+
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
+        """Takes the next chunk in time order, with the rows that `Op.after` made from the same chunk."""
+
+    def finish(self) -> Partial:
+        """Called once, after the last chunk."""
+
+
+class Op(ABC):
+    """Turns what was decoded from one shard into rows of one table.
+
+    Knows no Ray, no files, no threads. One instance serves all shards of a worker, concurrently.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when rows would change
+    reads: ClassVar[Reads]
+    after: ClassVar[tuple[str, ...]] = ()
+    models: ClassVar[tuple[str, ...]] = ()  # roles, keys of models.registry
+    schema: ClassVar[pa.Schema]  # without source_id, which the mill puts first
+    default: ClassVar[bool] = True  # whether it runs when --ops is not given
+    Options: ClassVar[type[Any]] = NoOptions
+
+    def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
+        self.options = options
+        self.loaded = models
+
+    def select(self, index: FrameIndex) -> Int64Array | None:
+        """For SIGNALS: sorted frame indices it must see, or None for all. A pure function of the index."""
+        return None
+
+    @abstractmethod
+    def open(self, shard: ShardInfo) -> Extractor:
+        """A fresh extractor for one shard."""
+
+    def merge(self, partials: Sequence[Partial]) -> pa.Table:
+        """Rows of the whole source from the partials of its shards in time order."""
+        return pa.concat_tables([p.rows for p in partials])
+
+
+@dataclass(slots=True)
+class _FrameExtractor:
+    op: FrameOp
+    tables: list[pa.Table] = field(default_factory=list)
+    done: bool = False
+
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
+        assert isinstance(chunk, Frames)
+        self.tables.append(self.op.run(chunk, upstream))
+
+    def finish(self) -> Partial:
+        return Partial(pa.concat_tables(self.tables) if self.tables else self.op.schema.empty_table())
+
+
+class FrameOp(Op):
+    """An operation whose rows depend on one frame each: only `run` is to be written."""
+
+    reads = Reads.FRAMES
+
+    @abstractmethod
+    def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
+        """Rows of these frames, in the operation's schema."""
+
+    def open(self, shard: ShardInfo) -> Extractor:
+        return _FrameExtractor(self)
