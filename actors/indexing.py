@@ -57,7 +57,8 @@ class SourceIndex:
         origin_seconds: container time of the first presented frame or sample.
         duration_seconds: from the origin to the end of the last frame or sample.
         picture_problem, sound_problem: why a track that exists cannot be decoded, or empty.
-        missing_seconds: how much the container promises beyond what its packets hold.
+        missing_seconds: how much picture the container promises beyond what its packets hold.
+        sound_seconds: length of the sound where the container tells it reliably, else 0.
     """
 
     description: MediaDescription
@@ -74,6 +75,7 @@ class SourceIndex:
     picture_problem: str
     sound_problem: str
     missing_seconds: float
+    sound_seconds: float
 
 
 def index_source(path: str) -> SourceIndex:
@@ -140,6 +142,7 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         picture_problem=picture_problem,
         sound_problem=sound_problem,
         missing_seconds=missing,
+        sound_seconds=_sound_seconds(container, audio),
     )
 
 
@@ -241,6 +244,14 @@ def _sound_end(container: InputContainer, audio: AudioStream, path: str) -> floa
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     return end
+
+
+def _sound_seconds(container: InputContainer, audio: AudioStream | None) -> float:
+    if audio is None or audio.duration is None or audio.time_base is None:
+        return 0.0
+    # Elsewhere (MP3, AAC, transport streams) the length is a guess from the bit rate.
+    told = container.format.name.startswith(("mov", "flac", "wav"))
+    return float(audio.duration * audio.time_base) if told else 0.0
 
 
 def _missing(

@@ -45,7 +45,9 @@ def open_media(source: str | BinaryIO) -> InputContainer:
     # A container that asks for another file (a playlist, an external track) must not get one.
     target: Any = source
     if isinstance(source, str):
-        _require_regular_file(source)
+        require_regular_file(source)
+        if not os.path.getsize(source):
+            raise CorruptError("the file is empty (0 bytes)")
         target = "file:" + os.path.abspath(source)
     else:
         options["protocol_whitelist"] = ""
@@ -69,15 +71,19 @@ def _refuse(url: str, flags: int, options: dict[str, Any]) -> Any:
     raise PermissionError(f"the file asks for {url!r}; only the file itself may be read")
 
 
-def _require_regular_file(path: str) -> None:
+def require_regular_file(path: str) -> None:
+    """Refuses what could block or never end when read: pipes, sockets, devices; and folders.
+
+    Raises:
+        UnreadableError: nothing is there, or it may not be looked at.
+        UnsupportedError: it is no regular file.
+    """
     try:
         info = os.stat(path)
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
     if not stat.S_ISREG(info.st_mode):
         raise UnsupportedError("not a regular file (a folder, pipe, socket or device); give the path of a media file")
-    if info.st_size == 0:
-        raise CorruptError("the file is empty (0 bytes)")
 
 
 def _explain(exc: av.error.FFmpegError) -> Exception:

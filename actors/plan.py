@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.indexing import PacketIndex
 from models.errors import UsageError
 from ops.chunks import BoolArray, Float64Array, FrameIndex, Int64Array
 
+if TYPE_CHECKING:
+    from actors.indexing import PacketIndex
+
+# Raise it when the frames or samples that a file gives would change: part of every operation key.
+DECODE_VERSION = 1
 POLICIES = "keyframes, every:SECONDS, scenes, all"
 
 

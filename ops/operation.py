@@ -47,8 +47,12 @@ class Extractor(Protocol):
 
     done: bool  # True once further chunks cannot change the result; the reader may stop early
 
-    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
-        """Takes the next chunk in time order, with the rows that `Op.after` made from the same chunk."""
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> pa.Table | None:
+        """Takes the next chunk in time order, with the rows that `Op.after` made from the same chunk.
+
+        Returns:
+            The rows of this chunk alone, for operations that come after; None where rows are made later.
+        """
 
     def finish(self) -> Partial:
         """Called once, after the last chunk."""
@@ -92,9 +96,11 @@ class _FrameExtractor:
     tables: list[pa.Table] = field(default_factory=list)
     done: bool = False
 
-    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> pa.Table:
         assert isinstance(chunk, Frames)
-        self.tables.append(self.op.run(chunk, upstream))
+        rows = self.op.run(chunk, upstream)
+        self.tables.append(rows)
+        return rows
 
     def finish(self) -> Partial:
         return Partial(pa.concat_tables(self.tables) if self.tables else self.op.schema.empty_table())

@@ -1,0 +1,69 @@
+# Needs Python 3.11 to 3.13 with pip, nothing else.
+#   make demo [VIDEOS="a.mp4 folder"]   tables of what is in videos, in demo/out
+#   make test                           the tests
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+.PHONY: help setup demo test lint bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+VIDEOS ?=
+PINS := pyproject.toml constraints/cpu.txt
+# Run, not only found: a name on PATH may be a shim without an interpreter behind it.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+help:
+	@sed -n '1,3p' Makefile
+	@echo "#   make setup | lint | bench | clean"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/cpu.stamp: $(PINS) | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints/cpu.txt --editable ".[cpu]"
+	@touch $@
+
+$(VENV)/dev.stamp: $(PINS) | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints/cpu.txt --editable ".[cpu,ray,dev]"
+	@touch $(VENV)/cpu.stamp $@
+
+# Without dependencies: scenedetect asks for a second distribution of OpenCV, which would overwrite ours.
+$(VENV)/bench.stamp: constraints/bench.txt $(VENV)/dev.stamp
+	$(PIP) install --quiet --no-deps --requirement constraints/bench.txt
+	@touch $@
+
+setup: $(VENV)/dev.stamp
+
+$(DEMO)/sample.mp4: | $(VENV)/cpu.stamp
+	@mkdir -p $(DEMO)
+	$(BIN)/python -m benchmarks.sample_clip $@
+
+# Exit code 3 says that some inputs failed and the rest is valid: the tables are shown all the same.
+demo: $(VENV)/cpu.stamp $(if $(strip $(VIDEOS)),,$(DEMO)/sample.mp4)
+	@mkdir -p $(DEMO)
+	$(BIN)/framemill extract $(or $(strip $(VIDEOS)),$(DEMO)/sample.mp4) -o $(DEMO)/out || test $$? -eq 3
+	@echo
+	$(BIN)/framemill status $(DEMO)/out
+	@echo
+	@echo "Parquet files: $(DEMO)/out/<table>/*.parquet"
+	@echo "Ask them:      $(BIN)/framemill sql $(DEMO)/out \"SELECT * FROM scenes\""
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,321 @@
+"""The mill: opened once per worker, it turns shards into partial tables, several at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from actors.indexing import SourceIndex
+from actors.plan import Sampling, sample_frames
+from actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from actors.shards import Shard
+from actors.tracing import Trace
+from models.errors import CorruptError, MediaError, SetupError
+from models.loading import Model
+from models.registry import resolve
+from models.session import open_model
+from models.store import find
+from ops import load_op
+from ops.chunks import Audio, Chunk, FrameIndex, Frames, Int64Array, ShardInfo, Signals
+from ops.operation import Extractor, Op, Partial, Reads
+
+# Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
+# start with a few pictures that refer to others before the start.
+TOLERATED_FRAMES = 2
+TOLERATED_SHARE = 0.01
+# Chunks that may wait between the thread that decodes and the thread that computes.
+AHEAD = 2
+
+_FED = {Reads.FRAMES: Frames, Reads.SIGNALS: Signals, Reads.AUDIO: Audio}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """One shard to work on.
+
+    Attributes:
+        path: the file. index: what `index_source` found in it.
+        shard, shard_index, num_shards: which piece of it.
+        ops: names, each after those it depends on.
+        shots: for the sampling policy `scenes`, int64 [n, 2] start and end frame of each shot; else None.
+        threads: decoder threads, >= 1.
+    """
+
+    path: str
+    index: SourceIndex
+    shard: Shard
+    shard_index: int
+    num_shards: int
+    ops: tuple[str, ...]
+    shots: Int64Array | None
+    threads: int
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardResult:
+    """What a shard gave.
+
+    Attributes:
+        partials: per operation that succeeded.
+        failures: operation -> (error class, message) for those that did not.
+        report: what the reader saw.
+        shortfall: why the shard is incomplete, or empty.
+    """
+
+    partials: dict[str, Partial] = field(default_factory=dict)
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    report: ReadReport = field(default_factory=ReadReport)
+    shortfall: str = ""
+
+
+class Mill:
+    """Holds operations and models; `process` is blocking and may be called from several threads.
+
+    Args:
+        options: operation name -> its Options object, for every operation that will be asked for.
+        models: role -> registry name or path, where not the default.
+        sampling: the sampling policy.
+        threads: threads for models on the CPU.
+        require_provider: provider that every model must run on, or empty.
+        trace: where stages are measured.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, Any],
+        models: Mapping[str, str],
+        sampling: Sampling,
+        threads: int,
+        require_provider: str = "",
+        trace: Trace | None = None,
+    ) -> None:
+        self.trace = trace or Trace()
+        self.providers: dict[str, str] = {}
+        self._options = options
+        self._choices = models
+        self._sampling = sampling
+        self._threads = threads
+        self._require = require_provider
+        self._ops: dict[str, Op] = {}
+        self._models: dict[str, Model] = {}
+        self._lock = threading.Lock()
+
+    def op(self, name: str) -> Op:
+        """The operation, opened at its first use.
+
+        Raises:
+            SetupError: one of its models cannot be had or run.
+        """
+        with self._lock:
+            if name not in self._ops:
+                kind = load_op(name)
+                loaded = {role: self._model(role) for role in kind.models}
+                self._ops[name] = kind(self._options[name], loaded)
+            return self._ops[name]
+
+    def _model(self, role: str) -> Model:
+        if role not in self._models:
+            with self.trace.span("open model", role=role):
+                entry = resolve(role, self._choices.get(role, ""))
+                model, report = open_model(entry, find(entry), self._threads, self._require)
+            self._models[role] = model
+            self.providers[role] = report.rung
+        return self._models[role]
+
+    def process(self, task: ShardTask, on_frames: Callable[[int], None] | None = None) -> ShardResult:
+        """Reads a shard once and feeds every operation.
+
+        Args:
+            task: what to do.
+            on_frames: called with the number of frames decoded so far, after each chunk.
+
+        Raises:
+            MediaError: the shard gives nothing that can be used.
+            SetupError: a model cannot be had or run.
+        """
+        ops = {name: self.op(name) for name in task.ops}
+        info = _shard_info(task)
+        result = ShardResult()
+        request = self._request(task, ops)
+        extractors = {name: op.open(info) for name, op in ops.items()}
+        has_models = any(op.models and op.reads is Reads.FRAMES for op in ops.values())
+        chunks = read_shard(task.path, task.index, request, result.report)
+        if has_models or task.threads > 1:
+            chunks = _read_ahead(chunks, AHEAD)
+        self._feed(self._timed(chunks), ops, extractors, result, on_frames)
+        for name, extractor in extractors.items():
+            if name not in result.failures:
+                with self.trace.span(name), _Catch(result, name):
+                    result.partials[name] = extractor.finish()
+        stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].reads in _FED)
+        result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
+        return result
+
+    def merge(self, name: str, partials: Sequence[Partial]) -> pa.Table:
+        """Rows of a whole source from the partials of its shards in time order."""
+        with self.trace.span("merge " + name):
+            return self.op(name).merge(partials)
+
+    def _request(self, task: ShardTask, ops: Mapping[str, Op]) -> ReadRequest:
+        frames = task.index.frames
+        inside = (task.shard.start_frame, task.shard.end_frame)
+        none = np.zeros(0, np.int64)
+        sampled, signals = none, none
+        if any(op.reads is Reads.FRAMES for op in ops.values()):
+            sampled = _clip(sample_frames(frames, self._sampling, task.shots), inside)
+        for op in ops.values():
+            if op.reads is Reads.SIGNALS:
+                selected = op.select(frames)
+                everything = np.arange(len(frames), dtype=np.int64)
+                signals = np.union1d(signals, _clip(everything if selected is None else selected, inside))
+        return ReadRequest(
+            frames=sampled,
+            signals=signals,
+            with_sound=task.shard.with_sound and any(op.reads is Reads.AUDIO for op in ops.values()),
+            threads=task.threads,
+        )
+
+    def _feed(
+        self,
+        chunks: Iterator[Chunk],
+        ops: Mapping[str, Op],
+        extractors: Mapping[str, Extractor],
+        result: ShardResult,
+        on_frames: Callable[[int], None] | None,
+    ) -> None:
+        for chunk in chunks:
+            upstream: dict[str, pa.Table] = {}
+            for name, op in ops.items():
+                if name in result.failures or not isinstance(chunk, _FED.get(op.reads, ())):
+                    continue
+                if extractors[name].done:
+                    continue
+                with self.trace.span(name), _Catch(result, name):
+                    rows = extractors[name].feed(chunk, {key: upstream[key] for key in op.after})
+                    if rows is not None:
+                        upstream[name] = rows
+            if on_frames is not None:
+                on_frames(result.report.num_decoded)
+            if all(
+                name in result.failures or extractors[name].done for name, op in ops.items() if op.reads in _FED
+            ):
+                break
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+
+    def _timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The same chunks, with the time spent waiting for each measured as `read`."""
+        try:
+            while True:
+                with self.trace.span("read"):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            chunks.close()  # type: ignore[attr-defined]
+
+
+class _Catch:
+    """Turns an exception of one operation into that operation's failure; the others go on."""
+
+    def __init__(self, result: ShardResult, name: str) -> None:
+        self._result = result
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception) and not isinstance(error, SetupError | MemoryError):
+            self._result.failures[self._name] = (type(error).__name__, str(error))
+            self._result.partials.pop(self._name, None)
+            return True
+        return False
+
+
+def _clip(frames: Int64Array, inside: tuple[int, int]) -> Int64Array:
+    return frames[(frames >= inside[0]) & (frames < inside[1])]
+
+
+def _shard_info(task: ShardTask) -> ShardInfo:
+    index = task.index
+    return ShardInfo(
+        index=index.frames,
+        start_frame=task.shard.start_frame,
+        end_frame=task.shard.end_frame,
+        shard_index=task.shard_index,
+        num_shards=task.num_shards,
+        width=index.display_width,
+        height=index.display_height,
+        duration_seconds=index.duration_seconds,
+        has_audio=task.shard.with_sound and index.audio_stream >= 0,
+    )
+
+
+def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str:
+    """Why less came than was promised, or empty.
+
+    Raises:
+        CorruptError: nothing came at all.
+    """
+    wanted = len(np.union1d(request.frames, request.signals))
+    if wanted and not report.num_decoded and not report.sound_seconds:
+        raise CorruptError(f"none of the {wanted} frames asked for could be decoded: damaged or encrypted")
+    if report.num_missing > max(TOLERATED_FRAMES, TOLERATED_SHARE * wanted):
+        return f"{report.num_missing} of {wanted} frames could not be decoded"
+    if report.cut_off:
+        return "reading ended in an error before the end of the file"
+    if wanted and task.index.missing_seconds:
+        return f"the container promises {task.index.missing_seconds:.2f} seconds more than the file holds"
+    promised = task.index.sound_seconds if request.with_sound else 0.0
+    if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
+        return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
+    return ""
+
+
+def _read_ahead(chunks: Iterator[Chunk], depth: int) -> Iterator[Chunk]:
+    """The same chunks, read by a thread of their own at most `depth` ahead."""
+    waiting: queue.Queue[Chunk | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Chunk | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for chunk in chunks:
+                put(chunk)
+                if stop.is_set():
+                    break
+            put(None)
+        except BaseException as error:  # crosses to the thread that asked
+            put(error)
+        finally:
+            chunks.close()  # type: ignore[attr-defined]
+
+    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+__all__ = ["Mill", "ShardResult", "ShardTask"]

@@ -1,0 +1,145 @@
+"""Result files, the table in README.md, and the check against ratios that must not fall."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.registry import Benchmark, Measured
+
+HOME = Path(__file__).resolve().parent
+RESULTS = HOME / "results"
+README = HOME / "README.md"
+REGRESSIONS = HOME / "regressions.json"
+START, END = "<!-- results: written by python -m benchmarks -->", "<!-- end of results -->"
+PACKAGES = ("av", "numpy", "opencv-python-headless", "onnxruntime", "pyarrow", "scenedetect")
+
+
+def machine(cores: int) -> dict[str, str]:
+    """What the figures depend on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if shutil.which("ffmpeg"):
+        told = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
+        versions["ffmpeg"] = told.split()[2]
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(cores),
+        **versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def save(benchmark: Benchmark, found: Measured | str, cores: int) -> dict[str, Any]:
+    """Writes one result file; a string says why nothing was measured."""
+    record: dict[str, Any] = {
+        "name": benchmark.name,
+        "work": benchmark.work,
+        "against": benchmark.against,
+        "goal": benchmark.goal,
+        "at_least": benchmark.at_least,
+        "unit": benchmark.unit,
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(cores),
+    }
+    if isinstance(found, str):
+        record["not_measured"] = found
+    else:
+        record["values"] = list(found.values)
+        record["median"] = statistics.median(found.values)
+        record["reached"] = benchmark.reached(found)
+        record["details"] = dict(found.details)
+    RESULTS.mkdir(exist_ok=True)
+    target = RESULTS / f"{benchmark.name}.json"
+    unfinished = target.with_suffix(".new")
+    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, target)
+    return record
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """One row of the table."""
+    bound = "at least" if record["at_least"] else "at most"
+    goal = f"{bound} {record['goal']:g} {record['unit']}".strip()
+    if "not_measured" in record:
+        return (
+            f"| {record['work']} | {record['against']} | {goal} | not measured: {record['not_measured']} | |"
+        )
+    values, unit = record["values"], record["unit"]
+    spread = f"{min(values):.3g} to {max(values):.3g}, {len(values)} runs" if len(values) > 1 else "1 run"
+    measured = f"**{record['median']:.3g}** {unit}".strip()
+    verdict = "yes" if record["reached"] else "**no**"
+    return f"| {record['work']} | {record['against']} | {goal} | {measured} ({spread}) | {verdict} |"
+
+
+def write_readme(names: Iterable[str]) -> None:
+    """Renders all result files, in the order of the names, between the markers."""
+    records = []
+    for name in names:
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+    table = ["| work | against | goal | measured (median) | reached |", "|---|---|---|---|---|"]
+    table += [line(record) for record in records]
+    machines = []
+    for record in records:
+        words = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
+        if words not in machines:
+            machines.append(words)
+    body = "\n".join([*table, "", *(f"Measured on: {words}." for words in machines)])
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{START}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+
+
+def stored_ratios() -> dict[str, float]:
+    """The ratios that must not fall, by benchmark."""
+    stored: dict[str, float] = json.loads(REGRESSIONS.read_text(encoding="utf-8"))
+    return stored
+
+
+def worse_than_stored(record: Mapping[str, Any], tolerance: float) -> str | None:
+    """What to say if a ratio is worse than the stored one by more than the tolerance (0.1 is a tenth)."""
+    stored = stored_ratios().get(record["name"])
+    if stored is None or "median" not in record:
+        return None
+    median = record["median"]
+    limit = stored * (1 - tolerance) if record["at_least"] else stored * (1 + tolerance)
+    fell = median < limit if record["at_least"] else median > limit
+    return f"{record['name']}: {median:.3g}, was {stored:.3g}; the limit is {limit:.3g}" if fell else None
+
+
+def accept(record: Mapping[str, Any]) -> None:
+    """Makes a ratio the one to compare with. Figures in seconds or bytes belong to a machine and are not kept."""
+    if "median" in record and record["unit"] == "x":
+        ratios = stored_ratios() | {record["name"]: round(record["median"], 3)}
+        REGRESSIONS.write_text(json.dumps(dict(sorted(ratios.items())), indent=1) + "\n", encoding="utf-8")
+
+
+def say(text: str) -> None:
+    """A line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The benchmarks, by theme; each module lists its own in BENCHMARKS."""

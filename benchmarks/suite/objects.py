@@ -1,0 +1,63 @@
+"""Object detection beside the least that decoding and inference can cost."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+from benchmarks.extracting import extract, read_table
+from benchmarks.harness import BenchmarkError, Command, Cost, Setting, SkippedError, run_once, summary
+from benchmarks.inputs import object_corpus
+from benchmarks.registry import Benchmark, Measured
+
+
+def objects_limit(setting: Setting) -> Measured:
+    """Our time over (decode + inference, CPU seconds on one thread) / cores, run by run."""
+    weights = setting.models / "yolox_nano.onnx"
+    if not weights.is_file():
+        raise SkippedError("needs yolox_nano.onnx in the folder given by --models")
+    corpus, output = object_corpus(setting), setting.scratch("objects")
+    a = extract(
+        setting, [corpus], output, "--ops", "frames,objects", "--sample", "every:0.5", expect=["objects"]
+    )
+    answers: list[dict[str, float]] = []
+
+    def same_frames(stdout: str) -> None:
+        answers.append(json.loads(stdout))
+        found, wanted = read_table(output, "frames").num_rows, answers[-1]["frames"]
+        if abs(found - wanted) > 0.01 * wanted:
+            raise BenchmarkError(f"{found} frames sampled, the peer ran on {wanted}")
+
+    arguments = [sys.executable, "-m", "benchmarks.peers.bare_objects", weights, corpus, "0.5"]
+    b = Command(arguments=arguments, check=same_frames)
+    costs: list[Cost] = []
+    for turn in range(setting.runs + 1):
+        own = run_once(a)
+        run_once(b)
+        if turn:
+            costs.append(own)
+    bare = [answer["decode_seconds"] + answer["inference_seconds"] for answer in answers[1:]]
+    return Measured(
+        [own.seconds / (limit / setting.cores) for own, limit in zip(costs, bare, strict=True)],
+        {
+            "framemill": summary(costs),
+            "bare_decode_cpu_seconds": statistics.median(a["decode_seconds"] for a in answers[1:]),
+            "bare_inference_cpu_seconds": statistics.median(a["inference_seconds"] for a in answers[1:]),
+            "cores": setting.cores,
+            "frames": answers[-1]["frames"],
+        },
+    )
+
+
+BENCHMARKS = [
+    Benchmark(
+        name="objects_limit",
+        work="objects, every:0.5, 16 minutes of real clips",
+        against="(bare decode + bare ONNX Runtime on the same frames, CPU seconds on one thread) / cores",
+        goal=1.10,
+        unit="x",
+        at_least=False,
+        run=objects_limit,
+    )
+]

@@ -1,0 +1,189 @@
+"""Whole runs: many operations at once, many files, the same command again, the first row."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from benchmarks.extracting import extract, read_table, require_nothing_computed
+from benchmarks.harness import (
+    BenchmarkError,
+    Command,
+    Setting,
+    run_in_turn,
+    run_once,
+    summary,
+    time_until,
+)
+from benchmarks.inputs import film, film_clips, video
+from benchmarks.registry import Benchmark, Measured
+
+SIX = ("media", "frames", "scenes", "audio_levels", "speech", "objects")
+DEFAULTS = ("media", "frames", "scenes", "audio_levels", "speech")
+FEW, MANY = 20, 100
+
+
+def six_ops_one_run(setting: Setting) -> Measured:
+    sources = [film(setting, 1280, 720).path, video(setting, "car-detection.mp4")]
+    together = setting.scratch("six_together")
+    apart = {op: setting.scratch(f"six_apart_{op}") for op in SIX}
+
+    def same_rows(stdout: str) -> None:
+        for op in SIX:
+            if rows_of(together, op) != rows_of(apart[op], op):
+                raise BenchmarkError(f"the rows of {op} differ between one run and six")
+
+    one = extract(setting, sources, together, "--ops", ",".join(SIX), "--sample", "every:0.5", expect=SIX)
+    six = [
+        extract(
+            setting,
+            sources,
+            apart[op],
+            *("--ops", op, "--sample", "every:0.5"),
+            expect=[op],
+            check=same_rows if op == SIX[-1] else lambda stdout: None,
+        )
+        for op in SIX
+    ]
+    once, one_by_one = run_in_turn(setting.runs, one, six)
+    return Measured(
+        [b.seconds / a.seconds for a, b in zip(once, one_by_one, strict=True)],
+        {"one_run": summary(once), "six_runs": summary(one_by_one)},
+    )
+
+
+def rows_of(output: Path, op: str) -> list[str]:
+    """A table's rows in an order of their own; floats at the precision that is promised."""
+
+    def rounded(value: object) -> object:
+        return round(value, 4) if isinstance(value, float) else value
+
+    rows = read_table(output, op).to_pylist()
+    return sorted(
+        json.dumps({k: rounded(v) for k, v in row.items()}, default=str, sort_keys=True) for row in rows
+    )
+
+
+def per_file_overhead(setting: Setting) -> Measured:
+    """Milliseconds a file beyond opening it and decoding its key frames, from 20 and from 100 files.
+
+    Of wall-clock time (with the decoding shared out over the cores) and of CPU time, the larger counts.
+    """
+    few, many = film_clips(setting, FEW, 2), film_clips(setting, MANY, 2)
+    sides = [
+        extract(setting, [folder], setting.scratch(f"overhead_{n}"), "--ops", "frames", expect=["frames"])
+        for n, folder in ((FEW, few), (MANY, many))
+    ]
+    bare: list[float] = []
+    peer = Command(
+        arguments=[sys.executable, "-m", "benchmarks.peers.bare_keyframes", many],
+        check=lambda stdout: bare.append(json.loads(stdout)["cpu_seconds"] / MANY),
+    )
+    fewer, more, _ = run_in_turn(setting.runs, *sides, peer)
+    wall = [(m.seconds - f.seconds) / (MANY - FEW) for f, m in zip(fewer, more, strict=True)]
+    cpu = [(m.cpu_seconds - f.cpu_seconds) / (MANY - FEW) for f, m in zip(fewer, more, strict=True)]
+    values = [1000 * max(w - b / setting.cores, c - b) for w, c, b in zip(wall, cpu, bare[1:], strict=True)]
+    return Measured(
+        values,
+        {
+            "wall_ms_per_file": 1000 * statistics.median(wall),
+            "cpu_ms_per_file": 1000 * statistics.median(cpu),
+            "bare_cpu_ms_per_file": 1000 * statistics.median(bare[1:]),
+        },
+    )
+
+
+def rerun_nothing(setting: Setting) -> Measured:
+    clips, output = film_clips(setting, MANY, 2), setting.scratch("rerun")
+    first = extract(setting, [clips], output, expect=DEFAULTS)
+    again = extract(setting, [clips], output, fresh=False, check=require_nothing_computed)
+    cost = run_once(first)
+    (costs,) = run_in_turn(setting.runs, again)
+    return Measured([c.seconds for c in costs], {"first_run": summary([cost]), "again": summary(costs)})
+
+
+def first_row(setting: Setting) -> Measured:
+    (clip,) = film_clips(setting, 1, 10).iterdir()
+    output = setting.scratch("first_row")
+    command = extract(setting, [clip], output)
+
+    def published() -> bool:
+        return any(path.parent.name not in ("runs", "errors") for path in output.glob("*/part-*.parquet"))
+
+    return Measured([time_until(command, published) for _ in range(setting.runs + 1)][1:])
+
+
+def bulk(setting: Setting) -> Measured:
+    clips, output = film_clips(setting, FEW, 10), setting.scratch("bulk")
+    (costs,) = run_in_turn(
+        setting.runs, extract(setting, [clips], output, "--ops", ",".join(SIX), expect=SIX)
+    )
+    return Measured([FEW / c.seconds * 3600 for c in costs], {"framemill": summary(costs)})
+
+
+def bulk_keyframes(setting: Setting) -> Measured:
+    clips, output = film_clips(setting, MANY, 10), setting.scratch("bulk_keyframes")
+    (costs,) = run_in_turn(
+        setting.runs, extract(setting, [clips], output, "--ops", "frames", expect=["frames"])
+    )
+    return Measured([MANY / c.seconds for c in costs], {"framemill": summary(costs)})
+
+
+BENCHMARKS = [
+    Benchmark(
+        name="six_ops_one_run",
+        work="six operations in one run, every:0.5, two files, same rows",
+        against="the six run one after another: their time over its",
+        goal=1.8,
+        unit="x",
+        at_least=True,
+        run=six_ops_one_run,
+    ),
+    Benchmark(
+        name="per_file_overhead",
+        work="frames on key frames of short 720p clips",
+        against="opening and decoding alone: what is left, a file",
+        goal=10,
+        unit="ms",
+        at_least=False,
+        run=per_file_overhead,
+    ),
+    Benchmark(
+        name="rerun_nothing",
+        work="the same command again, 100 files, nothing computed",
+        against="-",
+        goal=1.5,
+        unit="s",
+        at_least=False,
+        run=rerun_nothing,
+    ),
+    Benchmark(
+        name="first_row",
+        work="one 10-second 720p clip, default operations: first part on disk",
+        against="-",
+        goal=1.5,
+        unit="s",
+        at_least=False,
+        run=first_row,
+    ),
+    Benchmark(
+        name="bulk",
+        work="10-second 720p clips, default operations and objects on key frames",
+        against="-",
+        goal=1000,
+        unit="files/h",
+        at_least=True,
+        run=bulk,
+    ),
+    Benchmark(
+        name="bulk_keyframes",
+        work="10-second 720p clips, frames on key frames alone",
+        against="-",
+        goal=5,
+        unit="files/s",
+        at_least=True,
+        run=bulk_keyframes,
+    ),
+]

@@ -1,0 +1,161 @@
+"""`framemill extract` and `framemill plan`: the main job, and what it would do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cluster.cli.output import Invocation, conventions, duration, print_json, print_table
+from cluster.config import ENGINES, FILE_NAME, PROVIDERS, read_settings
+
+if TYPE_CHECKING:
+    from cluster.request import ExtractRequest, RunSummary
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Values are parsed by `cluster.config`, in one way for flags, variables and the file.
+_OPTIONS = (
+    click.argument("sources", nargs=-1, required=True),
+    click.option("-o", "--output", required=True, metavar="OUT", help="Result folder; made if missing."),
+    click.option(
+        "--ops", metavar="A,B", help="Operations to run [default: all cheap ones; see framemill ops]."
+    ),
+    click.option(
+        "--sample", metavar="POLICY", help="keyframes, every:SECONDS, scenes or all [default: keyframes]."
+    ),
+    click.option("--images/--no-images", default=None, help="Keep each sampled frame as a JPEG in `frames`."),
+    click.option(
+        "--set",
+        multiple=True,
+        metavar="OP.OPTION=VALUE",
+        help="An operation's option, such as frames.images=true.",
+    ),
+    click.option(
+        "--model",
+        multiple=True,
+        metavar="ROLE=NAME|PATH",
+        help="Model for a role, such as objects=yolox_nano.",
+    ),
+    click.option("--engine", metavar="|".join(ENGINES), help="Where the work runs [default: auto]."),
+    click.option(
+        "--require-provider",
+        metavar="|".join(PROVIDERS),
+        help="Fail rather than run models on anything else.",
+    ),
+    click.option("--replace", is_flag=True, default=None, help="Recompute tables made with other settings."),
+    click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed for good."),
+    click.option(
+        "--keep-bytes", metavar="SIZE", help="Prune the least recently used rows to this size (10GB)."
+    ),
+    click.option("--threads", metavar="N", help="CPU threads in all [default: the cores it may use]."),
+    click.option(
+        "--memory", metavar="SIZE", help="Memory the worker may use (4GB) [default: a share of it]."
+    ),
+    click.option(
+        "--deadline-factor",
+        metavar="X",
+        help="Time limit of a piece: 120 s plus X times its length [default: 60].",
+    ),
+    click.option("--profile", metavar="PATH", help="Write a trace that a browser's trace viewer opens."),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"Settings file [default: {FILE_NAME} in the current folder].",
+    ),
+)
+
+
+def _request_options(command: F) -> F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _request(
+    invocation: Invocation,
+    sources: tuple[str, ...],
+    output: str,
+    config: Path | None,
+    flags: Mapping[str, Any],
+) -> ExtractRequest:
+    from cluster.request import ExtractRequest
+
+    settings = read_settings(flags, os.environ, config)
+    return ExtractRequest(sources=sources, output=output, verbosity=invocation.verbosity, **settings)
+
+
+@click.command()
+@_request_options
+@conventions
+@click.pass_obj
+def extract(
+    invocation: Invocation, /, sources: tuple[str, ...], output: str, config: Path | None, **flags: Any
+) -> int:
+    """Extract tables from SOURCES into OUT.
+
+    SOURCES are files, folders (searched recursively), globs, and @list.txt with one source a line. The same
+    command again computes only what is missing. Every option can also be set in framemill.toml, or as
+    FRAMEMILL_<OPTION> in the environment.
+    """
+    request = _request(invocation, sources, output, config, flags)
+    from cluster.cli.progress import open_reporter
+    from cluster.engine import run_extract
+
+    with open_reporter(invocation.verbosity) as reporter:
+        summary = run_extract(request, reporter)
+    if invocation.as_json:
+        print_json(summary)
+    elif invocation.verbosity >= 0:
+        _print_summary(summary)
+    return summary.exit_code
+
+
+@click.command()
+@_request_options
+@conventions
+@click.pass_obj
+def plan(
+    invocation: Invocation, /, sources: tuple[str, ...], output: str, config: Path | None, **flags: Any
+) -> None:
+    """Show what `extract` would decode and run, without doing it.
+
+    The arguments are those of `extract`."""
+    request = _request(invocation, sources, output, config, flags)
+    from cluster.cli.results import print_mapping
+    from cluster.inspection import plan_sources
+
+    planned = plan_sources(request)
+    if invocation.as_json:
+        print_json(planned)
+    else:
+        print_mapping(planned)
+
+
+def _print_summary(summary: RunSummary) -> None:
+    if summary.rows:
+        print_table(("table", "new rows"), sorted(summary.rows.items()))
+        click.echo()
+    counts = {
+        "computed": summary.files_computed,
+        "already there": summary.files_cached,
+        "partial": summary.files_partial,
+        "failed": summary.files_failed,
+        "skipped (no media)": summary.files_skipped,
+    }
+    parts = [f"{number} {word}" for word, number in counts.items() if number]
+    click.echo(f"{summary.files_total} files: {', '.join(parts) or 'nothing to do'}")
+    click.echo(f"{summary.frames} frames in {duration(summary.elapsed_seconds)}")
+    for role, provider in sorted(summary.providers.items()):
+        click.echo(f"{role} ran on {provider}")
+    if summary.errors:
+        click.echo()
+        print_table(
+            ("failed input", "operation", "status", "why"),
+            [[e.get(k) for k in ("uri", "operation", "status", "message")] for e in summary.errors],
+        )
+        click.echo()
+    click.echo(f"results in {summary.output}")

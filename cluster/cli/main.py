@@ -1,0 +1,118 @@
+"""The `framemill` command: finds the subcommand, and turns every way to end into an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from cluster.cli.output import Invocation, say
+from models.errors import FramemillError
+
+# In the order of use. Modules are imported when asked for and import nothing heavy at their top.
+COMMANDS = {
+    "extract": "cluster.cli.extract",
+    "plan": "cluster.cli.extract",
+    "probe": "cluster.cli.probe",
+    "status": "cluster.cli.results",
+    "sql": "cluster.cli.results",
+    "compact": "cluster.cli.results",
+    "ops": "cluster.cli.catalogue",
+    "models": "cluster.cli.models",
+    "doctor": "cluster.cli.doctor",
+}
+
+EPILOG = """\b
+Exit codes: 0 ok; 1 a bug or a full disk; 2 the command is wrong;
+3 some inputs failed, the rest is valid; 4 no usable input;
+5 the machine or a model lacks something; 130 interrupted, resumable.
+"""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from framemill import __version__
+
+        click.echo(f"framemill {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
+def cli() -> None:
+    """Turns video corpora into tables: each file decoded once, every operation run on what was decoded."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code.
+
+    Args:
+        arguments: without the program's name; None means those of this process.
+    """
+    # A file name that is no valid UTF-8 must not end the run when it is shown.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    invocation = Invocation()
+    try:
+        code = _dispatch(arguments, invocation)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted. Python flushes once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # what a shell reports for a program that SIGPIPE ended
+
+
+def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        # Not `cli.main`, which would end the process by itself when a pipe breaks.
+        with cli.make_context("framemill", given, obj=invocation) as context:
+            code = cli.invoke(context)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted; the same command goes on from here")
+        return 130
+    except BrokenPipeError:
+        raise
+    except FramemillError as error:
+        _show(error, invocation, f"error: {error}")
+        return error.exit_code
+    except Exception as error:
+        hint = "" if invocation.verbosity >= 2 else "; -vv shows where"
+        _show(error, invocation, f"error: {type(error).__name__}: {error} (not foreseen{hint})")
+        return 1
+
+
+def _show(error: Exception, invocation: Invocation, text: str) -> None:
+    if invocation.verbosity >= 2:
+        say("".join(traceback.format_exception(error)))
+    say(text)

@@ -1,0 +1,173 @@
+"""`framemill models`: the weights that operations use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cluster.cli.output import Invocation, conventions, print_json, print_table, printable, size
+from models.errors import ModelError, UsageError
+
+
+@click.group()
+def models() -> None:
+    """List, fetch, check and add models."""
+
+
+@models.command("list")
+@conventions
+@click.pass_obj
+def list_(invocation: Invocation) -> None:
+    """List the known models and where their files are."""
+    from models import store
+
+    records = store.list_models()
+    if invocation.as_json:
+        print_json(records)
+        return
+    print_table(
+        ("model", "role", "size", "licence", "commercial", "file"),
+        [
+            (
+                record["name"],
+                record["role"],
+                size(record["num_bytes"]),
+                record["licence"],
+                record["commercial"],
+                record["path"] or record["problem"] or "not here; framemill models pull " + record["name"],
+            )
+            for record in records
+        ],
+    )
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@conventions
+@click.pass_obj
+def pull(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """Fetch each model NAME from the mirror folder or its origin, and check it."""
+    from models import registry, store
+
+    entries = {entry.name: entry for entry in registry.all_entries()}
+    if unknown := [name for name in names if name not in entries]:
+        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
+    records = []
+    for name in names:
+        with _download_bar(name, invocation.verbosity) as on_progress:
+            path = store.pull(entries[name], on_progress)
+        records.append({"name": name, "path": str(path)})
+    if invocation.as_json:
+        print_json(records)
+    else:
+        print_table(("model", "file"), [(record["name"], record["path"]) for record in records])
+
+
+@models.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@conventions
+@click.pass_obj
+def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
+    """Check the digests of the named models, or of all that are on this machine; exit 5 if one is wrong."""
+    from models import store
+
+    records = store.verify(names)
+    if invocation.as_json:
+        print_json(records)
+    else:
+        print_table(
+            ("model", "status", "file", "message"),
+            [[record[key] for key in ("name", "status", "path", "message")] for record in records],
+        )
+    # A model that was asked for by name must be there; of the others only wrong files count.
+    bad = ("wrong", "absent") if names else ("wrong",)
+    return ModelError.exit_code if any(record["status"] in bad for record in records) else 0
+
+
+@models.command()
+@click.argument("source", metavar="PATH|URL")
+@click.option("--role", required=True, help="What it is used for, such as objects.")
+@click.option("--name", default="", help="Its name in the registry [default: the file's name].")
+@click.option(
+    "--family", default="", help="Layout of inputs and outputs [default: that of the role's default]."
+)
+@click.option("--input-size", metavar="WxH", help="Picture size in pixels [default: as the file says].")
+@click.option("--colour", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of the channels.")
+@click.option(
+    "--mean", metavar="A,B,C", help="Subtracted from values in 0..255, one number or one a channel."
+)
+@click.option("--scale", metavar="A,B,C", help="Multiplied after that, one number or one a channel.")
+@click.option(
+    "--labels", metavar="A,B|SET|@FILE", help="Class names: a list, a known set, or a file of lines."
+)
+@click.option("--licence", default="unknown", help="SPDX identifier, or words.")
+@click.option("--commercial", is_flag=True, help="The licence allows commercial use.")
+@conventions
+@click.pass_obj
+def add(invocation: Invocation, /, source: str, **given: Any) -> None:
+    """Register an ONNX file of your own for a role.
+
+    A file stays where it is; an https URL is fetched into the cache. A model with its batch fixed at 1
+    is made dynamic where a trial proves that its results stay the same.
+    """
+    from models import adding
+
+    given["input_size"] = _numbers(given["input_size"], "--input-size", int, "x")
+    for name in ("mean", "scale"):
+        given[name] = _numbers(given[name], f"--{name}", float, ",")
+    if given["labels"] is not None:
+        given["labels"] = _labels(given["labels"])
+    with _download_bar(source, invocation.verbosity) as on_progress:
+        entry = adding.add(source, **given, on_progress=on_progress)
+    if invocation.as_json:
+        print_json(entry)
+    else:
+        print_table(("", ""), [(name, entry[name]) for name in ("name", "role", "family", "sha256", "block")])
+        click.echo(f"batching: {entry['batching']} ({printable(entry['reason'])})")
+
+
+def _numbers(text: str | None, option: str, kind: type, separator: str) -> tuple[Any, ...] | None:
+    try:
+        return None if text is None else tuple(kind(part) for part in text.split(separator))
+    except ValueError as error:
+        raise UsageError(f"{option}: {text!r} is no list of numbers separated by {separator!r}") from error
+
+
+def _labels(text: str) -> str | list[str]:
+    from models.registry import LABEL_SETS
+
+    if text in LABEL_SETS:
+        return text
+    if not text.startswith("@"):
+        return [label.strip() for label in text.split(",")]
+    try:
+        return [
+            line.strip() for line in Path(text[1:]).read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels: {text[1:]} cannot be read: {error}") from error
+
+
+@contextmanager
+def _download_bar(name: str, verbosity: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears with the first byte and only on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(name, markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=verbosity < 0 or not console.is_terminal
+    ) as bar:
+        task: list[int] = []
+
+        def on_progress(done: int, total: int) -> None:
+            if not task:
+                task.append(bar.add_task(name, total=total or None))
+            bar.update(bar.tasks[0].id, completed=done, total=total or None)
+
+        yield on_progress

@@ -1,0 +1,116 @@
+"""How a run shows itself: a live bar on a terminal, a line now and then without one, nothing when quiet."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cluster.cli.output import duration, printable, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from cluster.request import Reporter, Snapshot
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def open_reporter(verbosity: int) -> Iterator[Reporter]:
+    """The reporter that suits where stderr goes."""
+    if verbosity < 0 or not _is_live():
+        yield LineReporter(verbosity)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False)
+    # Four times a second: more is not read, and each refresh takes time from the work.
+    with Progress(
+        TextColumn("{task.fields[stage]}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[state]}", markup=False),
+        console=console,
+        refresh_per_second=4,
+        transient=True,
+        redirect_stdout=False,
+    ) as bar:
+        yield BarReporter(bar, verbosity)
+
+
+def seconds_left(snapshot: Snapshot) -> float | None:
+    """Estimated from the length of media done, or from the count of files where no length is known.
+
+    None while nothing is done.
+    """
+    done, total = snapshot.media_seconds_done, snapshot.media_seconds_total
+    if total <= 0:
+        done, total = float(snapshot.files_done), float(snapshot.files_total)
+    if done <= 0 or total < done:
+        return None
+    return snapshot.elapsed_seconds * (total - done) / done
+
+
+def describe(snapshot: Snapshot) -> str:
+    """Files, frames a second, rows, errors and the time left, on one line."""
+    rate = snapshot.frames / snapshot.elapsed_seconds if snapshot.elapsed_seconds > 0 else 0.0
+    parts = [
+        f"{snapshot.files_done}/{snapshot.files_total} files",
+        f"{rate:.0f} frames/s",
+        f"{snapshot.rows} rows",
+        f"{snapshot.files_failed} errors",
+    ]
+    left = seconds_left(snapshot)
+    if left is not None and snapshot.files_done < snapshot.files_total:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+class LineReporter:
+    """Plain lines on stderr."""
+
+    def __init__(self, verbosity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._verbosity = verbosity
+        self._clock = clock
+        self._last = clock()
+
+    def progress(self, snapshot: Snapshot) -> None:
+        now = self._clock()
+        if self._verbosity >= 0 and now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            say(f"{snapshot.stage}: {describe(snapshot)}")
+
+    def message(self, level: int, text: str) -> None:
+        if level <= self._verbosity:
+            say(text)
+
+
+class BarReporter:
+    """A live bar on stderr; messages scroll by above it."""
+
+    def __init__(self, bar: Progress, verbosity: int) -> None:
+        self._bar = bar
+        self._verbosity = verbosity
+        self._task = bar.add_task("", total=None, stage="starting", state="")
+
+    def progress(self, snapshot: Snapshot) -> None:
+        self._bar.update(
+            self._task,
+            completed=snapshot.files_done,
+            total=snapshot.files_total or None,
+            stage=printable(snapshot.stage),
+            state=describe(snapshot),
+        )
+
+    def message(self, level: int, text: str) -> None:
+        if level <= self._verbosity:
+            for line in text.splitlines():
+                self._bar.console.print(printable(line), markup=False, soft_wrap=True)
+
+
+def _is_live() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")

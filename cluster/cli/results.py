@@ -1,0 +1,129 @@
+"""`framemill status`, `sql` and `compact`: looking into a result folder, and tidying it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from cluster.cli.output import Invocation, conventions, print_json, print_table, say, size
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@conventions
+@click.pass_obj
+def status(invocation: Invocation, output: str) -> None:
+    """Show what a result folder holds.
+
+    Files done and failed, cache hits, rows and sizes."""
+    from cluster.dataset import Dataset
+    from cluster.status import summarise
+
+    found = summarise(Dataset.open(output, create=False).state)
+    if invocation.as_json:
+        print_json(found)
+    else:
+        print_mapping(found)
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.argument("query")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV with a header.")
+@conventions
+@click.pass_obj
+def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
+    """Run one SQL QUERY over a result folder.
+
+    Each table is a view; no other file can be read.
+
+    \b
+    framemill sql OUT "SELECT label, count(*) FROM objects GROUP BY 1"
+    """
+    if as_csv and invocation.as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    from cluster import queries
+
+    result = queries.query(output, query)
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(result.columns)
+        writer.writerows(result.rows)
+    elif invocation.as_json:
+        print_json([dict(zip(result.columns, map(_finite, row), strict=True)) for row in result.rows])
+    else:
+        print_table(result.columns, result.rows)
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@conventions
+@click.pass_obj
+def compact(invocation: Invocation, output: str) -> None:
+    """Join the small Parquet files of a result folder."""
+    from cluster import compaction
+    from cluster.commits import new_run_id
+    from cluster.dataset import Dataset
+
+    dataset = Dataset.open(output, create=False)
+    run_id = new_run_id()
+    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+        done = [dataclasses.asdict(tidied) for tidied in compaction.compact(dataset, run_id)]
+    if invocation.as_json:
+        print_json(done)
+    elif done:
+        print_records(done)
+    elif invocation.verbosity >= 0:
+        say("nothing to join")
+
+
+def print_mapping(content: Mapping[str, Any]) -> None:
+    """Plain values as one table of name and value, then each list of records or nested mapping as its own."""
+    plain = {name: value for name, value in content.items() if not isinstance(value, Mapping | list | tuple)}
+    if plain:
+        print_table(("", ""), [(_words(name), _shown(name, value)) for name, value in plain.items()])
+    for name, value in content.items():
+        if name in plain or not value:
+            continue
+        click.echo()
+        if isinstance(value, Mapping):
+            records: list[Mapping[str, Any]] = [
+                {name: key, **(entry if isinstance(entry, Mapping) else {"value": entry})}
+                for key, entry in value.items()
+            ]
+        else:
+            records = [entry if isinstance(entry, Mapping) else {"value": entry} for entry in value]
+        print_records(records, _words(name))
+
+
+def print_records(records: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
+    """One row per record; the columns are all keys in the order of their first appearance."""
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    print_table(
+        [_words(column) for column in columns],
+        [[_shown(column, record.get(column)) for column in columns] for record in records],
+        title,
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("num_bytes", "size").removeprefix("num_").removesuffix("_bytes").replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> Any:
+    if "_bytes" in name and isinstance(value, int | float):
+        return size(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: they become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,239 @@
+"""Settings of a run: flags beat FRAMEMILL_* variables, which beat framemill.toml, which beats defaults.
+
+A setting is a field of `cluster.request.ExtractRequest`, apart from `images` and `set`, which both land in
+its `options`.
+In the file, `model` and `set` are tables:
+
+    sample = "every:1"
+    memory = "4GB"
+    [model]
+    objects = "yolox_nano"
+    [set.frames]
+    images = true
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+
+FILE_NAME = "framemill.toml"
+ENGINES = ("auto", "local")
+PROVIDERS = ("tensorrt", "cuda", "coreml", "cpu")
+
+# Powers of 1000 and of 1024, as the SI and the IEC name them.
+_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("kmgt", start=1)
+    for suffix, base in (("", 1000), ("b", 1000), ("ib", 1024))
+}
+
+
+def read_settings(
+    flags: Mapping[str, Any], environ: Mapping[str, str], path: Path | None = None
+) -> dict[str, Any]:
+    """Keyword arguments for `ExtractRequest` from all places, those not set anywhere left out.
+
+    Args:
+        flags: setting name -> text or value as typed; None means not given.
+        environ: the process environment; only FRAMEMILL_<SETTING> of known settings are read.
+        path: the configuration file; None means `framemill.toml` in the current folder, if there is one.
+
+    Raises:
+        UsageError: an unknown key, a value that does not fit, or a file that cannot be read; names the place.
+    """
+    settings: dict[str, Any] = {}
+    merged: dict[str, dict[str, Any]] = {"model": {}, "set": {}}
+    for values in (_from_file(path), _from_environ(environ), _from_flags(flags)):
+        for name, value in values.items():
+            if name in merged:
+                merged[name].update(value)
+            elif name == "images":
+                merged["set"]["frames.images"] = value
+            else:
+                settings[_FIELDS.get(name, name)] = value
+    options: dict[str, dict[str, Any]] = {}
+    for key, value in merged["set"].items():
+        op, _, option = key.partition(".")
+        options.setdefault(op, {})[option] = value
+    if options:
+        settings["options"] = options
+    if merged["model"]:
+        settings["models"] = merged["model"]
+    return settings
+
+
+def unknown_variables(environ: Mapping[str, str], known: Iterable[str] = ()) -> list[str]:
+    """FRAMEMILL_* variables that are neither a setting nor in `known`: most likely misspelt."""
+    expected = {_variable(name) for name in _PARSERS} | set(known)
+    return sorted(name for name in environ if name.startswith("FRAMEMILL_") and name not in expected)
+
+
+def parse_size(value: Any) -> int:
+    """Bytes from a number with an optional unit: 1500, 10GB (powers of 1000), 512MiB (powers of 1024)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise ValueError("is no size; write bytes or a number with a unit, such as 10GB or 512MiB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError("is no list of names; write a,b")
+    return tuple(item.strip() for item in value if item.strip())
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is no text; put it in quotes")
+    return value
+
+
+def _switch(value: Any) -> bool:
+    word = str(value).lower()
+    if word not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+        raise ValueError("is neither true nor false")
+    return word in ("true", "1", "yes", "on")
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value).strip()):
+        raise ValueError("is no whole number of 0 or more")
+    return int(value)
+
+
+def _factor(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(value, bool) or not 0 < number < float("inf"):
+        raise ValueError("is no number above 0")
+    return number
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"is not one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    """ROLE=NAME pairs, or the table that holds the same in a file."""
+    if isinstance(value, str):
+        value = _words(value)
+    if isinstance(value, list | tuple):
+        value = dict(_split(item, "ROLE=NAME") for item in value)
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value.values()):
+        raise ValueError("must map each role to a name or a path in quotes")
+    return dict(value)
+
+
+def _assignments(value: Any) -> dict[str, Any]:
+    """OP.OPTION -> value; texts that are JSON are read as JSON, so 3, true and [1, 2] keep their types."""
+    if isinstance(value, str):
+        value = _words(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(table, Mapping) for table in value.values()):
+            raise ValueError("must be a table per operation, such as [set.frames]")
+        return {f"{op}.{option}": v for op, table in value.items() for option, v in table.items()}
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a table per operation, such as [set.frames]")
+    result: dict[str, Any] = {}
+    for item in value:
+        key, text = _split(item, "OP.OPTION=VALUE")
+        if not re.fullmatch(r"\w+\.\w+", key):
+            raise ValueError(f"has {item!r}, which is not written OP.OPTION=VALUE")
+        result[key] = _json_or_text(text)
+    return result
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words: {error}") from error
+
+
+def _split(item: Any, shape: str) -> tuple[str, str]:
+    key, sign, text = str(item).partition("=")
+    if not (key and sign and text):
+        raise ValueError(f"has {item!r}, which is not written {shape}")
+    return key, text
+
+
+def _json_or_text(text: str) -> Any:
+    def refuse(constant: str) -> Any:
+        raise ValueError(constant)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ValueError:
+        return text
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "ops": _names,
+    "sample": _text,
+    "images": _switch,
+    "set": _assignments,
+    "model": _pairs,
+    "engine": _one_of(ENGINES),
+    "require_provider": _one_of(PROVIDERS),
+    "replace": _switch,
+    "retry_failed": _switch,
+    "keep_bytes": parse_size,
+    "threads": _count,
+    "memory": parse_size,
+    "deadline_factor": _factor,
+    "profile": _text,
+}
+_FIELDS = {"memory": "memory_bytes"}
+
+
+def _variable(name: str) -> str:
+    return f"FRAMEMILL_{name.upper()}"
+
+
+def _parse(name: str, value: Any, place: str) -> Any:
+    try:
+        return _PARSERS[name](value)
+    except ValueError as error:
+        raise UsageError(f"{place}: {value!r} {error}") from error
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    return {name: _parse(name, value, f"--{name.replace('_', '-')}") for name, value in given.items()}
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    given = {name: environ[_variable(name)] for name in _PARSERS if environ.get(_variable(name))}
+    return {name: _parse(name, value, _variable(name)) for name, value in given.items()}
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        path = Path(FILE_NAME)
+        if not path.is_file():
+            return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: the configuration cannot be read: {error}") from error
+    for name in content:
+        if name not in _PARSERS:
+            raise UsageError(f"{path}: unknown key {name!r}; known keys: {', '.join(sorted(_PARSERS))}")
+    return {name: _parse(name, value, f"{path}: {name}") for name, value in content.items()}

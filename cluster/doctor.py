@@ -1,0 +1,285 @@
+"""Is this machine fit to run? Each check says what it found and, where something lacks, what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from cluster.config import unknown_variables
+
+OUR_PACKAGES = ("cluster", "actors", "ops", "models")
+OTHER_VARIABLES = (
+    "FRAMEMILL_CACHE_DIR",
+    "FRAMEMILL_CONFIG_DIR",
+    "FRAMEMILL_MODEL_MIRROR",
+    "FRAMEMILL_OFFLINE",
+)
+PYTHON_RANGE = ((3, 11), (3, 14))  # half-open, as `requires-python` in pyproject.toml
+REQUIRED = (
+    "av",
+    "blake3",
+    "click",
+    "duckdb",
+    "numpy",
+    "opencv-python-headless",
+    "platformdirs",
+    "pyarrow",
+    "rich",
+)
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+MINIMUM_MEMORY_BYTES = 2 << 30
+
+Finding = dict[str, str]
+
+
+def run_checks() -> list[Finding]:
+    """All findings in a fixed order, as {check, status, detail, remedy}; status is ok, warn or fail.
+
+    A check that breaks is itself a failed finding: the others still run.
+    """
+    findings: list[Finding] = []
+    for check in _CHECKS:
+        try:
+            findings.extend(check())
+        except Exception as error:
+            findings.append(
+                _finding(check.__name__.strip("_"), "fail", f"{type(error).__name__}: {error}", "report this")
+            )
+    return findings
+
+
+def cgroup_limits(root: Path = Path("/sys/fs/cgroup")) -> tuple[float | None, int | None]:
+    """(cores, memory in bytes) that a container grants, None where there is no limit; cgroup v2 and v1."""
+
+    def read(name: str) -> list[str]:
+        try:
+            return (root / name).read_text().split()
+        except OSError:
+            return []
+
+    cores: float | None = None
+    if quota := read("cpu.max"):
+        cores = None if quota[0] == "max" else int(quota[0]) / int(quota[1])
+    elif (quota := read("cpu/cpu.cfs_quota_us")) and int(quota[0]) > 0:
+        cores = int(quota[0]) / int(read("cpu/cpu.cfs_period_us")[0])
+    limit = read("memory.max") or read("memory/memory.limit_in_bytes")
+    # Version 1 writes "no limit" as the largest page-aligned number.
+    memory = int(limit[0]) if limit and limit[0] != "max" and int(limit[0]) < 1 << 60 else None
+    return cores, memory
+
+
+def misplaced_packages(locations: Mapping[str, str | None], home: Path) -> dict[str, str]:
+    """Package -> the folder or file that answers to its name instead of the one in `home`."""
+    return {
+        name: found or "nothing"
+        for name, found in locations.items()
+        if found is None or Path(found).resolve() != (home / name).resolve()
+    }
+
+
+def _finding(check: str, status: str, detail: str, remedy: str = "") -> Finding:
+    return {"check": check, "status": status, "detail": detail, "remedy": remedy}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _in_fresh_interpreter(code: str) -> subprocess.CompletedProcess[str]:
+    """A native library that crashes while it loads takes that process down and not this one."""
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def _imported(check: str, code: str) -> Iterator[Finding]:
+    """What `code` prints about a library, or how its import ended."""
+    done = _in_fresh_interpreter(code)
+    if done.returncode == 0:
+        yield _finding(check, "ok", done.stdout.strip())
+    else:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        yield _finding(check, "fail", f"import ended with {done.returncode}: {last}", "install it again")
+
+
+def _python() -> Iterator[Finding]:
+    low, high = PYTHON_RANGE
+    good = low <= sys.version_info[:2] < high
+    yield _finding(
+        "python",
+        "ok" if good else "fail",
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "" if good else f"use Python {low[0]}.{low[1]} to {high[0]}.{high[1] - 1}",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    for name in REQUIRED:
+        version = _version(name)
+        yield _finding(
+            name,
+            "ok" if version else "fail",
+            version or "not installed",
+            "" if version else "pip install '.[cpu]' -c constraints/cpu.txt",
+        )
+    version = _version("ray")
+    yield _finding("ray", "ok", version or "not installed; only the Ray engine needs it (extra `ray`)")
+
+
+def _opencv() -> Iterator[Finding]:
+    found = [name for name in ("opencv-python", "opencv-contrib-python") if _version(name)]
+    if found:
+        yield _finding(
+            "opencv",
+            "warn",
+            f"{found[0]} is installed beside opencv-python-headless and overwrites its files",
+            f"pip uninstall {found[0]}, then pip install --force-reinstall --no-deps opencv-python-headless",
+        )
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    present = {name: version for name in RUNTIMES if (version := _version(name))}
+    detail = ", ".join(f"{name} {version}" for name, version in present.items())
+    if len(present) > 1:
+        remedy = (
+            "pip uninstall onnxruntime onnxruntime-gpu, then install constraints/gpu-cu13.txt with --no-deps"
+        )
+        yield _finding(
+            "onnxruntime", "fail", f"{detail}: both are installed and overwrite each other", remedy
+        )
+    elif not present:
+        yield _finding(
+            "onnxruntime", "fail", "not installed: no model can run", "pip install '.[cpu]' or '.[gpu]'"
+        )
+    else:
+        yield _finding("onnxruntime", "ok", detail)
+    if present:
+        yield from _imported(
+            "providers", "import onnxruntime as o; print(', '.join(o.get_available_providers()))"
+        )
+
+
+def _gpu() -> Iterator[Finding]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        yield _finding("gpu", "ok", "no NVIDIA driver found: models run on the CPU")
+        return
+    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield _finding("gpu", "warn", f"nvidia-smi does not answer: {error}", "check the driver")
+        return
+    if done.returncode != 0:
+        yield _finding("gpu", "warn", (done.stderr or done.stdout).strip(), "check the driver")
+        return
+    for line in done.stdout.strip().splitlines():
+        driver = line.split(",")[1].strip()
+        new_enough = driver.split(".")[0].isdigit() and int(driver.split(".")[0]) >= 580
+        remedy = "" if new_enough else "CUDA 13 needs driver 580 or newer; older ones take extra gpu-cu12"
+        yield _finding("gpu", "ok" if new_enough else "warn", line, remedy)
+    if not _version("onnxruntime-gpu"):
+        yield _finding(
+            "gpu use", "warn", "a GPU is there, but only the CPU runtime", "see README, section GPU"
+        )
+
+
+def _resources() -> Iterator[Finding]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted_cores, granted_memory = cgroup_limits()
+    cores = min(float(usable), granted_cores or float(usable))
+    yield _finding("cores", "ok", f"{cores:g} usable of {os.cpu_count()}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = min(memory, granted_memory or memory)
+    enough = memory >= MINIMUM_MEMORY_BYTES
+    yield _finding(
+        "memory",
+        "ok" if enough else "warn",
+        f"{memory / 1e9:.1f} GB usable",
+        "" if enough else f"large pictures need {MINIMUM_MEMORY_BYTES / 1e9:.1f} GB; lower --threads",
+    )
+
+
+def _decoder() -> Iterator[Finding]:
+    code = "import av; print(', '.join(f'{n} {v[0]}.{v[1]}' for n, v in sorted(av.library_versions.items())))"
+    yield from _imported("ffmpeg in PyAV", code)
+
+
+def _models() -> Iterator[Finding]:
+    from models import store
+
+    for entry in store.list_models():
+        if entry["path"]:
+            yield _finding(f"model {entry['name']}", "ok", str(entry["path"]))
+        else:
+            detail = entry["problem"] or f"not on this machine; role {entry['role']} needs it"
+            yield _finding(f"model {entry['name']}", "warn", detail, f"framemill models pull {entry['name']}")
+
+
+def _cache() -> Iterator[Finding]:
+    from models.store import cache_folder
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        yield _finding(
+            "cache folder", "fail", f"{folder}: {error.strerror}", "set FRAMEMILL_CACHE_DIR to another"
+        )
+    else:
+        yield _finding("cache folder", "ok", str(folder))
+
+
+def _own_packages() -> Iterator[Finding]:
+    home = Path(__file__).resolve().parent.parent
+    # As a fresh interpreter in the current folder would find them, which is how workers start.
+    code = "import importlib.util as u; print(*(next(iter(s.submodule_search_locations or [s.origin]), '') "
+    code += f"if (s := u.find_spec(n)) else '' for n in {OUR_PACKAGES!r}), sep='\\n')"
+    done = _in_fresh_interpreter(code)
+    if done.returncode != 0:
+        raise ChildProcessError(done.stderr.strip())
+    found = dict(zip(OUR_PACKAGES, (line or None for line in done.stdout.split("\n")), strict=False))
+    wrong = misplaced_packages(found, home)
+    for name, place in wrong.items():
+        yield _finding(
+            f"package {name}",
+            "fail",
+            f"{place} answers to the name {name!r} instead of {home / name}",
+            "run from another folder, rename that one, or install framemill",
+        )
+    if not wrong:
+        yield _finding("own packages", "ok", str(home))
+
+
+def _environment() -> Iterator[Finding]:
+    for name in unknown_variables(os.environ, OTHER_VARIABLES):
+        yield _finding(
+            f"variable {name}", "warn", "means nothing to framemill", "correct its spelling or unset it"
+        )
+
+
+_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python,
+    _packages,
+    _opencv,
+    _onnxruntime,
+    _gpu,
+    _resources,
+    _decoder,
+    _own_packages,
+    _models,
+    _cache,
+    _environment,
+)

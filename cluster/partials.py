@@ -1,0 +1,68 @@
+"""What the shards of a long source gave, on disk until all of them are there to be merged.
+
+They survive the run: a source that was half done is finished, not begun again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from cluster.layout import partials_folder, storage_errors
+from ops.operation import Partial
+
+_HAS_STATE = b"framemill.has_state"
+
+
+def _file(root: Path, source_id: str, op: str, key: str, shard_index: int, kind: str) -> Path:
+    return partials_folder(root, source_id) / f"{op}-{key[:16]}-{shard_index:05d}.{kind}.arrow"
+
+
+def complete(root: Path, source_id: str, keys: Mapping[str, str], shard_index: int) -> bool:
+    """Whether every operation (name -> key digest) has its partial of this shard."""
+    return all(_file(root, source_id, op, key, shard_index, "rows").exists() for op, key in keys.items())
+
+
+def save(root: Path, source_id: str, op: str, key: str, shard_index: int, partial: Partial) -> None:
+    """Writes one partial; the rows come last, so that a partial with rows is whole.
+
+    Raises:
+        DatasetError: the disk is full or refuses.
+    """
+    path = _file(root, source_id, op, key, shard_index, "rows")
+    with storage_errors(path, "writing"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if partial.state is not None:
+            _write(_file(root, source_id, op, key, shard_index, "state"), partial.state)
+        rows = partial.rows.replace_schema_metadata({_HAS_STATE: b"1" if partial.state is not None else b"0"})
+        _write(path, rows)
+
+
+def load(root: Path, source_id: str, op: str, key: str, num_shards: int) -> list[Partial]:
+    """The partials of a source for one operation, in time order; pieces that it does not read have none."""
+    found = []
+    for shard_index in range(num_shards):
+        path = _file(root, source_id, op, key, shard_index, "rows")
+        if not path.exists():
+            continue
+        with storage_errors(path, "reading"):
+            rows = _read(path)
+            has_state = (rows.schema.metadata or {}).get(_HAS_STATE) == b"1"
+            state = _read(_file(root, source_id, op, key, shard_index, "state")) if has_state else None
+        found.append(Partial(rows.replace_schema_metadata(None), state))
+    return found
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    staged = path.with_suffix(".tmp")
+    with pa.OSFile(str(staged), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    os.replace(staged, path)
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.OSFile(str(path), "rb") as source:
+        return pa.ipc.open_file(source).read_all()

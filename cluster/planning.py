@@ -1,0 +1,177 @@
+"""Which operations run, with which options, under which keys: pure, and checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.plan import DECODE_VERSION, Sampling, parse_sampling
+from cluster.request import ExtractRequest
+from models.errors import UsageError
+from models.registry import resolve
+from ops import OPS, load_op
+from ops.operation import Op, Reads
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOp:
+    """One operation of a run.
+
+    Attributes:
+        name: key of OPS.
+        options: every option with its value, as JSON.
+        key: the operation key as JSON, with its "digest": rows made under equal keys are equal.
+        reads: what it is fed.
+        after: operations whose rows it needs first.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    key: Mapping[str, Any]
+    reads: Reads
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpsPlan:
+    """All operations of a run, each after those it depends on.
+
+    Attributes:
+        ops: name -> planned operation.
+        sampling: the sampling policy.
+        added: operations that were not asked for but are needed by others.
+    """
+
+    ops: Mapping[str, PlannedOp]
+    sampling: Sampling
+    added: tuple[str, ...]
+
+    def stages(self) -> list[list[str]]:
+        """Operations that can share one decode. Only the policy `scenes` needs two: shots, then frames."""
+        names = list(self.ops)
+        if self.sampling.kind != "scenes":
+            return [names]
+        first = [name for name in names if not _is_sampled(self.ops[name].name)]
+        return [first, [name for name in names if name not in first]]
+
+
+def _is_sampled(name: str) -> bool:
+    kind = load_op(name)
+    return kind.reads is Reads.FRAMES or any(_is_sampled(other) for other in kind.after)
+
+
+def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
+    """Checks what was asked for and makes the operation keys.
+
+    Raises:
+        UsageError: an unknown operation, option, value, role or model.
+        ModelError: a model given by path cannot be read.
+    """
+    sampling = parse_sampling(request.sample)
+    asked = list(request.ops) or [name for name in OPS if load_op(name).default]
+    for name in [*asked, *request.options]:
+        if name not in OPS:
+            raise UsageError(f"unknown operation {name!r}; known: {', '.join(OPS)} (see `framemill ops`)")
+    kinds = _ordered(asked + (["scenes"] if sampling.kind == "scenes" else []))
+    for name in request.options:
+        if name not in kinds:
+            raise UsageError(f"options are given for {name!r}, which does not run: add it to --ops")
+    roles = {role for kind in kinds.values() for role in kind.models}
+    for role in request.models:
+        if role not in roles:
+            known = ", ".join(sorted(roles)) or "none"
+            raise UsageError(f"--model {role}=...: no operation of this run uses that role; used: {known}")
+    planned: dict[str, PlannedOp] = {}
+    for name, kind in kinds.items():
+        options = _options(kind, request.options.get(name, {}))
+        key: dict[str, Any] = {
+            "name": name,
+            "version": kind.version,
+            "options": options,
+            "models": {role: resolve(role, request.models.get(role, "")).key for role in kind.models},
+            "sampling": request.sample if _is_sampled(name) else None,
+            "decode_version": DECODE_VERSION,
+            "shard_seconds": shard_seconds,
+            "after": {other: planned[other].key["digest"] for other in _needs(name, kind, sampling)},
+        }
+        text = json.dumps(key, sort_keys=True)
+        key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        planned[name] = PlannedOp(name, options, key, kind.reads, kind.after)
+    return OpsPlan(planned, sampling, tuple(name for name in planned if name not in asked))
+
+
+def _needs(name: str, kind: type[Op], sampling: Sampling) -> tuple[str, ...]:
+    scenes = ("scenes",) if sampling.kind == "scenes" and _is_sampled(name) else ()
+    return (*kind.after, *scenes)
+
+
+def _ordered(asked: Iterable[str]) -> dict[str, type[Op]]:
+    """The operations and those they depend on, dependencies first."""
+    ordered: dict[str, type[Op]] = {}
+
+    def add(name: str) -> None:
+        if name not in ordered:
+            kind = load_op(name)
+            for other in kind.after:
+                add(other)
+            ordered[name] = kind
+
+    # `scenes` goes before what it may steer; otherwise the order of OPS.
+    for name in sorted(set(asked), key=lambda name: (name != "scenes", list(OPS).index(name))):
+        add(name)
+    return ordered
+
+
+def _options(kind: type[Op], given: Mapping[str, Any]) -> dict[str, Any]:
+    types = typing.get_type_hints(kind.Options)
+    known = {field.name for field in dataclasses.fields(kind.Options)}
+    for option in given:
+        if option not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"{kind.name} has no option {option!r}; it has: {names}")
+    typed = {name: _typed(f"{kind.name}.{name}", value, types[name]) for name, value in given.items()}
+    return dataclasses.asdict(kind.Options(**typed))
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """A value from the command line or a configuration file as the type that the option has."""
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "1", "0"):
+        return value.lower() in ("true", "yes", "1")
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            number = None
+        if number is not None and (kind is float or number.is_integer()):
+            return kind(number)
+    if kind is str and isinstance(value, str):
+        return value
+    raise UsageError(f"{name} = {value!r}: {kind.__name__} expected")
+
+
+def check_keys(plan: OpsPlan, held: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses to mix rows made under different keys in one table.
+
+    Raises:
+        UsageError: names each difference and what can be done.
+    """
+    for name, op in plan.ops.items():
+        there = held.get(name)
+        if there is None or there["digest"] == op.key["digest"]:
+            continue
+        differences = [
+            f"{part} is {there.get(part)!r} there and {op.key[part]!r} here"
+            for part in op.key
+            if part != "digest" and there.get(part) != op.key[part]
+        ]
+        raise UsageError(
+            f"table {name!r} was made differently: {'; '.join(differences)}. "
+            "Use the same settings, another output folder, or --replace to compute the table anew"
+        )

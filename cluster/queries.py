@@ -1,0 +1,124 @@
+"""SQL over a result folder.
+
+The tables are handed to DuckDB as Arrow datasets made from the commit log's list of parts, so the engine
+itself needs no file at all and gets none. Letting it open the parts would let it write them: with
+`allowed_paths`, DuckDB 2.0 runs `WITH x AS (COPY ... TO 'part' (use_tmp_file false)) SELECT ...` as a SELECT
+and truncates the part (measured).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+
+from cluster import layout
+from cluster.commits import DatasetState
+from cluster.dataset import Dataset
+from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from models.errors import DatasetError, UsageError
+from ops import OPS, load_op
+
+_ATTEMPTS = 5  # a compaction may replace parts while they are read
+_READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
+SOURCE_ID = pa.field("source_id", pa.string(), False, metadata={"doc": "content id of the source"})
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Rows as Python values, in the order DuckDB gives them, and the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def query(root: str | os.PathLike[str], sql: str) -> QueryResult:
+    """Runs one reading statement over the tables of a result folder; each table is a view.
+
+    The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
+
+    Raises:
+        UsageError: no results at `root`, or DuckDB refuses the statement (its own message is passed on).
+        DatasetError: a part cannot be read.
+    """
+    dataset = Dataset.open(root, create=False)
+    failure: DatasetError | None = None
+    for _ in range(_ATTEMPTS):
+        parts = set(dataset.state.parts)
+        try:
+            return _run(dataset_tables(dataset), sql)
+        except DatasetError as exc:
+            failure = exc
+            dataset.reload()
+            if parts == set(dataset.state.parts):
+                break
+    raise DatasetError(
+        f"a part of {dataset.root} cannot be read: {failure}; restore it, or delete it and extract again"
+    ) from failure
+
+
+def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
+    """Every table as an Arrow dataset over its live parts. Asked-for tables without rows are there, empty.
+
+    Raises:
+        DatasetError: a part is gone or damaged; or the state is out of date: reload and try again.
+    """
+    state = dataset.state
+    tables = {name: _empty(schema) for name, schema in _known_schemas(state).items()}
+    for name in state.tables():
+        paths = [str(layout.live_path(dataset.root, name, part.name)) for part in state.parts_of(name)]
+        try:
+            # Later versions may add fields: older parts answer null for them.
+            schema = pa.unify_schemas([pq.read_schema(path) for path in paths])
+        except (pa.ArrowException, OSError) as exc:
+            raise DatasetError(f"table {name}: {exc}") from exc
+        tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet")
+    return tables
+
+
+def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
+    schemas = {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
+    for name in state.keys:
+        if name in OPS:
+            schemas[name] = pa.schema([SOURCE_ID, *load_op(name).schema])
+    return schemas
+
+
+def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
+    return pyarrow.dataset.dataset(schema.empty_table())
+
+
+def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str) -> QueryResult:
+    with (
+        tempfile.TemporaryDirectory(prefix="framemill-sql-") as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
+        # Large sorts spill; the default place would be a folder in the user's current one.
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("SET lock_configuration = true")
+        for name, table in tables.items():
+            connection.register(name, table)
+        try:
+            statements = connection.extract_statements(sql)
+            kinds = [statement.type.name for statement in statements]
+            if len(kinds) != 1 or kinds[0] not in _READING:
+                raise UsageError(
+                    f"sql takes one statement that reads, not {' and '.join(kinds) or 'an empty one'}: "
+                    "use SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN"
+                )
+            cursor = connection.execute(statements[0])
+            return QueryResult(tuple(column[0] for column in cursor.description or ()), cursor.fetchall())
+        except duckdb.Error as exc:
+            text = str(exc).strip()
+            if "reading the stream registered as" in text:
+                raise DatasetError(text) from exc
+            raise UsageError(f"{text}\ntables here: {', '.join(sorted(tables))}") from exc

@@ -1,0 +1,278 @@
+"""The worker process of the local engine: a mill behind a pipe.
+
+The supervisor writes one JSON object a line to its standard input, the first one the configuration; the
+worker answers on its standard output. A request names what to `do` and carries an `id`; its answer has the
+same `id` and either `done` or `failed`. The worker ends when its input ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+from blake3 import blake3
+
+from actors.indexing import SourceIndex, index_source
+from actors.mill import Mill, ShardTask
+from actors.opening import require_regular_file
+from actors.plan import parse_sampling
+from actors.shards import Shard, cut_shards
+from actors.tracing import Trace
+from cluster import partials
+from cluster.commits import Part
+from cluster.parts import read_rows, rewrite_part, write_part
+from cluster.tables import ERRORS_SCHEMA
+from models.errors import FramemillError, LimitError, MediaError, UnreadableError
+from ops import load_op
+from ops.media import media_row
+from ops.operation import Reads
+
+PROGRESS_SECONDS = 0.25
+
+
+def content_id(path: str) -> str:
+    """BLAKE3 of all bytes of a file, as 64 hex digits.
+
+    Raises:
+        MediaError: it cannot be read, or is no regular file.
+    """
+    require_regular_file(path)
+    try:
+        # One thread reads 7 GB a second: more would only take cores from decoding.
+        return blake3().update_mmap(path).hexdigest() if os.path.getsize(path) else blake3().hexdigest()
+    except (OSError, ValueError) as exc:
+        raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+class Worker:
+    """Answers requests; `config` is the first line of the pipe (see `cluster.local`)."""
+
+    def __init__(self, config: Mapping[str, Any], out: TextIO) -> None:
+        self.root = Path(config["root"])
+        self.run_id: str = config["run_id"]
+        self.keys: Mapping[str, str] = config["keys"]
+        self.shard_seconds: float = config["shard_seconds"]
+        self.profile: str = config["profile"]
+        self.trace = Trace(keep_spans=bool(self.profile))
+        self.mill = Mill(
+            options={name: load_op(name).Options(**values) for name, values in config["options"].items()},
+            models=config["models"],
+            sampling=parse_sampling(config["sampling"]),
+            threads=config["threads"],
+            require_provider=config["require_provider"],
+            trace=self.trace,
+        )
+        self.indexes: dict[str, SourceIndex] = {}
+        self.finished: dict[tuple[str, str], pa.Table] = {}
+        self.frames: dict[int, int] = {}
+        self._out = out
+        self._lock = threading.Lock()
+
+    def answer(self, request: Mapping[str, Any]) -> None:
+        """Does one request and says so; called from a pool of threads."""
+        try:
+            done = getattr(self, "do_" + request["do"])(request)
+            self.say({"id": request["id"], "done": done})
+        except BaseException as error:
+            self.say({"id": request["id"], "failed": _failure(error)})
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        line = json.dumps(message)
+        with self._lock:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+    def do_open(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Content id and index of a file; a file that cannot be indexed still has its content id."""
+        uri, path = request["uri"], request["path"]
+        with self.trace.span("hash", uri=uri):
+            source_id = content_id(path)
+        try:
+            with self.trace.span("index", uri=uri):
+                index = index_source(path)
+        except MediaError as error:
+            return {"source_id": source_id, "failed": _failure(error)}
+        self.indexes[uri] = index
+        shards = cut_shards(index.frames, index.audio_stream >= 0, index.duration_seconds, self.shard_seconds)
+        return {
+            "source_id": source_id,
+            "duration_seconds": index.duration_seconds,
+            "shards": [asdict(shard) for shard in shards],
+            "picture_problem": index.picture_problem,
+            "sound_problem": index.sound_problem,
+        }
+
+    def do_shard(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Computes operations on one shard; the rows of an undivided source are finished at once."""
+        uri, source_id = request["uri"], request["source_id"]
+        shard = Shard(**request["shard"])
+        shard_index, num_shards = request["shard_index"], request["num_shards"]
+        ops = tuple(request["ops"])
+        if num_shards > 1:
+            # Sound is a piece of its own in a divided source.
+            ops = tuple(op for op in ops if (load_op(op).reads is Reads.AUDIO) == shard.with_sound)
+            keys = {op: self.keys[op] for op in ops}
+            if partials.complete(self.root, source_id, keys, shard_index):
+                return {"rows": {}, "failures": {}, "shortfall": "", "frames": 0}
+        task = ShardTask(
+            path=request["path"],
+            index=self.indexes[uri],
+            shard=shard,
+            shard_index=shard_index,
+            num_shards=num_shards,
+            ops=ops,
+            shots=self._shots(request),
+            threads=request["threads"],
+        )
+
+        def count(frames: int) -> None:
+            self.frames[request["id"]] = frames
+
+        result = self.mill.process(task, count)
+        count(result.report.num_decoded)
+        rows = {}
+        for op, partial in result.partials.items():
+            if num_shards > 1:
+                partials.save(self.root, source_id, op, self.keys[op], shard_index, partial)
+            else:
+                rows[op] = self._finish(op, source_id, self.mill.merge(op, [partial]))
+        return {
+            "rows": rows,
+            "failures": result.failures,
+            "shortfall": result.shortfall,
+            "frames": result.report.num_decoded,
+        }
+
+    def do_merge(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes the rows of a divided source from the partials of its shards."""
+        source_id = request["source_id"]
+        rows: dict[str, int] = {}
+        failures: dict[str, tuple[str, str]] = {}
+        for op in request["ops"]:
+            found = partials.load(self.root, source_id, op, self.keys[op], request["num_shards"])
+            try:
+                rows[op] = self._finish(op, source_id, self.mill.merge(op, found))
+            except Exception as error:  # one operation's failure is not the others'
+                failures[op] = (type(error).__name__, str(error))
+        return {"rows": rows, "failures": failures}
+
+    def do_forget(self, request: Mapping[str, Any]) -> None:
+        """Drops what is held for a source that is finished or given up."""
+        self.indexes.pop(request["uri"], None)
+
+    def do_write(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes finished rows as hidden parts, and rewrites parts without rows that are replaced."""
+        with self.trace.span("write"):
+            parts: list[Part | None] = []
+            media = [
+                _with_source(media_row(replace(self.indexes[uri].description, uri=uri, status=status)), source_id)
+                for uri, source_id, status in request["media"]
+                if uri in self.indexes
+            ]
+            seed = sorted(f"{uri} {source_id}" for uri, source_id, _ in request["media"])
+            parts.append(write_part(self.root, "media", media, run_id=self.run_id, seed=seed))
+            for op, owners in request["tables"].items():
+                tables = [self.finished[op, owner] for owner in owners]
+                seed = [f"{owner} {self.keys[op]}" for owner in owners]
+                parts.append(write_part(self.root, op, tables, run_id=self.run_id, seed=seed))
+            failed = pa.Table.from_pylist(request["errors"], schema=ERRORS_SCHEMA)
+            seed = [json.dumps(row, sort_keys=True) for row in request["errors"]]
+            parts.append(write_part(self.root, "errors", [failed], run_id=self.run_id, seed=seed))
+            for packed, owners in request["drops"]:
+                part = Part(**{**packed, "owners": tuple(packed["owners"])})
+                parts.append(rewrite_part(self.root, part, owners, run_id=self.run_id))
+        for op, owners in request["tables"].items():
+            for owner in owners:
+                self.finished.pop((op, owner), None)
+        return {"parts": [asdict(part) for part in parts if part is not None]}
+
+    def do_report(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Seconds per stage so far and the provider of each model; writes the trace when one is kept."""
+        if self.profile:
+            self.trace.write(Path(self.profile))
+        return {"seconds": dict(self.trace.seconds), "providers": self.mill.providers}
+
+    def _finish(self, op: str, source_id: str, rows: pa.Table) -> int:
+        self.finished[op, source_id] = _with_source(rows, source_id)
+        return int(rows.num_rows)
+
+    def _shots(self, request: Mapping[str, Any]) -> np.ndarray | None:
+        """Start and end frame of each shot of the source: just made, or from the dataset."""
+        if request["shots"] is None:
+            return None
+        source_id = request["source_id"]
+        rows = self.finished.get(("scenes", source_id))
+        if rows is None:
+            parts = [Part(**{**packed, "owners": tuple(packed["owners"])}) for packed in request["shots"]]
+            rows = read_rows(self.root, "scenes", parts, [source_id])
+        if rows is None:
+            return np.zeros((0, 2), np.int64)
+        return np.stack([rows["start_frame"].to_numpy(), rows["end_frame"].to_numpy()], axis=1)
+
+
+def _with_source(rows: pa.Table, source_id: str) -> pa.Table:
+    field = pa.field(
+        "source_id", pa.string(), nullable=False, metadata={"doc": "content id of the source: BLAKE3, 64 hex digits"}
+    )
+    column = pa.array([source_id], pa.string()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
+    return rows.add_column(0, field, column)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, MemoryError):
+        error = LimitError("ran out of memory: run with fewer --threads, or raise --memory")
+    known = isinstance(error, FramemillError)
+    return {
+        "error": type(error).__name__,
+        "message": str(error) if known else f"{type(error).__name__}: {error}",
+        "status": error.status if isinstance(error, MediaError) else "failed",
+        "transient": isinstance(error, MediaError) and error.transient,
+        "fatal": isinstance(error, FramemillError) and not isinstance(error, MediaError),
+        "trace": "" if known else "".join(traceback.format_exception(error)),
+    }
+
+
+def _die_with_supervisor() -> None:
+    """On Linux the kernel ends this process when its parent is killed, even while it hangs in a decoder."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serves the pipe until it closes."""
+    _die_with_supervisor()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not end up among the answers
+    config = json.loads(sys.stdin.readline())
+    worker = Worker(config, out)
+    worker.say({"ready": os.getpid()})
+
+    def tell_progress() -> None:
+        while True:
+            time.sleep(PROGRESS_SECONDS)
+            worker.say({"frames": sum(list(worker.frames.values()))})
+
+    threading.Thread(target=tell_progress, daemon=True).start()
+    with ThreadPoolExecutor(config["in_flight"] + 2, thread_name_prefix="shard") as pool:
+        for line in sys.stdin:
+            pool.submit(worker.answer, json.loads(line))
+        os._exit(0)  # shards still at work belong to nobody now
+
+
+if __name__ == "__main__":
+    main()

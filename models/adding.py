@@ -1,0 +1,125 @@
+"""Adds a user's own model: looks into the file, judges its batch axis, and writes one TOML block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from models.batchable import input_shapes, judge_batching, load_graph
+from models.download import OnProgress, download, replacing
+from models.errors import UsageError
+from models.registry import (
+    DEFAULTS,
+    LABEL_SETS,
+    ModelEntry,
+    all_entries,
+    check_role,
+    parse_entry,
+    user_folder,
+)
+from models.session import picture_size
+from models.store import cache_folder, cache_path
+
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".npy", ".npz")
+
+
+def add(
+    source: str,
+    role: str,
+    *,
+    name: str = "",
+    family: str = "",
+    input_size: tuple[int, int] | None = None,
+    colour: str | None = None,
+    mean: Sequence[float] | None = None,
+    scale: Sequence[float] | None = None,
+    labels: str | Sequence[str] | None = None,
+    licence: str = "unknown",
+    commercial: bool = False,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Registers an ONNX file for a role; what is not given is taken from the file, then the role's default.
+
+    Args:
+        source: path of a file, which stays where it is, or an https URL, fetched into the cache.
+        name: key in the registry; the file's name without suffix if empty.
+        labels: names by class index, or the name of a label set.
+        others: as in `ModelEntry`.
+
+    Returns:
+        The entry's fields, and `block` (path of the TOML file) and `reason` (why it is batched or not).
+
+    Raises:
+        UsageError: the role, name or a value is wrong, or the name is taken.
+        ModelError: the file is missing, not safe or not valid.
+    """
+    if role not in DEFAULTS:
+        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
+    default = DEFAULTS[role]
+    family = family or default.family
+    check_role(role, family)
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.split("?")[0]).stem).strip("-._")
+    if name in {entry.name for entry in all_entries()}:
+        raise UsageError(f"a model named {name!r} exists; choose another name with --name")
+    if source.split("?")[0].lower().endswith(_PICKLES):
+        raise UsageError(f"{source} looks like a pickle, which can run code when opened; export it as ONNX")
+    url = source if "://" in source else ""
+    path = _fetch(url, on_progress) if url else Path(source).expanduser().resolve()
+    model = load_graph(path)
+    shapes = list(input_shapes(model).values())
+    size = input_size or (picture_size(shapes[0]) if shapes else None)
+    batching, reason = judge_batching(model, size)
+    content = path.read_bytes()
+    block = {
+        "name": name,
+        "role": role,
+        "family": family,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "num_bytes": len(content),
+        "licence": licence,
+        "commercial": commercial,
+        "url": url,
+        "path": "" if url else str(path),
+        "input_size": size,
+        "colour": default.colour if colour is None else colour,
+        "mean": default.mean if mean is None else mean,
+        "scale": default.scale if scale is None else scale,
+        "labels": default.labels if labels is None else labels,
+        "batching": batching,
+    }
+    entry = parse_entry(block)
+    if url:
+        path.replace(cache_path(entry))
+    written = _write_block(entry)
+    return {**asdict(entry), "block": str(written), "reason": reason}
+
+
+def _fetch(url: str, on_progress: OnProgress | None) -> Path:
+    path = cache_folder() / "models" / f".added-{hashlib.sha256(url.encode()).hexdigest()[:16]}.onnx"
+    with replacing(path) as file:
+        download(url, file, 0, on_progress)
+    return path
+
+
+def _write_block(entry: ModelEntry) -> Path:
+    lines = []
+    for field in fields(ModelEntry):
+        value = getattr(entry, field.name)
+        if value == field.default:
+            continue
+        if field.name == "labels":
+            value = next((key for key, names in LABEL_SETS.items() if names == value), value)
+        # JSON's texts, numbers, truth values and lists are TOML's too, but for DEL.
+        lines.append(f"{field.name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
+    text = "\n".join(lines) + "\n"
+    assert parse_entry(tomllib.loads(text)) == entry
+    path = user_folder() / f"{entry.name}.toml"
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path

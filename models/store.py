@@ -1,0 +1,180 @@
+"""Finds the files of models: mirror folder, user cache, download; every file's digest is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError, UsageError
+from models.registry import ModelEntry, all_entries
+
+if TYPE_CHECKING:
+    from models.download import OnProgress
+
+
+def cache_folder() -> Path:
+    """Folder of downloaded and derived files; `FRAMEMILL_CACHE_DIR` moves it."""
+    root = os.environ.get("FRAMEMILL_CACHE_DIR")
+    if not root:
+        import platformdirs
+
+        root = platformdirs.user_cache_dir("framemill", appauthor=False)
+    return Path(root)
+
+
+def find(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
+    """The file of a model with the digest that the entry states, downloaded if it must be.
+
+    Looks at the user's own path, the installed package, `FRAMEMILL_MODEL_MIRROR`, the cache, then the URL.
+
+    Raises:
+        ModelError: no place has the file, or the one that has it holds other bytes.
+    """
+    path = locate(entry)
+    if path is None:
+        return _fetch(entry, on_progress)
+    return _check(entry, path)
+
+
+def locate(entry: ModelEntry) -> Path | None:
+    """Where the file of a model is now, unchecked, or None where it would have to be downloaded.
+
+    Raises:
+        ModelError: a place that was named does not exist.
+    """
+    if entry.path:
+        path = Path(entry.path)
+        if not path.is_file():
+            raise ModelError(f"model {entry.name}: {path} is gone; put it back, or add the model again")
+        return path
+    if entry.package_file:
+        return _package_path(entry)
+    if mirror := os.environ.get("FRAMEMILL_MODEL_MIRROR"):
+        if not Path(mirror).is_dir():
+            raise ModelError(f"FRAMEMILL_MODEL_MIRROR={mirror} is no folder; correct or unset it")
+        path = Path(mirror) / entry.file_name
+        if path.is_file():
+            return path.resolve()
+    path = cache_path(entry)
+    return path if path.is_file() else None
+
+
+def pull(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
+    """Like `find`, but a wrong file in the cache is replaced by a fresh download."""
+    cached = cache_path(entry)
+    if locate(entry) == cached and _digest(cached) != entry.sha256:
+        return _fetch(entry, on_progress)
+    return find(entry, on_progress)
+
+
+def list_models() -> list[dict[str, Any]]:
+    """What is known of each model, as plain data; `path` is None where it is not on this machine."""
+    rows = []
+    for entry in all_entries():
+        path, problem = _try(locate, entry)
+        rows.append(
+            {
+                "name": entry.name,
+                "role": entry.role,
+                "family": entry.family,
+                "licence": entry.licence,
+                "commercial": entry.commercial,
+                "num_bytes": entry.num_bytes,
+                "batching": entry.batching,
+                "path": str(path) if path else None,
+                "problem": problem,
+            }
+        )
+    return rows
+
+
+def verify(names: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Checks the digests of the named models, or of all that are on this machine; downloads nothing.
+
+    Returns:
+        Per model: name, path (None where absent), status (`ok`, `absent`, `wrong`) and message.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    entries = {entry.name: entry for entry in all_entries()}
+    wanted = list(names) or list(entries)
+    if unknown := [name for name in wanted if name not in entries]:
+        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
+    rows = []
+    for name in wanted:
+        path, problem = _try(locate, entries[name])
+        if path is not None:
+            _, problem = _try(partial(_check, path=path), entries[name])
+        status = "wrong" if problem else "ok" if path else "absent"
+        rows.append({"name": name, "path": str(path) if path else None, "status": status, "message": problem})
+    return rows
+
+
+def _try(step: Callable[[ModelEntry], Path | None], entry: ModelEntry) -> tuple[Path | None, str]:
+    try:
+        return step(entry), ""
+    except ModelError as exc:
+        return None, str(exc)
+
+
+def _package_path(entry: ModelEntry) -> Path:
+    package, _, inner = entry.package_file.partition("/")
+    spec = find_spec(package)  # finds the folder without running the package
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / inner
+        if path.is_file():
+            return path
+    raise ModelError(
+        f"model {entry.name} is the file {entry.package_file} of an installed package, which is not there; "
+        f"install {package.replace('_', '-')} at the version that the constraints name"
+    )
+
+
+def cache_path(entry: ModelEntry) -> Path:
+    """Where a download of this model is kept."""
+    return cache_folder() / "models" / f"{entry.name}-{entry.sha256[:12]}.onnx"
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise ModelError(f"model file {path} cannot be read: {exc.strerror}; check its permissions") from exc
+
+
+def _check(entry: ModelEntry, path: Path) -> Path:
+    if (got := _digest(path)) == entry.sha256:
+        return path
+    if entry.path:
+        remedy = "add the model again"
+    elif entry.package_file:
+        remedy = "install the version of the package that the constraints name"
+    elif path == cache_path(entry):
+        remedy = f"run `framemill models pull {entry.name}`"
+    else:
+        remedy = "replace the file in the mirror folder, or unset FRAMEMILL_MODEL_MIRROR"
+    raise ModelError(f"model {entry.name}: {path} has sha256 {got}, wanted {entry.sha256}; {remedy}")
+
+
+def _fetch(entry: ModelEntry, on_progress: OnProgress | None) -> Path:
+    if not entry.url:
+        raise ModelError(f"model {entry.name}: no file on this machine and no URL; add the model again")
+    from models.download import download, replacing  # its imports would slow down every start
+
+    path = cache_path(entry)
+    with replacing(path) as file:
+        got = download(entry.url, file, entry.num_bytes, on_progress)
+        if got != entry.sha256:
+            raise ModelError(
+                f"model {entry.name}: {entry.url} sent {file.tell()} bytes with sha256 {got}, wanted "
+                f"{entry.num_bytes or 'some'} bytes with {entry.sha256}; try again, or put {entry.file_name} "
+                "into the folder that FRAMEMILL_MODEL_MIRROR names"
+            )
+    return path

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.adding import add
+from models.errors import ModelError, UsageError
+from models.registry import COCO_80, resolve, user_folder
+from models.store import find, list_models, verify
+from tests.models.graphs import external, mixer, quantizer, scaler
+
+
+def test_an_added_file_is_found_by_name(tmp_path: Path) -> None:
+    path = scaler(tmp_path / "my cars (2).onnx")
+    told = add(str(path), "objects", labels=["a", 'b "quoted" \\ ü'], licence="CC0-1.0", commercial=True)
+    assert (told["name"], told["batching"], told["input_size"]) == ("my-cars-2", "fixed", (4, 4))
+    assert "equal" in told["reason"] and Path(told["block"]).parent == user_folder()
+    entry = resolve("objects", "my-cars-2")
+    assert entry.labels == ("a", 'b "quoted" \\ ü') and entry.commercial and entry.colour == "bgr"
+    assert find(entry) == path
+    assert "my-cars-2" in {row["name"] for row in list_models()}
+    assert [row["status"] for row in verify(["my-cars-2"])] == ["ok"]
+
+
+def test_the_labels_of_the_role_are_the_default(tmp_path: Path) -> None:
+    told = add(str(scaler(tmp_path / "m.onnx")), "objects", name="other", mean=[1, 2.5, 3], scale=[0.5])
+    assert 'labels = "coco80"' in Path(told["block"]).read_text("utf-8")
+    entry = resolve("objects", "other")
+    assert entry.labels == COCO_80 and entry.mean == (1, 2.5, 3) and entry.scale == (0.5,)
+
+
+def test_what_cannot_be_batched_is_told(tmp_path: Path) -> None:
+    assert add(str(mixer(tmp_path / "mixer.onnx")), "objects")["batching"] == "none"
+    told = add(str(quantizer(tmp_path / "quantizer.onnx")), "objects")
+    assert told["batching"] == "none" and "DynamicQuantizeLinear" in told["reason"]
+
+
+def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
+    path = scaler(tmp_path / "m.onnx")
+    add(str(path), "objects")
+    scaler(path, factor=3.0)
+    with pytest.raises(ModelError, match="add the model again"):
+        find(resolve("objects", "m"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"role": "nose"}, "unknown model role"),
+        ({"family": "silero"}, "does not serve role"),
+        ({"name": "yolox_nano"}, "a model named 'yolox_nano' exists"),
+        ({"name": "a/b"}, "letters, digits"),
+        ({"labels": "no_set"}, "no label set"),
+        ({"source": "weights.pt"}, "pickle"),
+        ({"source": "https://example.invalid/weights.bin?download=1"}, "pickle"),
+    ],
+)
+def test_wrong_requests_leave_nothing(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    request = {"source": str(scaler(tmp_path / "m.onnx")), "role": "objects", **change}
+    with pytest.raises(UsageError, match=words):
+        add(**request)
+    assert not user_folder().exists()
+
+
+def test_unsafe_files_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="other files"):
+        add(str(external(tmp_path / "m.onnx")), "objects")
+    with pytest.raises(ModelError, match="cannot be read"):
+        add(str(tmp_path / "absent.onnx"), "objects")
+    with pytest.raises(ModelError, match="only https"):
+        add("http://example.invalid/m.onnx", "objects")
+    assert not user_folder().exists()

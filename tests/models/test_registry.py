@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import ModelError, UsageError
+from models.registry import COCO_80, DEFAULTS, KNOWN, ModelEntry, parse_entry, resolve, user_folder
+from tests.models.graphs import scaler
+
+BLOCK: dict[str, Any] = {"name": "mine", "role": "objects", "family": "yolox", "sha256": "0" * 64}
+
+
+def write_block(text: str, name: str = "mine") -> Path:
+    user_folder().mkdir(parents=True, exist_ok=True)
+    path = user_folder() / f"{name}.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("entry", KNOWN, ids=lambda entry: entry.name)
+def test_known_entries_are_complete(entry: ModelEntry) -> None:
+    assert len(entry.sha256) == 64 and entry.num_bytes > 0 and entry.licence
+    assert entry.url.startswith("https://") != bool(entry.package_file)
+    assert "/main/" not in entry.url and "/master/" not in entry.url
+    assert len({other.name for other in KNOWN}) == len(KNOWN)
+
+
+def test_coco_has_its_80_names_in_order() -> None:
+    assert len(COCO_80) == len(set(COCO_80)) == 80
+    assert [COCO_80[i] for i in (0, 2, 39, 67, 79)] == ["person", "car", "bottle", "cell phone", "toothbrush"]
+
+
+def test_empty_choice_is_the_default_of_the_role() -> None:
+    assert resolve("objects").name == "yolox_nano"
+    assert resolve("vad").name == "silero_vad_v6"
+    assert resolve("objects", "yolox_nano") is DEFAULTS["objects"]
+
+
+@pytest.mark.parametrize(
+    ("role", "choice", "words"),
+    [
+        ("nose", "", "unknown model role 'nose'; known roles: objects, vad"),
+        ("objects", "yolo99", "no model 'yolo99' for role 'objects'; known: yolox_nano"),
+        ("objects", "silero_vad_v6", "serves role 'vad', not 'objects'"),
+    ],
+)
+def test_wrong_choices_are_usage_errors(role: str, choice: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve(role, choice)
+
+
+def test_a_file_has_the_contract_of_the_role_but_its_own_digest(tmp_path: Path) -> None:
+    entry = resolve("objects", str(scaler(tmp_path / "own.onnx")))
+    assert (entry.name, entry.family, entry.labels) == ("own", "yolox", COCO_80)
+    assert entry.path == str(tmp_path / "own.onnx") and not entry.url and entry.input_size is None
+    assert entry.sha256 != DEFAULTS["objects"].sha256 and not entry.commercial
+    with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
+        resolve("objects", str(tmp_path / "gone.onnx"))
+
+
+def test_a_known_file_keeps_its_entry(models_dir: Path) -> None:
+    path = models_dir / "yolox_nano.onnx"
+    assert resolve("objects", str(path)) == replace(DEFAULTS["objects"], path=str(path.resolve()))
+
+
+def test_user_blocks_are_found() -> None:
+    write_block(
+        f'name = "mine"\nrole = "objects"\nfamily = "yolox"\nsha256 = "{"a" * 64}"\nlabels = ["cat", "dog"]\n'
+        'input_size = [640, 384]\nbatching = "fixed"\n'
+    )
+    entry = resolve("objects", "mine")
+    assert (entry.labels, entry.input_size, entry.licence) == (("cat", "dog"), (640, 384), "unknown")
+
+
+@pytest.mark.parametrize("text", ["name = ", 'name = "x"', "\x00"])
+def test_a_broken_block_names_its_file(text: str) -> None:
+    path = write_block(text)
+    with pytest.raises(ModelError, match=path.name):
+        resolve("objects", "mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../up"),
+        ("name", ""),
+        ("sha256", "xyz"),
+        ("role", "nose"),
+        ("family", "other"),
+        ("labels", "no_such_set"),
+        ("labels", [1]),
+        ("mean", ["a"]),
+        ("scale", 1.0),
+        ("input_size", [0, 4]),
+        ("input_size", [4]),
+        ("batching", "sometimes"),
+        ("colour", "cmyk"),
+        ("url", 5),
+        ("num_bytes", -1),
+        ("commercial", "yes"),
+        ("weights", "x"),
+    ],
+)
+def test_wrong_values_are_named(key: str, value: Any) -> None:
+    parse_entry(BLOCK)
+    with pytest.raises(UsageError, match=key):
+        parse_entry({**BLOCK, key: value})
+
+
+def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:
+    entry = DEFAULTS["objects"]
+    for change in ({"sha256": "1" * 64}, {"labels": ("a",)}, {"mean": (1.0,)}, {"batching": "none"}):
+        assert replace(entry, **change).key != entry.key  # type: ignore[arg-type]
+    assert replace(entry, name="n", url="https://elsewhere/x", licence="MIT", path="/x").key == entry.key
+
+
+def test_planning_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, models.registry, models.store; models.registry.resolve('objects')\n"
+        "heavy = {'onnx', 'onnxruntime', 'numpy', 'cv2', 'urllib.request', 'faster_whisper'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "models.store.locate(models.registry.resolve('vad'))\n"
+        "assert 'faster_whisper' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,123 @@
+"""What pyproject.toml, the pins and the Makefile promise."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+from cluster import doctor
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+PINS = sorted((REPOSITORY / "constraints").glob("*.txt"))
+# Per file of pins, the extras that it serves, and the Python versions that may use it.
+SERVES = {
+    "cpu.txt": (("cpu", "ray", "dev"), ("3.11", "3.12", "3.13")),
+    "gpu-cu13.txt": (("gpu",), ("3.11",)),
+    "gpu-cu12.txt": (("gpu-cu12",), ("3.11",)),
+}
+
+
+def read_pins(path: Path) -> list[Requirement]:
+    return [Requirement(line) for line in path.read_text().splitlines() if line]
+
+
+def applies(requirement: Requirement, python: str) -> bool:
+    environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.9"}
+    environment |= {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux"}
+    return requirement.marker is None or requirement.marker.evaluate({**environment, "extra": ""})
+
+
+@pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)
+def test_pins_are_exact_versions_and_name_no_place(path: Path) -> None:
+    for line in path.read_text().splitlines():
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*( ; .+)?", line), line
+        assert "://" not in line
+
+
+def test_every_file_of_pins_is_known() -> None:
+    assert {path.name for path in PINS} == {*SERVES, "bench.txt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "extras", "python"),
+    [(name, extras, python) for name, (extras, pythons) in SERVES.items() for python in pythons],
+)
+def test_pins_satisfy_what_the_project_asks(name: str, extras: tuple[str, ...], python: str) -> None:
+    pins = {pin.name: pin for pin in read_pins(REPOSITORY / "constraints" / name) if applies(pin, python)}
+    asked = [*PROJECT["project"]["dependencies"], *(item for extra in extras for item in EXTRAS[extra])]
+    for requirement in map(Requirement, asked):
+        assert applies(requirement, python)
+        pin = pins[requirement.name]
+        version = next(iter(pin.specifier)).version
+        assert version in requirement.specifier, f"{pin} does not satisfy {requirement}"
+
+
+def test_one_runtime_and_one_opencv_in_each_set() -> None:
+    for path in PINS:
+        names = {pin.name for pin in read_pins(path)}
+        assert not {"onnxruntime", "onnxruntime-gpu"} <= names, path
+        assert "opencv-python" not in names, path
+    gpu = {pin.name for pin in read_pins(REPOSITORY / "constraints" / "gpu-cu13.txt")}
+    assert {"onnxruntime-gpu", "faster-whisper"} <= gpu
+
+
+def test_the_packages_listed_are_those_that_exist() -> None:
+    listed = set(PROJECT["tool"]["setuptools"]["packages"])
+    found = {
+        ".".join(path.parent.relative_to(REPOSITORY).parts)
+        for top in doctor.OUR_PACKAGES
+        for path in (REPOSITORY / top).rglob("__init__.py")
+    }
+    assert listed == found
+    for module in PROJECT["tool"]["setuptools"]["py-modules"]:
+        assert (REPOSITORY / f"{module}.py").is_file()
+
+
+def test_the_console_script_leads_to_a_function() -> None:
+    module, _, function = PROJECT["project"]["scripts"]["framemill"].partition(":")
+    tree = ast.parse((REPOSITORY / f"{module.replace('.', '/')}.py").read_text())
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_doctor_knows_the_dependencies_and_the_python_range() -> None:
+    names = {Requirement(item).name for item in PROJECT["project"]["dependencies"]}
+    assert set(doctor.REQUIRED) == names
+    (low, high) = doctor.PYTHON_RANGE
+    assert PROJECT["project"]["requires-python"] == f">={low[0]}.{low[1]},<{high[0]}.{high[1]}"
+
+
+def test_the_api_imports_nothing_heavy() -> None:
+    code = "import framemill, sys; print(*{'numpy', 'pyarrow', 'av', 'duckdb', 'click'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("target", ["help", "setup", "demo", "test", "lint", "bench"])
+def test_make_knows_its_targets(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_demo_takes_videos_or_renders_a_sample() -> None:
+    def dry_run(*arguments: str) -> str:
+        command = ["make", "--dry-run", "--always-make", "demo", *arguments]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    assert "benchmarks.sample_clip demo/sample.mp4" in dry_run()
+    given = dry_run("VIDEOS=a.mp4 'my clip.mp4'")
+    assert "sample_clip" not in given
+    assert "extract a.mp4 'my clip.mp4' -o demo/out" in given
