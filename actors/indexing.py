@@ -128,7 +128,9 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
     missing = _missing(video, frames, time_base, promised, container)
     quarters, width, height = _geometry(video, picture)
     return SourceIndex(
-        description=_describe(container, path, video, audio, picture, frames, origin, duration, (quarters, width, height)),
+        description=_describe(
+            container, path, video, audio, picture, frames, origin, duration, (quarters, width, height)
+        ),
         frames=frames,
         packets=packets,
         time_base=time_base,
@@ -160,7 +162,9 @@ def _choose_picture(container: InputContainer) -> tuple[VideoStream | None, _Pic
             container.seek(0)  # an empty track: look at the next one from the start
             continue
         if picture.first_frame is None:
-            problem = f"the picture track ({stream.codec_context.name}) cannot be decoded: damaged or encrypted"
+            problem = (
+                f"the picture track ({stream.codec_context.name}) cannot be decoded: damaged or encrypted"
+            )
             continue
         return stream, picture, ""
     return None, None, problem
@@ -179,7 +183,9 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Picture:
                 # Raw streams carry no times: count packets at the nominal rate.
                 rate = stream.guessed_rate or stream.average_rate or Fraction(25)
                 pts = round(len(packets) / rate / (stream.time_base or Fraction(1, 90000)))
-            packets.append((pts, packet.is_keyframe, not packet.is_discard, packet.size, packet.duration or 0))
+            packets.append(
+                (pts, packet.is_keyframe, not packet.is_discard, packet.size, packet.duration or 0)
+            )
             if first is None and tried < 50 and (packet.is_keyframe or tried):
                 tried += 1
                 first = _try_decode(stream, packet)
@@ -255,7 +261,11 @@ def _sound_seconds(container: InputContainer, audio: AudioStream | None) -> floa
 
 
 def _missing(
-    video: VideoStream | None, frames: FrameIndex, time_base: Fraction, promised: float, container: InputContainer
+    video: VideoStream | None,
+    frames: FrameIndex,
+    time_base: Fraction,
+    promised: float,
+    container: InputContainer,
 ) -> float:
     """Seconds that the container promises beyond the last picture; 0 where that is within tolerance."""
     if video is None or not len(frames):
@@ -300,7 +310,9 @@ def _describe(
     streams = tuple(
         StreamDescription(
             index=stream.index,
-            type="attachment" if stream.disposition & av.stream.Disposition.attached_pic else (stream.type or "data"),
+            type="attachment"
+            if stream.disposition & av.stream.Disposition.attached_pic
+            else (stream.type or "data"),
             codec=stream.codec_context.name if stream.codec_context is not None else None,
             language=stream.language,
             title=stream.metadata.get("title"),
@@ -325,7 +337,9 @@ def _describe(
             "is_full_range": {1: False, 2: True}.get(int(frame.color_range)),
             "fps": float(1 / steps.mean()) if len(steps) and steps.mean() > 0 else None,
             # Containers round to their time base: a millisecond or a tenth of the step is no variation.
-            "is_variable_rate": bool(len(steps) and np.ptp(steps) > max(0.0021, 0.1 * float(np.median(steps)))),
+            "is_variable_rate": bool(
+                len(steps) and np.ptp(steps) > max(0.0021, 0.1 * float(np.median(steps)))
+            ),
             "num_frames": len(frames),
         }
     if audio is not None:

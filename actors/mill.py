@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +16,13 @@ from actors.plan import Sampling, sample_frames
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from actors.shards import Shard
 from actors.tracing import Trace
-from models.errors import CorruptError, MediaError, SetupError
+from models.errors import CorruptError, SetupError
 from models.loading import Model
 from models.registry import resolve
 from models.session import open_model
 from models.store import find
 from ops import load_op
-from ops.chunks import Audio, Chunk, FrameIndex, Frames, Int64Array, ShardInfo, Signals
+from ops.chunks import Audio, Chunk, Frames, Int64Array, ShardInfo, Signals
 from ops.operation import Extractor, Op, Partial, Reads
 
 # Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
@@ -155,7 +154,9 @@ class Mill:
             if name not in result.failures:
                 with self.trace.span(name), _Catch(result, name):
                     result.partials[name] = extractor.finish()
-        stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].reads in _FED)
+        stopped_early = bool(extractors) and all(
+            e.done for n, e in extractors.items() if ops[n].reads in _FED
+        )
         result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
         return result
 
@@ -205,7 +206,9 @@ class Mill:
             if on_frames is not None:
                 on_frames(result.report.num_decoded)
             if all(
-                name in result.failures or extractors[name].done for name, op in ops.items() if op.reads in _FED
+                name in result.failures or extractors[name].done
+                for name, op in ops.items()
+                if op.reads in _FED
             ):
                 break
         close = getattr(chunks, "close", None)

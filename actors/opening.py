@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # files or addresses (hls, dash, concat, sdp, rtsp, imf, image sequences) and device or script formats.
 DEMUXERS = (
     "mov", "mp4", "m4a", "3gp", "matroska", "webm", "mpegts", "mpeg", "mpegvideo", "avi", "flv", "live_flv",
-    "asf", "gif", "apng", "ivf", "obu", "h264", "hevc", "m4v", "mjpeg", "dv", "mxf", "gxf", "nut", "wtv", "rm",
-    "ogg", "mp3", "wav", "w64", "aiff", "au", "caf", "flac", "aac", "ac3", "eac3", "amr", "ape", "wv", "tta",
+    "asf", "gif", "apng", "ivf", "obu", "h264", "hevc", "m4v", "mjpeg", "dv", "mxf", "gxf", "nut", "wtv",
+    "rm", "ogg", "mp3", "wav", "w64", "aiff", "au", "caf", "flac", "aac", "ac3", "eac3", "amr", "ape", "wv", "tta",
     "dts", "truehd",
 )  # fmt: skip
 
@@ -53,7 +53,10 @@ def open_media(source: str | BinaryIO) -> InputContainer:
         options["protocol_whitelist"] = ""
     try:
         container = av.open(
-            target, options=options, metadata_errors="replace", io_open=None if isinstance(source, str) else _refuse
+            target,
+            options=options,
+            metadata_errors="replace",
+            io_open=None if isinstance(source, str) else _refuse,
         )
     except av.error.FFmpegError as exc:
         raise _explain(exc) from exc
@@ -83,18 +86,23 @@ def require_regular_file(path: str) -> None:
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
     if not stat.S_ISREG(info.st_mode):
-        raise UnsupportedError("not a regular file (a folder, pipe, socket or device); give the path of a media file")
+        raise UnsupportedError(
+            "not a regular file (a folder, pipe, socket or device); give the path of a media file"
+        )
 
 
 def _explain(exc: av.error.FFmpegError) -> Exception:
     if isinstance(exc, av.error.InvalidDataError):
-        return CorruptError("no readable media container: the header is damaged, cut off, or this is another kind of file")
+        return CorruptError(
+            "no readable media container: the header is damaged, cut off, or this is another kind of file"
+        )
     if isinstance(exc, av.error.PermissionError | av.error.FileNotFoundError | av.error.OSError):
         return UnreadableError(f"cannot be read: {exc.strerror}")
     if isinstance(exc, av.error.ArgumentError):
         # What FFmpeg answers when the format is recognised but not in the whitelist.
         return UnsupportedError(
-            "a playlist, image or other format that is not opened: only files that hold their own picture and sound are"
+            "a playlist, image or other format that is not opened; "
+            "only files that hold their own picture and sound are"
         )
     return CorruptError(f"cannot be opened: {exc.strerror}")
 

@@ -44,7 +44,9 @@ def parse_sampling(text: str) -> Sampling:
         except ValueError:
             seconds = 0.0
         if not (1e-3 <= seconds <= 86400.0):
-            raise UsageError(f"--sample {text!r}: the interval must be 0.001 to 86400 seconds, as in every:0.5")
+            raise UsageError(
+                f"--sample {text!r}: the interval must be 0.001 to 86400 seconds, as in every:0.5"
+            )
         return Sampling("every", seconds)
     if kind in ("keyframes", "scenes", "all") and not colon:
         return Sampling(kind)
@@ -58,7 +60,8 @@ def sample_frames(index: FrameIndex, sampling: Sampling, shots: Float64Array | N
         index: frames of the whole source.
         sampling: the policy; `every` takes the last frame at or before each multiple of its interval
             (the first frame where none is), as long as ticks lie before the end of the last frame.
-        shots: for `scenes`, int64 [n, 2]: start and end frame of each shot, half-open; the middle frame is picked.
+        shots: for `scenes`, int64 [n, 2]: start and end frame of each shot, half-open; the middle
+            frame is picked.
     """
     if not len(index):
         return np.zeros(0, np.int64)

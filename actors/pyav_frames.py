@@ -86,14 +86,18 @@ class PyavFrames(Frames):
     def luma(self, size: tuple[int, int] | None = None) -> UInt8Array:
         key = ("luma", size)
         if key not in self._views:
-            self._views[key] = np.stack([self._one_luma(f, size or (self.width, self.height)) for f in self._frames])
+            self._views[key] = np.stack(
+                [self._one_luma(f, size or (self.width, self.height)) for f in self._frames]
+            )
         view: UInt8Array = self._views[key]
         return view
 
     def rgb(self, size: tuple[int, int] | None = None) -> UInt8Array:
         key = ("rgb", size)
         if key not in self._views:
-            self._views[key] = np.stack([self._one_rgb(i, size or (self.width, self.height)) for i in range(len(self))])
+            self._views[key] = np.stack(
+                [self._one_rgb(i, size or (self.width, self.height)) for i in range(len(self))]
+            )
         view: UInt8Array = self._views[key]
         return view
 
@@ -106,7 +110,11 @@ class PyavFrames(Frames):
             sx, sy = (x1 - x0) / size[0], (y1 - y0) / size[1]
             warp = np.array([[sx, 0, x0 + sx / 2 - 0.5], [0, sy, y0 + sy / 2 - 0.5]])
             cv2.warpAffine(
-                self._display_rgb(int(i)), warp, size, dst=out[row], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+                self._display_rgb(int(i)),
+                warp,
+                size,
+                dst=out[row],
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             )
         return out
 
@@ -208,7 +216,8 @@ class SignalsBatch:
             # The stream changed its size half-way: signals keep the size they began with.
             shapes = [self._rows[0][k].shape for k in (3, 4, 5)]
             planes = tuple(  # type: ignore[assignment]
-                cv2.resize(p, (s[1], s[0]), interpolation=cv2.INTER_NEAREST) for p, s in zip(planes, shapes, strict=True)
+                cv2.resize(p, (s[1], s[0]), interpolation=cv2.INTER_NEAREST)
+                for p, s in zip(planes, shapes, strict=True)
             )
         self._rows.append((frame_index, pts_seconds, is_key, *planes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,9 @@ class Shard:
     seconds: float
 
 
-def cut_shards(frames: FrameIndex, has_sound: bool, duration_seconds: float, shard_seconds: float) -> list[Shard]:
+def cut_shards(
+    frames: FrameIndex, has_sound: bool, duration_seconds: float, shard_seconds: float
+) -> list[Shard]:
     """Pieces of about `shard_seconds`, each starting at a key frame, in time order.
 
     A pure function of its arguments. Sound is never cut, since a decoder or resampler started half-way
@@ -48,6 +51,6 @@ def cut_shards(frames: FrameIndex, has_sound: bool, duration_seconds: float, sha
     ends = np.append(frames.pts_seconds[1:], max(duration_seconds, frames.pts_seconds[-1]))
     pieces = [
         Shard(int(a), int(b), False, float(ends[b - 1] - frames.pts_seconds[a]))
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+        for a, b in itertools.pairwise(cuts)
     ]
     return [Shard(0, 0, True, duration_seconds), *pieces] if has_sound else pieces

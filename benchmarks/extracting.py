@@ -34,7 +34,18 @@ def extract(
             raise BenchmarkError(f"failed inputs: {failures.slice(0, 3).to_pylist()}")
         check(stdout)
 
-    arguments = [sys.executable, "-m", "cluster", "extract", *sources, "-o", output, "--json", "-q", *options]
+    arguments: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "cluster",
+        "extract",
+        *sources,
+        "-o",
+        output,
+        "--json",
+        "-q",
+        *options,
+    ]
     return Command(
         arguments=arguments,
         prepare=(lambda: remove(output)) if fresh else (lambda: None),

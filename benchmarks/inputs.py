@@ -120,7 +120,9 @@ def _render_film(setting: Setting, path: Path, width: int, height: int) -> list[
             if shot:
                 cuts.append(index)
             for pixels in _shot(video(setting, SHOTS[shot % len(SHOTS)]), shot // len(SHOTS), lengths[shot]):
-                scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
+                scaled = np.asarray(
+                    cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8
+                )
                 frame = av.VideoFrame.from_ndarray(scaled, format="rgb24")
                 frame.pts, frame.time_base = index, Fraction(1, FILM_FPS)
                 made.mux(picture.encode(frame))
@@ -138,7 +140,8 @@ def _shot(path: Path, occurrence: int, length: int) -> Iterator[np.ndarray[Any, 
     """`length` consecutive frames as RGB; each further occurrence starts later; short clips run backwards."""
     with av.open(str(path)) as container:
         frames = [
-            f.to_ndarray(format="rgb24") for f, _ in zip(container.decode(video=0), range(330), strict=False)
+            np.asarray(f.to_ndarray(format="rgb24"), np.uint8)
+            for f, _ in zip(container.decode(video=0), range(330), strict=False)
         ]
     start = occurrence * 40 % max(1, len(frames) - length)
     there_and_back = frames[start:] + frames[-2:0:-1]

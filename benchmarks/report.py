@@ -85,9 +85,8 @@ def line(record: Mapping[str, Any]) -> str:
     bound = "at least" if record["at_least"] else "at most"
     goal = f"{bound} {record['goal']:g} {record['unit']}".strip()
     if "not_measured" in record:
-        return (
-            f"| {record['work']} | {record['against']} | {goal} | not measured: {record['not_measured']} | |"
-        )
+        why = " ".join(record["not_measured"].split())[:200].replace("|", "/")
+        return f"| {record['work']} | {record['against']} | {goal} | not measured: {why} | |"
     values, unit = record["values"], record["unit"]
     spread = f"{min(values):.3g} to {max(values):.3g}, {len(values)} runs" if len(values) > 1 else "1 run"
     measured = f"**{record['median']:.3g}** {unit}".strip()
@@ -134,7 +133,7 @@ def worse_than_stored(record: Mapping[str, Any], tolerance: float) -> str | None
 
 
 def accept(record: Mapping[str, Any]) -> None:
-    """Makes a ratio the one to compare with. Figures in seconds or bytes belong to a machine and are not kept."""
+    """Makes a ratio the one to compare with. Seconds and bytes belong to a machine and are not kept."""
     if "median" in record and record["unit"] == "x":
         ratios = stored_ratios() | {record["name"]: round(record["median"], 3)}
         REGRESSIONS.write_text(json.dumps(dict(sorted(ratios.items())), indent=1) + "\n", encoding="utf-8")

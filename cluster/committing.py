@@ -57,7 +57,11 @@ class PendingCommit:
                 entries=tuple(self._entries),
                 sources=tuple(
                     SourceRecord(
-                        job.file.uri, job.source_id, job.file.num_bytes, job.file.mtime_ns, job.duration_seconds
+                        job.file.uri,
+                        job.source_id,
+                        job.file.num_bytes,
+                        job.file.mtime_ns,
+                        job.duration_seconds,
                     )
                     for job in jobs
                 ),

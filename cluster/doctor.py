@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cluster.config import unknown_variables
+from cluster.machine import cgroup_limits
 
 OUR_PACKAGES = ("cluster", "actors", "ops", "models")
 OTHER_VARIABLES = (
@@ -53,26 +54,6 @@ def run_checks() -> list[Finding]:
                 _finding(check.__name__.strip("_"), "fail", f"{type(error).__name__}: {error}", "report this")
             )
     return findings
-
-
-def cgroup_limits(root: Path = Path("/sys/fs/cgroup")) -> tuple[float | None, int | None]:
-    """(cores, memory in bytes) that a container grants, None where there is no limit; cgroup v2 and v1."""
-
-    def read(name: str) -> list[str]:
-        try:
-            return (root / name).read_text().split()
-        except OSError:
-            return []
-
-    cores: float | None = None
-    if quota := read("cpu.max"):
-        cores = None if quota[0] == "max" else int(quota[0]) / int(quota[1])
-    elif (quota := read("cpu/cpu.cfs_quota_us")) and int(quota[0]) > 0:
-        cores = int(quota[0]) / int(read("cpu/cpu.cfs_period_us")[0])
-    limit = read("memory.max") or read("memory/memory.limit_in_bytes")
-    # Version 1 writes "no limit" as the largest page-aligned number.
-    memory = int(limit[0]) if limit and limit[0] != "max" and int(limit[0]) < 1 << 60 else None
-    return cores, memory
 
 
 def misplaced_packages(locations: Mapping[str, str | None], home: Path) -> dict[str, str]:

@@ -100,7 +100,15 @@ class _Extraction:
             self.worker = self.worker or WorkerProcess()
             config = self._config(dataset, plan)
             run = LocalRun(
-                self.request, self.reporter, dataset, plan, jobs, config, self.worker, self.started, len(cached)
+                self.request,
+                self.reporter,
+                dataset,
+                plan,
+                jobs,
+                config,
+                self.worker,
+                self.started,
+                len(cached),
             )
             self.worker = None  # the run owns it now
             outcome = run.run()
@@ -161,7 +169,13 @@ class _Extraction:
         else:
             exit_code = 3 if bad or known_bad else 0
         failures = [
-            {"uri": j.file.uri, "operation": f.operation, "status": f.status, "error": f.error, "message": f.message}
+            {
+                "uri": j.file.uri,
+                "operation": f.operation,
+                "status": f.status,
+                "error": f.error,
+                "message": f.message,
+            }
             for j in bad
             for f in j.failures
         ]
@@ -187,7 +201,9 @@ class _Extraction:
 def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
     """Removes every table whose key differs, so that it is computed anew."""
     tables = {
-        name for name, op in plan.ops.items() if dataset.state.keys.get(name, op.key)["digest"] != op.key["digest"]
+        name
+        for name, op in plan.ops.items()
+        if dataset.state.keys.get(name, op.key)["digest"] != op.key["digest"]
     }
     if not tables:
         return

@@ -6,20 +6,21 @@ at work runs alone next; a source that kills its worker twice on its own is quar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import shutil
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cluster import layout
-from cluster.commits import WHOLE_SOURCE
 from cluster.committing import PendingCommit
 from cluster.dataset import Dataset
-from cluster.jobs import Job, missing_ops
+from cluster.flow import Flow
+from cluster.jobs import Job
 from cluster.planning import OpsPlan
 from cluster.request import ExtractRequest, Reporter, Snapshot
 from cluster.workerprocess import WorkerProcess, describe_death
@@ -46,7 +47,7 @@ class _Task:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run of the engine adds to its jobs: frames decoded, the worker's report, whether it was stopped."""
+    """What a run of the engine tells besides its jobs."""
 
     frames: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -76,16 +77,14 @@ class LocalRun:
         self.jobs = jobs
         self.config = config
         self.worker = worker
+        self.flow = Flow(dataset, plan, request.retry_failed)
         self.outcome = Outcome()
         self._started = started
         self._num_cached = num_cached
         # The longest first: the last source to finish should be a short one.
         self._new = deque(sorted(jobs, key=lambda job: -job.file.num_bytes))
         self._suspects: deque[Job] = deque()
-        self._open: deque[Job] = deque()
-        self._finished: list[Job] = []
         self._tasks: dict[int, _Task] = {}
-        self._by_content: dict[str, Job] = {}
         self._next_id = 0
         self._last_commit = 0.0
         self._frames_before = 0
@@ -109,7 +108,9 @@ class LocalRun:
                 self._loop()
             except KeyboardInterrupt:
                 self.outcome.interrupted = self._stopping = True
-                self.reporter.message(0, "interrupted: committing what is finished (press Ctrl-C again to stop at once)")
+                self.reporter.message(
+                    0, "interrupted: committing what is finished (press Ctrl-C again to stop at once)"
+                )
                 self._loop()
             if not self.outcome.interrupted:
                 self._ask_report()
@@ -126,10 +127,8 @@ class LocalRun:
             self._schedule()
             if not self._tasks:
                 return
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._handle(self.worker.messages.get(timeout=TICK_SECONDS))
-            except queue.Empty:
-                pass
             self._watch()
             self._tell()
 
@@ -138,31 +137,33 @@ class LocalRun:
     def _schedule(self) -> None:
         if not self._stopping:
             self._schedule_work()
-        if self._finished and not any(task.kind == "write" for task in self._tasks.values()):
+        if self.flow.finished and not any(task.kind == "write" for task in self._tasks.values()):
             idle = self._stopping or not any(task.kind != "write" for task in self._tasks.values())
             waited = time.monotonic() - self._last_commit
-            if idle or waited >= COMMIT_SECONDS or len(self._finished) >= COMMIT_SOURCES:
+            if idle or waited >= COMMIT_SECONDS or len(self.flow.finished) >= COMMIT_SOURCES:
                 self._write()
 
     def _schedule_work(self) -> None:
         busy = [task.job for task in self._tasks.values() if task.job is not None]
         alone = next((job for job in busy if job.is_suspect), None)
         if alone is None and self._suspects:
-            if not busy and not self._open:
+            if not busy and not self.flow.open:
                 self._start_open(self._suspects.popleft())
-            if not self._open:
+            if not self.flow.open:
                 return
+        while self.flow.to_merge:
+            self._start_merge(self.flow.to_merge.popleft())
         room = self.config["in_flight"]
         shards = sum(task.kind == "shard" for task in self._tasks.values())
-        while self._open and shards < room:
-            job = self._open[0]
+        while self.flow.open and shards < room:
+            job = self.flow.open[0]
             if not job.waiting:
-                self._open.popleft()
+                self.flow.open.popleft()
                 continue
             self._start_shard(job, job.waiting.pop(0))
             shards += 1
         opening = sum(task.kind == "open" for task in self._tasks.values())
-        waiting = len(self._open)
+        waiting = len(self.flow.open)
         while self._new and alone is None and not self._suspects and opening + waiting < room + 1:
             self._start_open(self._new.popleft())
             opening += 1
@@ -186,11 +187,11 @@ class LocalRun:
     def _start_shard(self, job: Job, shard_index: int) -> None:
         shard = job.shards[shard_index]
         ops = job.stages[0]
-        waiting = sum(len(other.waiting) for other in self._open) + len(self._new)
+        waiting = sum(len(other.waiting) for other in self.flow.open) + len(self._new)
         busy = sum(task.kind == "shard" for task in self._tasks.values())
         shots = None
         if self.plan.sampling.kind == "scenes" and "scenes" not in ops:
-            shots = [vars_of(part) for part, _ in self.dataset.plan_drop("scenes", {job.source_id})]
+            shots = [asdict(part) for part, _ in self.dataset.plan_drop("scenes", {job.source_id})]
         self._send(
             "shard",
             job,
@@ -209,8 +210,14 @@ class LocalRun:
             },
         )
 
+    def _start_merge(self, job: Job) -> None:
+        failed = {failure.operation for failure in job.failures}
+        ops = [op for op in job.stages[0] if op not in failed]
+        message = {"source_id": job.source_id, "ops": ops, "num_shards": len(job.shards)}
+        self._send("merge", job, job.duration_seconds, message)
+
     def _write(self) -> None:
-        batch, self._finished = self._finished[:COMMIT_SOURCES], self._finished[COMMIT_SOURCES:]
+        batch, self.flow.finished = self.flow.finished[:COMMIT_SOURCES], self.flow.finished[COMMIT_SOURCES:]
         pending = PendingCommit(self.dataset, self.plan, self.config["run_id"], batch)
         self._send("write", None, 3600.0, pending.request).pending = pending
 
@@ -237,109 +244,19 @@ class LocalRun:
         if failure["fatal"] or task.job is None:
             kind = getattr(errors, failure["error"], FramemillError)
             raise kind(failure["message"])
-        task.job.fail(failure)
-        task.job.waiting = []
-        self._finish_if_done(task.job)
+        self.flow.failed(task.job, failure)
 
     def _after_open(self, task: _Task, done: Mapping[str, Any]) -> None:
-        job = task.job
-        assert job is not None
-        job.source_id = done["source_id"]
-        first = self._by_content.setdefault(job.source_id, job)
-        if "failed" in done:
-            job.fail(done["failed"])
-            self._finish(job)
-            return
-        job.duration_seconds = done["duration_seconds"]
-        job.shards = done["shards"]
-        job.todo = missing_ops(job, self.plan, self.dataset.state, self.request.retry_failed)
-        if "media" in self.plan.ops and "media" not in job.todo:
-            job.todo.insert(0, "media")  # the file is new or changed, so its row is
-        if "media" in job.todo:
-            job.rows["media"] = 1
-        if first is not job and first.state != "committed":
-            # The same bytes under another name: the first does the work, this one adds its row of `media`.
-            job.todo = [op for op in job.todo if op == "media"]
-            if first.state in ("opening", "open", "new"):
-                first.duplicates.append(job)
-                job.state = "open"
-                return
-        job.stages = [ops for stage in self.plan.stages() if (ops := [op for op in stage if op in job.todo and op != "media"])]
-        for problem, reads in ((done["picture_problem"], "frames signals"), (done["sound_problem"], "audio")):
-            if problem:
-                self._give_up_track(job, problem, reads.split())
-        if not job.stages:
-            self._finish(job)
-            return
-        job.state = "open"
-        job.begin_stage()
-        self._open.append(job)
-
-    def _give_up_track(self, job: Job, problem: str, reads: list[str]) -> None:
-        """A track that cannot be decoded fails the operations that read it, not the others."""
-        for stage in job.stages:
-            for op in [op for op in stage if self.plan.ops[op].reads.value in reads]:
-                stage.remove(op)
-                job.fail(
-                    {"status": "unsupported", "error": "UnsupportedError", "message": problem, "transient": False}, op
-                )
-        job.stages = [stage for stage in job.stages if stage]
+        assert task.job is not None
+        self.flow.opened(task.job, done)
 
     def _after_shard(self, task: _Task, done: Mapping[str, Any]) -> None:
-        job = task.job
-        assert job is not None
-        self._take(job, done)
-        if done["shortfall"] and not any(f.operation == WHOLE_SOURCE for f in job.failures):
-            job.fail(
-                {"status": "partial", "error": "CorruptError", "message": done["shortfall"], "transient": False}
-            )
-        self._finish_if_done(job)
+        assert task.job is not None
+        self.flow.shard_done(task.job, done)
 
     def _after_merge(self, task: _Task, done: Mapping[str, Any]) -> None:
         assert task.job is not None
-        self._take(task.job, done)
-        self._end_stage(task.job)
-
-    def _take(self, job: Job, done: Mapping[str, Any]) -> None:
-        job.rows.update(done["rows"])
-        for op, (error, message) in done["failures"].items():
-            if not any(failure.operation == op for failure in job.failures):
-                job.fail({"status": "failed", "error": error, "message": message, "transient": False}, op)
-
-    def _finish_if_done(self, job: Job) -> None:
-        if job.running or job.waiting:
-            return
-        if job.is_failed and any(f.operation == WHOLE_SOURCE for f in job.failures):
-            self._finish(job)
-        elif len(job.shards) > 1:
-            failed = {failure.operation for failure in job.failures}
-            ops = [op for op in job.stages[0] if op not in failed]
-            self._send(
-                "merge",
-                job,
-                job.duration_seconds,
-                {"source_id": job.source_id, "ops": ops, "num_shards": len(job.shards)},
-            )
-        else:
-            self._end_stage(job)
-
-    def _end_stage(self, job: Job) -> None:
-        job.stages.pop(0)
-        if job.stages:
-            job.begin_stage()
-            self._open.append(job)
-        else:
-            self._finish(job)
-
-    def _finish(self, job: Job) -> None:
-        job.state = "finished"
-        if job.status not in ("ok", "partial"):
-            job.rows = {}
-        self._finished.append(job)
-        for other in job.duplicates:
-            other.failures = [f for f in job.failures if f.operation == WHOLE_SOURCE]
-            self._finish(other)
-        job.duplicates = []
+        self.flow.merged(task.job, done)
 
     def _after_write(self, task: _Task, done: Mapping[str, Any]) -> None:
         assert task.pending is not None
@@ -365,13 +282,11 @@ class LocalRun:
         late = next((t for t in self._tasks.values() if now > t.deadline and t.job is not None), None)
         if late is not None:
             self._blame = late.job
-            self._blame_reason = (
-                f"took longer than {late.deadline - late.started:.0f} seconds (raise --deadline-factor if it may)"
-            )
+            self._blame_reason = f"took longer than {late.deadline - late.started:.0f} seconds (raise --deadline-factor if it may)"
             self.worker.kill()
         elif self._tasks and self.worker.memory_bytes() > self.config["memory_bytes"]:
             self._blame_reason = (
-                f"took more than {self.config['memory_bytes'] / 2**20:.0f} MiB of memory (raise --memory if it may)"
+                f"took more than {self.config['memory_bytes'] >> 20} MiB of memory (raise --memory if it may)"
             )
             self.worker.kill()
 
@@ -384,14 +299,14 @@ class LocalRun:
                 f"the worker process ended at its start ({describe_death(code)}); run `framemill doctor`. "
                 f"It said: {self.worker.last_words() or 'nothing'}"
             )
-        self.reporter.message(1, f"a worker died ({reason}); starting another. It said: {self.worker.last_words()}")
+        self.reporter.message(
+            1, f"a worker died ({reason}); starting another. It said: {self.worker.last_words()}"
+        )
         guilty = self._blame or (next(iter(busy.values())) if len(busy) == 1 else None)
         self._blame, self._blame_reason, self._is_ready = None, "", False
         self._frames_before, self._frames_now = self._frames_before + self._frames_now, 0
         self._tasks.clear()
-        self._open.clear()
-        self._finished.clear()
-        self._by_content.clear()
+        self.flow.clear()
         self._new.clear()
         self._suspects.clear()
         quarantined = []
@@ -403,12 +318,19 @@ class LocalRun:
                 job.deaths += 1
             job.is_suspect = job.is_suspect or id(job) in busy
             if job.deaths >= DEATHS_ALONE:
-                job.fail({"status": "quarantined", "error": "LimitError", "message": f"quarantined: it {reason}, twice", "transient": False})
+                job.fail(
+                    {
+                        "status": "quarantined",
+                        "error": "LimitError",
+                        "message": f"quarantined: it {reason}, twice",
+                        "transient": False,
+                    }
+                )
                 quarantined.append(job)
             else:
                 (self._suspects if job.is_suspect else self._new).append(job)
         for job in quarantined:
-            self._finish(job)
+            self.flow.finish(job)
         self.worker.close()
         self.worker = WorkerProcess()
         self.worker.configure(self.config)
@@ -422,7 +344,9 @@ class LocalRun:
         try:
             self._marks_file().write_text(json.dumps(uris))
         except OSError as exc:
-            raise DatasetError(f"{self._marks_file()} cannot be written: {exc.strerror}; free some space") from exc
+            raise DatasetError(
+                f"{self._marks_file()} cannot be written: {exc.strerror}; free some space"
+            ) from exc
 
     def _suspect_marked(self) -> None:
         """What a killed run was working on runs alone first: it may be what killed it."""
@@ -457,8 +381,3 @@ class LocalRun:
                 stage="finishing" if self._stopping else "extracting",
             )
         )
-
-
-def vars_of(part: Any) -> dict[str, Any]:
-    """A part as JSON."""
-    return {name: getattr(part, name) for name in part.__slots__}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-
-from cluster.doctor import cgroup_limits
+from pathlib import Path
 
 # The worker may take this share of the memory; the rest is for the page cache and other programs.
 MEMORY_SHARE = 0.7
@@ -23,3 +22,23 @@ def worker_memory_bytes() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _, granted = cgroup_limits()
     return int(MEMORY_SHARE * min(total, granted or total))
+
+
+def cgroup_limits(root: Path = Path("/sys/fs/cgroup")) -> tuple[float | None, int | None]:
+    """(cores, memory in bytes) that a container grants, None where there is no limit; cgroup v2 and v1."""
+
+    def read(name: str) -> list[str]:
+        try:
+            return (root / name).read_text().split()
+        except OSError:
+            return []
+
+    cores: float | None = None
+    if quota := read("cpu.max"):
+        cores = None if quota[0] == "max" else int(quota[0]) / int(quota[1])
+    elif (quota := read("cpu/cpu.cfs_quota_us")) and int(quota[0]) > 0:
+        cores = int(quota[0]) / int(read("cpu/cpu.cfs_period_us")[0])
+    limit = read("memory.max") or read("memory/memory.limit_in_bytes")
+    # Version 1 writes "no limit" as the largest page-aligned number.
+    memory = int(limit[0]) if limit and limit[0] != "max" and int(limit[0]) < 1 << 60 else None
+    return cores, memory

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -26,7 +27,7 @@ from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from models.errors import DatasetError, UsageError
 from ops import OPS, load_op
 
-_ATTEMPTS = 5  # a compaction may replace parts while they are read
+_ATTEMPTS = 20  # a compaction may replace parts while they are read
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
 SOURCE_ID = pa.field("source_id", pa.string(), False, metadata={"doc": "content id of the source"})
 
@@ -51,13 +52,13 @@ def query(root: str | os.PathLike[str], sql: str) -> QueryResult:
     dataset = Dataset.open(root, create=False)
     failure: DatasetError | None = None
     for _ in range(_ATTEMPTS):
-        parts = set(dataset.state.parts)
+        paths = _live_paths(dataset)
         try:
             return _run(dataset_tables(dataset), sql)
         except DatasetError as exc:
             failure = exc
             dataset.reload()
-            if parts == set(dataset.state.parts):
+            if paths == _live_paths(dataset):
                 break
     raise DatasetError(
         f"a part of {dataset.root} cannot be read: {failure}; restore it, or delete it and extract again"
@@ -81,6 +82,11 @@ def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
             raise DatasetError(f"table {name}: {exc}") from exc
         tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet")
     return tables
+
+
+def _live_paths(dataset: Dataset) -> set[Path]:
+    """Compared instead of the parts: publishing moves a file without a new commit."""
+    return {layout.live_path(dataset.root, table, name) for table, name in dataset.state.parts}
 
 
 def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:

@@ -12,9 +12,73 @@ from models.errors import UsageError
 
 # Files in folders with these endings are taken for media; others only when their first bytes say so.
 MEDIA_EXTENSIONS = frozenset(
-    "3g2 3gp aac ac3 aif aiff amr ape apng asf au av1 avi caf divx dv eac3 f4v flac flv gif gxf h264 h265 hevc"
-    " ivf m2ts m2v m4a m4b m4v mjpeg mjpg mka mkv mov mp2 mp3 mp4 mpa mpeg mpg mpv mts mxf nut obu oga ogg ogm"
-    " ogv opus qt rm rmvb ts tta vob w64 wav webm wma wmv wtv wv".split()
+    [
+        "3g2",
+        "3gp",
+        "aac",
+        "ac3",
+        "aif",
+        "aiff",
+        "amr",
+        "ape",
+        "apng",
+        "asf",
+        "au",
+        "av1",
+        "avi",
+        "caf",
+        "divx",
+        "dv",
+        "eac3",
+        "f4v",
+        "flac",
+        "flv",
+        "gif",
+        "gxf",
+        "h264",
+        "h265",
+        "hevc",
+        "ivf",
+        "m2ts",
+        "m2v",
+        "m4a",
+        "m4b",
+        "m4v",
+        "mjpeg",
+        "mjpg",
+        "mka",
+        "mkv",
+        "mov",
+        "mp2",
+        "mp3",
+        "mp4",
+        "mpa",
+        "mpeg",
+        "mpg",
+        "mpv",
+        "mts",
+        "mxf",
+        "nut",
+        "obu",
+        "oga",
+        "ogg",
+        "ogm",
+        "ogv",
+        "opus",
+        "qt",
+        "rm",
+        "rmvb",
+        "ts",
+        "tta",
+        "vob",
+        "w64",
+        "wav",
+        "webm",
+        "wma",
+        "wmv",
+        "wtv",
+        "wv",
+    ]
 )
 
 # (offset, bytes) of containers that often travel without an ending.
@@ -93,7 +157,9 @@ def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:
         try:
             lines = Path(argument[1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"the list {argument[1:]} cannot be read ({exc}): give a text file with a path a line") from exc
+            raise UsageError(
+                f"the list {argument[1:]} cannot be read ({exc}): give a text file with a path a line"
+            ) from exc
         yield from (line for line in lines if line.strip() and not line.startswith("#"))
 
 

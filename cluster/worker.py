@@ -178,7 +178,9 @@ class Worker:
         with self.trace.span("write"):
             parts: list[Part | None] = []
             media = [
-                _with_source(media_row(replace(self.indexes[uri].description, uri=uri, status=status)), source_id)
+                _with_source(
+                    media_row(replace(self.indexes[uri].description, uri=uri, status=status)), source_id
+                )
                 for uri, source_id, status in request["media"]
                 if uri in self.indexes
             ]
@@ -225,7 +227,10 @@ class Worker:
 
 def _with_source(rows: pa.Table, source_id: str) -> pa.Table:
     field = pa.field(
-        "source_id", pa.string(), nullable=False, metadata={"doc": "content id of the source: BLAKE3, 64 hex digits"}
+        "source_id",
+        pa.string(),
+        nullable=False,
+        metadata={"doc": "content id of the source: BLAKE3, 64 hex digits"},
     )
     column = pa.array([source_id], pa.string()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
     return rows.add_column(0, field, column)

@@ -71,33 +71,36 @@ def add(
         raise UsageError(f"{source} looks like a pickle, which can run code when opened; export it as ONNX")
     url = source if "://" in source else ""
     path = _fetch(url, on_progress) if url else Path(source).expanduser().resolve()
-    model = load_graph(path)
-    shapes = list(input_shapes(model).values())
-    size = input_size or (picture_size(shapes[0]) if shapes else None)
-    batching, reason = judge_batching(model, size)
-    content = path.read_bytes()
-    block = {
-        "name": name,
-        "role": role,
-        "family": family,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "num_bytes": len(content),
-        "licence": licence,
-        "commercial": commercial,
-        "url": url,
-        "path": "" if url else str(path),
-        "input_size": size,
-        "colour": default.colour if colour is None else colour,
-        "mean": default.mean if mean is None else mean,
-        "scale": default.scale if scale is None else scale,
-        "labels": default.labels if labels is None else labels,
-        "batching": batching,
-    }
-    entry = parse_entry(block)
-    if url:
-        path.replace(cache_path(entry))
-    written = _write_block(entry)
-    return {**asdict(entry), "block": str(written), "reason": reason}
+    try:
+        model = load_graph(path)
+        shapes = list(input_shapes(model).values())
+        size = input_size or (picture_size(shapes[0]) if shapes else None)
+        batching, reason = judge_batching(model, size)
+        content = path.read_bytes()
+        block = {
+            "name": name,
+            "role": role,
+            "family": family,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "num_bytes": len(content),
+            "licence": licence,
+            "commercial": commercial,
+            "url": url,
+            "path": "" if url else str(path),
+            "input_size": size,
+            "colour": default.colour if colour is None else colour,
+            "mean": default.mean if mean is None else mean,
+            "scale": default.scale if scale is None else scale,
+            "labels": default.labels if labels is None else labels,
+            "batching": batching,
+        }
+        entry = parse_entry(block)
+        if url:
+            path.replace(cache_path(entry))
+    finally:
+        if url:
+            path.unlink(missing_ok=True)
+    return {**asdict(entry), "block": str(_write_block(entry)), "reason": reason}
 
 
 def _fetch(url: str, on_progress: OnProgress | None) -> Path:

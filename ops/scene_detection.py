@@ -72,11 +72,18 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """The first frame of a shot: position in the series, kind of transition, and how far it stands out."""
+    """The first frame of a shot.
+
+    Attributes:
+        position: in the series. lead: how many frames before that one the shot began; only fast mode, which
+            infers frames it has not seen, sets it.
+        transition: cut, fade, dissolve or start. score: how far it stands out, >= 0.
+    """
 
     position: int
     transition: str
     score: float
+    lead: int = 0
 
 
 def change_between(before: Planes, after: Planes) -> float:

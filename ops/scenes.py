@@ -34,8 +34,8 @@ STATE_SCHEMA = pa.schema(
         pa.field(name, kind, nullable=False, metadata={"doc": doc})
         for name, kind, doc in (
             ("step_seconds", pa.float64(), "usual time between frames of the whole source, > 0"),
-            ("num_frames", pa.int64(), "frames of the whole source by its index"),
             ("sparse", pa.bool_(), "whether only selected frames were seen"),
+            ("all_seconds", pa.list_(pa.float64()), "times of all frames of the source (fast mode, else empty)"),
             ("early_keys", pa.list_(pa.int64()), "key frames of the whole source that came early (fast mode)"),
             ("frame_index", pa.list_(pa.int64()), "0-based position in the source"),
             ("pts_seconds", pa.list_(pa.float64()), "seconds since the start of the presentation"),
@@ -149,24 +149,29 @@ class Scenes(Op):
 
     def scenes_of(self, features: Features, state: pa.Table, settled: bool) -> list[tuple[object, ...]]:
         """Scenes of a series; with `settled` those only that no further frame can change."""
-        head = state.slice(0, 1).select(["step_seconds", "num_frames", "sparse", "early_keys"]).to_pylist()[0]
+        head = state.slice(0, 1).select(["step_seconds", "sparse", "early_keys"]).to_pylist()[0]
         step: float = head["step_seconds"]
         found = self._boundaries(features, head["sparse"], np.array(head["early_keys"], np.int64), step)
         shortest = max(1, round(self.options.min_scene_seconds / step))
-        kept = [Boundary(0, "start", 0.0)]
-        for boundary in sorted(found, key=lambda b: b.position):
-            start = int(features.frame_index[boundary.position])
-            if start - int(features.frame_index[kept[-1].position]) >= shortest:
+        first, last = int(features.frame_index[0]), int(features.frame_index[-1])
+        kept, starts = [Boundary(0, "start", 0.0)], [first]
+        for boundary in sorted(found, key=lambda b: (int(features.frame_index[b.position]) - b.lead)):
+            start = int(features.frame_index[boundary.position]) - boundary.lead
+            if start - starts[-1] >= shortest:
                 kept.append(boundary)
+                starts.append(start)
         if settled:
             horizon = len(features) - reach(step)
             kept = [b for b in kept if b.position < horizon]
-        starts = [int(features.frame_index[b.position]) for b in kept]
         times = [float(features.pts_seconds[b.position]) for b in kept]
-        last = head["num_frames"] if head["sparse"] else int(features.frame_index[-1]) + 1
-        behind = last - 1 - int(features.frame_index[-1])
-        ends = [*starts[1:], last]
-        end_times = [*times[1:], float(features.pts_seconds[-1]) + (1 + behind) * step]
+        if head["sparse"]:  # starts may be frames that were not seen, and the end always is
+            known = state["all_seconds"][0].values.to_numpy()
+            times = [float(known[start]) for start in starts[: len(kept)]]
+            last = len(known) - 1
+            end_seconds = float(known[-1]) + step
+        else:
+            end_seconds = float(features.pts_seconds[-1]) + step
+        ends, end_times = [*starts[1 : len(kept)], last + 1], [*times[1:], end_seconds]
         rows = [
             (i, times[i], end_times[i], starts[i], ends[i], b.transition, b.score) for i, b in enumerate(kept)
         ]
@@ -241,8 +246,8 @@ class _Collector:
         features = _concatenated(self.parts)
         row = [
             self.step,
-            len(self.shard.index),
             self.sparse,
+            self.shard.index.pts_seconds if self.sparse else [],
             self.early,
             features.frame_index,
             features.pts_seconds,

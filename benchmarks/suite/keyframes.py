@@ -43,7 +43,7 @@ def keyframes_to_jpeg(setting: Setting) -> Measured:
 def pictures(output: Path) -> int:
     """How many JPEGs the frames table holds."""
     images = read_table(output, "frames")["image"]
-    return len(images) - images.null_count
+    return int(len(images) - images.null_count)
 
 
 BENCHMARKS = [

@@ -29,8 +29,8 @@ def objects_limit(setting: Setting) -> Measured:
         if abs(found - wanted) > 0.01 * wanted:
             raise BenchmarkError(f"{found} frames sampled, the peer ran on {wanted}")
 
-    arguments = [sys.executable, "-m", "benchmarks.peers.bare_objects", weights, corpus, "0.5"]
-    b = Command(arguments=arguments, check=same_frames)
+    peer = [sys.executable, "-m", "benchmarks.peers.bare_objects"]
+    b = Command(arguments=[*peer, weights, corpus, "0.5"], check=same_frames)
     costs: list[Cost] = []
     for turn in range(setting.runs + 1):
         own = run_once(a)

@@ -58,7 +58,7 @@ def theirs(setting: Setting, clip: Path, detector: str) -> tuple[Command, Path]:
         if not listed.is_file():
             raise BenchmarkError(f"PySceneDetect wrote no {listed}")
 
-    arguments = [sys.executable, "-m", "scenedetect", "-q", "-i", clip, detector]
+    arguments: list[str | Path] = [sys.executable, "-m", "scenedetect", "-q", "-i", clip, detector]
     arguments += ["list-scenes", "-o", output, "-f", "scenes.csv"]
     return Command(arguments=arguments, prepare=partial(remove, output), check=exists), listed
 
@@ -120,7 +120,7 @@ def f1(clips: Sequence[Labelled], find: Callable[[Path], Sequence[int]]) -> floa
     """F1 over the cuts of all clips together."""
     counts = [agreement(find(clip.path), clip) for clip in clips]
     hits, false_alarms, misses = (sum(column) for column in zip(*counts, strict=True))
-    return 2 * hits / max(2 * hits + false_alarms + misses, 1)
+    return float(2 * hits / max(2 * hits + false_alarms + misses, 1))
 
 
 def our_cuts(setting: Setting, mode: str, clip: Path) -> list[int]:

@@ -22,7 +22,7 @@ def rows_of(owner: str, revision: int) -> pa.Table:
 
 
 def put(dataset: Dataset, run_id: str, table: str, revisions: Mapping[str, int]) -> None:
-    """Computes some owners (again), as a run does: new rows in, old rows of the same owners out, one commit."""
+    """Computes some owners (again), as a run does: new rows in, old rows out, one commit."""
     seed = [f"{owner} {revision}" for owner, revision in revisions.items()]
     made = [rows_of(owner, revision) for owner, revision in revisions.items()]
     parts = [write_part(dataset.root, table, made, run_id=run_id, seed=[*seed, str(dataset.state.sequence)])]
@@ -47,17 +47,23 @@ def table_of(paths: Iterable[Path]) -> list[tuple[str, int]]:
 
 def expected_rows(revisions: Mapping[str, int]) -> list[tuple[str, int]]:
     """What `table_of` should answer."""
-    return sorted((owner, v) for owner, r in revisions.items() for v in rows_of(owner, r)["value"].to_pylist())
+    return sorted(
+        (owner, v) for owner, r in revisions.items() for v in rows_of(owner, r)["value"].to_pylist()
+    )
 
 
 def assert_holds(dataset: Dataset, expected: Rows) -> None:
     """The state, the rows that a glob finds and the files on disk all say the same as the model."""
-    entries = {(table, owner): revision + 1 for table, rows in expected.items() for owner, revision in rows.items()}
+    entries = {
+        (table, owner): revision + 1 for table, rows in expected.items() for owner, revision in rows.items()
+    }
     assert {key: entry.rows for key, entry in dataset.state.entries.items()} == entries
     for table, rows in expected.items():
         folder = dataset.root / table
         assert table_of(folder.glob("*.parquet")) == expected_rows(rows)
-        assert sorted(path.name for path in folder.glob("*")) == sorted(p.name for p in dataset.state.parts_of(table))
+        assert sorted(path.name for path in folder.glob("*")) == sorted(
+            p.name for p in dataset.state.parts_of(table)
+        )
     for part in dataset.state.parts.values():
         path = dataset.root / part.table / part.name
         owned: set[str] = {owner for owner, _ in table_of([path])}

@@ -130,7 +130,9 @@ def test_a_commit_survives_json() -> None:
 
 def test_state_folds_removals_before_additions() -> None:
     state = DatasetState()
-    state.apply(Commit(run_id="r", sequence=1, entries=(Entry("t", "a", "1"),), parts=(Part("t", "p", 1, 1, ("a",)),)))
+    state.apply(
+        Commit(run_id="r", sequence=1, entries=(Entry("t", "a", "1"),), parts=(Part("t", "p", 1, 1, ("a",)),))
+    )
     state.apply(
         Commit(
             run_id="r",
@@ -225,7 +227,9 @@ def test_hidden_parts_escape_every_glob(tmp_path: Path) -> None:
         layout.hidden_path(tmp_path, "scenes", "part-torn.parquet").write_text("torn")
         pattern = str(tmp_path / "scenes" / "*.parquet")
         assert duckdb.execute("SELECT count(*) FROM read_parquet(?)", [pattern]).fetchall() == [(2,)]
-        assert duckdb.execute("SELECT count(*) FROM glob(?)", [str(tmp_path / "**" / "*.parquet")]).fetchone() == (1,)
+        assert duckdb.execute(
+            "SELECT count(*) FROM glob(?)", [str(tmp_path / "**" / "*.parquet")]
+        ).fetchone() == (1,)
         assert arrow.dataset(tmp_path / "scenes").count_rows() == 2
         assert dataset.recover().deleted == 2
         assert_holds(dataset, {"scenes": {"a": 1}})
@@ -263,7 +267,9 @@ def test_an_operation_without_rows_has_an_entry_and_no_part(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("call", ["fsync", "link", "rename", "unlink"])
-def test_a_full_disk_leaves_a_valid_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_full_disk_leaves_a_valid_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     dataset = Dataset.open(tmp_path, create=True)
     with dataset.hold("r"):
         put(dataset, "r", "scenes", {"a": 1, "b": 1})
@@ -273,7 +279,7 @@ def test_a_full_disk_leaves_a_valid_folder(tmp_path: Path, monkeypatch: pytest.M
                 raise OSError(errno.ENOSPC, "No space left on device")
 
             patch.setattr(os, call, full)
-            with pytest.raises(DatasetError, match="no space left while .*: free some space") as caught:
+            with pytest.raises(DatasetError, match=r"no space left while .*: free some space") as caught:
                 put(dataset, "r", "scenes", {"a": 5})
             assert str(tmp_path) in str(caught.value)
     with dataset.hold("r2"):
@@ -294,7 +300,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
     from cluster.parts import part_name
 
     layout.hidden_path(tmp_path, "frames", part_name("r", ["a"])).symlink_to("/dev/full")
-    with pytest.raises(DatasetError, match="no space left while writing"):
+    with pytest.raises(DatasetError, match=r"no space left while writing"):
         write_part(tmp_path, "frames", [rows], run_id="r", seed=["a"])
     assert list(folder.iterdir()) == []
 
@@ -315,7 +321,9 @@ def test_the_log_is_folded_while_a_run_goes_on(tmp_path: Path, monkeypatch: pyte
     ]
 
 
-def test_a_reader_survives_a_log_that_is_folded_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_survives_a_log_that_is_folded_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = Dataset.open(tmp_path, create=True)
     with dataset.hold("r"):
         for number in range(5):
@@ -340,4 +348,7 @@ def test_the_supervisor_side_imports_nothing_heavy() -> None:
         "import sys, cluster.dataset, cluster.status, cluster.lease, cluster.commits\n"
         "print([m for m in ('numpy', 'pyarrow', 'duckdb', 'av') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

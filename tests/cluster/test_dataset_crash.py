@@ -1,4 +1,4 @@
-"""Crashes at every step, simulated and real: afterwards the folder holds the state before or after, nothing else."""
+"""Crashes at every step, simulated and real: then the folder holds the state before or after, no other."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ PLANS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(plan=PLANS)
-def test_any_history_with_crashes_equals_a_dictionary(plan: list[tuple[tuple[Any, ...], int | None, bool]]) -> None:
+def test_any_history_with_crashes_equals_a_dictionary(
+    plan: list[tuple[tuple[Any, ...], int | None, bool]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model: Rows = {}
         for number, (action, step, after) in enumerate(plan):

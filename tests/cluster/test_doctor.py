@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import doctor
+from cluster import doctor, machine, machine
 from cluster.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_what_a_container_grants(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert doctor.cgroup_limits(tmp_path) == expected
+    assert machine.cgroup_limits(tmp_path) == expected
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_loser_neither_commits_nor_harms_the_winner(tmp_path: Path) -> None:
         age(folder, 1000)
         with winner.hold("quick", wait_seconds=0):
             put(winner, "quick", "scenes", {"b": 2})
-            with pytest.raises(LeaseError, match="run slow lost its lease .* to run quick"):
+            with pytest.raises(LeaseError, match=r"run slow lost its lease .* to run quick"):
                 put(loser, "slow", "scenes", {"c": 3})
             with pytest.raises(LeaseError):
                 loser.recover()
@@ -146,7 +146,9 @@ def test_a_loser_neither_commits_nor_harms_the_winner(tmp_path: Path) -> None:
         assert_holds(winner, {"scenes": {"a": 1, "b": 2}})
 
 
-def test_one_sequence_is_given_out_once_even_without_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sequence_is_given_out_once_even_without_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = Dataset.open(tmp_path, create=True), Dataset.open(tmp_path, create=True)
     monkeypatch.setattr(Lease, "_check", lambda self: None)
     with first.hold("a"):

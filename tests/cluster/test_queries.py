@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,7 +63,9 @@ def test_asked_for_tables_are_there_without_rows(root: Path) -> None:
     assert query(root, "SELECT source_id, phash FROM frames").rows == []
     assert query(root, "SELECT uri, operation FROM errors").rows == []
     assert query(root, "SELECT run_id, started_at FROM runs").rows == []
-    with pytest.raises(UsageError, match=r"(?s)objects does not exist.*tables here: errors, frames, runs, scenes"):
+    with pytest.raises(
+        UsageError, match=r"(?s)objects does not exist.*tables here: errors, frames, runs, scenes"
+    ):
         query(root, "SELECT * FROM objects")
 
 
@@ -140,7 +143,9 @@ HIDDEN = [
 
 @pytest.mark.parametrize("sql", HIDDEN)
 def test_nothing_beyond_the_tables_is_touched(root: Path, sql: str) -> None:
-    local_variable = pa.table({"word": ["hush"]})  # DuckDB looks into the caller's variables unless told not to
+    local_variable = pa.table(
+        {"word": ["hush"]}
+    )  # DuckDB looks into the caller's variables unless told not to
     part = next((root / "scenes").iterdir())
     before = {path: path.read_bytes() for path in sorted(root.parent.rglob("*")) if path.is_file()}
     with pytest.raises(UsageError):
@@ -153,7 +158,7 @@ def test_nothing_beyond_the_tables_is_touched(root: Path, sql: str) -> None:
 def test_refusals_carry_the_reason(root: Path) -> None:
     with pytest.raises(UsageError, match="one statement that reads, not DROP"):
         query(root, "DROP VIEW scenes")
-    with pytest.raises(UsageError, match="(?s)syntax error.*SELEC 1"):
+    with pytest.raises(UsageError, match=r"(?s)syntax error.*SELEC 1"):
         query(root, "SELEC 1")
     with pytest.raises(UsageError, match="holds no results"):
         query(root.parent / "nowhere", "SELECT 1")
@@ -173,6 +178,24 @@ def test_a_damaged_or_missing_part_is_no_fault_of_the_question(root: Path) -> No
 def test_committed_but_hidden_parts_are_read(root: Path) -> None:
     part = next((root / "scenes").iterdir())
     part.rename(part.with_name(f".{part.name}.new"))
+    assert query(root, "SELECT count(*) FROM scenes").rows == [(9,)]
+
+
+def test_a_part_that_is_published_while_it_is_read_is_no_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = next((root / "scenes").iterdir())
+    hidden = part.with_name(f".{part.name}.new")
+    part.rename(hidden)
+    real = queries.dataset_tables
+
+    def then_publish(dataset: Dataset) -> object:
+        tables = real(dataset)
+        if hidden.exists():
+            hidden.rename(part)
+        return tables
+
+    monkeypatch.setattr(queries, "dataset_tables", then_publish)
     assert query(root, "SELECT count(*) FROM scenes").rows == [(9,)]
 
 
@@ -207,6 +230,7 @@ def test_exact_while_another_commits_and_compacts(root: Path) -> None:
                     put(dataset, "w", "scenes", {"a": 1, "b": number % 3 + 1})
                     put(dataset, "w", "scenes", {"b": 2})
                     compact(dataset, f"w{number}")
+                    time.sleep(0.05)
         except BaseException as exc:
             failures.append(exc)
 
@@ -226,7 +250,9 @@ def test_exact_while_another_commits_and_compacts(root: Path) -> None:
     assert failures == []
 
 
-def test_nothing_is_left_in_the_current_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_in_the_current_folder(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     query(root, "SELECT * FROM scenes ORDER BY value")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,31 @@ def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
     scaler(path, factor=3.0)
     with pytest.raises(ModelError, match="add the model again"):
         find(resolve("objects", "m"))
+
+
+class Files(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on the screen."""
+
+
+def test_a_url_is_fetched_checked_and_kept_in_the_cache(tmp_path: Path) -> None:
+    content = scaler(tmp_path / "m.onnx").read_bytes()
+    (tmp_path / "page.onnx").write_bytes(b"<html>")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            told = add(f"{url}/m.onnx", "objects")
+            with pytest.raises(ModelError, match="no valid ONNX"):
+                add(f"{url}/page.onnx", "objects")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert told["url"] == f"{url}/m.onnx" and told["path"] == ""
+    path = find(resolve("objects", "m"))  # the server is gone: it is in the cache
+    assert path.read_bytes() == content
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:
 def test_planning_imports_nothing_heavy() -> None:
     code = (
         "import sys, models.registry, models.store; models.registry.resolve('objects')\n"
-        "heavy = {'onnx', 'onnxruntime', 'numpy', 'cv2', 'urllib.request', 'faster_whisper'} & set(sys.modules)\n"
+        "heavy = {'onnx', 'onnxruntime', 'numpy', 'cv2', 'urllib.request'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "models.store.locate(models.registry.resolve('vad'))\n"
         "assert 'faster_whisper' not in sys.modules"

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from models.errors import ModelError, ProviderError, UsageError
@@ -133,9 +134,7 @@ class Devices:
     """ONNX Runtime with devices that behave as told: `ok`, `raises`, `absent` or `idle` per provider."""
 
     def __init__(self, **behaviour: str) -> None:
-        import onnxruntime
-
-        self.real = onnxruntime
+        self.real = onnxruntime.InferenceSession
         self.behaviour = {LADDER[rung]: how for rung, how in behaviour.items()}
         self.opened: list[tuple[str, str]] = []
 
@@ -145,10 +144,11 @@ class Devices:
     def preload_dlls(self) -> None:
         """Nothing to load."""
 
-    def SessionOptions(self) -> Any:
-        return self.real.SessionOptions()
-
-    def InferenceSession(self, path: str, options: Any, providers: list[Any], enable_fallback: int) -> Any:
+    def InferenceSession(
+        self, path: Any, options: Any, providers: list[Any], enable_fallback: int = 1
+    ) -> Any:
+        if providers == [CPU]:
+            return self.real(path, options, providers=providers)  # a trial of the dynamic variant
         assert not enable_fallback
         first = providers[0][0]
         assert first == CPU or providers[-1][0] == CPU
@@ -156,7 +156,7 @@ class Devices:
         how = self.behaviour.get(first, "ok")
         if how == "raises":
             raise RuntimeError("no driver")
-        session = self.real.InferenceSession(path, options, providers=[CPU])
+        session = self.real(path, options, providers=[CPU])
         node_owner = CPU if how == "idle" else first
         return SimpleNamespace(
             run=session.run,
@@ -170,19 +170,14 @@ class Devices:
 
 
 @pytest.fixture
-def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Devices]:
     def install(**behaviour: str) -> Devices:
         made = Devices(**behaviour)
-        for name in ("get_available_providers", "InferenceSession"):
-            monkeypatch.setattr(f"onnxruntime.{name}", getattr(made, name))
-        monkeypatch.setattr("onnxruntime.preload_dlls", made.preload_dlls, raising=False)
-        made.real = SimpleNamespace(InferenceSession=real_session, SessionOptions=made.real.SessionOptions)
+        for name in ("get_available_providers", "InferenceSession", "preload_dlls"):
+            monkeypatch.setattr(onnxruntime, name, getattr(made, name), raising=False)
         return made
 
-    import onnxruntime
-
-    real_session = onnxruntime.InferenceSession
-    yield install
+    return install
 
 
 @pytest.mark.parametrize(
@@ -196,7 +191,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ],
 )
 def test_the_ladder_takes_the_first_rung_that_really_runs(
-    tmp_path: Path, devices: Any, behaviour: dict[str, str], rung: str, words: str
+    tmp_path: Path, devices: Callable[..., Devices], behaviour: dict[str, str], rung: str, words: str
 ) -> None:
     devices(**behaviour)
     path = scaler(tmp_path / "m.onnx")
@@ -208,7 +203,9 @@ def test_the_ladder_takes_the_first_rung_that_really_runs(
     np.testing.assert_array_equal(model.runner.run(inputs)["y"], inputs["x"].reshape(40, 48) * 2)
 
 
-def test_a_required_device_that_fails_is_a_provider_error(tmp_path: Path, devices: Any) -> None:
+def test_a_required_device_that_fails_is_a_provider_error(
+    tmp_path: Path, devices: Callable[..., Devices]
+) -> None:
     made = devices(cuda="absent")
     path = scaler(tmp_path / "m.onnx")
     with pytest.raises(ProviderError, match=r"must run on cuda, but cuda: silently absent.*doctor"):
@@ -217,7 +214,7 @@ def test_a_required_device_that_fails_is_a_provider_error(tmp_path: Path, device
 
 
 def test_a_device_gets_the_dynamic_variant_and_the_cpu_never_pays_for_it(
-    tmp_path: Path, devices: Any
+    tmp_path: Path, devices: Callable[..., Devices]
 ) -> None:
     path = scaler(tmp_path / "m.onnx")
     open_model(entry_of(path), path, 1)
@@ -229,7 +226,9 @@ def test_a_device_gets_the_dynamic_variant_and_the_cpu_never_pays_for_it(
 
 
 @pytest.mark.parametrize("batching", ["none", "fixed"])
-def test_a_model_that_cannot_be_batched_stays_at_one_row(tmp_path: Path, devices: Any, batching: str) -> None:
+def test_a_model_that_cannot_be_batched_stays_at_one_row(
+    tmp_path: Path, devices: Callable[..., Devices], batching: str
+) -> None:
     devices(cuda="ok")
     path = mixer(tmp_path / "m.onnx")
     model, report = open_model(entry_of(path, batching), path, 1)

@@ -30,7 +30,9 @@ class ArrayFrames(Frames):
         count, self.height, self.width = pixels.shape[:3]
         self.pixels = pixels
         self.frame_index = np.asarray(range(count) if frame_index is None else frame_index, np.int64)
-        self.pts_seconds = np.asarray(self.frame_index / 25 if pts_seconds is None else pts_seconds, np.float64)
+        self.pts_seconds = np.asarray(
+            self.frame_index / 25 if pts_seconds is None else pts_seconds, np.float64
+        )
         self.is_key = np.asarray([True] * count if is_key is None else is_key, np.bool_)
         assert len(self.frame_index) == len(self.pts_seconds) == len(self.is_key) == count
 

@@ -1,0 +1,125 @@
+"""Looking before working: what files hold, and what a run would do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.indexing import SourceIndex, index_source
+from actors.plan import plan_decode, sample_frames
+from actors.shards import SHARD_SECONDS, cut_shards
+from cluster import layout
+from cluster.commits import DatasetState
+from cluster.dataset import Dataset
+from cluster.jobs import Job, missing_ops, remembered_id
+from cluster.planning import OpsPlan, check_keys, plan_ops
+from cluster.request import ExtractRequest
+from cluster.sources import SourceFile, list_sources
+from models.errors import MediaError
+from ops import load_op
+from ops.chunks import Int64Array
+from ops.operation import Reads
+
+
+def probe_sources(sources: Iterable[str]) -> list[dict[str, Any]]:
+    """What each file holds, as in the table `media`; files that cannot be read have a `message` instead."""
+    found = []
+    for file in list_sources(sources).files:
+        try:
+            index = index_source(file.path)
+        except MediaError as error:
+            found.append({"uri": file.uri, "status": error.status, "message": str(error)})
+            continue
+        described = asdict(index.description) | {
+            "uri": file.uri,
+            "num_key_frames": int(index.frames.is_key.sum()),
+        }
+        if index.missing_seconds:
+            described["status"] = "partial"
+        found.append(described)
+    return found
+
+
+def plan_sources(request: ExtractRequest) -> dict[str, Any]:
+    """What `extract` would decode and run, found without decoding or writing.
+
+    Returns:
+        `files`: per source what is to be done; `operations`: what would run with which options; and totals.
+
+    Raises:
+        UsageError: as `extract` would.
+    """
+    root = Path(request.output).absolute()
+    dataset = Dataset.open(root, create=False) if layout.dataset_file(root).exists() else None
+    shard_seconds = dataset.constants["shard_seconds"] if dataset is not None else SHARD_SECONDS
+    plan = plan_ops(request, shard_seconds)
+    if dataset is not None and not request.replace:
+        check_keys(plan, dataset.state.keys)
+    state = dataset.state if dataset is not None else DatasetState()
+    listed = list_sources(request.sources, leave_out=root)
+    files = [_plan_file(file, plan, state, request, shard_seconds) for file in listed.files]
+    return {
+        "sampling": request.sample,
+        "files_total": len(files),
+        "files_done": sum(file["action"] == "nothing" for file in files),
+        "files_skipped": listed.num_skipped,
+        "media_seconds": round(sum(file.get("duration_seconds", 0.0) for file in files), 3),
+        "frames_wanted": sum(file.get("frames_wanted", 0) for file in files),
+        "packets_to_decode": sum(file.get("packets_to_decode", 0) for file in files),
+        "operations": [
+            {
+                "operation": op.name,
+                "reads": op.reads.value,
+                "options": dict(op.options),
+                "key": op.key["digest"],
+            }
+            for op in plan.ops.values()
+        ],
+        "files": files,
+    }
+
+
+def _plan_file(
+    file: SourceFile, plan: OpsPlan, state: DatasetState, request: ExtractRequest, shard_seconds: float
+) -> dict[str, Any]:
+    source_id = remembered_id(file, state)
+    ops = list(plan.ops)
+    if source_id is not None:
+        ops = missing_ops(Job(file, source_id), plan, state, request.retry_failed)
+    if not ops:
+        return {"uri": file.uri, "action": "nothing", "operations": []}
+    try:
+        index = index_source(file.path)
+    except MediaError as error:
+        return {"uri": file.uri, "action": "error row", "operations": ops, "why": str(error)}
+    wanted = _wanted(index, ops, plan)
+    decode = plan_decode(index.packets, wanted)
+    shards = cut_shards(index.frames, index.audio_stream >= 0, index.duration_seconds, shard_seconds)
+    return {
+        "uri": file.uri,
+        "action": "extract",
+        "operations": ops,
+        "duration_seconds": round(index.duration_seconds, 3),
+        "frames": len(index.frames),
+        "frames_wanted": len(wanted),
+        "packets_to_decode": int(decode.needed.sum()),
+        "with_sound": index.audio_stream >= 0 and any(plan.ops[op].reads is Reads.AUDIO for op in ops),
+        "shards": len(shards),
+    }
+
+
+def _wanted(index: SourceIndex, ops: Iterable[str], plan: OpsPlan) -> Int64Array:
+    """Frames that some operation needs; those that the policy `scenes` picks are known only later."""
+    wanted = np.zeros(0, np.int64)
+    for name in ops:
+        if plan.ops[name].reads is Reads.SIGNALS:
+            kind = load_op(name)
+            selected = kind(kind.Options(**plan.ops[name].options), {}).select(index.frames)
+            wanted = np.union1d(wanted, np.arange(len(index.frames)) if selected is None else selected)
+        elif plan.ops[name].reads is Reads.FRAMES and plan.sampling.kind != "scenes":
+            wanted = np.union1d(wanted, sample_frames(index.frames, plan.sampling))
+    return wanted.astype(np.int64)
