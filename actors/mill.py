@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from actors.batcher import Batcher
 from actors.indexing import SourceIndex
 from actors.plan import Sampling, sample_frames
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
@@ -19,7 +20,7 @@ from actors.tracing import Trace
 from models.errors import CorruptError, SetupError
 from models.loading import Model
 from models.registry import resolve
-from models.session import open_model
+from models.session import SessionReport, open_model
 from models.store import find
 from ops import load_op
 from ops.chunks import Audio, Chunk, Frames, Int64Array, ShardInfo, Signals
@@ -29,6 +30,8 @@ from ops.operation import Extractor, Op, Partial, Reads
 # start with a few pictures that refer to others before the start.
 TOLERATED_FRAMES = 2
 TOLERATED_SHARE = 0.01
+# A batch on a GPU waits this long for more frames of other shards.
+BATCH_WAIT_SECONDS = 0.003
 # Chunks that may wait between the thread that decodes and the thread that computes.
 AHEAD = 2
 
@@ -77,6 +80,10 @@ class ShardResult:
 class Mill:
     """Holds operations and models; `process` is blocking and may be called from several threads.
 
+    Attributes:
+        providers: model role -> execution provider that runs it.
+        notes: per model that was opened, what was tried and what came of it.
+
     Args:
         options: operation name -> its Options object, for every operation that will be asked for.
         models: role -> registry name or path, where not the default.
@@ -98,6 +105,7 @@ class Mill:
     ) -> None:
         self.trace = trace or Trace()
         self.providers: dict[str, str] = {}
+        self.notes: list[str] = []
         self._options = options
         self._choices = models
         self._sampling = sampling
@@ -125,8 +133,13 @@ class Mill:
             with self.trace.span("open model", role=role):
                 entry = resolve(role, self._choices.get(role, ""))
                 model, report = open_model(entry, find(entry), self._threads, self._require)
+            if model.runner.max_batch > 1:
+                model = replace(
+                    model, runner=Batcher(model.runner, model.runner.max_batch, BATCH_WAIT_SECONDS)
+                )
             self._models[role] = model
             self.providers[role] = report.rung
+            self.notes.append(_describe(role, report))
         return self._models[role]
 
     def process(self, task: ShardTask, on_frames: Callable[[int], None] | None = None) -> ShardResult:
@@ -245,6 +258,14 @@ class _Catch:
         return False
 
 
+def _describe(role: str, report: SessionReport) -> str:
+    tried = "; ".join(f"{provider}: {what}" for provider, what in report.attempts)
+    nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in report.num_nodes.items())
+    return " ".join(
+        filter(None, [f"{role}: {report.model} runs on {report.rung} ({nodes}; {tried})", report.note])
+    )
+
+
 def _clip(frames: Int64Array, inside: tuple[int, int]) -> Int64Array:
     return frames[(frames >= inside[0]) & (frames < inside[1])]
 
@@ -319,6 +340,3 @@ def _read_ahead(chunks: Iterator[Chunk], depth: int) -> Iterator[Chunk]:
     finally:
         stop.set()
         thread.join()
-
-
-__all__ = ["Mill", "ShardResult", "ShardTask"]

@@ -7,7 +7,6 @@ t + `reach(step_seconds)`, so a series that goes on later never changes what lie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -72,26 +71,20 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """The first frame of a shot.
-
-    Attributes:
-        position: in the series. lead: how many frames before that one the shot began; only fast mode, which
-            infers frames it has not seen, sets it.
-        transition: cut, fade, dissolve or start. score: how far it stands out, >= 0.
-    """
+    """The first frame of a shot: position in the series, kind of transition, and how far it stands out."""
 
     position: int
     transition: str
     score: float
-    lead: int = 0
 
 
 def change_between(before: Planes, after: Planes) -> float:
     """Mean absolute luma difference plus half the sum of the two chroma ones, in 8-bit levels."""
-    luma, u, v = (
-        cv2.norm(a, b, cv2.NORM_L1) / a.size if a.size else 0.0 for a, b in zip(before, after, strict=True)
-    )
-    return luma + 0.5 * (u + v)
+    luma = cv2.norm(before[0], after[0], cv2.NORM_L1) / max(after[0].size, 1)
+    if not after[1].size:
+        return luma
+    chroma = cv2.norm(before[1], after[1], cv2.NORM_L1) + cv2.norm(before[2], after[2], cv2.NORM_L1)
+    return luma + 0.5 * chroma / after[1].size
 
 
 def detail_of(luma: UInt8Array) -> float:
@@ -139,7 +132,9 @@ def stands_out(change: Float32Array) -> Float32Array:
 
 
 def _distance(a: UInt8Array, b: UInt8Array) -> Float32Array:
-    difference: Float32Array = np.abs(a.astype(np.float32) - b.astype(np.float32)).mean(axis=-1)
+    # Sums of whole numbers, exact in any grouping.
+    apart = np.maximum(a, b) - np.minimum(a, b)
+    difference: Float32Array = apart.mean(axis=-1, dtype=np.float32)
     return difference
 
 
@@ -147,24 +142,30 @@ def find_boundaries(
     features: Features, ratio: float, floor: float, dissolve_floor: float, step_seconds: float
 ) -> list[Boundary]:
     """All transitions of a gapless series in order of position."""
-    cuts, spikes = find_cuts(features, ratio, floor, step_seconds)
+    steps = cell_steps(features.thumbs)
+    cuts, spikes = find_cuts(features, steps, ratio, floor, step_seconds)
     fades = find_fades(features, spikes, step_seconds)
-    dissolves = find_dissolves(features, dissolve_floor, step_seconds)
+    dissolves = find_dissolves(features, steps, dissolve_floor, step_seconds)
     return sorted(cuts + fades + dissolves, key=lambda b: b.position)
 
 
+def cell_steps(thumbs: UInt8Array) -> Float32Array:
+    """Mean distance of each frame's cells to those of the frame before, in levels; 0 for the first."""
+    steps = np.zeros(len(thumbs), np.float32)
+    for start in range(1, len(thumbs), BLOCK):
+        end = min(start + BLOCK, len(thumbs))
+        steps[start:end] = _distance(thumbs[start:end], thumbs[start - 1 : end - 1])
+    return steps
+
+
 def find_cuts(
-    features: Features, ratio: float, floor: float, step_seconds: float
+    features: Features, steps: Float32Array, ratio: float, floor: float, step_seconds: float
 ) -> tuple[list[Boundary], Int64Array]:
     """Hard cuts: change that stands out, in samples and in cells both, and stays; and all that stands out.
 
     Samples alone rise with motion as well, cells hardly do. True cuts had a (geometric) mean ratio of
     2.6 and more, motion up to 1.6.
     """
-    steps = np.zeros(len(features), np.float32)
-    for start in range(1, len(features), BLOCK):
-        end = min(start + BLOCK, len(features))
-        steps[start:end] = _distance(features.thumbs[start:end], features.thumbs[start - 1 : end - 1])
     height = np.sqrt(stands_out(features.change) * stands_out(steps))
     cuts, spikes = [], np.flatnonzero((height >= ratio) & (features.change >= floor))
     for t in spikes.tolist():
@@ -187,19 +188,19 @@ def _is_flash(thumbs: UInt8Array, t: int, longest: int) -> bool:
 
 
 def solid_frames(thumbs: UInt8Array) -> tuple[BoolArray, BoolArray]:
-    """Which frames are black and which are white all over (small text allowed)."""
+    """Which frames are black (small text allowed) and which are white all over."""
     luma = thumbs[:, : LUMA_CELLS**2].astype(np.float32)
-    mean, flat = luma.mean(axis=1), luma.std(axis=1) < FLAT
-    return flat & (mean < DARK), flat & (mean > BRIGHT)
+    mean, spread = luma.mean(axis=1), luma.std(axis=1)
+    return (spread < FLAT) & (mean < DARK), (spread < PLAIN) & (mean > BRIGHT)
 
 
 def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> list[Boundary]:
     """Fades from black or white: a held solid that the picture left and came back to gradually.
 
     The threshold method for fades (Lienhart 1999, "Comparison of automatic shot boundary detection
-    algorithms"), on cell means. The shot begins with the rise out of the solid. A cut to black followed by a rise is one
-    change of shot, which the cut already stands for. White is a picture of its own (a title card) unless
-    something with detail lies before or after it.
+    algorithms"), on cell means. The shot begins with the rise out of the solid. A cut to black followed by a
+    rise is one change of shot, which the cut already stands for. White is a picture of its own (a title
+    card) unless something with detail lies before or after it.
     """
     sudden = np.zeros(len(features) + 1, np.bool_)
     sudden[spikes] = True
@@ -220,6 +221,8 @@ def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> l
             around = np.r_[features.thumbs[max(0, first - near) : first], features.thumbs[end : end + near]]
             if sign < 0 and around[:, : LUMA_CELLS**2].std(axis=1).max() < FLAT:
                 continue
+            if _sudden(features.thumbs, first, first - near) or _sudden(features.thumbs, end, end + near):
+                continue
             level = sign * mean[first:end]
             low = np.flatnonzero(level <= level.min() + SOLID_DRIFT)
             depth = abs(float(np.median(around[:, : LUMA_CELLS**2])) - float(mean[first:end].mean()))
@@ -227,7 +230,16 @@ def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> l
     return found
 
 
-def find_dissolves(features: Features, floor: float, step_seconds: float) -> list[Boundary]:
+def _sudden(thumbs: UInt8Array, at: int, far: int) -> bool:
+    """Whether the step into frame `at` is most of the way between the solid next to it and frame `far`."""
+    beyond = thumbs[min(max(far, 0), len(thumbs) - 1)]
+    solid = thumbs[at] if far < at else thumbs[at - 1]
+    return bool(_distance(thumbs[at], thumbs[at - 1]) > LARGEST_STEP * _distance(beyond, solid))
+
+
+def find_dissolves(
+    features: Features, steps: Float32Array, floor: float, step_seconds: float
+) -> list[Boundary]:
     """Dissolves: the cells move in a straight line from one picture to another while detail dips.
 
     Mixing (1 - a) A + a B moves every cell along the line from A to B at the same pace, and the variance of
@@ -238,12 +250,16 @@ def find_dissolves(features: Features, floor: float, step_seconds: float) -> lis
     n = len(features)
     best = np.zeros(n, np.float32)
     width = np.zeros(n, np.int64)
+    way = np.cumsum(steps, dtype=np.float64)
     for half in half_lengths(step_seconds):
         for start in range(half, n - half, BLOCK):
             centre = np.arange(start, min(start + BLOCK, n - half))
-            strength = _dissolve_strength(features, centre, half, floor)
-            better = strength > best[centre] * 1.1
-            best[centre[better]], width[centre[better]] = strength[better], half
+            # The cells cannot move farther apart than the way they went: most frames need no closer look.
+            centre = centre[way[centre + half] - way[centre - half] >= floor]
+            if len(centre):
+                strength = _dissolve_strength(features, steps, centre, half, floor)
+                better = strength > best[centre] * 1.1
+                best[centre[better]], width[centre[better]] = strength[better], half
     found = []
     for t in np.flatnonzero(best > 0):
         half = int(width[t])
@@ -256,40 +272,42 @@ def find_dissolves(features: Features, floor: float, step_seconds: float) -> lis
     return found
 
 
-def _dissolve_strength(features: Features, centre: Int64Array, half: int, floor: float) -> Float32Array:
-    """Distance of the ends around each centre, 0 where what lies between is no dissolve."""
-    n = len(centre)
-    taken = np.arange(centre[0] - 2 * half, centre[-1] + 2 * half + 1).clip(0, len(features) - 1)
-    raw = features.thumbs[taken]
-    thumbs, detail = raw.astype(np.float32), features.detail[taken]
+def _dissolve_strength(
+    features: Features, steps: Float32Array, centre: Int64Array, half: int, floor: float
+) -> Float32Array:
+    """Distance of the ends around each centre less the error in the middle; 0 where there is no dissolve."""
+    strength = np.zeros(len(centre), np.float32)
+    inside = np.lib.stride_tricks.sliding_window_view(steps, 2 * half)[centre - half + 1]
+    rows = np.arange(len(centre))
 
-    def at(offset: int, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return rows[2 * half + offset : 2 * half + offset + n]
+    def at(offset: int) -> Float32Array:
+        place = (centre[rows] + offset).clip(0, len(features) - 1)
+        cells: Float32Array = features.thumbs[place].astype(np.float32)
+        return cells
 
-    a, middle, b = at(-half, thumbs), at(0, thumbs), at(half, thumbs)
-    line = b - a
-    apart = np.abs(line).mean(axis=1)
+    apart = np.abs(at(half) - at(-half)).mean(axis=1)
+    good = (apart >= floor) & (inside.max(axis=1) <= LARGEST_STEP * apart)
+    rows = np.flatnonzero(good & (apart >= STRAIGHTNESS * inside.sum(axis=1)))
+    if not len(rows):
+        return strength
+    a, middle, b, apart = at(-half), at(0), at(half), apart[rows]
     error = np.abs(middle - (a + b) / 2).mean(axis=1)
-    steps = np.abs(np.diff(thumbs, axis=0)).mean(axis=1)
-    way = np.cumsum(np.r_[0.0, steps])
-    largest = np.lib.stride_tricks.sliding_window_view(steps, 2 * half)[half : half + n].max(axis=1)
-    dip = at(0, detail) / (0.5 * (at(-half, detail) + at(half, detail)) + 1e-6)
-    luma = thumbs[:, : LUMA_CELLS**2]
-    luma = luma - luma.mean(axis=1, keepdims=True)
-    spread = np.sqrt((luma**2).mean(axis=1))
-    alike = (at(-half, luma) * at(half, luma)).mean(axis=1) / (at(-half, spread) * at(half, spread) + 1e-6)
-    solid = np.cumsum(np.r_[False, np.logical_or(*solid_frames(raw))])
-
-    good = (apart >= floor) & (error <= MIDDLE_ERROR * apart) & (largest <= LARGEST_STEP * apart)
-    good &= (apart >= STRAIGHTNESS * (at(half, way) - at(-half, way))) & (dip <= DETAIL_DIP)
-    good &= (alike <= SAME_PICTURE) & (np.minimum(at(-half, spread), at(half, spread)) >= PLAIN)
-    good &= solid[4 * half + 1 :] == solid[:n]
-    good &= np.abs(at(-2 * half, thumbs) - a).mean(axis=1) <= AT_REST * apart
-    good &= np.abs(at(2 * half, thumbs) - b).mean(axis=1) <= AT_REST * apart
-    length = (line * line).sum(axis=1) + 1e-6
+    detail = features.detail[centre[rows][:, None] + (-half, 0, half)]
+    good = (error <= MIDDLE_ERROR * apart) & (2 * detail[:, 1] <= DETAIL_DIP * (detail[:, 0] + detail[:, 2]))
+    luma = [m - m.mean(axis=1, keepdims=True) for m in (a[:, : LUMA_CELLS**2], b[:, : LUMA_CELLS**2])]
+    spread = [np.sqrt((m**2).mean(axis=1)) for m in luma]
+    good &= (luma[0] * luma[1]).mean(axis=1) <= SAME_PICTURE * spread[0] * spread[1]
+    good &= np.minimum(*spread) >= PLAIN
+    good &= np.abs(at(-2 * half) - a).mean(axis=1) <= AT_REST * apart
+    good &= np.abs(at(2 * half) - b).mean(axis=1) <= AT_REST * apart
+    line = b - a
     for quarter in (-(half // 2), (half + 1) // 2):
-        gone = at(quarter, thumbs) - a
-        share = np.clip((gone * line).sum(axis=1) / length, 0, 1)
+        gone = at(quarter) - a
+        share = np.clip((gone * line).sum(axis=1) / ((line * line).sum(axis=1) + 1e-6), 0, 1)
         good &= np.abs(gone - share[:, None] * line).mean(axis=1) <= OFF_LINE * apart
-    strength: Float32Array = np.where(good, apart - error, 0).astype(np.float32)
+    for row in np.flatnonzero(good).tolist():
+        t = int(centre[rows[row]])
+        near = features.thumbs[max(t - 2 * half, 0) : t + 2 * half + 1]
+        if not np.logical_or(*solid_frames(near)).any():
+            strength[rows[row]] = apart[row] - error[row]
     return strength

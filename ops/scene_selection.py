@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ops.chunks import BoolArray, FrameIndex, Int64Array, UInt8Array
-from ops.scene_detection import LUMA_CELLS, NEIGHBOURS, Boundary, Features, find_boundaries
+from ops.chunks import BoolArray, FrameIndex, Int64Array
+from ops.scene_detection import NEIGHBOURS, Boundary, Features, find_boundaries
 
 FORCED_GAP = 250  # x264's default maximum key interval: a key frame this late says nothing
 REGULAR_SPREAD = 0.1  # GOP lengths that differ by less than this are a rule, not a reaction to the picture
 SHORTEST_GOP = 12  # mean GOP length below which key frames are too many to mean anything
 MINIMUM_INTERVAL = 25  # x264's default minimum key interval
 LOOK_AFTER_KEY = 4  # frames decoded behind an early key frame, enough to see a flash go
-RISE = 1.15  # growth of contrast over those frames that a fade shows (its whole length being 30 or fewer)
-RISE_UNEVEN = 0.2  # of that growth: how far it may depart from a straight line
-RISE_LIKENESS = 0.9  # correlation of the first and the last of them: only the light changes
 LARGE_PACKET = 1.8  # times the third largest packet near by (true cuts: 1.97 and more)
 LARGE_SHARE = 0.1  # of the size of the GOP's key frame
 BUSY_PACKETS = 2.5  # times the median packet: a run of such packets may be a dissolve or a fade
@@ -93,7 +90,12 @@ def _large_packets(sizes: Int64Array, key: int, stop: int, end: int) -> Int64Arr
 
 
 def find_selected(
-    features: Features, early: Int64Array, ratio: float, floor: float, dissolve_floor: float, step_seconds: float
+    features: Features,
+    early: Int64Array,
+    ratio: float,
+    floor: float,
+    dissolve_floor: float,
+    step_seconds: float,
 ) -> list[Boundary]:
     """Boundaries in frames picked by `select_frames`: exact detection where they adjoin, keys elsewhere."""
     found: list[Boundary] = []
@@ -103,32 +105,5 @@ def find_selected(
         # Before an early key frame stands whatever was decoded last, so that a flash is seen to come and go.
         first = start - 1 if start and int(features.frame_index[start]) in known else start
         inside = find_boundaries(features.part(first, end), ratio, floor, dissolve_floor, step_seconds)
-        moved = [Boundary(b.position + first, b.transition, b.score) for b in inside]
-        back = _frames_since_black(features.thumbs[start : start + LOOK_AFTER_KEY + 1]) if first < start else 0
-        if back:
-            earliest = int(features.frame_index[first]) + 1
-            frame = max(int(features.frame_index[start]) - back, earliest)
-            moved = [b for b in moved if b.position > start + LOOK_AFTER_KEY]
-            lead = int(features.frame_index[start]) - frame
-            moved.insert(0, Boundary(start, "fade", float(features.thumbs[start].mean()), lead))
-        found += moved
+        found += [Boundary(b.position + first, b.transition, b.score) for b in inside]
     return found
-
-
-def _frames_since_black(thumbs: UInt8Array) -> int:
-    """How long ago a picture that is still growing out of black or white began to; 0 for any other.
-
-    In a linear rise the deviation of the cells grows in proportion to the time since its start, so two
-    frames of it point back at the solid frame.
-    """
-    luma = thumbs[:, : LUMA_CELLS**2].astype(np.float32)
-    luma -= luma.mean(axis=1, keepdims=True)
-    spread = np.sqrt((luma**2).mean(axis=1))
-    if len(luma) <= LOOK_AFTER_KEY or spread[0] < 1 or spread[-1] < RISE * spread[0]:
-        return 0
-    if (luma[0] * luma[-1]).mean() < RISE_LIKENESS * spread[0] * spread[-1]:
-        return 0
-    uneven = spread - np.linspace(spread[0], spread[-1], len(spread), dtype=np.float32)
-    if np.abs(uneven).max() > RISE_UNEVEN * (spread[-1] - spread[0]):
-        return 0
-    return round(float(spread[0] * LOOK_AFTER_KEY / (spread[-1] - spread[0])))

@@ -34,9 +34,10 @@ STATE_SCHEMA = pa.schema(
         pa.field(name, kind, nullable=False, metadata={"doc": doc})
         for name, kind, doc in (
             ("step_seconds", pa.float64(), "usual time between frames of the whole source, > 0"),
+            ("num_frames", pa.int64(), "frames of the whole source by its index"),
+            ("last_seconds", pa.float64(), "time of the last of them, 0 where there is none"),
             ("sparse", pa.bool_(), "whether only selected frames were seen"),
-            ("all_seconds", pa.list_(pa.float64()), "times of all frames of the source (fast mode, else empty)"),
-            ("early_keys", pa.list_(pa.int64()), "key frames of the whole source that came early (fast mode)"),
+            ("early_keys", pa.list_(pa.int64()), "key frames of the source that came early (fast mode)"),
             ("frame_index", pa.list_(pa.int64()), "0-based position in the source"),
             ("pts_seconds", pa.list_(pa.float64()), "seconds since the start of the presentation"),
             ("change", pa.list_(pa.float32()), "distance to the frame before in the shard, in levels"),
@@ -68,12 +69,12 @@ class ScenesOptions:
     cut_ratio: float = 2.2
     cut_threshold: float = 10.0
     dissolve_threshold: float = 14.0
-    min_scene_seconds: float = 0.3
+    min_scene_seconds: float = 0.2
     max_scenes: int = 0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise UsageError(f"scenes.mode is {self.mode!r}; it must be one of {', '.join(MODES)}: choose one")
+            raise UsageError(f"scenes.mode is {self.mode!r}; it must be {' or '.join(MODES)}")
         for name, low, high in (
             ("cut_ratio", 1.0, 1000.0),
             ("cut_threshold", 0.0, 510.0),
@@ -82,12 +83,10 @@ class ScenesOptions:
             ("max_scenes", 0, 2**31 - 1),
         ):
             value = getattr(self, name)
-            whole = name == "max_scenes"
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                kind = "a whole number" if whole else "a number"
-                raise UsageError(f"scenes.{name} is {value!r}; it must be {kind} from {low} to {high}: give one")
-            if not low <= value <= high:
-                raise UsageError(f"scenes.{name} is {value}; it must lie from {low} to {high}: change it")
+            kinds = (int,) if name == "max_scenes" else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+                kind = "whole number" if name == "max_scenes" else "number"
+                raise UsageError(f"scenes.{name} is {value!r}; give a {kind} from {low} to {high}")
 
 
 class Scenes(Op):
@@ -103,15 +102,19 @@ class Scenes(Op):
             pa.field(name, kind, nullable=False, metadata={"doc": doc})
             for name, kind, doc in (
                 ("scene_index", pa.int32(), "0-based position of the scene in the source"),
-                ("start_seconds", pa.float64(), "time of its first frame, seconds since the presentation's start"),
-                ("end_seconds", pa.float64(), "time of the next scene's first frame, or the end of the picture"),
+                (
+                    "start_seconds",
+                    pa.float64(),
+                    "time of its first frame, from the start of the presentation",
+                ),
+                ("end_seconds", pa.float64(), "time of the next scene's first frame, or the picture's end"),
                 ("start_frame", pa.int64(), "its first frame, 0-based"),
                 ("end_frame", pa.int64(), "one past its last frame"),
                 (
                     "transition",
                     pa.string(),
-                    "how it begins: start (of the source), cut (at its first frame), fade (at the start of the "
-                    "rise out of black or white), dissolve (at the middle of the mix)",
+                    "how it begins: start (of the source), cut (at its first frame), fade (at the start of "
+                    "the rise out of black or white), dissolve (at the middle of the mix)",
                 ),
                 (
                     "score",
@@ -149,31 +152,27 @@ class Scenes(Op):
 
     def scenes_of(self, features: Features, state: pa.Table, settled: bool) -> list[tuple[object, ...]]:
         """Scenes of a series; with `settled` those only that no further frame can change."""
-        head = state.slice(0, 1).select(["step_seconds", "sparse", "early_keys"]).to_pylist()[0]
+        names = ("step_seconds", "num_frames", "last_seconds", "sparse", "early_keys")
+        head = {name: state[name][0].as_py() for name in names}
         step: float = head["step_seconds"]
         found = self._boundaries(features, head["sparse"], np.array(head["early_keys"], np.int64), step)
         shortest = max(1, round(self.options.min_scene_seconds / step))
-        first, last = int(features.frame_index[0]), int(features.frame_index[-1])
-        kept, starts = [Boundary(0, "start", 0.0)], [first]
-        for boundary in sorted(found, key=lambda b: (int(features.frame_index[b.position]) - b.lead)):
-            start = int(features.frame_index[boundary.position]) - boundary.lead
-            if start - starts[-1] >= shortest:
+        at, times = features.frame_index, features.pts_seconds
+        kept = [Boundary(0, "start", 0.0)]
+        for boundary in sorted(found, key=lambda b: b.position):
+            if int(at[boundary.position] - at[kept[-1].position]) >= shortest:
                 kept.append(boundary)
-                starts.append(start)
         if settled:
-            horizon = len(features) - reach(step)
-            kept = [b for b in kept if b.position < horizon]
-        times = [float(features.pts_seconds[b.position]) for b in kept]
-        if head["sparse"]:  # starts may be frames that were not seen, and the end always is
-            known = state["all_seconds"][0].values.to_numpy()
-            times = [float(known[start]) for start in starts[: len(kept)]]
-            last = len(known) - 1
-            end_seconds = float(known[-1]) + step
-        else:
-            end_seconds = float(features.pts_seconds[-1]) + step
-        ends, end_times = [*starts[1 : len(kept)], last + 1], [*times[1:], end_seconds]
-        rows = [
-            (i, times[i], end_times[i], starts[i], ends[i], b.transition, b.score) for i, b in enumerate(kept)
+            kept = [b for b in kept if b.position < len(features) - reach(step)]
+        starts = [int(at[b.position]) for b in kept]
+        start_times = [float(times[b.position]) for b in kept]
+        last, last_seconds = int(at[-1]), float(times[-1])
+        if head["sparse"]:
+            last, last_seconds = head["num_frames"] - 1, head["last_seconds"]
+        ends, end_times = [*starts[1:], last + 1], [*start_times[1:], last_seconds + step]
+        rows: list[tuple[object, ...]] = [
+            (i, start_times[i], end_times[i], starts[i], ends[i], b.transition, b.score)
+            for i, b in enumerate(kept)
         ]
         return rows[:-1] if settled else rows
 
@@ -243,11 +242,12 @@ class _Collector:
         return Partial(self.op.schema.empty_table(), self._state())
 
     def _state(self) -> pa.Table:
-        features = _concatenated(self.parts)
+        features, index = _concatenated(self.parts), self.shard.index
         row = [
             self.step,
+            len(index),
+            float(index.pts_seconds[-1]) if len(index) else 0.0,
             self.sparse,
-            self.shard.index.pts_seconds if self.sparse else [],
             self.early,
             features.frame_index,
             features.pts_seconds,
@@ -257,7 +257,8 @@ class _Collector:
             [p.tobytes() for p in self.first or ()],
             [p.tobytes() for p in self.last or ()],
         ]
-        return pa.table([pa.array([v], f.type) for v, f in zip(row, STATE_SCHEMA, strict=True)], schema=STATE_SCHEMA)
+        columns = [pa.array([value], f.type) for value, f in zip(row, STATE_SCHEMA, strict=True)]
+        return pa.table(columns, schema=STATE_SCHEMA)
 
 
 def _copied(planes: Planes) -> Planes:

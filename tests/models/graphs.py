@@ -41,7 +41,7 @@ def scaler(path: Path, batch: int | str = 1, factor: float = 2.0) -> Path:
         ],
         {"x": [batch, 3, 4, 4]},
         {"y": [batch, 48]},
-        {"shape": np.array([1 if batch == 1 else -1, 48]), "factor": np.float32([factor])},
+        {"shape": np.array([1 if batch == 1 else -1, 48]), "factor": np.array([factor], np.float32)},
     )
 
 

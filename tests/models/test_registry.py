@@ -115,7 +115,7 @@ def test_wrong_values_are_named(key: str, value: Any) -> None:
 def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:
     entry = DEFAULTS["objects"]
     for change in ({"sha256": "1" * 64}, {"labels": ("a",)}, {"mean": (1.0,)}, {"batching": "none"}):
-        assert replace(entry, **change).key != entry.key  # type: ignore[arg-type]
+        assert replace(entry, **change).key != entry.key
     assert replace(entry, name="n", url="https://elsewhere/x", licence="MIT", path="/x").key == entry.key
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -51,7 +51,7 @@ def url() -> Iterator[str]:
 
 
 def entry(
-    url: str = "https://example.invalid/model.onnx", content: bytes = CONTENT, **more: str
+    url: str = "https://example.invalid/model.onnx", content: bytes = CONTENT, **more: Any
 ) -> ModelEntry:
     return ModelEntry(
         name="tiny",

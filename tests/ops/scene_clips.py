@@ -51,6 +51,31 @@ class Boundary:
     kind: str
 
 
+# Files whose boundaries were looked at, frame by frame. shared/media's README names those of testvideo at 30,
+# 180 and 394 and of fades; the fade at 211 belongs to the cut to black at 180.
+LABELLED: dict[str, tuple[Boundary, ...]] = {
+    "testvideo.mp4": (
+        Boundary(30, 30, "cut"),
+        Boundary(180, 180, "cut"),
+        Boundary(393, 394, "fade"),
+        Boundary(532, 557, "dissolve"),
+    ),
+    "fades.mp4": (Boundary(84, 84, "fade"), Boundary(167, 167, "fade")),
+    "counter.mp4": (Boundary(10, 10, "cut"), Boundary(20, 20, "cut")),
+    "video_big_buck_bunny.mp4": (Boundary(44, 44, "cut"), Boundary(137, 137, "cut")),
+    "nasa_13013_hdr.mp4": (Boundary(125, 150, "dissolve"), Boundary(202, 202, "cut")),
+    "bbb_642x642_30fps_vp9.webm": (Boundary(6, 6, "cut"),),
+    "bottle-detection.mp4": (),
+    "car-detection.mp4": (),
+    "one-by-one-person-detection.mp4": (),
+    "dog_eating_854132.mp4": (),
+    "bigbuckbunny.mp4": (),
+    "internal_180_rotated.mp4": (),
+    "sample.avi": (),
+    "pose_squats.mp4": (),
+}
+
+
 def load_footage(folder: Path, names: Sequence[str] = tuple(FOOTAGE)) -> list[UInt8Array]:
     """One RGB array [n, 180, 320, 3] per cut-free span of the named files."""
     shots: list[UInt8Array] = []
@@ -123,7 +148,7 @@ def compose(
         which = rng.choice([i for i in range(len(shots)) if i != last_which])
         last_which = which
         kind = rng.choice(kinds) if number else "start"
-        room = len(frames) - (truth[-1].last if truth else 0) - 12  # what a transition may eat of the last shot
+        room = len(frames) - (truth[-1].last if truth else 0) - 12  # what a transition may take
         if kind in ("dissolve", "fade") and room < 30:
             kind = "cut"
         length = rng.choice((rng.randrange(12, 25), rng.randrange(25, 70), rng.randrange(60, 140)))
@@ -182,7 +207,9 @@ def read_index(path: Path) -> FrameIndex:
     )
 
 
-def shard_of(index: FrameIndex, start: int = 0, end: int | None = None, at: int = 0, of: int = 1) -> ShardInfo:
+def shard_of(
+    index: FrameIndex, start: int = 0, end: int | None = None, at: int = 0, of: int = 1
+) -> ShardInfo:
     """A shard over frames [start, end) of the source behind `index`."""
     end = len(index) if end is None else end
     duration = float(index.pts_seconds[-1]) + 0.04 if len(index) else 0.0
@@ -196,7 +223,9 @@ def _thin(plane: UInt8Array, limit: int) -> UInt8Array:
     return np.ascontiguousarray(plane[::step, ::step])
 
 
-def read_signals(path: Path, index: FrameIndex, chosen: Int64Array | None, size: int = 32) -> Iterator[Signals]:
+def read_signals(
+    path: Path, index: FrameIndex, chosen: Int64Array | None, size: int = 32
+) -> Iterator[Signals]:
     """Chunks of `size` frames of a whole source, or of the frames in `chosen`.
 
     What is chosen is decoded from its key frame onwards, as the real reader does; nothing else is.
