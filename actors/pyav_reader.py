@@ -95,7 +95,7 @@ class _Reader:
         self.is_frame = _mask(num_frames, request.frames)
         self.is_signal = _mask(num_frames, request.signals)
         self.delivered = np.zeros(num_frames, bool)
-        self.signals = SignalsBatch()
+        self.signals = SignalsBatch(MAX_SIGNALS)
         self.batch: list[tuple[av.VideoFrame, int]] = []
         self.batch_bytes = 0
 

@@ -87,10 +87,10 @@ def main() -> None:
     if (asked.media / "video").is_dir():
         asked.media = asked.media / "video"
     totals: dict[str, dict[str, Counts]] = {}
-    shares: dict[str, list[float]] = {}
     print(f"{'clip':38}{'truth':>6}" + "".join(f"{name:>10}" for name in DETECTORS) + f"{'decoded':>10}")
     with tempfile.TemporaryDirectory() as work:
         for group, path, truth in clips(asked.media, Path(work), asked.first_seed, asked.seeds):
+            decoded = 1.0
             line = f"{path.name:38}{len(truth):6}"
             for detector in DETECTORS:
                 if detector in ("exact", "fast"):
@@ -103,9 +103,8 @@ def main() -> None:
                     old = totals.setdefault(name, {}).get(detector, (0, 0, 0))
                     totals[name][detector] = (old[0] + counts[0], old[1] + counts[1], old[2] + counts[2])
                 if detector == "fast":
-                    shares.setdefault(group, []).append(share)
-                    line_end = f"{share:10.2f}"
-            print(line + line_end, flush=True)
+                    decoded = share
+            print(f"{line}{decoded:10.2f}", flush=True)
     for name, by_detector in totals.items():
         print(f"\n{name}")
         for detector, (hits, false_alarms, misses) in by_detector.items():

@@ -26,11 +26,12 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
         # The worker must find our packages wherever the run was started.
         path = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.worker"],
+            [sys.executable, "-m", "cluster.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -38,6 +39,7 @@ class WorkerProcess:
             start_new_session=True,
         )
         threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._write, daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -48,13 +50,8 @@ class WorkerProcess:
         self.send(config)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Sends one message; a dead worker takes none, and `messages` tells that it died."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            pass
+        """Sends one message, without ever waiting; a dead worker takes none, and `messages` tells so."""
+        self._outbox.put(json.dumps(message).encode() + b"\n")
 
     def kill(self) -> None:
         """Ends it at once, whatever it does."""
@@ -63,9 +60,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Lets it end; kills it if it does not within five seconds."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._outbox.put(None)
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -74,9 +69,13 @@ class WorkerProcess:
         self._log.close()
 
     def memory_bytes(self) -> int:
-        """Resident memory, 0 where the system does not tell."""
+        """Memory of its own, 0 where the system does not tell.
+
+        Pages of files do not count: the kernel takes them back when it needs them.
+        """
         try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
+            pages = int(resident) - int(shared)
         except (OSError, ValueError, IndexError):
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -91,6 +90,15 @@ class WorkerProcess:
         for line in self._process.stdout:
             self.messages.put(json.loads(line))
         self.messages.put({"died": self._process.wait()})
+
+    def _write(self) -> None:
+        """A thread of its own writes: a worker that hangs leaves its pipe full, and must still be watched."""
+        pipe = self._process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError), pipe:
+            while (line := self._outbox.get()) is not None:
+                pipe.write(line)
+                pipe.flush()
 
 
 def describe_death(code: int) -> str:
