@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,8 @@ import av
 import av.error
 import numpy as np
 
-from actors.opening import open_media
+from actors.opening import open_media, rewind
+from actors.packets import Picture, read_packets
 from models.errors import UnsupportedError
 from ops.chunks import BoolArray, FrameIndex, Int64Array
 from ops.media import MediaDescription, StreamDescription
@@ -88,15 +90,9 @@ def index_source(path: str) -> SourceIndex:
         return _index(container, path)
 
 
-@dataclass(slots=True)
-class _Picture:
-    packets: list[tuple[int, bool, bool, int, int]]  # pts, is_key, is_shown, bytes, duration
-    first_frame: av.VideoFrame | None
-
-
 def _index(container: InputContainer, path: str) -> SourceIndex:
-    video, picture, picture_problem = _choose_picture(container)
     audio, sound_problem = _choose_sound(container)
+    video, picture, picture_problem = _choose_picture(container, path)
     if video is None and audio is None:
         problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
         raise UnsupportedError(problems or "no picture and no sound track in the file")
@@ -148,7 +144,7 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
     )
 
 
-def _choose_picture(container: InputContainer) -> tuple[VideoStream | None, _Picture | None, str]:
+def _choose_picture(container: InputContainer, path: str) -> tuple[VideoStream | None, Picture | None, str]:
     """The first picture track that has frames, its packets, and why another was passed over."""
     problem = ""
     for stream in container.streams.video:
@@ -157,54 +153,20 @@ def _choose_picture(container: InputContainer) -> tuple[VideoStream | None, _Pic
         if stream.codec_context is None:
             problem = f"no decoder for the picture track (codec tag {_tag(stream)!r})"
             continue
-        picture = _read_packets(container, stream)
-        if not picture.packets:
-            container.seek(0)  # an empty track: look at the next one from the start
+        if _is_encrypted(container, stream):
+            problem = f"the picture track ({stream.codec_context.name}) is encrypted; decrypt the file first"
             continue
-        if picture.first_frame is None:
-            problem = (
-                f"the picture track ({stream.codec_context.name}) cannot be decoded: damaged or encrypted"
-            )
-            continue
-        return stream, picture, ""
+        picture = read_packets(container, stream, path)
+        if picture.first_frame is not None:
+            return stream, picture, ""
+        if picture.packets:
+            problem = f"the picture track ({stream.codec_context.name}) cannot be decoded: it is damaged"
+        with contextlib.suppress(av.error.FFmpegError):
+            rewind(container)  # an empty or damaged track: look at the next one from the start
     return None, None, problem
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> _Picture:
-    packets: list[tuple[int, bool, bool, int, int]] = []
-    first: av.VideoFrame | None = None
-    tried = 0
-    try:
-        for packet in container.demux(stream):
-            if not packet.size:
-                continue
-            pts = packet.pts if packet.pts is not None else packet.dts
-            if pts is None:
-                # Raw streams carry no times: count packets at the nominal rate.
-                rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-                pts = round(len(packets) / rate / (stream.time_base or Fraction(1, 90000)))
-            packets.append(
-                (pts, packet.is_keyframe, not packet.is_discard, packet.size, packet.duration or 0)
-            )
-            if first is None and tried < 50 and (packet.is_keyframe or tried):
-                tried += 1
-                first = _try_decode(stream, packet)
-    except av.error.FFmpegError:
-        pass  # what was read until here is what there is; the shortfall shows as `missing_seconds`
-    return _Picture(packets, first)
-
-
-def _try_decode(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame | None:
-    """The frame in a key packet, without waiting for the packets after it."""
-    try:
-        frames = [*stream.codec_context.decode(packet), *stream.codec_context.decode(None)]
-    except av.error.FFmpegError:
-        frames = []
-    stream.codec_context.flush_buffers()
-    return frames[0] if frames else None
-
-
-def _arrays(picture: _Picture | None) -> tuple[FrameIndex, PacketIndex]:
+def _arrays(picture: Picture | None) -> tuple[FrameIndex, PacketIndex]:
     rows = picture.packets if picture is not None else []
     table = np.array(rows, dtype=np.int64).reshape(-1, 5)
     pts, is_key, shown = table[:, 0], table[:, 1].astype(bool), table[:, 2].astype(bool)
@@ -216,7 +178,7 @@ def _arrays(picture: _Picture | None) -> tuple[FrameIndex, PacketIndex]:
     return frames, PacketIndex(pts, is_key, frame)
 
 
-def _last_duration(picture: _Picture, frames: FrameIndex) -> int:
+def _last_duration(picture: Picture, frames: FrameIndex) -> int:
     last = max(range(len(picture.packets)), key=lambda i: picture.packets[i][0])
     if picture.packets[last][4]:
         return picture.packets[last][4]
@@ -228,9 +190,24 @@ def _choose_sound(container: InputContainer) -> tuple[AudioStream | None, str]:
     for stream in container.streams.audio:
         if stream.codec_context is None:
             problem = f"no decoder for the sound track (codec tag {_tag(stream)!r})"
+        elif _is_encrypted(container, stream):
+            problem = f"the sound track ({stream.codec_context.name}) is encrypted; decrypt the file first"
         else:
             return stream, ""
     return None, problem
+
+
+def _is_encrypted(container: InputContainer, stream: VideoStream | AudioStream) -> bool:
+    """Whether the first packet of the track carries the description of a cipher (ISO/IEC 23001-7)."""
+    if not container.format.name.startswith("mov"):
+        return False
+    is_encrypted = False
+    with contextlib.suppress(av.error.FFmpegError):  # damage shows in the pass over all packets
+        for packet in container.demux(stream):
+            is_encrypted = packet.has_sidedata("encryption_info")
+            break
+        rewind(container)
+    return is_encrypted
 
 
 def _tag(stream: Any) -> str:
@@ -280,7 +257,7 @@ def _missing(
     return missing if missing > max(min(MISSING_SECONDS, wanted / 4), MISSING_SHARE * wanted) else 0.0
 
 
-def _geometry(video: VideoStream | None, picture: _Picture | None) -> tuple[int, int, int]:
+def _geometry(video: VideoStream | None, picture: Picture | None) -> tuple[int, int, int]:
     """Clockwise quarter turns, and the displayed width and height."""
     if video is None or picture is None or picture.first_frame is None:
         return 0, 0, 0
@@ -301,7 +278,7 @@ def _describe(
     path: str,
     video: VideoStream | None,
     audio: AudioStream | None,
-    picture: _Picture | None,
+    picture: Picture | None,
     frames: FrameIndex,
     origin: float,
     duration: float,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from actors.batcher import Batcher
 from actors.indexing import SourceIndex
@@ -20,11 +21,11 @@ from actors.tracing import Trace
 from models.errors import CorruptError, SetupError
 from models.loading import Model
 from models.registry import resolve
-from models.session import SessionReport, open_model
+from models.session import SessionReport, open_model, shared_cores
 from models.store import find
 from ops import load_op
 from ops.chunks import Audio, Chunk, Frames, Int64Array, ShardInfo, Signals
-from ops.operation import Extractor, Op, Partial, Reads
+from ops.operation import Extractor, Op, Partial, Reads, TableOp
 
 # Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
 # start with a few pictures that refer to others before the start.
@@ -48,6 +49,7 @@ class ShardTask:
         ops: names, each after those it depends on.
         shots: for the sampling policy `scenes`, int64 [n, 2] start and end frame of each shot; else None.
         threads: decoder threads, >= 1.
+        upstream: rows of operations that were computed earlier and that some of `ops` come after.
     """
 
     path: str
@@ -58,6 +60,7 @@ class ShardTask:
     ops: tuple[str, ...]
     shots: Int64Array | None
     threads: int
+    upstream: Mapping[str, pa.Table] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,15 +157,16 @@ class Mill:
             SetupError: a model cannot be had or run.
         """
         ops = {name: self.op(name) for name in task.ops}
-        info = _shard_info(task)
+        info = _shard_info(task.index, task.shard, task.shard_index, task.num_shards)
         result = ShardResult()
         request = self._request(task, ops)
         extractors = {name: op.open(info) for name, op in ops.items()}
-        has_models = any(op.models and op.reads is Reads.FRAMES for op in ops.values())
         chunks = read_shard(task.path, task.index, request, result.report)
-        if has_models or task.threads > 1:
+        if task.threads > 1:
+            # Beside others a shard keeps its core busy by itself; alone it decodes while it computes.
             chunks = _read_ahead(chunks, AHEAD)
-        self._feed(self._timed(chunks), ops, extractors, result, on_frames)
+        with shared_cores(self._threads).shard():
+            self._feed(self._timed(chunks), ops, extractors, result, task.upstream, on_frames)
         for name, extractor in extractors.items():
             if name not in result.failures:
                 with self.trace.span(name), _Catch(result, name):
@@ -172,6 +176,14 @@ class Mill:
         )
         result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
         return result
+
+    def combine(self, name: str, upstream: Mapping[str, pa.Table], index: SourceIndex) -> pa.Table:
+        """Rows of an operation that reads tables, for a whole source."""
+        op = self.op(name)
+        assert isinstance(op, TableOp)
+        whole = Shard(0, len(index.frames), index.audio_stream >= 0, index.duration_seconds)
+        with self.trace.span(name):
+            return op.combine(upstream, _shard_info(index, whole, 0, 1))
 
     def merge(self, name: str, partials: Sequence[Partial]) -> pa.Table:
         """Rows of a whole source from the partials of its shards in time order."""
@@ -203,17 +215,23 @@ class Mill:
         ops: Mapping[str, Op],
         extractors: Mapping[str, Extractor],
         result: ShardResult,
+        earlier: Mapping[str, pa.Table],
         on_frames: Callable[[int], None] | None,
     ) -> None:
         for chunk in chunks:
-            upstream: dict[str, pa.Table] = {}
+            upstream = _rows_of(chunk, earlier)
             for name, op in ops.items():
                 if name in result.failures or not isinstance(chunk, _FED.get(op.reads, ())):
                     continue
                 if extractors[name].done:
                     continue
+                missing = [other for other in op.after if other not in upstream]
+                if missing:
+                    # What it comes after failed, and said why; without those rows it has nothing to do.
+                    result.failures[name] = ("MediaError", f"{missing[0]} failed, which {name} comes after")
+                    continue
                 with self.trace.span(name), _Catch(result, name):
-                    rows = extractors[name].feed(chunk, {key: upstream[key] for key in op.after})
+                    rows = extractors[name].feed(chunk, {other: upstream[other] for other in op.after})
                     if rows is not None:
                         upstream[name] = rows
             if on_frames is not None:
@@ -266,22 +284,31 @@ def _describe(role: str, report: SessionReport) -> str:
     )
 
 
+def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The rows, among those computed earlier, that speak of the frames of a chunk."""
+    if not isinstance(chunk, Frames):
+        return {}
+    wanted = pa.array(chunk.frame_index)
+    return {
+        name: rows.filter(pc.is_in(rows["frame_index"], value_set=wanted)) for name, rows in earlier.items()
+    }
+
+
 def _clip(frames: Int64Array, inside: tuple[int, int]) -> Int64Array:
     return frames[(frames >= inside[0]) & (frames < inside[1])]
 
 
-def _shard_info(task: ShardTask) -> ShardInfo:
-    index = task.index
+def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: int) -> ShardInfo:
     return ShardInfo(
         index=index.frames,
-        start_frame=task.shard.start_frame,
-        end_frame=task.shard.end_frame,
-        shard_index=task.shard_index,
-        num_shards=task.num_shards,
+        start_frame=shard.start_frame,
+        end_frame=shard.end_frame,
+        shard_index=shard_index,
+        num_shards=num_shards,
         width=index.display_width,
         height=index.display_height,
         duration_seconds=index.duration_seconds,
-        has_audio=task.shard.with_sound and index.audio_stream >= 0,
+        has_audio=shard.with_sound and index.audio_stream >= 0,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
 import av.error
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 DEMUXERS = (
     "mov", "mp4", "m4a", "3gp", "matroska", "webm", "mpegts", "mpeg", "mpegvideo", "avi", "flv", "live_flv",
     "asf", "gif", "apng", "ivf", "obu", "h264", "hevc", "m4v", "mjpeg", "dv", "mxf", "gxf", "nut", "wtv",
-    "rm", "ogg", "mp3", "wav", "w64", "aiff", "au", "caf", "flac", "aac", "ac3", "eac3", "amr", "ape", "wv", "tta",
-    "dts", "truehd",
+    "rm", "ogg", "mp3", "wav", "w64", "aiff", "au", "caf", "flac", "aac", "ac3", "eac3", "amr", "ape", "wv",
+    "tta", "dts", "truehd",
 )  # fmt: skip
 
 # 2**27 = 134 million pixels: above 16384 x 8192 (the largest level of H.265), below anything that could
@@ -32,8 +32,13 @@ MAX_STREAMS = 256
 av.logging.set_level(None)  # FFmpeg's own messages about bad files; ours go into `errors`
 
 
-def open_media(source: str | BinaryIO) -> InputContainer:
+def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContainer:
     """Opens a local file, or a readable and seekable binary file object.
+
+    Args:
+        source: the file.
+        look_ahead: whether to read and decode as much of the start as it takes to find out what the
+            header does not tell; without, times of streams and the reordering of pictures may be unknown.
 
     Raises:
         UnreadableError: the bytes cannot be read.
@@ -42,6 +47,8 @@ def open_media(source: str | BinaryIO) -> InputContainer:
         LimitError: more than `MAX_STREAMS` streams, or a picture above `MAX_PIXELS`.
     """
     options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+    if not look_ahead:
+        options |= {"probesize": "32", "analyzeduration": "1"}  # the least that FFmpeg accepts
     # A container that asks for another file (a playlist, an external track) must not get one.
     target: Any = source
     if isinstance(source, str):
@@ -52,11 +59,14 @@ def open_media(source: str | BinaryIO) -> InputContainer:
     else:
         options["protocol_whitelist"] = ""
     try:
-        container = av.open(
-            target,
-            options=options,
-            metadata_errors="replace",
-            io_open=None if isinstance(source, str) else _refuse,
+        container = cast(
+            "InputContainer",
+            av.open(
+                target,
+                options=options,
+                metadata_errors="replace",
+                io_open=None if isinstance(source, str) else _refuse,
+            ),
         )
     except av.error.FFmpegError as exc:
         raise _explain(exc) from exc
@@ -68,6 +78,16 @@ def open_media(source: str | BinaryIO) -> InputContainer:
         container.close()
         raise
     return container
+
+
+def rewind(container: InputContainer) -> None:
+    """Back to the first packet.
+
+    Raises:
+        av.error.FFmpegError: this kind of file cannot be read twice.
+    """
+    # The tables of MP4 may start before time 0; some other containers refuse times before their start.
+    container.seek(-(1 << 40) if container.format.name.startswith("mov") else 0)
 
 
 def _refuse(url: str, flags: int, options: dict[str, Any]) -> Any:

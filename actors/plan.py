@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import UsageError
-from ops.chunks import BoolArray, Float64Array, FrameIndex, Int64Array
+from ops.chunks import BoolArray, FrameIndex, Int64Array
 
 if TYPE_CHECKING:
     from actors.indexing import PacketIndex
@@ -53,7 +53,7 @@ def parse_sampling(text: str) -> Sampling:
     raise UsageError(f"--sample {text!r} is not a policy; choose one of {POLICIES}")
 
 
-def sample_frames(index: FrameIndex, sampling: Sampling, shots: Float64Array | None = None) -> Int64Array:
+def sample_frames(index: FrameIndex, sampling: Sampling, shots: Int64Array | None = None) -> Int64Array:
     """Sorted indices of the frames that the policy picks.
 
     Args:

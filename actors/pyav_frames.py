@@ -15,7 +15,16 @@ from av.video.format import VideoFormatComponent
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, Signals, UInt8Array
+from ops.chunks import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FrameIndex,
+    Frames,
+    Int64Array,
+    Signals,
+    UInt8Array,
+)
 
 cv2.setNumThreads(1)  # the mill already runs one shard a core
 
@@ -66,7 +75,9 @@ def _matrix(frame: av.VideoFrame) -> int:
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:
-    return int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+    name, tag = frame.format.name, int(frame.color_range)
+    # Grey without a tag is full range, as FFmpeg takes it.
+    return tag == 2 or name.startswith("yuvj") or (name.startswith("gray") and tag != 1)
 
 
 def _convert(scaler: VideoReformatter, frame: av.VideoFrame, format_name: str) -> av.VideoFrame:
@@ -88,6 +99,10 @@ def _convert(scaler: VideoReformatter, frame: av.VideoFrame, format_name: str) -
 
 # Studio range 16..235 stretched to 0..255 (BT.601 and BT.709 agree on it).
 _STRETCH = np.clip(np.round((np.arange(256) - 16.0) * (255.0 / 219.0)), 0, 255).astype(np.uint8)
+
+
+def _stretch(luma: UInt8Array, frame: av.VideoFrame) -> UInt8Array:
+    return luma if _is_full_range(frame) else cast(UInt8Array, cv2.LUT(luma, _STRETCH))
 
 
 class PyavFrames(Frames):
@@ -158,9 +173,7 @@ class PyavFrames(Frames):
         frame = self._frames[i]
         if _is_planar(frame.format.name):
             plane = _eight_bits(_plane(frame, 0), frame.format.components[0].bits)
-            plane = _shrink(plane, self._coded(size))
-            if not _is_full_range(frame):
-                plane = cast(UInt8Array, cv2.LUT(plane, _STRETCH))
+            plane = _stretch(_shrink(plane, self._coded(size)), frame)
         elif frame.format.name in _TRANSPARENT:
             gray = cast(UInt8Array, cv2.cvtColor(self._coded_rgb(i), cv2.COLOR_RGB2GRAY))
             plane = _shrink(gray, self._coded(size))
@@ -186,6 +199,9 @@ class PyavFrames(Frames):
                 rgba = self._scaler.reformat(frame, format="rgba", threads=1).to_ndarray()
                 rgba[rgba[..., 3] == 0] = 0
                 self._views[i] = np.ascontiguousarray(rgba[..., :3])
+            elif frame.format.name.startswith("gray") and _is_planar(frame.format.name):
+                plane = _eight_bits(_plane(frame, 0), frame.format.components[0].bits)
+                self._views[i] = cv2.cvtColor(_stretch(plane, frame), cv2.COLOR_GRAY2RGB)
             else:
                 self._views[i] = _convert(self._scaler, frame, "rgb24").to_ndarray()
         view: UInt8Array = self._views[i]
@@ -275,15 +291,15 @@ class SignalsBatch:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._rows: list[tuple[int, float, bool]] = []
+        self._frame_index: list[int] = []
         self._shapes: Shapes | None = None
         self._planes: list[UInt8Array] = []
         self._scaler = VideoReformatter()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._frame_index)
 
-    def add(self, frame: av.VideoFrame, frame_index: int, pts_seconds: float, is_key: bool) -> None:
+    def add(self, frame: av.VideoFrame, frame_index: int) -> None:
         """Takes one frame; there must be room."""
         thinnings = _thinnings(frame.format.name, frame.width, frame.height)
         if not thinnings:
@@ -292,9 +308,9 @@ class SignalsBatch:
         shapes = _shapes(thinnings)
         if self._shapes is None:
             self._shapes = shapes
-        if not self._rows:
+        if not self._frame_index:
             self._planes = [np.empty((self._capacity, *shape), np.uint8) for shape in self._shapes]
-        row = [planes[len(self._rows)] for planes in self._planes]
+        row = [planes[len(self._frame_index)] for planes in self._planes]
         # The stream may change its size half-way: signals keep the size they began with.
         into = row if shapes == self._shapes else [np.empty(shape, np.uint8) for shape in shapes]
         for plane, thinning, out in zip(frame.planes, thinnings, into, strict=False):
@@ -305,19 +321,14 @@ class SignalsBatch:
             for plane_before, out in zip(into, row, strict=True):
                 size = (out.shape[1], out.shape[0])
                 cv2.resize(plane_before, size, dst=out, interpolation=cv2.INTER_NEAREST)
-        self._rows.append((frame_index, pts_seconds, is_key))
+        self._frame_index.append(frame_index)
 
-    def take(self) -> Signals:
-        """What was gathered; there must be something."""
-        index, seconds, keys = zip(*self._rows, strict=True)
-        count, planes = len(self._rows), self._planes
-        self._rows, self._planes = [], []
-        return Signals(
-            np.array(index, np.int64),
-            np.array(seconds, np.float64),
-            np.array(keys, bool),
-            *(p[:count] for p in planes),
-        )
+    def take(self, frames: FrameIndex) -> Signals:
+        """What was gathered, of a source with these frames; there must be something."""
+        at = np.array(self._frame_index, np.int64)
+        luma, chroma_u, chroma_v = (plane[: len(at)] for plane in self._planes)
+        self._frame_index, self._planes = [], []
+        return Signals(at, frames.pts_seconds[at], frames.is_key[at], luma, chroma_u, chroma_v)
 
 
 @functools.lru_cache(maxsize=64)

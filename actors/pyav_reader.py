@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
-import av
 import av.error
 import numpy as np
 from av.stream import Discard
 
 from actors.indexing import SourceIndex
-from actors.opening import open_media
+from actors.opening import open_media, rewind
 from actors.plan import plan_decode
 from actors.pyav_frames import PyavFrames, SignalsBatch
-from actors.sound import SoundTrack
+from actors.sound import SAMPLE_RATE, SoundTrack
 from ops.chunks import BoolArray, Chunk, Int64Array
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
-    from av.video.codeccontext import VideoCodecContext
+    from av.video.stream import VideoStream
 
 # What one batch of frames may hold, and how many signals travel together.
-FRAMES_BYTES = 32 << 20
-MAX_FRAMES = 64
+FRAMES_BYTES = 16 << 20
+MAX_FRAMES = 16
 MAX_SIGNALS = 64
 
 # Fewer packets than this are read over rather than seeked over: a packet costs about 3 us, a seek 100.
 SEEK_PACKETS = 64
 # Containers whose own index leads to a key frame exactly.
 _SEEKABLE = ("mov", "matroska")
-# Decoders that leave out pictures nobody refers to, one packet at a time, without touching the others.
-_DROPS_UNREFERENCED = ("h264", "hevc")
 
 
 @dataclass(slots=True)
@@ -77,7 +76,11 @@ def read_shard(path: str, index: SourceIndex, request: ReadRequest, report: Read
     Raises:
         MediaError: the file cannot be opened any more.
     """
-    with open_media(path) as container:
+    # A decoder must know how far pictures are reordered, which some files tell only to those who look
+    # ahead. Where none are, the tables of an MP4 hold everything else: looking ahead can be left out.
+    told = (index.description.container or "").startswith("mov")
+    in_order = bool(np.all(np.diff(index.packets.pts) > 0))
+    with open_media(path, look_ahead=not (told and in_order)) as container:
         yield from _Reader(container, index, request, report).chunks()
 
 
@@ -95,102 +98,103 @@ class _Reader:
         self.is_frame = _mask(num_frames, request.frames)
         self.is_signal = _mask(num_frames, request.signals)
         self.delivered = np.zeros(num_frames, bool)
+        self.next_frame = 0
         self.signals = SignalsBatch(MAX_SIGNALS)
         self.batch: list[tuple[av.VideoFrame, int]] = []
         self.batch_bytes = 0
+        self.ready: list[Chunk] = []
 
     def chunks(self) -> Iterator[Chunk]:
-        streams: list[Any] = []
-        sound: SoundTrack | None = None
-        with_picture = len(self.wanted) > 0
-        if with_picture:
-            picture = self.container.streams[self.index.video_stream]
-            picture.thread_type = "AUTO" if self.request.threads > 1 else "SLICE"
-            picture.codec_context.thread_count = self.request.threads
-            streams.append(picture)
+        picture: VideoStream | None = None
+        track: AudioStream | None = None
+        if len(self.wanted):
+            picture = cast("VideoStream", self.container.streams[self.index.video_stream])
+            self._set_up(picture)
         if self.request.with_sound and self.index.audio_stream >= 0:
-            track = self.container.streams[self.index.audio_stream]
-            sound = SoundTrack(track, self.index.origin_seconds)
-            streams.append(track)
+            track = cast("AudioStream", self.container.streams[self.index.audio_stream])
         for stream in self.container.streams:
-            if stream not in streams:
+            if stream.index not in (self.index.video_stream if picture else -1, track.index if track else -1):
                 stream.discard = Discard.all
-        if not streams:
-            return
-        if with_picture and sound is None:
-            yield from self._picture_alone(streams[0])
-        else:
-            yield from self._in_one_pass(streams, sound)
-        if with_picture:
-            yield from self._rest()
-        if sound is not None:
-            yield from sound.finish()
-            self.report.num_errors += sound.num_errors
-            self.report.sound_seconds = sound.num_samples / 16000
+        if track is not None:
+            yield from self._in_one_pass(picture, track)
+        elif picture is not None:
+            yield from self._picture_alone(picture)
+        if len(self.signals):
+            yield self.signals.take(self.index.frames)
+        if self.batch:
+            yield self._take_frames()
         self.report.num_missing = int(np.count_nonzero(~self.delivered[self.wanted]))
 
-    def _in_one_pass(self, streams: list[Any], sound: SoundTrack | None) -> Iterator[Chunk]:
+    def _set_up(self, picture: VideoStream) -> None:
+        context = picture.codec_context
+        self.context = context
+        # Where the decoder is emptied after each packet, further threads would only wait.
+        threads = 1 if np.array_equal(self.plan.needed, self.plan.restart) else self.request.threads
+        picture.thread_type = "AUTO" if threads > 1 else "SLICE"
+        context.thread_count = threads
+        self.is_untimed = self.container.format.name == "avi"  # what it says of presentation is a guess
+        self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
+
+    def _in_one_pass(self, picture: VideoStream | None, track: AudioStream) -> Iterator[Chunk]:
+        sound = SoundTrack(track, self.index.origin_seconds)
+        last = int(np.flatnonzero(self.plan.needed)[-1]) if picture is not None else -1
         position = 0
-        last = self._last_needed()
-        context = streams[0].codec_context
-        for packet in self._demux(streams):
-            if sound is not None and packet.stream_index == self.index.audio_stream:
+        for packet in self._demux([picture, track] if picture is not None else [track]):
+            if packet.stream_index == track.index:
                 yield from sound.feed(packet)
             elif packet.size:
                 if position <= last:
-                    yield from self._decode(context, packet, position)
+                    self._decode(packet, position)
                     if position == last:
-                        yield from self._drain(context)
+                        self._drain()
+                    if self.ready:
+                        yield from self._take_ready()
                 position += 1
+        if picture is not None:
+            self._drain()  # a file that is cut off never came to its last packet
+            yield from self._take_ready()
+        yield from sound.finish()
+        self.report.num_errors += sound.num_errors
+        self.report.sound_seconds = sound.num_samples / SAMPLE_RATE
 
-    def _picture_alone(self, stream: Any) -> Iterator[Chunk]:
+    def _picture_alone(self, picture: VideoStream) -> Iterator[Chunk]:
         """Only the picture is wanted, so that stretches nobody needs can be jumped over."""
-        context = stream.codec_context
-        needed = np.flatnonzero(self.plan.needed)
         can_seek = self.container.format.name.startswith(_SEEKABLE)
         position = 0
-        packets = self._demux([stream])
-        for target in self._starts(needed):
-            if can_seek and target - position >= SEEK_PACKETS:
-                yield from self._drain(context)  # seeking empties the decoder
-                packets, found = self._seek(stream, target)
-                position = target if found else 0
-                can_seek = found
-            end = self._run_end(target)
+        packets = self._demux([picture])
+        for start, end in zip(*_runs(self.plan.needed), strict=True):
+            if can_seek and start - position >= SEEK_PACKETS:
+                self._drain()  # seeking empties the decoder
+                packets, can_seek = self._seek(picture, start)
+                position = start if can_seek else 0
             for packet in packets:
                 if not packet.size:
                     continue
-                if position >= target:
-                    yield from self._decode(context, packet, position)
+                if position >= start:
+                    self._decode(packet, position)
+                    if self.ready:
+                        yield from self._take_ready()
                 position += 1
                 if position >= end:
                     break
-        yield from self._drain(context)
+        self._drain()
+        yield from self._take_ready()
 
-    def _starts(self, needed: Int64Array) -> list[int]:
-        """First packets of each stretch that is decoded without a jump."""
-        return [int(n) for n in needed[self.plan.restart[needed]]]
-
-    def _run_end(self, start: int) -> int:
-        rest = np.flatnonzero(~self.plan.needed[start:])
-        end = start + int(rest[0]) if len(rest) else len(self.plan.needed)
-        return end
-
-    def _seek(self, stream: Any, target: int) -> tuple[Iterator[Any], bool]:
+    def _seek(self, picture: VideoStream, target: int) -> tuple[Iterator[Any], bool]:
         """Packets from the key packet `target` on; or from the start of the file, and False."""
         pts = int(self.index.packets.pts[target])
         try:
-            self.container.seek(pts, stream=stream, backward=True)
-            packets = self._demux([stream])
+            self.container.seek(pts, stream=picture, backward=True)
+            packets = self._demux([picture])
             for count, packet in enumerate(packets):
                 if packet.size and packet.pts == pts and packet.is_keyframe:
-                    return _chain(packet, packets), True
+                    return chain([packet], packets), True
                 if count > 2 * SEEK_PACKETS:
                     break
         except av.error.FFmpegError:
             pass
-        self.container.seek(0)
-        return self._demux([stream]), False
+        rewind(self.container)
+        return self._demux([picture]), False
 
     def _demux(self, streams: list[Any]) -> Iterator[Any]:
         try:
@@ -198,18 +202,15 @@ class _Reader:
         except av.error.FFmpegError:
             self.report.cut_off = True
 
-    def _last_needed(self) -> int:
-        needed = np.flatnonzero(self.plan.needed)
-        return int(needed[-1]) if len(needed) else -1
-
-    def _decode(self, context: VideoCodecContext, packet: Any, position: int) -> Iterator[Chunk]:
-        if position >= len(self.plan.needed) or not self.plan.needed[position]:
+    def _decode(self, packet: Any, position: int) -> None:
+        plan, context = self.plan, self.context
+        if position >= len(plan.needed) or not plan.needed[position]:
             return
-        if self.plan.restart[position]:
-            yield from self._drain(context)
-        if context.name in _DROPS_UNREFERENCED:
-            context.skip_frame = "DEFAULT" if self.plan.wanted[position] else "NONREF"
-        if packet.pts is None:
+        if plan.restart[position]:
+            self._drain()
+        if self.drops_unreferenced:
+            context.skip_frame = "DEFAULT" if plan.wanted[position] else "NONREF"
+        if self.is_untimed or packet.pts is None:
             packet.pts = int(self.index.packets.pts[position])
         try:
             frames = context.decode(packet)
@@ -217,46 +218,47 @@ class _Reader:
             self.report.num_errors += 1
             return
         for frame in frames:
-            yield from self._deliver(frame)
+            self._deliver(frame)
 
-    def _drain(self, context: VideoCodecContext) -> Iterator[Chunk]:
-        """Frames that the decoder still holds; afterwards it can start anew at a key packet."""
-        if not context.is_open:
+    def _drain(self) -> None:
+        """Takes the frames that the decoder still holds; afterwards it can start anew at a key packet."""
+        if not self.context.is_open:
             return
         try:
-            frames = context.decode(None)
+            frames = self.context.decode(None)
         except av.error.FFmpegError:
             frames = []
-        context.flush_buffers()
+        self.context.flush_buffers()
         for frame in frames:
-            yield from self._deliver(frame)
+            self._deliver(frame)
 
-    def _deliver(self, frame: av.VideoFrame) -> Iterator[Chunk]:
+    def _deliver(self, frame: av.VideoFrame) -> None:
         self.report.num_decoded += 1
-        frames = self.index.frames
-        pts = frame.pts
+        frames, pts, i = self.index.frames, frame.pts, self.next_frame
         if pts is None:
             return
-        i = int(np.searchsorted(frames.pts, pts))
-        if i >= len(frames) or frames.pts[i] != pts or self.delivered[i]:
+        if i >= len(frames) or frames.pts[i] != pts:
+            i = int(np.searchsorted(frames.pts, pts))
+            if i >= len(frames) or frames.pts[i] != pts:
+                return
+        self.next_frame = i + 1
+        if self.delivered[i]:
             return
         if self.is_signal[i]:
-            self.signals.add(frame, i, float(frames.pts_seconds[i]), bool(frames.is_key[i]))
+            self.signals.add(frame, i)
             self.delivered[i] = True
             if len(self.signals) >= MAX_SIGNALS:
-                yield self.signals.take()
+                self.ready.append(self.signals.take(frames))
         if self.is_frame[i]:
             self.delivered[i] = True
             self.batch.append((frame, i))
             self.batch_bytes += sum(plane.buffer_size for plane in frame.planes)
             if self.batch_bytes >= FRAMES_BYTES or len(self.batch) >= MAX_FRAMES:
-                yield self._take_frames()
+                self.ready.append(self._take_frames())
 
-    def _rest(self) -> Iterator[Chunk]:
-        if len(self.signals):
-            yield self.signals.take()
-        if self.batch:
-            yield self._take_frames()
+    def _take_ready(self) -> Iterator[Chunk]:
+        ready, self.ready = self.ready, []
+        return iter(ready)
 
     def _take_frames(self) -> PyavFrames:
         at = np.array([i for _, i in self.batch], np.int64)
@@ -280,6 +282,23 @@ def _mask(length: int, at: Int64Array) -> BoolArray:
     return mask
 
 
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
+def _runs(needed: BoolArray) -> tuple[list[int], list[int]]:
+    """Starts and ends of the stretches that are decoded without a gap."""
+    edges = np.flatnonzero(np.diff(needed, prepend=False, append=False))
+    return edges[::2].tolist(), edges[1::2].tolist()
+
+
+def _drops_unreferenced(codec: str, extradata: bytes | None) -> bool:
+    """Whether the decoder may leave out pictures nobody refers to, without touching any other.
+
+    In HEVC a picture marked so may still serve those of higher temporal layers, so that there must be
+    one layer: numTemporalLayers of HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3.1).
+    """
+    if codec == "hevc":
+        return (
+            extradata is not None
+            and len(extradata) > 21
+            and extradata[0] == 1
+            and extradata[21] >> 3 & 7 == 1
+        )
+    return codec == "h264"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.error
@@ -38,23 +39,23 @@ class SoundTrack:
         self.num_samples = 0
         self._stream = stream
         self._origin_seconds = origin_seconds
-        self._resampler = self._new_resampler()
+        self._resampler = _new_resampler()
         self._format: tuple[str, int, str] | None = None
         self._next_seconds: float | None = None
         self._start_sample = -1
-        self._pending: list[Float32Array] = []
+        self._pending: deque[Float32Array] = deque()
         self._num_pending = 0
 
     def feed(self, packet: av.Packet[Any]) -> Iterator[Audio]:
         """Chunks that are complete after this packet."""
         try:
-            frames = packet.decode()
+            frames = cast(list[av.AudioFrame], packet.decode())
         except av.error.FFmpegError:
             self.num_errors += 1
             return
         for frame in frames:
             self._add(frame)
-        if self._num_pending >= CHUNK_SAMPLES:
+        while self._num_pending >= CHUNK_SAMPLES:
             yield self._take()
 
     def finish(self) -> Iterator[Audio]:
@@ -65,9 +66,8 @@ class SoundTrack:
             frames = []
         for frame in frames:
             self._add(frame)
-        if self._format is not None:
-            self._collect(self._resampler.resample(None))
-        if self._num_pending:
+        self._flush()
+        while self._num_pending:
             yield self._take()
 
     def _add(self, frame: av.AudioFrame) -> None:
@@ -79,10 +79,8 @@ class SoundTrack:
             self._start_sample = max(0, round((first - self._origin_seconds) * SAMPLE_RATE))
             self._next_seconds = first
         described = (frame.format.name, frame.sample_rate, frame.layout.name)
-        if self._format not in (None, described):
-            # Rate or layout changed half-way: what the old resampler holds comes out first.
-            self._collect(self._resampler.resample(None))
-            self._resampler = self._new_resampler()
+        if self._format != described:
+            self._flush()  # rate or layout changed half-way: what the old one holds comes out first
         self._format = described
         if seconds is not None and self._next_seconds is not None:
             gap = seconds - self._next_seconds
@@ -95,9 +93,16 @@ class SoundTrack:
         self._next_seconds += float(Fraction(frame.samples, frame.sample_rate))
 
     def _fill(self, seconds: float) -> None:
+        self._flush()
+        whole, rest = divmod(round(seconds * SAMPLE_RATE), CHUNK_SAMPLES)
+        silence = np.zeros(CHUNK_SAMPLES, np.float32)
+        for _ in range(whole):
+            self._push(silence)  # the same one: hours of it take no memory
+        self._push(silence[:rest])
+
+    def _flush(self) -> None:
         self._collect(self._resampler.resample(None))
-        self._resampler = self._new_resampler()
-        self._push(np.zeros(round(seconds * SAMPLE_RATE), np.float32))
+        self._resampler = _new_resampler()
 
     def _collect(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
@@ -109,13 +114,20 @@ class SoundTrack:
         self._num_pending += len(samples)
 
     def _take(self) -> Audio:
-        samples = np.concatenate(self._pending)
-        chunk = Audio(self._start_sample + self.num_samples, samples, SAMPLE_RATE)
-        self.num_samples += len(samples)
-        self._pending = []
-        self._num_pending = 0
+        """About one chunk of what is pending."""
+        parts: list[Float32Array] = []
+        length = 0
+        while self._pending and length < CHUNK_SAMPLES:
+            parts.append(self._pending.popleft())
+            length += len(parts[-1])
+        chunk = Audio(self._start_sample + self.num_samples, np.concatenate(parts), SAMPLE_RATE)
+        self.num_samples += length
+        self._num_pending -= length
         return chunk
 
-    @staticmethod
-    def _new_resampler() -> av.AudioResampler:
-        return av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE)
+
+def _new_resampler() -> av.AudioResampler:
+    # Without a limit, a mix to float is as loud as the sum of its channels; with it, that of full channels
+    # is full, as libswresample has it for whole numbers.
+    options = {"rematrix_maxval": "1"}
+    return av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE, options=options)

@@ -133,8 +133,10 @@ def run_once(command: Command) -> Cost:
         if not report.exists():
             raise BenchmarkError(f"could not start {command.arguments}:\n{told[-2000:]}")
         cost = json.loads(report.read_text(encoding="utf-8"))
-    if cost.pop("exit_code") != 0:
-        raise BenchmarkError(f"failed: {command.arguments}\n{told[-2000:]}")
+    code = cost.pop("exit_code")
+    if code != 0:
+        words = " ".join(map(str, command.arguments))
+        raise BenchmarkError(f"exit code {code}: {told[-1000:] or said[-1000:]} (from {words})")
     command.check(said)
     return Cost(**cost, peak_sum_bytes=peak[0])
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actors.shards import SHARD_SECONDS
 from cluster import layout
-from cluster.commits import Commit, new_run_id
+from cluster.commits import WHOLE_SOURCE, Commit, new_run_id
+from cluster.committing import PendingRun
 from cluster.dataset import Dataset
 from cluster.jobs import Job, known_failures, missing_ops, remembered_id
-from cluster.local import LocalRun, Outcome
+from cluster.local import LocalRun
 from cluster.machine import usable_cores, worker_memory_bytes
-from cluster.planning import OpsPlan, check_keys, plan_ops
+from cluster.marks import InFlightMarks
 from cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from cluster.sources import SourceList, list_sources
+from cluster.tally import Outcome
 from cluster.workerprocess import WorkerProcess
 from models.errors import UsageError
+
+if TYPE_CHECKING:
+    from cluster.planning import OpsPlan
 
 _PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
 
@@ -53,6 +57,10 @@ class _Extraction:
         files = list_sources(self.request.sources, leave_out=self.root)
         try:
             dataset = self._open(files)
+            # Heavy imports wait until the worker is on its way with its own.
+            from actors.shards import SHARD_SECONDS
+            from cluster.planning import check_keys, plan_ops
+
             shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
             plan = plan_ops(self.request, shard_seconds)
             if plan.added:
@@ -84,6 +92,8 @@ class _Extraction:
         return dataset
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
+        from cluster.planning import check_keys
+
         if self.request.replace:
             _drop_replaced(dataset, plan, self.run_id)
         check_keys(plan, dataset.state.keys)
@@ -96,6 +106,13 @@ class _Extraction:
             else:
                 cached.append(job)
         outcome = Outcome()
+        used = {job.source_id: time.time() for job in cached if job.source_id}
+
+        def conclude(outcome: Outcome) -> PendingRun:
+            summary = self._summary(files, jobs, cached, outcome, plan, dataset)
+            row = _run_row(self.request, summary, self.started_at, len(cached))
+            return PendingRun(dataset, self.run_id, row, used)
+
         if jobs:
             self.worker = self.worker or WorkerProcess()
             config = self._config(dataset, plan)
@@ -111,14 +128,12 @@ class _Extraction:
                 len(cached),
             )
             self.worker = None  # the run owns it now
-            outcome = run.run()
+            outcome = run.run(conclude)
         summary = self._summary(files, jobs, cached, outcome, plan, dataset)
-        now = time.time()
-        used = {job.source_id: now for job in cached if job.source_id}
-        row = _run_row(self.request, summary, self.started_at, now, len(cached)) if jobs else None
-        parts = [_write_run(dataset, row)] if row else []
-        if used or parts:
-            dataset.commit(Commit(run_id=self.run_id, parts=tuple(parts), used=used))
+        if not jobs and used:
+            dataset.commit(Commit(run_id=self.run_id, used=used))
+        if not outcome.interrupted:
+            _sweep(dataset, {job.source_id for job in [*jobs, *cached]})
         if self.request.keep_bytes:
             from cluster.compaction import prune
 
@@ -152,19 +167,23 @@ class _Extraction:
         plan: OpsPlan | None = None,
         dataset: Dataset | None = None,
     ) -> RunSummary:
-        bad = [job for job in jobs if job.failures]
-        known_bad = [j for j in cached if plan and dataset and known_failures(j, plan, dataset.state)]
         rows: dict[str, int] = {}
         for job in jobs:
             if job.state == "committed":
                 for op, count in job.rows.items():
                     rows[op] = rows.get(op, 0) + count
-        unusable = sum(job.status not in ("ok", "partial") for job in bad)
-        if dataset is not None:
-            unusable += sum("*" in known_failures(j, plan, dataset.state) for j in known_bad) if plan else 0
+        known = {}
+        if plan is not None and dataset is not None:
+            known = {job.file.uri: known_failures(job, plan, dataset.state) for job in cached}
+        bad = [job for job in jobs if job.failures or job.keeps_partial]
+        known_bad = [statuses for statuses in known.values() if statuses]
+        unusable = sum(not job.is_usable for job in bad)
+        unusable += sum(statuses.get(WHOLE_SOURCE, "partial") != "partial" for statuses in known_bad)
+        failed = sum(job.is_failed for job in bad)
+        failed += sum(set(statuses.values()) != {"partial"} for statuses in known_bad)
         if outcome.interrupted:
             exit_code = 130
-        elif not files.files or unusable == len(files.files):
+        elif unusable == len(files.files):
             exit_code = 4
         else:
             exit_code = 3 if bad or known_bad else 0
@@ -186,8 +205,8 @@ class _Extraction:
             files_total=len(files.files),
             files_computed=sum(job.state == "committed" for job in jobs),
             files_cached=len(cached),
-            files_failed=sum(job.is_failed for job in bad) + len(known_bad),
-            files_partial=sum(job.status == "partial" and not job.is_failed for job in bad),
+            files_failed=failed,
+            files_partial=len(bad) + len(known_bad) - failed,
             files_skipped=files.num_skipped,
             frames=outcome.frames,
             rows=rows,
@@ -196,6 +215,15 @@ class _Extraction:
             errors=tuple(failures[:20]),
             elapsed_seconds=time.monotonic() - self.started,
         )
+
+
+def _sweep(dataset: Dataset, source_ids: set[str]) -> None:
+    """Removes what a run that was killed after its last commit left behind of sources that are done."""
+    InFlightMarks(dataset.root).clear()
+    left = layout.partials_folder(dataset.root, "")
+    for folder in left.iterdir() if left.is_dir() else ():
+        if folder.name in source_ids:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
@@ -219,8 +247,10 @@ def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
 
 
 def _run_row(
-    request: ExtractRequest, summary: RunSummary, started_at: float, finished_at: float, num_cached: int
+    request: ExtractRequest, summary: RunSummary, started_at: float, num_cached: int
 ) -> dict[str, Any]:
+    import importlib.metadata
+
     versions = {}
     for name in _PACKAGES:
         try:
@@ -231,7 +261,7 @@ def _run_row(
     return {
         "run_id": summary.run_id,
         "started_at": round(started_at * 1000),
-        "finished_at": round(finished_at * 1000),
+        "finished_at": round(time.time() * 1000),
         "engine": "local",
         "exit_code": summary.exit_code,
         "options": json.dumps(options),
@@ -244,18 +274,3 @@ def _run_row(
         "elapsed_seconds": summary.elapsed_seconds,
         "versions": versions,
     }
-
-
-def _write_run(dataset: Dataset, row: Mapping[str, Any]) -> Any:
-    """Writes the row of `runs` as a hidden part."""
-    import pyarrow as pa
-
-    from cluster.parts import write_part
-    from cluster.tables import RUNS_SCHEMA
-
-    typed = {
-        name: list(value.items()) if pa.types.is_map(RUNS_SCHEMA.field(name).type) else value
-        for name, value in row.items()
-    }
-    made = pa.Table.from_pylist([typed], schema=RUNS_SCHEMA)
-    return write_part(dataset.root, "runs", [made], run_id=row["run_id"], seed=[row["run_id"]])

@@ -7,33 +7,45 @@ at work runs alone next; a source that kills its worker twice on its own is quar
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import shutil
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from cluster import layout
-from cluster.committing import PendingCommit
+from cluster.committing import PendingCommit, PendingRun
 from cluster.dataset import Dataset
-from cluster.flow import Flow
-from cluster.jobs import Job
-from cluster.planning import OpsPlan
-from cluster.request import ExtractRequest, Reporter, Snapshot
+from cluster.flow import Flow, failure_from
+from cluster.jobs import Failure, Job
+from cluster.marks import InFlightMarks
+from cluster.request import ExtractRequest, Reporter
+from cluster.tally import Outcome, Tally
 from cluster.workerprocess import WorkerProcess, describe_death
 from models import errors
-from models.errors import DatasetError, FramemillError, SetupError
+from models.errors import FramemillError, SetupError
+
+if TYPE_CHECKING:
+    from cluster.planning import OpsPlan
 
 # Finished sources wait this long for others, so that one part and one commit serve many.
 COMMIT_SECONDS = 2.0
 COMMIT_SOURCES = 256
 # A shard may take this long, plus `deadline_factor` times its duration.
 DEADLINE_SECONDS = 120.0
+WRITE_SECONDS = 3600.0
+REPORT_SECONDS = 10.0
 DEATHS_ALONE = 2
+# A worker that dies with no source to blame, at its start or while it writes, is replaced so many times.
+DEATHS_BLAMELESS = 3
 TICK_SECONDS = 0.1
+# A terabyte an hour is the slowest storage that is waited for.
+SLOWEST_BYTES_PER_SECOND = 3e8
 
 
 @dataclass(slots=True)
@@ -42,17 +54,7 @@ class _Task:
     job: Job | None
     started: float
     deadline: float
-    pending: PendingCommit | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run of the engine tells besides its jobs."""
-
-    frames: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    providers: Mapping[str, str] = field(default_factory=dict)
-    interrupted: bool = False
+    pending: PendingCommit | PendingRun | None = None
 
 
 class LocalRun:
@@ -78,25 +80,26 @@ class LocalRun:
         self.config = config
         self.worker = worker
         self.flow = Flow(dataset, plan, request.retry_failed)
-        self.outcome = Outcome()
-        self._started = started
-        self._num_cached = num_cached
+        self.tally = Tally(jobs, num_cached, started)
         # The longest first: the last source to finish should be a short one.
         self._new = deque(sorted(jobs, key=lambda job: -job.file.num_bytes))
         self._suspects: deque[Job] = deque()
+        self._alone: Job | None = None
+        self._marks = InFlightMarks(dataset.root)
         self._tasks: dict[int, _Task] = {}
         self._next_id = 0
         self._last_commit = 0.0
-        self._frames_before = 0
-        self._frames_now = 0
-        self._last_progress = 0.0
-        self._stopping = False
+        self._is_interrupted = False
         self._blame: Job | None = None
         self._blame_reason = ""
+        self._blameless_deaths = 0
         self._is_ready = False
 
-    def run(self) -> Outcome:
+    def run(self, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
         """Works until every job is committed, or until it is interrupted.
+
+        Args:
+            conclude: says what is to be committed about the run itself.
 
         Raises:
             FramemillError: the run cannot go on (a model or the storage); what was committed stays.
@@ -104,53 +107,78 @@ class LocalRun:
         self._suspect_marked()
         self.worker.configure(self.config)
         try:
-            try:
+            with self._noticing_interrupts():
                 self._loop()
-            except KeyboardInterrupt:
-                self.outcome.interrupted = self._stopping = True
-                self.reporter.message(
-                    0, "interrupted: committing what is finished (press Ctrl-C again to stop at once)"
-                )
-                self._loop()
-            if not self.outcome.interrupted:
                 self._ask_report()
-        finally:
-            self._marks_file().unlink(missing_ok=True)
-            if self._tasks:
-                self.worker.kill()
+                self._conclude(conclude(self.tally.outcome))
+        except BaseException:
+            self.worker.kill()
             self.worker.close()
-        self.outcome.frames = self._frames_before + self._frames_now
-        return self.outcome
+            # What was being written belongs to no commit: on a full disk it takes the space of others.
+            with contextlib.suppress(FramemillError):
+                self.dataset.recover()
+            raise
+        finally:
+            self._marks.clear()
+            self.worker.close()
+        return self.tally.outcome
+
+    @contextlib.contextmanager
+    def _noticing_interrupts(self) -> Iterator[None]:
+        """Lets the first Ctrl-C be noticed between two steps; a second one ends the run where it is."""
+
+        def notice(number: int, frame: FrameType | None) -> None:
+            if self._is_interrupted:
+                raise KeyboardInterrupt
+            self._is_interrupted = True
+
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+            yield
+            return
+        signal.signal(signal.SIGINT, notice)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _loop(self) -> None:
         while True:
+            if self._is_interrupted and not self.tally.outcome.interrupted:
+                self._stop()
             self._schedule()
             if not self._tasks:
                 return
             with contextlib.suppress(queue.Empty):
                 self._handle(self.worker.messages.get(timeout=TICK_SECONDS))
             self._watch()
-            self._tell()
+            self.tally.tell(self.reporter)
+
+    def _stop(self) -> None:
+        """Gives up what is at work; what is finished is still committed."""
+        self.tally.outcome.interrupted = True
+        self.reporter.message(
+            0, "interrupted: committing what is finished (press Ctrl-C again to stop at once)"
+        )
+        self._tasks = {number: task for number, task in self._tasks.items() if task.kind == "write"}
 
     # --- what to do next ---------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if not self._stopping:
+        if not self.tally.outcome.interrupted:
             self._schedule_work()
         if self.flow.finished and not any(task.kind == "write" for task in self._tasks.values()):
-            idle = self._stopping or not any(task.kind != "write" for task in self._tasks.values())
+            is_idle = not self._tasks
             waited = time.monotonic() - self._last_commit
-            if idle or waited >= COMMIT_SECONDS or len(self.flow.finished) >= COMMIT_SOURCES:
+            if is_idle or waited >= COMMIT_SECONDS or len(self.flow.finished) >= COMMIT_SOURCES:
                 self._write()
 
     def _schedule_work(self) -> None:
-        busy = [task.job for task in self._tasks.values() if task.job is not None]
-        alone = next((job for job in busy if job.is_suspect), None)
-        if alone is None and self._suspects:
-            if not busy and not self.flow.open:
-                self._start_open(self._suspects.popleft())
-            if not self.flow.open:
-                return
+        if self._alone is not None and self._alone.state in ("finished", "committed"):
+            self._alone = None
+        if self._suspects and self._alone is None and not any(t.job for t in self._tasks.values()):
+            self._alone = self._suspects.popleft()
+            self._start_open(self._alone)
         while self.flow.to_merge:
             self._start_merge(self.flow.to_merge.popleft())
         room = self.config["in_flight"]
@@ -162,27 +190,32 @@ class LocalRun:
                 continue
             self._start_shard(job, job.waiting.pop(0))
             shards += 1
+        if self._alone is not None or self._suspects or len(self.flow.finished) >= 2 * COMMIT_SOURCES:
+            return
         opening = sum(task.kind == "open" for task in self._tasks.values())
         waiting = len(self.flow.open)
-        while self._new and alone is None and not self._suspects and opening + waiting < room + 1:
+        while self._new and opening + waiting < room + 1:
             self._start_open(self._new.popleft())
             opening += 1
 
     def _send(self, kind: str, job: Job | None, seconds: float, message: Mapping[str, Any]) -> _Task:
         self._next_id += 1
         now = time.monotonic()
-        task = _Task(kind, job, now, now + DEADLINE_SECONDS + self.request.deadline_factor * seconds)
+        task = _Task(kind, job, now, now + seconds)
         self._tasks[self._next_id] = task
         if job is not None:
             job.running += 1
-            self._write_marks()
+            self._marks.write(t.job.file.uri for t in self._tasks.values() if t.job is not None)
         self.worker.send({"id": self._next_id, "do": kind, **message})
         return task
 
+    def _allowed(self, seconds: float) -> float:
+        return DEADLINE_SECONDS + self.request.deadline_factor * seconds
+
     def _start_open(self, job: Job) -> None:
         job.state = "opening"
-        # A terabyte an hour is the slowest storage that is waited for.
-        self._send("open", job, job.file.num_bytes / 3e8, {"uri": job.file.uri, "path": job.file.path})
+        seconds = self._allowed(max(job.file.num_bytes, 0) / SLOWEST_BYTES_PER_SECOND)
+        self._send("open", job, seconds, {"uri": job.file.uri, "path": job.file.path})
 
     def _start_shard(self, job: Job, shard_index: int) -> None:
         shard = job.shards[shard_index]
@@ -191,11 +224,12 @@ class LocalRun:
         busy = sum(task.kind == "shard" for task in self._tasks.values())
         shots = None
         if self.plan.sampling.kind == "scenes" and "scenes" not in ops:
-            shots = [asdict(part) for part, _ in self.dataset.plan_drop("scenes", {job.source_id})]
+            held = self.dataset.plan_drop("scenes", {job.source_id})
+            shots = [asdict(replace(part, owners=(job.source_id,))) for part, _ in held]
         self._send(
             "shard",
             job,
-            shard["seconds"],
+            self._allowed(shard["seconds"]),
             {
                 "uri": job.file.uri,
                 "path": job.file.path,
@@ -214,12 +248,17 @@ class LocalRun:
         failed = {failure.operation for failure in job.failures}
         ops = [op for op in job.stages[0] if op not in failed]
         message = {"source_id": job.source_id, "ops": ops, "num_shards": len(job.shards)}
-        self._send("merge", job, job.duration_seconds, message)
+        self._send("merge", job, self._allowed(job.duration_seconds), message)
 
     def _write(self) -> None:
         batch, self.flow.finished = self.flow.finished[:COMMIT_SOURCES], self.flow.finished[COMMIT_SOURCES:]
-        pending = PendingCommit(self.dataset, self.plan, self.config["run_id"], batch)
-        self._send("write", None, 3600.0, pending.request).pending = pending
+        alive = {job.source_id for job in self.jobs if job.state != "committed"}
+        pending = PendingCommit(self.dataset, self.plan, self.config["run_id"], batch, alive)
+        self._send_write(pending)
+
+    def _send_write(self, pending: PendingCommit | PendingRun) -> None:
+        self.flow.leaving = pending.leaving
+        self._send("write", None, WRITE_SECONDS, pending.request).pending = pending
 
     # --- what came back ----------------------------------------------------------------------------
 
@@ -228,15 +267,21 @@ class LocalRun:
             self._bury(message["died"])
         elif "ready" in message:
             self._is_ready = True
+            now = time.monotonic()
+            for waiting in self._tasks.values():  # they begin to be worked on now
+                waiting.started, waiting.deadline = now, now + waiting.deadline - waiting.started
         elif "frames" in message:
-            self._frames_now = message["frames"]
+            self.tally.note(message)
         elif (task := self._tasks.pop(message["id"], None)) is not None:
             if task.job is not None:
                 task.job.running -= 1
             if "failed" in message:
                 self._failed(task, message["failed"])
-            else:
-                getattr(self, "_after_" + task.kind)(task, message["done"])
+            elif task.pending is not None:
+                self._commit(task.pending, message["done"]["parts"])
+            elif task.job is not None:
+                after = {"open": self.flow.opened, "shard": self.flow.shard_done, "merge": self.flow.merged}
+                after[task.kind](task.job, message["done"])
 
     def _failed(self, task: _Task, failure: Mapping[str, Any]) -> None:
         if failure["trace"]:
@@ -244,140 +289,109 @@ class LocalRun:
         if failure["fatal"] or task.job is None:
             kind = getattr(errors, failure["error"], FramemillError)
             raise kind(failure["message"])
-        self.flow.failed(task.job, failure)
+        self.flow.failed(task.job, failure_from(failure))
 
-    def _after_open(self, task: _Task, done: Mapping[str, Any]) -> None:
-        assert task.job is not None
-        self.flow.opened(task.job, done)
-
-    def _after_shard(self, task: _Task, done: Mapping[str, Any]) -> None:
-        assert task.job is not None
-        self.flow.shard_done(task.job, done)
-
-    def _after_merge(self, task: _Task, done: Mapping[str, Any]) -> None:
-        assert task.job is not None
-        self.flow.merged(task.job, done)
-
-    def _after_write(self, task: _Task, done: Mapping[str, Any]) -> None:
-        assert task.pending is not None
-        task.pending.commit(done["parts"])
+    def _commit(self, pending: PendingCommit | PendingRun, parts: Sequence[Mapping[str, Any]]) -> None:
+        pending.commit(parts)
         self._last_commit = time.monotonic()
-        for job in task.pending.jobs:
+        self._blameless_deaths = 0
+        self.flow.leaving = frozenset()
+        for job in pending.jobs:
             self.worker.send({"id": 0, "do": "forget", "uri": job.file.uri})
-            if len(job.shards) > 1:
+            if job.source_id:
                 shutil.rmtree(layout.partials_folder(self.dataset.root, job.source_id), ignore_errors=True)
 
-    def _after_report(self, task: _Task, done: Mapping[str, Any]) -> None:
-        self.outcome.seconds, self.outcome.providers = done["seconds"], done["providers"]
+    def _conclude(self, pending: PendingRun) -> None:
+        """A worker that dies over it is replaced, and too many of them end the run."""
+        while not pending.is_committed:
+            self._send_write(pending)
+            self._loop()
 
     def _ask_report(self) -> None:
-        self._send("report", None, 0.0, {})
-        self._loop()
+        """The last figures of the worker; one that cannot tell them any more costs no more than that."""
+        self.worker.send({"id": 0, "do": "report"})
+        deadline = time.monotonic() + REPORT_SECONDS
+        with contextlib.suppress(queue.Empty):
+            while (left := deadline - time.monotonic()) > 0:
+                message = self.worker.messages.get(timeout=left)
+                if "died" in message:
+                    return
+                if report := message.get("done"):
+                    self.tally.note(report)
+                    return
 
     # --- when things go wrong ----------------------------------------------------------------------
 
     def _watch(self) -> None:
         """Kills a worker that holds a shard for too long, or takes too much memory."""
+        if self._blame_reason:
+            return  # it is being killed
         now = time.monotonic()
-        late = next((t for t in self._tasks.values() if now > t.deadline and t.job is not None), None)
+        late = next((task for task in self._tasks.values() if now > task.deadline), None)
         if late is not None:
+            allowed = f"{late.deadline - late.started:.0f} seconds"
             self._blame = late.job
-            self._blame_reason = f"took longer than {late.deadline - late.started:.0f} seconds (raise --deadline-factor if it may)"
+            self._blame_reason = f"took longer than {allowed} (raise --deadline-factor if it may)"
             self.worker.kill()
         elif self._tasks and self.worker.memory_bytes() > self.config["memory_bytes"]:
-            self._blame_reason = (
-                f"took more than {self.config['memory_bytes'] >> 20} MiB of memory (raise --memory if it may)"
-            )
+            limit = f"{self.config['memory_bytes'] >> 20} MiB"
+            self._blame_reason = f"took more than {limit} of memory (raise --memory if it may)"
             self.worker.kill()
 
     def _bury(self, code: int) -> None:
         """The worker is dead: finds out whom to suspect, and starts another."""
+        words = self.worker.last_words() or "nothing"
         reason = self._blame_reason or f"ended its worker process ({describe_death(code)})"
-        busy = {id(t.job): t.job for t in self._tasks.values() if t.job is not None}
-        if not self._is_ready or (not busy and not any(t.kind == "write" for t in self._tasks.values())):
+        busy = {id(task.job): task.job for task in self._tasks.values() if task.job is not None}
+        if not self._is_ready or not busy:
+            self._blameless_deaths += 1
+        # An exit code at the start is a broken installation; a signal may have been meant for anybody.
+        if (not self._is_ready and code >= 0) or self._blameless_deaths >= DEATHS_BLAMELESS:
             raise SetupError(
-                f"the worker process ended at its start ({describe_death(code)}); run `framemill doctor`. "
-                f"It said: {self.worker.last_words() or 'nothing'}"
+                f"the worker process {reason} with no file to blame; run `framemill doctor`. It said: {words}"
             )
-        self.reporter.message(
-            1, f"a worker died ({reason}); starting another. It said: {self.worker.last_words()}"
-        )
-        guilty = self._blame or (next(iter(busy.values())) if len(busy) == 1 else None)
-        self._blame, self._blame_reason, self._is_ready = None, "", False
-        self._frames_before, self._frames_now = self._frames_before + self._frames_now, 0
+        self.reporter.message(1, f"a worker died ({reason}); starting another. It said: {words}")
+        guilty = self._blame if self._blame is None or id(self._blame) in busy else None
+        if guilty is None and len(busy) == 1 and self._is_ready:
+            (guilty,) = busy.values()
         self._tasks.clear()
+        self.tally.begin_worker()
+        self._blame, self._blame_reason, self._is_ready = None, "", False
+        if self.tally.outcome.interrupted:
+            self.flow.finished.clear()  # their rows died with the worker
+            return
+        self._start_over(reason, guilty, set(busy))
+        self.dataset.recover()  # nobody writes now: what the dead one left hidden can go
+        self.worker.close()
+        self.worker = WorkerProcess()
+        self.worker.configure(self.config)
+
+    def _start_over(self, reason: str, guilty: Job | None, busy: set[int]) -> None:
+        """Every job that is not committed begins again; those that were at work one at a time."""
         self.flow.clear()
         self._new.clear()
         self._suspects.clear()
+        self._alone = None
         quarantined = []
         for job in self.jobs:
             if job.state == "committed":
                 continue
             job.reset()
-            if job is guilty:
-                job.deaths += 1
+            job.deaths += job is guilty
             job.is_suspect = job.is_suspect or id(job) in busy
             if job.deaths >= DEATHS_ALONE:
-                job.fail(
-                    {
-                        "status": "quarantined",
-                        "error": "LimitError",
-                        "message": f"quarantined: it {reason}, twice",
-                        "transient": False,
-                    }
-                )
+                message = f"quarantined: it {reason}, twice"
+                job.fail(Failure("*", "quarantined", "LimitError", message))
                 quarantined.append(job)
             else:
                 (self._suspects if job.is_suspect else self._new).append(job)
         for job in quarantined:
             self.flow.finish(job)
-        self.worker.close()
-        self.worker = WorkerProcess()
-        self.worker.configure(self.config)
-
-    def _marks_file(self) -> Any:
-        return self.dataset.root / layout.SYSTEM_FOLDER / "in_flight.json"
-
-    def _write_marks(self) -> None:
-        """Notes what is at work, for a run after this one has been killed with the machine."""
-        uris = sorted({t.job.file.uri for t in self._tasks.values() if t.job is not None})
-        try:
-            self._marks_file().write_text(json.dumps(uris))
-        except OSError as exc:
-            raise DatasetError(
-                f"{self._marks_file()} cannot be written: {exc.strerror}; free some space"
-            ) from exc
 
     def _suspect_marked(self) -> None:
         """What a killed run was working on runs alone first: it may be what killed it."""
-        try:
-            marked = set(json.loads(self._marks_file().read_text()))
-        except (OSError, ValueError):
-            return
+        marked = self._marks.read()
         for job in [job for job in self._new if job.file.uri in marked]:
             self._new.remove(job)
             job.is_suspect = True
             self._suspects.append(job)
-
-    # --- progress ----------------------------------------------------------------------------------
-
-    def _tell(self) -> None:
-        now = time.monotonic()
-        if now - self._last_progress < 0.2:
-            return
-        self._last_progress = now
-        done = [job for job in self.jobs if job.state in ("finished", "committed")]
-        known = sum(job.duration_seconds for job in self.jobs)
-        self.reporter.progress(
-            Snapshot(
-                files_done=len(done) + self._num_cached,
-                files_total=len(self.jobs) + self._num_cached,
-                files_failed=sum(job.is_failed for job in done),
-                frames=self._frames_before + self._frames_now,
-                rows=sum(sum(job.rows.values()) for job in self.jobs),
-                media_seconds_done=sum(job.duration_seconds for job in done),
-                media_seconds_total=known,
-                elapsed_seconds=time.monotonic() - self._started,
-                stage="finishing" if self._stopping else "extracting",
-            )
-        )

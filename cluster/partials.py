@@ -12,22 +12,37 @@ from pathlib import Path
 import pyarrow as pa
 
 from cluster.layout import partials_folder, storage_errors
+from models.errors import DatasetError
 from ops.operation import Partial
 
 _HAS_STATE = b"framemill.has_state"
+_SHORTFALL = b"framemill.shortfall"
 
 
 def _file(root: Path, source_id: str, op: str, key: str, shard_index: int, kind: str) -> Path:
     return partials_folder(root, source_id) / f"{op}-{key[:16]}-{shard_index:05d}.{kind}.arrow"
 
 
-def complete(root: Path, source_id: str, keys: Mapping[str, str], shard_index: int) -> bool:
-    """Whether every operation (name -> key digest) has its partial of this shard."""
-    return all(_file(root, source_id, op, key, shard_index, "rows").exists() for op, key in keys.items())
+def find_shortfall(root: Path, source_id: str, keys: Mapping[str, str], shard_index: int) -> str | None:
+    """Why a shard that an earlier run did is incomplete, or empty where it is not.
+
+    Returns:
+        None unless every operation (name -> key digest) has its partial of this shard.
+    """
+    paths = [_file(root, source_id, op, key, shard_index, "rows") for op, key in keys.items()]
+    if not all(path.exists() for path in paths):
+        return None
+    found = [(_read(path).schema.metadata or {}).get(_SHORTFALL, b"").decode() for path in paths[:1]]
+    return found[0] if found else ""
 
 
-def save(root: Path, source_id: str, op: str, key: str, shard_index: int, partial: Partial) -> None:
+def save(
+    root: Path, source_id: str, op: str, key: str, shard_index: int, partial: Partial, shortfall: str
+) -> None:
     """Writes one partial; the rows come last, so that a partial with rows is whole.
+
+    Args:
+        shortfall: why the shard is incomplete, or empty.
 
     Raises:
         DatasetError: the disk is full or refuses.
@@ -37,8 +52,11 @@ def save(root: Path, source_id: str, op: str, key: str, shard_index: int, partia
         path.parent.mkdir(parents=True, exist_ok=True)
         if partial.state is not None:
             _write(_file(root, source_id, op, key, shard_index, "state"), partial.state)
-        rows = partial.rows.replace_schema_metadata({_HAS_STATE: b"1" if partial.state is not None else b"0"})
-        _write(path, rows)
+        told = {
+            _HAS_STATE: b"1" if partial.state is not None else b"0",
+            _SHORTFALL: shortfall.encode(),
+        }
+        _write(path, partial.rows.replace_schema_metadata(told))
 
 
 def load(root: Path, source_id: str, op: str, key: str, num_shards: int) -> list[Partial]:
@@ -48,21 +66,29 @@ def load(root: Path, source_id: str, op: str, key: str, num_shards: int) -> list
         path = _file(root, source_id, op, key, shard_index, "rows")
         if not path.exists():
             continue
-        with storage_errors(path, "reading"):
-            rows = _read(path)
-            has_state = (rows.schema.metadata or {}).get(_HAS_STATE) == b"1"
-            state = _read(_file(root, source_id, op, key, shard_index, "state")) if has_state else None
+        rows = _read(path)
+        has_state = (rows.schema.metadata or {}).get(_HAS_STATE) == b"1"
+        state = _read(_file(root, source_id, op, key, shard_index, "state")) if has_state else None
         found.append(Partial(rows.replace_schema_metadata(None), state))
     return found
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    staged = path.with_suffix(".tmp")
-    with pa.OSFile(str(staged), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    staged = path.with_name(path.name + ".tmp")
+    with open(staged, "wb") as file:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())  # a name without its bytes after a power cut would pass for a result
     os.replace(staged, path)
 
 
 def _read(path: Path) -> pa.Table:
-    with pa.OSFile(str(path), "rb") as source:
-        return pa.ipc.open_file(source).read_all()
+    with storage_errors(path, "reading"):
+        try:
+            with pa.OSFile(str(path), "rb") as source:
+                return pa.ipc.open_file(source).read_all()
+        except pa.ArrowException as exc:
+            raise DatasetError(
+                f"{path} is damaged ({exc}): delete the folder {path.parent} to compute this source anew"
+            ) from exc

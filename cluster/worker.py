@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,13 +35,14 @@ from actors.tracing import Trace
 from cluster import partials
 from cluster.commits import Part
 from cluster.parts import read_rows, rewrite_part, write_part
-from cluster.tables import ERRORS_SCHEMA
-from models.errors import FramemillError, LimitError, MediaError, UnreadableError
+from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from models.errors import FramemillError, LimitError, MediaError, SetupError, UnreadableError
 from ops import load_op
 from ops.media import media_row
-from ops.operation import Reads
+from ops.operation import Partial, Reads
 
 PROGRESS_SECONDS = 0.25
+SPARE_THREADS = 8  # for merging, writing and reporting beside reading
 
 
 def content_id(path: str) -> str:
@@ -55,6 +57,14 @@ def content_id(path: str) -> str:
         return blake3().update_mmap(path).hexdigest() if os.path.getsize(path) else blake3().hexdigest()
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+@dataclass(slots=True)
+class _Made:
+    """What a shard or a merge gave: operation -> number of rows, and operation -> (error class, message)."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Worker:
@@ -77,7 +87,8 @@ class Worker:
         )
         self.indexes: dict[str, SourceIndex] = {}
         self.finished: dict[tuple[str, str], pa.Table] = {}
-        self.frames: dict[int, int] = {}
+        self.frames_done = 0
+        self.frames_at_work: dict[int, int] = {}
         self._out = out
         self._lock = threading.Lock()
 
@@ -125,8 +136,9 @@ class Worker:
             # Sound is a piece of its own in a divided source.
             ops = tuple(op for op in ops if (load_op(op).reads is Reads.AUDIO) == shard.with_sound)
             keys = {op: self.keys[op] for op in ops}
-            if partials.complete(self.root, source_id, keys, shard_index):
-                return {"rows": {}, "failures": {}, "shortfall": "", "frames": 0}
+            shortfall = partials.find_shortfall(self.root, source_id, keys, shard_index)
+            if shortfall is not None:
+                return {"rows": {}, "failures": {}, "shortfall": shortfall, "shard_index": shard_index}
         task = ShardTask(
             path=request["path"],
             index=self.indexes[uri],
@@ -139,35 +151,35 @@ class Worker:
         )
 
         def count(frames: int) -> None:
-            self.frames[request["id"]] = frames
+            self.frames_at_work[request["id"]] = frames
 
-        result = self.mill.process(task, count)
-        count(result.report.num_decoded)
-        rows = {}
+        try:
+            result = self.mill.process(task, count)
+            count(result.report.num_decoded)
+        finally:
+            with self._lock:
+                self.frames_done += self.frames_at_work.pop(request["id"], 0)
+        made = _Made(failures=result.failures)
         for op, partial in result.partials.items():
             if num_shards > 1:
-                partials.save(self.root, source_id, op, self.keys[op], shard_index, partial)
+                partials.save(self.root, source_id, op, self.keys[op], shard_index, partial, result.shortfall)
             else:
-                rows[op] = self._finish(op, source_id, self.mill.merge(op, [partial]))
+                self._merge(op, source_id, [partial], made)
         return {
-            "rows": rows,
-            "failures": result.failures,
+            "rows": made.rows,
+            "failures": made.failures,
             "shortfall": result.shortfall,
-            "frames": result.report.num_decoded,
+            "shard_index": shard_index,
         }
 
     def do_merge(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Makes the rows of a divided source from the partials of its shards."""
         source_id = request["source_id"]
-        rows: dict[str, int] = {}
-        failures: dict[str, tuple[str, str]] = {}
+        made = _Made()
         for op in request["ops"]:
             found = partials.load(self.root, source_id, op, self.keys[op], request["num_shards"])
-            try:
-                rows[op] = self._finish(op, source_id, self.mill.merge(op, found))
-            except Exception as error:  # one operation's failure is not the others'
-                failures[op] = (type(error).__name__, str(error))
-        return {"rows": rows, "failures": failures}
+            self._merge(op, source_id, found, made)
+        return {"rows": made.rows, "failures": made.failures}
 
     def do_forget(self, request: Mapping[str, Any]) -> None:
         """Drops what is held for a source that is finished or given up."""
@@ -182,7 +194,6 @@ class Worker:
                     media_row(replace(self.indexes[uri].description, uri=uri, status=status)), source_id
                 )
                 for uri, source_id, status in request["media"]
-                if uri in self.indexes
             ]
             seed = sorted(f"{uri} {source_id}" for uri, source_id, _ in request["media"])
             parts.append(write_part(self.root, "media", media, run_id=self.run_id, seed=seed))
@@ -190,6 +201,8 @@ class Worker:
                 tables = [self.finished[op, owner] for owner in owners]
                 seed = [f"{owner} {self.keys[op]}" for owner in owners]
                 parts.append(write_part(self.root, op, tables, run_id=self.run_id, seed=seed))
+            ran = [_run_row(row) for row in request["runs"]]
+            parts.append(write_part(self.root, "runs", ran, run_id=self.run_id, seed=[self.run_id]))
             failed = pa.Table.from_pylist(request["errors"], schema=ERRORS_SCHEMA)
             seed = [json.dumps(row, sort_keys=True) for row in request["errors"]]
             parts.append(write_part(self.root, "errors", [failed], run_id=self.run_id, seed=seed))
@@ -202,14 +215,29 @@ class Worker:
         return {"parts": [asdict(part) for part in parts if part is not None]}
 
     def do_report(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Seconds per stage so far and the provider of each model; writes the trace when one is kept."""
+        """Figures so far; writes the trace when one is kept."""
         if self.profile:
             self.trace.write(Path(self.profile))
-        return {"seconds": dict(self.trace.seconds), "providers": self.mill.providers}
+        return self.figures()
 
-    def _finish(self, op: str, source_id: str, rows: pa.Table) -> int:
-        self.finished[op, source_id] = _with_source(rows, source_id)
-        return int(rows.num_rows)
+    def figures(self) -> dict[str, Any]:
+        """Frames decoded, seconds per stage and the provider of each model, of all that was done so far."""
+        return {
+            "frames": self.frames_done + sum(list(self.frames_at_work.values())),
+            "seconds": self.trace.seconds.copy(),
+            "providers": self.mill.providers.copy(),
+        }
+
+    def _merge(self, op: str, source_id: str, found: Sequence[Partial], made: _Made) -> None:
+        """Makes the rows of a whole source; one operation's failure is not the others'."""
+        try:
+            rows = self.mill.merge(op, found)
+            self.finished[op, source_id] = _with_source(rows, source_id)
+            made.rows[op] = rows.num_rows
+        except (MemoryError, SetupError):
+            raise
+        except Exception as error:
+            made.failures[op] = (type(error).__name__, str(error))
 
     def _shots(self, request: Mapping[str, Any]) -> np.ndarray | None:
         """Start and end frame of each shot of the source: just made, or from the dataset."""
@@ -226,54 +254,79 @@ class Worker:
 
 
 def _with_source(rows: pa.Table, source_id: str) -> pa.Table:
-    field = pa.field(
+    owner = pa.field(
         "source_id",
         pa.string(),
         nullable=False,
         metadata={"doc": "content id of the source: BLAKE3, 64 hex digits"},
     )
     column = pa.array([source_id], pa.string()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
-    return rows.add_column(0, field, column)
+    return rows.add_column(0, owner, column)
+
+
+def _run_row(row: Mapping[str, Any]) -> pa.Table:
+    """One row of `runs` from JSON, which has objects where Arrow takes maps as pairs."""
+    typed = {name: list(value.items()) if isinstance(value, dict) else value for name, value in row.items()}
+    return pa.Table.from_pylist([typed], schema=RUNS_SCHEMA)
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, MemoryError):
+    is_memory = isinstance(error, MemoryError)
+    if is_memory:
         error = LimitError("ran out of memory: run with fewer --threads, or raise --memory")
     known = isinstance(error, FramemillError)
     return {
         "error": type(error).__name__,
         "message": str(error) if known else f"{type(error).__name__}: {error}",
         "status": error.status if isinstance(error, MediaError) else "failed",
-        "transient": isinstance(error, MediaError) and error.transient,
+        "transient": is_memory or (isinstance(error, MediaError) and error.transient),
         "fatal": isinstance(error, FramemillError) and not isinstance(error, MediaError),
         "trace": "" if known else "".join(traceback.format_exception(error)),
     }
 
 
-def _die_with_supervisor() -> None:
+def _die_with_supervisor(pid: int) -> None:
     """On Linux the kernel ends this process when its parent is killed, even while it hangs in a decoder."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != pid:
+        os._exit(1)  # it was killed before this process asked to be told
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Where pandas is installed, pyarrow imports it at its first array: longer than a short clip takes.
+
+    A module set to None would do, but pyarrow looks at it from several threads without a lock.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the worker does without pandas", name=fullname)
 
 
 def main() -> None:
-    """Serves the pipe until it closes."""
-    _die_with_supervisor()
+    """Serves the pipe until it closes. The only argument is the process id of the supervisor."""
+    _die_with_supervisor(int(sys.argv[1]))
+    sys.meta_path.insert(0, _WithoutPandas())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not end up among the answers
-    config = json.loads(sys.stdin.readline())
+    first = sys.stdin.readline()
+    if not first:
+        return  # there was nothing to do after all
+    config = json.loads(first)
     worker = Worker(config, out)
     worker.say({"ready": os.getpid()})
 
     def tell_progress() -> None:
         while True:
             time.sleep(PROGRESS_SECONDS)
-            worker.say({"frames": sum(list(worker.frames.values()))})
+            worker.say(worker.figures())
 
     threading.Thread(target=tell_progress, daemon=True).start()
-    with ThreadPoolExecutor(config["in_flight"] + 2, thread_name_prefix="shard") as pool:
+    # Nothing may have to wait for a thread: what waits is timed as if it worked.
+    with ThreadPoolExecutor(2 * config["in_flight"] + SPARE_THREADS, thread_name_prefix="shard") as pool:
         for line in sys.stdin:
             pool.submit(worker.answer, json.loads(line))
         os._exit(0)  # shards still at work belong to nobody now

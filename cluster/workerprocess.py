@@ -57,6 +57,7 @@ class WorkerProcess:
         """Ends it at once, whatever it does."""
         if self._process.poll() is None:
             self._process.kill()
+        self._outbox.put(None)
 
     def close(self) -> None:
         """Lets it end; kills it if it does not within five seconds."""

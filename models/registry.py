@@ -5,71 +5,24 @@ Light on purpose: planning and `--help` import it. Weights are found by `models.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
+from models.entries_speech import SPEECH_ENTRIES
+from models.entries_text import TEXT_ENTRIES
+from models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
+from models.entry import ModelEntry as ModelEntry
 from models.errors import ModelError, UsageError
+from models.folders import digest_file, digest_files, list_folder, parse_files
 
-# Raise it when `models.batchable` would make a different graph of the same file.
-BATCH_TRANSFORM_VERSION = 1
 BATCHING = ("dynamic", "fixed", "none")
 COLOURS = ("rgb", "bgr", "gray", "")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelEntry:
-    """What must be known of a model to fetch it, check it and feed it.
-
-    Attributes:
-        name: key of the registry. role: what it is used for. family: how inputs and outputs are laid out.
-        sha256: hex digest of the file. num_bytes: its size.
-        url: where it can be downloaded; its content is fixed by the digest.
-        path: a file of the user's own; package_file: a file inside an installed Python package.
-        licence: SPDX identifier, or words. commercial: whether it allows commercial use.
-        input_size: (width, height) of the picture the model takes in pixels, or None.
-        colour: order of the channels, one of `COLOURS`.
-        mean, scale: the model takes (value - mean) * scale, value in 0..255; one number for all channels
-            or one per channel; empty means 0 and 1.
-        labels: names of the classes by class index.
-        batching: `dynamic`: the first axis takes any length; `fixed`: published for one row, made dynamic
-            where batches pay; `none`: always one row at a time.
-    """
-
-    name: str
-    role: str
-    family: str
-    sha256: str
-    num_bytes: int
-    licence: str
-    commercial: bool
-    url: str = ""
-    path: str = ""
-    package_file: str = ""
-    input_size: tuple[int, int] | None = None
-    colour: str = ""
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    labels: tuple[str, ...] = ()
-    batching: str = "none"
-
-    @property
-    def file_name(self) -> str:
-        """Name of the file in a mirror folder."""
-        return f"{self.name}.onnx"
-
-    @property
-    def key(self) -> str:
-        """Changes when rows made with this model could change; part of an operation key."""
-        contract = repr((self.input_size, self.colour, self.mean, self.scale, self.labels))
-        transform = BATCH_TRANSFORM_VERSION if self.batching == "fixed" else 0
-        digest = hashlib.sha256(contract.encode()).hexdigest()
-        return f"{self.family}:{self.sha256}:{digest[:16]}:{transform}"
 
 
 # Class names of the COCO detection task in the order of its 80 training classes.
@@ -115,7 +68,13 @@ KNOWN: tuple[ModelEntry, ...] = (
         licence="MIT",
         commercial=True,
     ),
+    *FACE_ENTRIES,
+    *TEXT_ENTRIES,
+    *SPEECH_ENTRIES,
 )
+
+# Families that serve a role but of which no checkpoint is known here.
+MORE_FAMILIES: Mapping[str, tuple[str, ...]] = FACE_FAMILIES
 
 # The first known entry of a role is its default.
 DEFAULTS: Mapping[str, ModelEntry] = {entry.role: entry for entry in reversed(KNOWN)}
@@ -179,6 +138,7 @@ def parse_entry(block: Mapping[str, Any]) -> ModelEntry:
             raise UsageError(f"labels {labels!r} is no label set; known: {', '.join(LABEL_SETS)}")
         labels = LABEL_SETS[labels]
     values["labels"] = _tuple_of(labels, str, "labels")
+    values["files"] = parse_files(values.get("files", ()), values["sha256"])
     values["mean"] = _tuple_of(values.get("mean", ()), (int, float), "mean")
     values["scale"] = _tuple_of(values.get("scale", ()), (int, float), "scale")
     size = _tuple_of(values.get("input_size") or (), int, "input_size")
@@ -210,7 +170,7 @@ def check_role(role: str, family: str) -> None:
     """Raises UsageError where no operation would take a model of this role and family."""
     if role not in DEFAULTS:
         raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
-    families = sorted({entry.family for entry in KNOWN if entry.role == role})
+    families = sorted({e.family for e in KNOWN if e.role == role} | set(MORE_FAMILIES.get(role, ())))
     if family not in families:
         raise UsageError(f"family {family!r} does not serve role {role!r}; known: {', '.join(families)}")
 
@@ -227,45 +187,51 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
 
     Args:
         role: key of `DEFAULTS`.
-        choice: empty for the role's default, a registered name, or the path of an ONNX file, which is taken
-            to have the contract of the role's default but for the picture size.
+        choice: empty for the role's default, a registered name, or the path of an ONNX file (of a folder,
+            where the role's default is one), which is taken to have the contract of the role's default but
+            for the picture size.
 
     Raises:
         UsageError: the role or the name is unknown, or the named model serves another role.
-        ModelError: the file cannot be read, or a user's block is wrong.
+        ModelError: the file cannot be read, the folder lacks files, or a user's block is wrong.
     """
     if role not in DEFAULTS:
         raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
     if not choice:
         return DEFAULTS[role]
     entries = all_entries()
-    for entry in entries:
-        if entry.name == choice:
-            if entry.role != role:
-                raise UsageError(f"model {choice!r} serves role {entry.role!r}, not {role!r}")
-            return entry
-    if choice.endswith(".onnx") or os.sep in choice:
-        return _entry_of_file(role, Path(choice).expanduser(), entries)
+    named = {entry.role: entry for entry in entries if entry.name == choice}
+    if role in named:
+        return named[role]
+    if named:
+        roles = " and ".join(map(repr, sorted(named)))
+        raise UsageError(f"model {choice!r} serves role {roles}, not {role!r}")
+    path = Path(choice).expanduser()
+    is_folder = bool(DEFAULTS[role].files)
+    if os.sep in choice or (path.is_dir() if is_folder else choice.endswith(".onnx")):
+        return _entry_of_path(role, path, entries)
     names = ", ".join(entry.name for entry in entries if entry.role == role)
-    raise UsageError(f"no model {choice!r} for role {role!r}; known: {names}; or give an .onnx file's path")
+    remedy = "a model folder's path" if is_folder else "an .onnx file's path"
+    raise UsageError(f"no model {choice!r} for role {role!r}; known: {names}; or give {remedy}")
 
 
-def _entry_of_file(role: str, path: Path, entries: list[ModelEntry]) -> ModelEntry:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        num_bytes = path.stat().st_size
-    except OSError as exc:
-        raise ModelError(f"model file {path} cannot be read: {exc.strerror}; check the path") from exc
+def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEntry:
+    default = DEFAULTS[role]
+    files = list_folder(path, default.family) if default.files else ()
+    if files:
+        digest, num_bytes = digest_files(files), sum(file.num_bytes for file in files)
+    else:
+        digest, num_bytes = digest_file(path), path.stat().st_size
     located = str(path.resolve())
     for entry in entries:
         if entry.role == role and entry.sha256 == digest:
             return replace(entry, path=located)
     return replace(
-        DEFAULTS[role],
-        name=path.stem,
+        default,
+        name=path.name if files else path.stem,
         sha256=digest,
         num_bytes=num_bytes,
+        files=files,
         licence="unknown",
         commercial=False,
         url="",

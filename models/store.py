@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError, UsageError
+from models.folders import digest_file
 from models.registry import ModelEntry, all_entries
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 
 def find(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
-    """The file of a model with the digest that the entry states, downloaded if it must be.
+    """The file or folder of a model with the digests that the entry states, downloaded if it must be.
 
     Looks at the user's own path, the installed package, `FRAMEMILL_MODEL_MIRROR`, the cache, then the URL.
 
@@ -49,7 +49,7 @@ def locate(entry: ModelEntry) -> Path | None:
     """
     if entry.path:
         path = Path(entry.path)
-        if not path.is_file():
+        if not path.exists():
             raise ModelError(f"model {entry.name}: {path} is gone; put it back, or add the model again")
         return path
     if entry.package_file:
@@ -58,17 +58,22 @@ def locate(entry: ModelEntry) -> Path | None:
         if not Path(mirror).is_dir():
             raise ModelError(f"FRAMEMILL_MODEL_MIRROR={mirror} is no folder; correct or unset it")
         path = Path(mirror) / entry.file_name
-        if path.is_file():
+        if path.is_dir() if entry.files else path.is_file():
             return path.resolve()
     path = cache_path(entry)
-    return path if path.is_file() else None
+    # A folder appears file by file; until all are there it counts as absent, and the rest is fetched.
+    complete = all((path / file.name).is_file() for file in entry.files) if entry.files else path.is_file()
+    return path if complete else None
 
 
 def pull(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
     """Like `find`, but a wrong file in the cache is replaced by a fresh download."""
     cached = cache_path(entry)
-    if locate(entry) == cached and _digest(cached) != entry.sha256:
-        return _fetch(entry, on_progress)
+    if locate(entry) == cached:
+        try:
+            return _check(entry, cached)
+        except ModelError:
+            return _fetch(entry, on_progress)
     return find(entry, on_progress)
 
 
@@ -138,43 +143,57 @@ def _package_path(entry: ModelEntry) -> Path:
 
 def cache_path(entry: ModelEntry) -> Path:
     """Where a download of this model is kept."""
-    return cache_folder() / "models" / f"{entry.name}-{entry.sha256[:12]}.onnx"
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        raise ModelError(f"model file {path} cannot be read: {exc.strerror}; check its permissions") from exc
+    suffix = "" if entry.files else ".onnx"
+    return cache_folder() / "models" / f"{entry.name}-{entry.sha256[:12]}{suffix}"
 
 
 def _check(entry: ModelEntry, path: Path) -> Path:
-    if (got := _digest(path)) == entry.sha256:
-        return path
-    if entry.path:
-        remedy = "add the model again"
-    elif entry.package_file:
-        remedy = "install the version of the package that the constraints name"
-    elif path == cache_path(entry):
-        remedy = f"run `framemill models pull {entry.name}`"
-    else:
-        remedy = "replace the file in the mirror folder, or unset FRAMEMILL_MODEL_MIRROR"
-    raise ModelError(f"model {entry.name}: {path} has sha256 {got}, wanted {entry.sha256}; {remedy}")
+    for name, wanted in [(f.name, f.sha256) for f in entry.files] or [("", entry.sha256)]:
+        file = path / name
+        problem = "is missing"
+        if not name or file.is_file():
+            if (got := digest_file(file)) == wanted:
+                continue
+            problem = f"has sha256 {got}, wanted {wanted}"
+        if entry.path:
+            remedy = "add the model again"
+        elif entry.package_file:
+            remedy = "install the version of the package that the constraints name"
+        elif path == cache_path(entry):
+            remedy = f"run `framemill models pull {entry.name}`"
+        else:
+            remedy = "replace the file in the mirror folder, or unset FRAMEMILL_MODEL_MIRROR"
+        raise ModelError(f"model {entry.name}: {file} {problem}; {remedy}")
+    return path
 
 
 def _fetch(entry: ModelEntry, on_progress: OnProgress | None) -> Path:
     if not entry.url:
-        raise ModelError(f"model {entry.name}: no file on this machine and no URL; add the model again")
+        raise ModelError(
+            f"model {entry.name}: no file on this machine and no URL; add the model again, or put "
+            f"{entry.file_name} into the folder that FRAMEMILL_MODEL_MIRROR names"
+        )
+    path = cache_path(entry)
+    for file in entry.files:
+        target = path / file.name
+        # What an interrupted download of the folder left whole is kept.
+        if not target.is_file() or digest_file(target) != file.sha256:
+            _fetch_file(entry, entry.url + file.name, target, file.sha256, file.num_bytes, on_progress)
+    if not entry.files:
+        _fetch_file(entry, entry.url, path, entry.sha256, entry.num_bytes, on_progress)
+    return path
+
+
+def _fetch_file(
+    entry: ModelEntry, url: str, path: Path, sha256: str, num_bytes: int, on_progress: OnProgress | None
+) -> None:
     from models.download import download, replacing  # its imports would slow down every start
 
-    path = cache_path(entry)
     with replacing(path) as file:
-        got = download(entry.url, file, entry.num_bytes, on_progress)
-        if got != entry.sha256:
+        got = download(url, file, num_bytes, on_progress)
+        if got != sha256:
             raise ModelError(
-                f"model {entry.name}: {entry.url} sent {file.tell()} bytes with sha256 {got}, wanted "
-                f"{entry.num_bytes or 'some'} bytes with {entry.sha256}; try again, or put {entry.file_name} "
+                f"model {entry.name}: {url} sent {file.tell()} bytes with sha256 {got}, wanted "
+                f"{num_bytes or 'some'} bytes with {sha256}; try again, or put {entry.file_name} "
                 "into the folder that FRAMEMILL_MODEL_MIRROR names"
             )
-    return path

@@ -15,7 +15,13 @@ OPS: dict[str, str] = {
     "scenes": "ops.scenes:Scenes",
     "audio_levels": "ops.audio_levels:AudioLevels",
     "speech": "ops.speech:Speech",
+    "transcript": "ops.transcript:Transcript",
     "objects": "ops.objects:Objects",
+    "text": "ops.text:Text",
+    "faces": "ops.faces:Faces",
+    "emotions": "ops.emotions:Emotions",
+    "face_embeddings": "ops.face_embeddings:FaceEmbeddings",
+    "text_spans": "ops.text_spans:TextSpans",
 }
 
 

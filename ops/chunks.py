@@ -151,6 +151,4 @@ class ShardInfo:
 
 def concat_signals(parts: Sequence[Signals]) -> Signals:
     """One Signals of several consecutive ones."""
-    return Signals(
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in Signals.__slots__)
-    )
+    return Signals(*(np.concatenate([getattr(p, name) for p in parts]) for name in Signals.__slots__))

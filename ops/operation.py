@@ -117,3 +117,25 @@ class FrameOp(Op):
 
     def open(self, shard: ShardInfo) -> Extractor:
         return _FrameExtractor(self)
+
+
+class TableOp(Op):
+    """An operation that looks at no media, only at the rows of others: only `combine` is to be written.
+
+    It runs once per source, after the operations in `after`, whose rows come from this run or, where they
+    were computed earlier, from the dataset.
+    """
+
+    reads = Reads.TABLES
+
+    @abstractmethod
+    def combine(self, upstream: Mapping[str, pa.Table], source: ShardInfo) -> pa.Table:
+        """Rows of a whole source, in the operation's schema.
+
+        Args:
+            upstream: operation name -> its rows of this source, without source_id, in no particular order.
+            source: the source as one piece.
+        """
+
+    def open(self, shard: ShardInfo) -> Extractor:
+        raise TypeError(f"{self.name} reads tables: it is combined, not fed")

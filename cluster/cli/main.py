@@ -20,6 +20,7 @@ COMMANDS = {
     "probe": "cluster.cli.probe",
     "status": "cluster.cli.results",
     "sql": "cluster.cli.results",
+    "people": "cluster.cli.people",
     "compact": "cluster.cli.results",
     "ops": "cluster.cli.catalogue",
     "models": "cluster.cli.models",

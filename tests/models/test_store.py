@@ -13,7 +13,8 @@ import pytest
 
 from models import store
 from models.errors import ModelError, UsageError
-from models.registry import DEFAULTS, ModelEntry
+from models.folders import ModelFile, digest_files
+from models.registry import DEFAULTS, ModelEntry, parse_entry
 
 CONTENT = bytes(range(256)) * 3000
 
@@ -200,3 +201,74 @@ def test_listing_and_verifying_are_plain_data(mirror: Path) -> None:
     assert [row["status"] for row in store.verify(["yolox_nano"])] == ["absent"]
     with pytest.raises(UsageError, match="unknown model 'nope'"):
         store.verify(["nope"])
+
+
+FILES = {"config.json": b"{}", "model.bin": CONTENT}
+
+
+def folder_entry(url: str = "") -> ModelEntry:
+    files = tuple(ModelFile(n, hashlib.sha256(c).hexdigest(), len(c)) for n, c in FILES.items())
+    return ModelEntry(
+        name="words",
+        role="transcript",
+        family="whisper",
+        sha256=digest_files(files),
+        num_bytes=sum(file.num_bytes for file in files),
+        licence="MIT",
+        commercial=True,
+        url=url,
+        files=files,
+    )
+
+
+def write_folder(folder: Path, **changed: bytes) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(changed.get(name.split(".")[0], content))
+    return folder
+
+
+def test_a_folder_is_found_in_the_mirror_and_every_file_checked(mirror: Path) -> None:
+    folder = write_folder(mirror / "words")
+    assert store.find(folder_entry()) == folder
+    (folder / "model.bin").write_bytes(b"other")
+    with pytest.raises(ModelError, match=r"model.bin has sha256 .*; replace the file in the mirror"):
+        store.find(folder_entry())
+    (folder / "model.bin").unlink()
+    with pytest.raises(ModelError, match=r"model.bin is missing"):
+        store.find(folder_entry())
+
+
+def test_a_folder_is_downloaded_file_by_file_and_resumed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILES, "config.json", CONTENT)
+    entry = folder_entry(url + "/")
+    cached = store.cache_path(entry)
+    cached.mkdir(parents=True)
+    (cached / "config.json").write_bytes(CONTENT)
+    assert store.locate(entry) is None
+    assert store.find(entry) == cached
+    assert Server.paths == ["/model.bin"]
+    assert sorted(path.name for path in cached.iterdir()) == ["config.json", "model.bin"]
+    assert store.locate(entry) == cached
+    (cached / "model.bin").write_bytes(b"broken")
+    assert store.pull(entry) == cached and store.find(entry) == cached
+    assert Server.paths == ["/model.bin"] * 2
+
+
+def test_a_folder_without_origin_says_where_to_put_it() -> None:
+    with pytest.raises(ModelError, match="put words into the folder that FRAMEMILL_MODEL_MIRROR names"):
+        store.find(folder_entry())
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([{"name": "../x", "sha256": "0" * 64, "num_bytes": 1}], "without its folder"),
+        ([{"name": "x"}], "give each name"),
+        ([{"name": "x", "sha256": "0" * 64, "num_bytes": 1}], "that of the list of files"),
+    ],
+)
+def test_wrong_lists_of_files_are_refused(files: list[dict[str, Any]], words: str) -> None:
+    block = {"name": "mine", "role": "transcript", "family": "whisper", "sha256": "1" * 64, "files": files}
+    with pytest.raises(UsageError, match=words):
+        parse_entry(block)

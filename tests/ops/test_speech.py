@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from models.errors import UsageError
 from ops.chunks import Audio, Float32Array
-from ops.speech import CONTEXT, WINDOW, Segmenter, Speech, SpeechOptions
+from ops.speech import Speech, SpeechOptions
+from ops.voice import CONTEXT, WINDOW, Segmenter, VoiceRules
 from tests.ops.stand_ins import OrtRunner, audio_chunks, shard, vad_path
 
 FASTER_WHISPER = SpeechOptions(min_silence_seconds=2.0, min_speech_seconds=0.0, padding_seconds=0.4)
@@ -144,7 +145,15 @@ def test_hysteresis(pattern: list[tuple[float, float]], segments: int) -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), max_size=200), st.sampled_from([0.0, 0.03, 0.4, 3.0]))
 def test_segments_are_ordered_disjoint_and_inside(probabilities: list[float], padding: float) -> None:
-    segmenter = Segmenter(SpeechOptions(padding_seconds=padding, min_speech_seconds=0))
+    segmenter = Segmenter(
+        VoiceRules(
+            threshold=0.5,
+            end_threshold=0.35,
+            min_silence_seconds=0.1,
+            min_speech_seconds=0.0,
+            padding_seconds=padding,
+        )
+    )
     for probability in probabilities:
         segmenter.push(probability)
     length = WINDOW * len(probabilities)

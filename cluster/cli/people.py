@@ -1,0 +1,50 @@
+"""`framemill people`: the faces of a result folder gathered into people."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from cluster.cli.output import Invocation, conventions, print_json, say
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option(
+    "--threshold",
+    type=float,
+    help="Least average similarity of the faces of one person, -1 to 1; higher gives more people.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="People to show.")
+@conventions
+@click.pass_obj
+def people(invocation: Invocation, output: str, threshold: float | None, limit: int) -> None:
+    """Find out which faces are of the same person, across all files.
+
+    Needs the operation face_embeddings; writes the table people. People keep their ids when files are added.
+
+    \b
+    framemill sql OUT "SELECT person_id, count(*) FROM people GROUP BY 1"
+    """
+    from cluster.cli.results import print_records
+    from cluster.commits import new_run_id
+    from cluster.dataset import Dataset
+    from cluster.people import THRESHOLD, find_people
+
+    dataset = Dataset.open(output, create=False)
+    run_id = new_run_id()
+    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+        found = find_people(dataset, run_id, THRESHOLD if threshold is None else threshold)
+    if invocation.as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    if found.people:
+        print_records([dataclasses.asdict(person) for person in found.people[:limit]])
+    if invocation.verbosity >= 0:
+        more = f"; {limit} shown" if len(found.people) > limit else ""
+        state = "" if found.changed else " (up to date)"
+        say(
+            f"{len(found.people)} people in {found.num_faces} faces{state}{more}; "
+            f"{found.num_left_out} faces without five points left out"
+        )

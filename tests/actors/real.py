@@ -1,0 +1,25 @@
+"""Real files as test parameters; one skipped parameter where there are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import SHARED
+
+# What lies there but is no media, or has no decoder.
+NOT_MEDIA = (".json", ".txt", ".md", ".rttm", ".jsonl")
+UNSUPPORTED = "audio_unsupported_ac4.mp4"
+
+
+def real_files(*folders: str) -> list[Any]:
+    """Names relative to the media folder."""
+    root = SHARED / "media"
+    names = sorted(
+        str(path.relative_to(root))
+        for folder in folders
+        for path in (root / folder).glob("*")
+        if path.is_file() and path.suffix not in NOT_MEDIA and path.name != UNSUPPORTED
+    )
+    return names or [pytest.param("none", marks=pytest.mark.skip("no real media at ../shared/media"))]

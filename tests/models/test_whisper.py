@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.batcher import Batcher
+from models.errors import ModelError, ProviderError
+from models.registry import resolve
+from models.session import open_model
+from models.whisper import LANGUAGES, MAX_SAMPLES, Decoding, Heard, WhisperRunner, _split, open_whisper
+
+FIRST_TIME = 100
+
+
+@pytest.fixture(scope="module")
+def folder(models_dir: Path) -> Path:
+    return models_dir / "whisper_words"
+
+
+@pytest.fixture(scope="module")
+def runner(folder: Path) -> WhisperRunner:
+    pytest.importorskip("faster_whisper")
+    made = open_whisper(resolve("transcript", str(folder)), folder, 2)[0].runner
+    assert isinstance(made, WhisperRunner)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sounds(media_dir: Path) -> dict[str, Any]:
+    """Short clips of the recogniser's words, read whole."""
+    from tests.ops.test_speech import read_sound
+
+    audio = media_dir / "audio" / "whisper_words"
+    described = json.loads((audio / "transcripts.json").read_text("utf-8"))["clips"]
+    named = {clip["file"]: clip for clip in described if clip["kind"] == "short"}
+    return {
+        name: read_sound(audio / name) for name in named if name in ("en_02.flac", "en_07.flac", "de_00.flac")
+    }
+
+
+def rows(sounds: list[Any], *decodings: Decoding) -> dict[str, Any]:
+    samples = np.zeros((len(sounds), MAX_SAMPLES), np.float32)
+    for row, sound in enumerate(sounds):
+        samples[row, : len(sound)] = sound
+    asked = np.empty(len(sounds), object)
+    asked[:] = list(decodings) * (len(sounds) if len(decodings) == 1 else 1)
+    return {"samples": samples, "num_samples": np.array([len(s) for s in sounds]), "decoding": asked}
+
+
+def test_languages_and_word_signs_are_those_of_faster_whisper() -> None:
+    tokenizer = pytest.importorskip("faster_whisper.tokenizer")
+    assert set(tokenizer._LANGUAGE_CODES) == LANGUAGES
+
+
+@pytest.mark.parametrize(
+    ("tokens", "spans"),
+    [
+        ([100, 7, 150], [(0.0, 1.0, [7])]),
+        ([100, 7, 150, 160, 8, 175], [(0.0, 1.0, [7]), (1.2, 1.5, [8])]),
+        ([100, 7, 150, 150], [(0.0, 1.0, [7])]),
+        ([100, 7, 150, 150, 8], [(0.0, 1.0, [7]), (1.0, 4.0, [8])]),  # cut off before the last time
+        ([7, 8], [(0.0, 4.0, [7, 8])]),  # without any time
+        ([100], []),
+        ([], []),
+    ],
+)
+def test_text_is_split_at_time_tokens(tokens: list[int], spans: list[tuple[float, float, list[int]]]) -> None:
+    pieces = _split(tokens, FIRST_TIME, 4.0)
+    found = [(p["start"], p["end"], [t for t in p["tokens"] if t < FIRST_TIME]) for p in pieces]
+    assert [text for *_, text in found] == [text for *_, text in spans]
+    for (start, end, _), (wanted_start, wanted_end, _) in zip(found, spans, strict=True):
+        assert (start, end) == pytest.approx((wanted_start, wanted_end))
+
+
+def test_a_passage_gives_what_the_batched_pipeline_gives(
+    folder: Path, runner: WhisperRunner, sounds: dict[str, Any]
+) -> None:
+    import faster_whisper
+
+    model = faster_whisper.WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
+    batched = faster_whisper.BatchedInferencePipeline(model)
+    for name, sound in sounds.items():
+        language = name[:2]
+        segments, _ = batched.transcribe(
+            sound,
+            language=language,
+            word_timestamps=True,
+            without_timestamps=False,
+            clip_timestamps=[{"start": 0, "end": len(sound) / 16_000}],
+        )
+        heard: Heard = runner.run(rows([sound], Decoding(language=language)))["heard"][0]
+        for span, segment in zip(heard.spans, list(segments), strict=True):
+            assert span.text == segment.text.strip() and span.words is not None
+            assert (span.start_seconds, span.end_seconds) == pytest.approx(
+                (segment.start, segment.end), abs=0.02
+            )
+            assert heard.avg_logprob == pytest.approx(segment.avg_logprob, abs=1e-4)
+            assert heard.no_speech_prob == pytest.approx(segment.no_speech_prob, abs=1e-4)
+            theirs = [(w.word.strip(), w.start, w.end, w.probability) for w in segment.words]
+            ours = [(w.text, w.start_seconds, w.end_seconds, w.probability) for w in span.words]
+            assert [w[0] for w in ours] == [w[0] for w in theirs]
+            assert np.allclose([w[1:] for w in ours], [w[1:] for w in theirs], atol=1e-3)
+
+
+def same(first: Heard, second: Heard) -> bool:
+    """Equal but for the last digits, which the order of sums decides."""
+    words = [[(w.text, w.start_seconds, w.end_seconds) for w in s.words or ()] for s in first.spans]
+    others = [[(w.text, w.start_seconds, w.end_seconds) for w in s.words or ()] for s in second.spans]
+    return (
+        words == others
+        and first.language == second.language
+        and first.avg_logprob == pytest.approx(second.avg_logprob, abs=1e-4)
+    )
+
+
+def test_a_row_does_not_depend_on_its_neighbours(
+    folder: Path, runner: WhisperRunner, sounds: dict[str, Any]
+) -> None:
+    """Also not in one batch of the decoder, as on a GPU, with languages mixed, known and detected."""
+    names = [*sounds, *sounds]
+    decodings = [Decoding(language=n[:2] if i < 3 else "") for i, n in enumerate(names)]
+    inputs = rows([sounds[name] for name in names], *decodings)
+    alone = [runner.run({k: v[i : i + 1] for k, v in inputs.items()})["heard"][0] for i in range(6)]
+    together = runner.run(inputs)["heard"]
+    in_one_batch = WhisperRunner("batched", runner._whisper, 16, 0).run(inputs)["heard"]
+    for i in range(6):
+        assert same(alone[i], together[i]) and same(alone[i], in_one_batch[i])
+        assert alone[i].language == names[i][:2]
+
+
+def test_calls_of_many_threads_are_joined(runner: WhisperRunner, sounds: dict[str, Any]) -> None:
+    batcher = Batcher(WhisperRunner("batched", runner._whisper, 8, 0), 8, 0.2)
+    inputs = [rows([sound], Decoding(beam_size=1)) for sound in sounds.values()]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(batcher.run, inputs))
+    batcher.close()
+    assert batcher.stats().num_batches < 3
+    for one, joined in zip(inputs, found, strict=True):
+        assert same(runner.run(one)["heard"][0], joined["heard"][0])
+
+
+def test_options_are_heeded(runner: WhisperRunner, sounds: dict[str, Any]) -> None:
+    sound = sounds["en_07.flac"]
+    plain, bare, hinted, unrepeated = runner.run(
+        rows(
+            [sound] * 4,
+            Decoding(),
+            Decoding(word_times=False),
+            Decoding(hotwords="water water water", initial_prompt="zero"),
+            Decoding(no_repeat_tokens=1),
+        )
+    )["heard"]
+    assert all(span.words for span in plain.spans)
+    assert all(span.words is None for span in bare.spans)
+    assert [s.text for s in bare.spans] == [s.text for s in plain.spans]
+    assert hinted.avg_logprob != plain.avg_logprob
+    words = " ".join(span.text for span in unrepeated.spans).split()
+    assert len(words) == len(set(words))
+
+
+def test_sound_of_ten_milliseconds_and_silence_do_no_harm(runner: WhisperRunner) -> None:
+    for sound in (np.full(160, 0.1, np.float32), np.zeros(MAX_SAMPLES, np.float32), np.zeros(1, np.float32)):
+        heard = runner.run(rows([sound], Decoding(language="en")))["heard"][0]
+        assert np.isfinite([heard.avg_logprob, heard.no_speech_prob]).all()
+
+
+def test_a_language_the_model_lacks_is_named(runner: WhisperRunner, sounds: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="knows no language 'qq'"):
+        runner.run(rows([sounds["en_07.flac"]], Decoding(language="qq")))
+
+
+def test_a_folder_that_is_no_model_says_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        ModelError, match=r"lacks model.bin, tokenizer.json, vocabulary.json or vocabulary.txt"
+    ):
+        resolve("transcript", str(tmp_path))
+    with pytest.raises(ModelError, match=r"lacks config.json, model.bin"):
+        resolve("transcript", str(tmp_path / "absent"))
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.bin").chmod(0o644)
+    (broken / "model.bin").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        open_model(resolve("transcript", str(broken)), broken, 1)
+
+
+def test_a_provider_that_is_not_there_is_an_error(folder: Path) -> None:
+    entry = resolve("transcript", str(folder))
+    with pytest.raises(ProviderError, match="coreml: CTranslate2 does not know it"):
+        open_model(entry, folder, 1, "coreml")
+    model, report = open_model(entry, folder, 1, "cpu")
+    assert report.rung == "cpu" and model.runner.max_batch == 1 and model.entry is entry
