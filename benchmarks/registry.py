@@ -49,7 +49,7 @@ class Benchmark:
 
 def all_benchmarks() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
-    from benchmarks.suite import keyframes, memory, objects, runs, scenes
+    from benchmarks.suite import keyframes, memory, objects, runs, scenes, text
 
-    found = [*keyframes.BENCHMARKS, *scenes.BENCHMARKS, *objects.BENCHMARKS, *runs.BENCHMARKS]
+    found = [*keyframes.BENCHMARKS, *scenes.BENCHMARKS, *objects.BENCHMARKS, *runs.BENCHMARKS, *text.BENCHMARKS]
     return {benchmark.name: benchmark for benchmark in [*found, *memory.BENCHMARKS]}

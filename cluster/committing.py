@@ -12,6 +12,7 @@ from cluster.commits import (
     Commit,
     Entry,
     Part,
+    Removal,
     SourceRecord,
     error_owner,
     plan_removal,
@@ -151,7 +152,8 @@ class PendingCommit:
             and (record := state.sources.get(job.file.uri))
             and record.source_id != job.source_id
         ]
-        removal = plan_removal(state, changed)
+        # Looking through everything takes a while in a large dataset, and most commits replace nothing.
+        removal = plan_removal(state, changed) if changed else Removal({}, (), ())
         drops = {table: set(owners - set(self._alive)) for table, owners in removal.drops.items()}
         self._removed_entries.update(key for key in removal.entries if key[1] not in self._alive)
         past_ids = {state.sources[uri].source_id for uri in changed} - set(self._alive)

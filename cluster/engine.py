@@ -54,6 +54,9 @@ class _Extraction:
     def run(self) -> RunSummary:
         if self.request.engine not in ("auto", "local"):
             raise UsageError(f"--engine {self.request.engine!r}: choose auto or local")
+        profile = Path(self.request.profile).absolute()
+        if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
+            raise UsageError(f"--profile {profile}: name a file in a folder that exists")
         files = list_sources(self.request.sources, leave_out=self.root)
         try:
             dataset = self._open(files)

@@ -54,7 +54,8 @@ def plan_sources(request: ExtractRequest) -> dict[str, Any]:
         UsageError: as `extract` would.
     """
     root = Path(request.output).absolute()
-    dataset = Dataset.open(root, create=False) if layout.dataset_file(root).exists() else None
+    is_there = root.is_file() or layout.dataset_file(root).exists()
+    dataset = Dataset.open(root, create=False) if is_there else None
     shard_seconds = dataset.constants["shard_seconds"] if dataset is not None else SHARD_SECONDS
     plan = plan_ops(request, shard_seconds)
     if dataset is not None and not request.replace:

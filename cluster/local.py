@@ -94,12 +94,10 @@ class LocalRun:
         self._blame_reason = ""
         self._blameless_deaths = 0
         self._is_ready = False
+        self._is_dead = False
 
     def run(self, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
-        """Works until every job is committed, or until it is interrupted.
-
-        Args:
-            conclude: says what is to be committed about the run itself.
+        """Works until every job is committed or it is interrupted; `conclude` tells the last commit.
 
         Raises:
             FramemillError: the run cannot go on (a model or the storage); what was committed stays.
@@ -157,9 +155,7 @@ class LocalRun:
     def _stop(self) -> None:
         """Gives up what is at work; what is finished is still committed."""
         self.tally.outcome.interrupted = True
-        self.reporter.message(
-            0, "interrupted: committing what is finished (press Ctrl-C again to stop at once)"
-        )
+        self.reporter.message(0, "interrupted: committing what is finished (Ctrl-C again stops at once)")
         self._tasks = {number: task for number, task in self._tasks.items() if task.kind == "write"}
 
     # --- what to do next ---------------------------------------------------------------------------
@@ -303,22 +299,26 @@ class LocalRun:
 
     def _conclude(self, pending: PendingRun) -> None:
         """A worker that dies over it is replaced, and too many of them end the run."""
-        while not pending.is_committed:
+        while not pending.is_committed and not self._is_dead:
             self._send_write(pending)
             self._loop()
 
     def _ask_report(self) -> None:
         """The last figures of the worker; one that cannot tell them any more costs no more than that."""
-        self.worker.send({"id": 0, "do": "report"})
+        if self._is_dead:
+            return
+        self._next_id += 1  # others may answer still, whom nobody waits for any more
+        self.worker.send({"id": self._next_id, "do": "report"})
         deadline = time.monotonic() + REPORT_SECONDS
         with contextlib.suppress(queue.Empty):
             while (left := deadline - time.monotonic()) > 0:
                 message = self.worker.messages.get(timeout=left)
                 if "died" in message:
-                    return
-                if report := message.get("done"):
-                    self.tally.note(report)
-                    return
+                    return self._bury(message["died"])
+                if message.get("id") == self._next_id and "failed" in message:
+                    raise FramemillError(message["failed"]["message"])
+                if message.get("id") == self._next_id:
+                    return self.tally.note(message["done"])
 
     # --- when things go wrong ----------------------------------------------------------------------
 
@@ -359,6 +359,7 @@ class LocalRun:
         self._blame, self._blame_reason, self._is_ready = None, "", False
         if self.tally.outcome.interrupted:
             self.flow.finished.clear()  # their rows died with the worker
+            self._is_dead = True
             return
         self._start_over(reason, guilty, set(busy))
         self.dataset.recover()  # nobody writes now: what the dead one left hidden can go

@@ -11,75 +11,15 @@ from pathlib import Path
 from models.errors import UsageError
 
 # Files in folders with these endings are taken for media; others only when their first bytes say so.
-MEDIA_EXTENSIONS = frozenset(
-    [
-        "3g2",
-        "3gp",
-        "aac",
-        "ac3",
-        "aif",
-        "aiff",
-        "amr",
-        "ape",
-        "apng",
-        "asf",
-        "au",
-        "av1",
-        "avi",
-        "caf",
-        "divx",
-        "dv",
-        "eac3",
-        "f4v",
-        "flac",
-        "flv",
-        "gif",
-        "gxf",
-        "h264",
-        "h265",
-        "hevc",
-        "ivf",
-        "m2ts",
-        "m2v",
-        "m4a",
-        "m4b",
-        "m4v",
-        "mjpeg",
-        "mjpg",
-        "mka",
-        "mkv",
-        "mov",
-        "mp2",
-        "mp3",
-        "mp4",
-        "mpa",
-        "mpeg",
-        "mpg",
-        "mpv",
-        "mts",
-        "mxf",
-        "nut",
-        "obu",
-        "oga",
-        "ogg",
-        "ogm",
-        "ogv",
-        "opus",
-        "qt",
-        "rm",
-        "rmvb",
-        "ts",
-        "tta",
-        "vob",
-        "w64",
-        "wav",
-        "webm",
-        "wma",
-        "wmv",
-        "wtv",
-        "wv",
-    ]
-)
+MEDIA_EXTENSIONS = frozenset((
+    "3g2", "3gp", "aac", "ac3", "aif", "aiff", "amr", "ape", "apng", "asf", "au", "av1", "avi", "caf",
+    "divx", "dv", "eac3", "f4v", "flac", "flv", "gif", "gxf", "h264", "h265", "hevc", "ivf", "m2ts",
+    "m2v", "m4a", "m4b", "m4v", "mjpeg", "mjpg", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpa", "mpeg",
+    "mpg", "mpv", "mts", "mxf", "nut", "obu", "oga", "ogg", "ogm", "ogv", "opus", "qt", "rm", "rmvb",
+    "ts", "tta", "vob", "w64", "wav", "webm", "wma", "wmv", "wtv", "wv",
+))  # fmt: skip
+# Endings that source code has too: there the first bytes decide.
+_AMBIGUOUS_EXTENSIONS = frozenset(["ts", "mts"])
 
 # (offset, bytes) of containers that often travel without an ending.
 _SIGNATURES = (
@@ -155,7 +95,7 @@ def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:
             yield argument
             continue
         try:
-            lines = Path(argument[1:]).read_text(encoding="utf-8").splitlines()
+            lines = Path(argument[1:]).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(
                 f"the list {argument[1:]} cannot be read ({exc}): give a text file with a path a line"
@@ -185,7 +125,9 @@ def _is_media(path: str) -> bool:
     name = os.path.basename(path)
     if name.startswith("."):
         return False
-    if os.path.splitext(name)[1][1:].lower() in MEDIA_EXTENSIONS:
+    extension = os.path.splitext(name)[1][1:].lower()
+    is_ambiguous = extension in _AMBIGUOUS_EXTENSIONS
+    if extension in MEDIA_EXTENSIONS and not is_ambiguous:
         return True
     if not os.path.isfile(path):
         return False
@@ -193,10 +135,17 @@ def _is_media(path: str) -> bool:
         with open(path, "rb") as file:
             head = file.read(192)
     except OSError:
-        return False
+        return is_ambiguous
+    if is_ambiguous:
+        return not head or not _is_text(head)
     # MPEG transport streams: a sync byte at the start of each packet of 188 bytes.
     is_ts = len(head) > 188 and head[0] == 0x47 and head[188] == 0x47
     return is_ts or any(head[at : at + len(magic)] == magic for at, magic in _SIGNATURES)
+
+
+def _is_text(head: bytes) -> bool:
+    # Four bytes less: the last character may be cut off.
+    return b"\0" not in head and head[:-4].decode("utf-8", "ignore").encode() == head[:-4]
 
 
 def _look_at(path: str) -> SourceFile:

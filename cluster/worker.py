@@ -286,7 +286,10 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def _die_with_supervisor(pid: int) -> None:
-    """On Linux the kernel ends this process when its parent is killed, even while it hangs in a decoder."""
+    """On Linux the kernel ends this process when its parent is killed, even while it hangs in a decoder.
+
+    The parent is, strictly, the thread that started this process: it has to be the one that runs the engine.
+    """
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -32,6 +32,9 @@ FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("vocabulary.json", "vocabulary.txt"),
         ("preprocessor_config.json", ""),
     ),
+    "sentence": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
+    "clip_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
+    "siglip_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
 }
 
 

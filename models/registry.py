@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
 from models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
 from models.entries_speech import SPEECH_ENTRIES
 from models.entries_text import TEXT_ENTRIES
@@ -39,7 +40,7 @@ COCO_80 = (
     "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
-LABEL_SETS: Mapping[str, tuple[str, ...]] = {"coco80": COCO_80}
+LABEL_SETS: Mapping[str, tuple[str, ...]] = {"coco80": COCO_80, "imagenet1000": IMAGENET_1000}
 
 KNOWN: tuple[ModelEntry, ...] = (
     # The same bytes are in opencv_zoo at 371cb249700106b50b2f934b7f18df3f9d127473; the release of the
@@ -71,6 +72,7 @@ KNOWN: tuple[ModelEntry, ...] = (
     *FACE_ENTRIES,
     *TEXT_ENTRIES,
     *SPEECH_ENTRIES,
+    *EMBEDDING_ENTRIES,
 )
 
 # Families that serve a role but of which no checkpoint is known here.

@@ -133,7 +133,7 @@ def _package_path(entry: ModelEntry) -> Path:
     spec = find_spec(package)  # finds the folder without running the package
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / inner
-        if path.is_file():
+        if path.is_dir() if entry.files else path.is_file():
             return path
     raise ModelError(
         f"model {entry.name} is the file {entry.package_file} of an installed package, which is not there; "

@@ -22,6 +22,10 @@ OPS: dict[str, str] = {
     "emotions": "ops.emotions:Emotions",
     "face_embeddings": "ops.face_embeddings:FaceEmbeddings",
     "text_spans": "ops.text_spans:TextSpans",
+    "labels": "ops.labels:Labels",
+    "image_embeddings": "ops.image_embeddings:ImageEmbeddings",
+    "text_embeddings": "ops.text_embeddings:TextEmbeddings",
+    "transcript_embeddings": "ops.text_embeddings:TranscriptEmbeddings",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -152,11 +153,12 @@ def test_replace_computes_anew_what_was_made_otherwise(clips: Path, tmp_path: Pa
     [
         ({"ops": ("media", "magic")}, "magic"),
         ({"options": {"scenes": {"speed": 1}}}, "speed"),
-        ({"options": {"scenes": {"threshold": "high"}}}, "threshold"),
+        ({"options": {"scenes": {"cut_threshold": "high"}}}, "float expected"),
         ({"options": {"objects": {}}}, "objects"),
         ({"sample": "every:0"}, "every:0"),
         ({"models": {"objects": "yolox_nano"}}, "objects"),
         ({"engine": "cloud"}, "cloud"),
+        ({"profile": "/nowhere/at all/trace.json"}, "--profile"),
     ],
 )
 def test_a_wrong_request_is_refused_before_any_work(
@@ -193,6 +195,13 @@ def test_a_missing_model_ends_the_run_at_once(
     with pytest.raises(ModelError, match="yolox_nano"):
         extract(clips, out=tmp_path / "out", ops=("objects",), models={"objects": "yolox_nano"})
     assert set(tables_of(tmp_path / "out")) <= {"media"}
+
+
+def test_a_profile_is_a_trace_of_every_stage(clips: Path, tmp_path: Path) -> None:
+    extract(clips, out=tmp_path / "out", profile=str(tmp_path / "trace.json"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert {"hash", "index", "read", "frames", "scenes", "write"} <= {event["name"] for event in events}
+    assert all(event["dur"] >= 0 for event in events)
 
 
 def test_keep_bytes_prunes_what_was_used_least_recently(clips: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_crashing_files_are_quarantined(folder: Path, clips: Path, tmp_path: Pat
 def test_a_hanging_file_is_quarantined(
     folder: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "DEADLINE_SECONDS", 2.5)
+    monkeypatch.setattr(local, "DEADLINE_SECONDS", 2.0)
     _add(folder, "hang.mp4")
     summary = extract(folder, out=tmp_path / "out", deadline_factor=0.0)
     assert summary.exit_code == 3

@@ -45,6 +45,8 @@ def test_divided_and_undivided_give_the_same_rows(long_clip: Path, tmp_path: Pat
     whole = tables_of(tmp_path / "whole")
     assert len(whole["frames"]) > 5 and len(whole["scenes"]) > 3 and len(whole["audio_levels"]) > 100
     assert tables_of(tmp_path / "divided") == whole
+    (run,) = rows_of(tmp_path / "whole", "runs")
+    assert set(dict(run["providers"])) == ({"vad"} if "speech" in ops else set())
 
 
 def test_objects_of_divided_real_video(

@@ -55,6 +55,9 @@ def test_whatever_the_callers_only_so_many_threads_run() -> None:
     running, most, lock = 0, 0, threading.Lock()
 
     class Slow:
+        def get_inputs(self) -> list[Any]:
+            return [SimpleNamespace(name="x")]
+
         def get_outputs(self) -> list[Any]:
             return [SimpleNamespace(name="y")]
 
@@ -242,3 +245,12 @@ def test_the_vad_runs_whole() -> None:
     state = np.zeros((1, 1, 128), np.float32)
     out = model.runner.run_whole({"input": np.zeros((5, 576), np.float32), "h": state, "c": state})
     assert out["speech_probs"].shape == (5,) and report.rung == "cpu"
+
+
+def test_a_models_only_input_may_have_any_name(tmp_path: Path) -> None:
+    path = mixer(tmp_path / "m.onnx", "n")
+    model, _ = open_model(entry_of(path), path, 1)
+    named = model.runner.run(rows(2))
+    renamed = model.runner.run({"whatever": next(iter(rows(2).values()))})
+    for key, value in named.items():
+        np.testing.assert_array_equal(renamed[key], value)

@@ -1,0 +1,51 @@
+"""Looking before working: what files hold, and what a run would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.inspection import plan_sources, probe_sources
+from cluster.request import ExtractRequest
+from models.errors import UsageError
+from tests.cluster.extraction import FPS, OPS, extract
+
+
+def _plan(*sources: Path, out: Path, **asked: Any) -> dict[str, Any]:
+    given = {"ops": OPS, **asked}
+    return plan_sources(ExtractRequest(sources=tuple(map(str, sources)), output=str(out), **given))
+
+
+def test_a_probe_tells_what_files_hold(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video" * 50)
+    found = {Path(row["uri"]).name: row for row in probe_sources([str(clips), str(tmp_path / "bad.mp4")])}
+    assert (found["a.mp4"]["width"], found["a.mp4"]["height"]) == (128, 96)
+    assert (found["a.mp4"]["num_frames"], found["a.mp4"]["num_key_frames"]) == (4 * FPS, 4)
+    assert found["c.mkv"]["audio_codec"] is None or found["c.mkv"]["audio_codec"] == ""
+    assert found["bad.mp4"]["status"] == "failed" and found["bad.mp4"]["message"]
+
+
+def test_a_plan_is_what_the_run_then_does_and_does_nothing(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    planned = _plan(clips, out=out, ops=("media", "frames"))
+    assert not out.exists()
+    assert {file["action"] for file in planned["files"]} == {"extract"}
+    summary = extract(clips, out=out, ops=("media", "frames"))
+    assert planned["frames_wanted"] == summary.rows["frames"]
+    assert planned["packets_to_decode"] == summary.frames
+    after = _plan(clips, out=out, ops=("media", "frames"))
+    assert (after["files_done"], after["frames_wanted"]) == (3, 0)
+    further = _plan(clips, out=out)
+    assert all(file["operations"] == ["scenes", "audio_levels"] for file in further["files"])
+    assert further["packets_to_decode"] == (4 + 3 + 2) * FPS
+
+
+def test_a_plan_refuses_what_the_run_would_refuse(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        _plan(clips, out=tmp_path / "file")
+    extract(clips / "a.mp4", out=tmp_path / "out", ops=("frames",))
+    with pytest.raises(UsageError, match="--replace"):
+        _plan(clips, out=tmp_path / "out", ops=("frames",), sample="all")

@@ -1,0 +1,46 @@
+"""Figures of a run add up over the workers that it used."""
+
+from __future__ import annotations
+
+from cluster.jobs import Job
+from cluster.request import SilentReporter, Snapshot
+from cluster.sources import SourceFile
+from cluster.tally import Tally
+
+
+class Screen(SilentReporter):
+    """Remembers what was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Snapshot] = []
+
+    def progress(self, snapshot: Snapshot) -> None:
+        self.shown.append(snapshot)
+
+
+def _job(state: str, rows: int) -> Job:
+    job = Job(SourceFile("/a", "/a", 1, 1), state=state, duration_seconds=2.0)
+    job.rows = {"frames": rows}
+    return job
+
+
+def test_a_second_worker_counts_on_top_of_the_first() -> None:
+    tally = Tally([], 0, 0.0)
+    tally.note({"frames": 5, "seconds": {"read": 1.0}, "providers": {"vad": "cpu"}})
+    tally.note({"frames": 9, "seconds": {"read": 2.0, "hash": 0.5}, "providers": {"vad": "cpu"}})
+    tally.begin_worker()
+    tally.note({"frames": 1, "seconds": {"read": 0.25}, "providers": {}})
+    tally.note({"frames": 4, "seconds": {"read": 0.5}, "providers": {}})
+    assert tally.outcome.frames == 13
+    assert tally.outcome.seconds == {"read": 2.5, "hash": 0.5}
+    assert tally.outcome.providers == {"vad": "cpu"}
+
+
+def test_progress_is_shown_now_and_then() -> None:
+    screen = Screen()
+    tally = Tally([_job("committed", 3), _job("finished", 4), _job("open", 5)], 10, 0.0)
+    for _ in range(100):
+        tally.tell(screen)
+    (shown,) = screen.shown
+    assert (shown.files_done, shown.files_total, shown.rows) == (12, 13, 12)
+    assert (shown.media_seconds_done, shown.media_seconds_total) == (4.0, 6.0)
