@@ -319,7 +319,7 @@ def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str
         CorruptError: nothing came at all.
     """
     wanted = len(np.union1d(request.frames, request.signals))
-    if wanted and not report.num_decoded and not report.sound_seconds:
+    if wanted and not report.num_decoded and not report.sound_seconds and task.num_shards == 1:
         raise CorruptError(f"none of the {wanted} frames asked for could be decoded: damaged or encrypted")
     if report.num_missing > max(TOLERATED_FRAMES, TOLERATED_SHARE * wanted):
         return f"{report.num_missing} of {wanted} frames could not be decoded"

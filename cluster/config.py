@@ -25,7 +25,7 @@ from typing import Any
 from models.errors import UsageError
 
 FILE_NAME = "framemill.toml"
-ENGINES = ("auto", "local")
+ENGINES = ("auto", "local", "ray")
 PROVIDERS = ("tensorrt", "cuda", "coreml", "cpu")
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
@@ -191,6 +191,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "set": _assignments,
     "model": _pairs,
     "engine": _one_of(ENGINES),
+    "address": _text,
+    "mills": _text,
+    "mill_cpus": _factor,
+    "mill_gpus": _factor,
     "require_provider": _one_of(PROVIDERS),
     "replace": _switch,
     "retry_failed": _switch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,12 @@ from cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from cluster.sources import SourceList, list_sources
 from cluster.tally import Outcome
 from cluster.workerprocess import WorkerProcess
-from models.errors import UsageError
+from models.errors import SetupError, UsageError
+from ops import load_op
 
 if TYPE_CHECKING:
     from cluster.planning import OpsPlan
+    from cluster.ray_engine import RayRun
 
 _PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
 
@@ -50,10 +53,24 @@ class _Extraction:
         self.run_id = new_run_id()
         self.root = Path(request.output).absolute()
         self.worker: WorkerProcess | None = None
+        # What `ray job submit` sets for the program that it starts.
+        is_inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        self.is_elsewhere = bool(request.address) or is_inside_job
+        self.on_ray = request.engine == "ray" or (request.engine == "auto" and self.is_elsewhere)
+
+    def _require_absolute(self) -> None:
+        """A job starts in a temporary folder, and workers elsewhere know nothing of this one."""
+        for path in (self.request.output, *self.request.sources) if self.is_elsewhere else ():
+            if not Path(path.removeprefix("@")).is_absolute():
+                raise SetupError(
+                    f"{path!r} is a relative path, which a cluster cannot find: give an absolute one"
+                )
 
     def run(self) -> RunSummary:
-        if self.request.engine not in ("auto", "local"):
-            raise UsageError(f"--engine {self.request.engine!r}: choose auto or local")
+        if self.request.engine not in ("auto", "local", "ray"):
+            raise UsageError(f"--engine {self.request.engine!r}: choose auto, local or ray")
+        if self.on_ray:
+            self._require_absolute()
         profile = Path(self.request.profile).absolute()
         if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
             raise UsageError(f"--profile {profile}: name a file in a folder that exists")
@@ -90,7 +107,9 @@ class _Extraction:
         dataset = None
         if self.root.exists() and (layout.dataset_file(self.root).exists() or not self.root.is_dir()):
             dataset = Dataset.open(self.root, create=False)
-        if any(dataset is None or remembered_id(file, dataset.state) is None for file in files.files):
+        if not self.on_ray and any(
+            dataset is None or remembered_id(file, dataset.state) is None for file in files.files
+        ):
             self.worker = WorkerProcess()
         return dataset
 
@@ -113,25 +132,12 @@ class _Extraction:
 
         def conclude(outcome: Outcome) -> PendingRun:
             summary = self._summary(files, jobs, cached, outcome, plan, dataset)
-            row = _run_row(self.request, summary, self.started_at, len(cached))
+            engine = "ray" if self.on_ray else "local"
+            row = _run_row(self.request, engine, summary, self.started_at, len(cached))
             return PendingRun(dataset, self.run_id, row, used)
 
         if jobs:
-            self.worker = self.worker or WorkerProcess()
-            config = self._config(dataset, plan)
-            run = LocalRun(
-                self.request,
-                self.reporter,
-                dataset,
-                plan,
-                jobs,
-                config,
-                self.worker,
-                self.started,
-                len(cached),
-            )
-            self.worker = None  # the run owns it now
-            outcome = run.run(conclude)
+            outcome = self._open_run(dataset, plan, jobs, len(cached)).run(conclude)
         summary = self._summary(files, jobs, cached, outcome, plan, dataset)
         if not jobs and used:
             dataset.commit(Commit(run_id=self.run_id, used=used))
@@ -143,6 +149,24 @@ class _Extraction:
             pruned = prune(dataset, self.run_id, self.request.keep_bytes)
             self.reporter.message(0, f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
         return summary
+
+    def _open_run(
+        self, dataset: Dataset, plan: OpsPlan, jobs: list[Job], num_cached: int
+    ) -> LocalRun | RayRun:
+        """The run on the engine that was asked for, checked as far as can be before any work."""
+        config = self._config(dataset, plan)
+        shared = (self.request, self.reporter, dataset, plan, jobs, config)
+        if not self.on_ray:
+            worker = self.worker or WorkerProcess()
+            self.worker = None  # the run owns it now
+            return LocalRun(*shared, worker=worker, started=self.started, num_cached=num_cached)
+        from cluster.ray_cluster import open_pool
+        from cluster.ray_engine import RayRun
+
+        roles = {role for name in plan.ops for role in load_op(name).models}
+        choices = {role: self.request.models.get(role, "") for role in roles}
+        pool = open_pool(self.request, dataset.root, choices, self.run_id)
+        return RayRun(*shared, pool=pool, started=self.started, num_cached=num_cached)
 
     def _config(self, dataset: Dataset, plan: OpsPlan) -> dict[str, Any]:
         threads = self.request.threads or usable_cores()
@@ -250,7 +274,7 @@ def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
 
 
 def _run_row(
-    request: ExtractRequest, summary: RunSummary, started_at: float, num_cached: int
+    request: ExtractRequest, engine: str, summary: RunSummary, started_at: float, num_cached: int
 ) -> dict[str, Any]:
     import importlib.metadata
 
@@ -265,7 +289,7 @@ def _run_row(
         "run_id": summary.run_id,
         "started_at": round(started_at * 1000),
         "finished_at": round(time.time() * 1000),
-        "engine": "local",
+        "engine": engine,
         "exit_code": summary.exit_code,
         "options": json.dumps(options),
         "providers": summary.providers,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.commits import OWNED_BY_URI, WHOLE_SOURCE
@@ -93,6 +94,17 @@ class Flow:
         """The shards of the current stage were merged."""
         self._take(job, done)
         self._end_stage(job)
+
+    def earlier(self, job: Job, ops: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Where the dataset holds rows of this source that the operations need and this run does not make."""
+        needs = {need for op in ops for need in self._plan.ops[op].key["after"]}
+        return {
+            need: [
+                asdict(replace(part, owners=(job.source_id,)))
+                for part, _ in self._dataset.plan_drop(need, {job.source_id})
+            ]
+            for need in sorted(needs - set(ops))
+        }
 
     def finish(self, job: Job) -> None:
         """Nothing is left to do with it but to commit."""

@@ -9,19 +9,17 @@ from __future__ import annotations
 import contextlib
 import queue
 import shutil
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from types import FrameType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster import layout
 from cluster.committing import PendingCommit, PendingRun
 from cluster.dataset import Dataset
 from cluster.flow import Flow, failure_from
+from cluster.interrupts import noticing_interrupts
 from cluster.jobs import Failure, Job
 from cluster.marks import InFlightMarks
 from cluster.request import ExtractRequest, Reporter
@@ -105,7 +103,7 @@ class LocalRun:
         self._suspect_marked()
         self.worker.configure(self.config)
         try:
-            with self._noticing_interrupts():
+            with noticing_interrupts(self._notice):
                 self._loop()
                 self._ask_report()
                 self._conclude(conclude(self.tally.outcome))
@@ -121,24 +119,10 @@ class LocalRun:
             self.worker.close()
         return self.tally.outcome
 
-    @contextlib.contextmanager
-    def _noticing_interrupts(self) -> Iterator[None]:
-        """Lets the first Ctrl-C be noticed between two steps; a second one ends the run where it is."""
-
-        def notice(number: int, frame: FrameType | None) -> None:
-            if self._is_interrupted:
-                raise KeyboardInterrupt
-            self._is_interrupted = True
-
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
-            yield
-            return
-        signal.signal(signal.SIGINT, notice)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def _notice(self) -> None:
+        if self._is_interrupted:
+            raise KeyboardInterrupt
+        self._is_interrupted = True
 
     def _loop(self) -> None:
         while True:
@@ -218,10 +202,6 @@ class LocalRun:
         ops = job.stages[0]
         waiting = sum(len(other.waiting) for other in self.flow.open) + len(self._new)
         busy = sum(task.kind == "shard" for task in self._tasks.values())
-        shots = None
-        if self.plan.sampling.kind == "scenes" and "scenes" not in ops:
-            held = self.dataset.plan_drop("scenes", {job.source_id})
-            shots = [asdict(replace(part, owners=(job.source_id,))) for part, _ in held]
         self._send(
             "shard",
             job,
@@ -234,7 +214,7 @@ class LocalRun:
                 "shard_index": shard_index,
                 "num_shards": len(job.shards),
                 "ops": ops,
-                "shots": shots,
+                "earlier": self.flow.earlier(job, ops),
                 # Alone, a file may use every core; beside others, one thread decodes best.
                 "threads": max(1, self.config["threads"] // (1 + waiting + busy)),
             },
@@ -243,8 +223,18 @@ class LocalRun:
     def _start_merge(self, job: Job) -> None:
         failed = {failure.operation for failure in job.failures}
         ops = [op for op in job.stages[0] if op not in failed]
-        message = {"source_id": job.source_id, "ops": ops, "num_shards": len(job.shards)}
-        self._send("merge", job, self._allowed(job.duration_seconds), message)
+        self._send(
+            "merge",
+            job,
+            self._allowed(job.duration_seconds),
+            {
+                "uri": job.file.uri,
+                "source_id": job.source_id,
+                "ops": ops,
+                "num_shards": len(job.shards),
+                "earlier": self.flow.earlier(job, ops),
+            },
+        )
 
     def _write(self) -> None:
         batch, self.flow.finished = self.flow.finished[:COMMIT_SOURCES], self.flow.finished[COMMIT_SOURCES:]

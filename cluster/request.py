@@ -18,7 +18,12 @@ class ExtractRequest:
         sample: sampling policy: keyframes, every:SECONDS, scenes or all.
         options: per operation, option name -> value (`--set frames.images=true`).
         models: role -> registry name or path (`--model objects=yolox_nano`).
-        engine: auto or local.
+        engine: auto, local or ray; auto is ray inside a Ray job or where an address is given, else local.
+        address: of a Ray cluster; empty for that of the surrounding job, or one started here.
+        mills: on Ray, how many actors work: N, or MIN-MAX for as many as there is work for; empty for
+            all that fit.
+        mill_cpus: CPUs that each of them holds; 0 means up to 4.
+        mill_gpus: GPUs that each of them holds, also a fraction; 0 for none.
         require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
         replace: recompute tables whose operation key differs instead of refusing.
         retry_failed: also try again what failed for good.
@@ -37,6 +42,10 @@ class ExtractRequest:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     engine: str = "auto"
+    address: str = ""
+    mills: str = ""
+    mill_cpus: float = 0.0
+    mill_gpus: float = 0.0
     require_provider: str = ""
     replace: bool = False
     retry_failed: bool = False

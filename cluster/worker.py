@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,8 +39,8 @@ from cluster.parts import read_rows, rewrite_part, write_part
 from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from models.errors import FramemillError, LimitError, MediaError, SetupError, UnreadableError
 from ops import load_op
-from ops.media import media_row
-from ops.operation import Partial, Reads
+from ops.media import MediaDescription, media_row
+from ops.operation import Reads
 
 PROGRESS_SECONDS = 0.25
 SPARE_THREADS = 8  # for merging, writing and reporting beside reading
@@ -70,7 +71,7 @@ class _Made:
 class Worker:
     """Answers requests; `config` is the first line of the pipe (see `cluster.local`)."""
 
-    def __init__(self, config: Mapping[str, Any], out: TextIO) -> None:
+    def __init__(self, config: Mapping[str, Any], out: TextIO | None = None) -> None:
         self.root = Path(config["root"])
         self.run_id: str = config["run_id"]
         self.keys: Mapping[str, str] = config["keys"]
@@ -86,6 +87,7 @@ class Worker:
             trace=self.trace,
         )
         self.indexes: dict[str, SourceIndex] = {}
+        self.descriptions: dict[str, MediaDescription] = {}
         self.finished: dict[tuple[str, str], pa.Table] = {}
         self.frames_done = 0
         self.frames_at_work: dict[int, int] = {}
@@ -98,9 +100,10 @@ class Worker:
             done = getattr(self, "do_" + request["do"])(request)
             self.say({"id": request["id"], "done": done})
         except BaseException as error:
-            self.say({"id": request["id"], "failed": _failure(error)})
+            self.say({"id": request["id"], "failed": describe_failure(error)})
 
     def say(self, message: Mapping[str, Any]) -> None:
+        assert self._out is not None
         line = json.dumps(message)
         with self._lock:
             self._out.write(line + "\n")
@@ -115,7 +118,7 @@ class Worker:
             with self.trace.span("index", uri=uri):
                 index = index_source(path)
         except MediaError as error:
-            return {"source_id": source_id, "failed": _failure(error)}
+            return {"source_id": source_id, "failed": describe_failure(error)}
         self.indexes[uri] = index
         shards = cut_shards(index.frames, index.audio_stream >= 0, index.duration_seconds, self.shard_seconds)
         return {
@@ -131,10 +134,12 @@ class Worker:
         uri, source_id = request["uri"], request["source_id"]
         shard = Shard(**request["shard"])
         shard_index, num_shards = request["shard_index"], request["num_shards"]
-        ops = tuple(request["ops"])
+        combined = [op for op in request["ops"] if load_op(op).reads is Reads.TABLES]
+        ops = tuple(op for op in request["ops"] if op not in combined)
         if num_shards > 1:
-            # Sound is a piece of its own in a divided source.
+            # Sound is a piece of its own in a divided source; tables are combined once it is merged.
             ops = tuple(op for op in ops if (load_op(op).reads is Reads.AUDIO) == shard.with_sound)
+            combined = []
             keys = {op: self.keys[op] for op in ops}
             shortfall = partials.find_shortfall(self.root, source_id, keys, shard_index)
             if shortfall is not None:
@@ -148,6 +153,10 @@ class Worker:
             ops=ops,
             shots=self._shots(request),
             threads=request["threads"],
+            upstream={
+                need: self._rows(request, need)
+                for need in {need for op in ops for need in load_op(op).after} - set(ops)
+            },
         )
 
         def count(frames: int) -> None:
@@ -160,11 +169,13 @@ class Worker:
             with self._lock:
                 self.frames_done += self.frames_at_work.pop(request["id"], 0)
         made = _Made(failures=result.failures)
-        for op, partial in result.partials.items():
+        for op, found in result.partials.items():
             if num_shards > 1:
-                partials.save(self.root, source_id, op, self.keys[op], shard_index, partial, result.shortfall)
+                partials.save(self.root, source_id, op, self.keys[op], shard_index, found, result.shortfall)
             else:
-                self._merge(op, source_id, [partial], made)
+                self._make(op, source_id, made, partial(self.mill.merge, op, [found]))
+        for op in combined:
+            self._combine(op, request, made)
         return {
             "rows": made.rows,
             "failures": made.failures,
@@ -177,22 +188,41 @@ class Worker:
         source_id = request["source_id"]
         made = _Made()
         for op in request["ops"]:
+            if load_op(op).reads is Reads.TABLES:
+                self._combine(op, request, made)
+                continue
             found = partials.load(self.root, source_id, op, self.keys[op], request["num_shards"])
-            self._merge(op, source_id, found, made)
+            self._make(op, source_id, made, partial(self.mill.merge, op, found))
         return {"rows": made.rows, "failures": made.failures}
+
+    def index(self, uri: str, path: str) -> SourceIndex:
+        """The index of a file, made at the first call.
+
+        Raises:
+            MediaError: the file cannot be indexed any more.
+        """
+        if uri not in self.indexes:
+            self.indexes[uri] = index_source(path)
+        return self.indexes[uri]
+
+    def describe(self, uri: str, description: MediaDescription) -> None:
+        """Makes known what another process found in a file."""
+        self.descriptions[uri] = description
+
+    def _description(self, uri: str) -> MediaDescription:
+        return self.descriptions[uri] if uri in self.descriptions else self.indexes[uri].description
 
     def do_forget(self, request: Mapping[str, Any]) -> None:
         """Drops what is held for a source that is finished or given up."""
         self.indexes.pop(request["uri"], None)
+        self.descriptions.pop(request["uri"], None)
 
     def do_write(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Writes finished rows as hidden parts, and rewrites parts without rows that are replaced."""
         with self.trace.span("write"):
             parts: list[Part | None] = []
             media = [
-                _with_source(
-                    media_row(replace(self.indexes[uri].description, uri=uri, status=status)), source_id
-                )
+                _with_source(media_row(replace(self._description(uri), uri=uri, status=status)), source_id)
                 for uri, source_id, status in request["media"]
             ]
             seed = sorted(f"{uri} {source_id}" for uri, source_id, _ in request["media"])
@@ -228,10 +258,20 @@ class Worker:
             "providers": self.mill.providers.copy(),
         }
 
-    def _merge(self, op: str, source_id: str, found: Sequence[Partial], made: _Made) -> None:
+    def _combine(self, op: str, request: Mapping[str, Any], made: _Made) -> None:
+        """Makes the rows of an operation that reads the tables of others."""
+        broken = [need for need in load_op(op).after if need in made.failures]
+        if broken:
+            made.failures[op] = ("FramemillError", f"it needs {broken[0]}, which failed for this file")
+            return
+        upstream = {need: self._rows(request, need) for need in load_op(op).after}
+        index = self.indexes[request["uri"]]
+        self._make(op, request["source_id"], made, partial(self.mill.combine, op, upstream, index))
+
+    def _make(self, op: str, source_id: str, made: _Made, work: Callable[[], pa.Table]) -> None:
         """Makes the rows of a whole source; one operation's failure is not the others'."""
         try:
-            rows = self.mill.merge(op, found)
+            rows = work()
             self.finished[op, source_id] = _with_source(rows, source_id)
             made.rows[op] = rows.num_rows
         except (MemoryError, SetupError):
@@ -239,17 +279,25 @@ class Worker:
         except Exception as error:
             made.failures[op] = (type(error).__name__, str(error))
 
-    def _shots(self, request: Mapping[str, Any]) -> np.ndarray | None:
-        """Start and end frame of each shot of the source: just made, or from the dataset."""
-        if request["shots"] is None:
-            return None
+    def _rows(self, request: Mapping[str, Any], op: str) -> pa.Table:
+        """Rows of another operation for the same source: just made, or from the dataset."""
         source_id = request["source_id"]
-        rows = self.finished.get(("scenes", source_id))
+        rows = self.finished.get((op, source_id))
         if rows is None:
-            parts = [Part(**{**packed, "owners": tuple(packed["owners"])}) for packed in request["shots"]]
-            rows = read_rows(self.root, "scenes", parts, [source_id])
-        if rows is None:
-            return np.zeros((0, 2), np.int64)
+            parts = [
+                Part(**{**packed, "owners": tuple(packed["owners"])})
+                for packed in request["earlier"].get(op, ())
+            ]
+            rows = read_rows(self.root, op, parts, [source_id])
+        return load_op(op).schema.empty_table() if rows is None else rows.drop_columns(["source_id"])
+
+    def _shots(self, request: Mapping[str, Any]) -> np.ndarray | None:
+        """Start and end frame of each shot of the source, where they say which frames to look at."""
+        if "scenes" not in request["earlier"] or not any(
+            load_op(op).reads is Reads.FRAMES for op in request["ops"]
+        ):
+            return None
+        rows = self._rows(request, "scenes")
         return np.stack([rows["start_frame"].to_numpy(), rows["end_frame"].to_numpy()], axis=1)
 
 
@@ -270,7 +318,8 @@ def _run_row(row: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_pylist([typed], schema=RUNS_SCHEMA)
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """An exception as JSON, for the process that decides what it means."""
     is_memory = isinstance(error, MemoryError)
     if is_memory:
         error = LimitError("ran out of memory: run with fewer --threads, or raise --memory")

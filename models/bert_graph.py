@@ -163,8 +163,8 @@ class _Builder:
     def _mask_bias(self) -> str:
         """0 for tokens, `_MASKED` for padding, float32 [n, 1, 1, tokens]."""
         seen = self._op("Cast", "attention_mask", to=1)
-        hidden = self._op("Sub", self._constant("one", np.float32([1.0])), seen)
-        bias = self._op("Mul", hidden, self._constant("masked", np.float32([_MASKED])))
+        hidden = self._op("Sub", self._constant("one", np.ones(1, np.float32)), seen)
+        bias = self._op("Mul", hidden, self._constant("masked", np.full(1, _MASKED, np.float32)))
         return self._op("Unsqueeze", bias, self._constant("head_axes", np.array([1, 2], np.int64)))
 
     def _layer(self, name: str, hidden: str, bias: str, num_heads: int, head_width: int) -> str:
@@ -176,7 +176,7 @@ class _Builder:
             return self._op("Transpose", self._op("Reshape", flat, split), perm=order)
 
         alike = self._op("MatMul", heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]))
-        scale = self._constant("scale", np.float32([1 / math.sqrt(head_width)]))
+        scale = self._constant("scale", np.full(1, 1 / math.sqrt(head_width), np.float32))
         shares = self._op("Softmax", self._op("Add", self._op("Mul", alike, scale), bias), axis=-1)
         mixed = self._op("MatMul", shares, heads("value", [0, 2, 1, 3]))
         mixed = self._op("Reshape", self._op("Transpose", mixed, perm=[0, 2, 1, 3]), join)

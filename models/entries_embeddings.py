@@ -60,9 +60,7 @@ _SIGLIP_URL = (
 
 def _folder(files: tuple[ModelFile, ...], **others: Any) -> ModelEntry:
     total = sum(file.num_bytes for file in files)
-    return ModelEntry(
-        files=files, sha256=digest_files(files), num_bytes=total, batching="dynamic", **others
-    )
+    return ModelEntry(files=files, sha256=digest_files(files), num_bytes=total, batching="dynamic", **others)
 
 
 # The first of a role is its default.

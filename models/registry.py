@@ -13,8 +13,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from models.audioset import AUDIOSET_521
 from models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
 from models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
+from models.entries_poses import POSE_ENTRIES, POSE_FAMILIES
+from models.entries_sounds import SOUND_ENTRIES
 from models.entries_speech import SPEECH_ENTRIES
 from models.entries_text import TEXT_ENTRIES
 from models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
@@ -40,7 +43,11 @@ COCO_80 = (
     "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
-LABEL_SETS: Mapping[str, tuple[str, ...]] = {"coco80": COCO_80, "imagenet1000": IMAGENET_1000}
+LABEL_SETS: Mapping[str, tuple[str, ...]] = {
+    "audioset521": AUDIOSET_521,
+    "coco80": COCO_80,
+    "imagenet1000": IMAGENET_1000,
+}
 
 KNOWN: tuple[ModelEntry, ...] = (
     # The same bytes are in opencv_zoo at 371cb249700106b50b2f934b7f18df3f9d127473; the release of the
@@ -70,13 +77,15 @@ KNOWN: tuple[ModelEntry, ...] = (
         commercial=True,
     ),
     *FACE_ENTRIES,
+    *POSE_ENTRIES,
     *TEXT_ENTRIES,
     *SPEECH_ENTRIES,
+    *SOUND_ENTRIES,
     *EMBEDDING_ENTRIES,
 )
 
 # Families that serve a role but of which no checkpoint is known here.
-MORE_FAMILIES: Mapping[str, tuple[str, ...]] = FACE_FAMILIES
+MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {**FACE_FAMILIES, **POSE_FAMILIES}
 
 # The first known entry of a role is its default.
 DEFAULTS: Mapping[str, ModelEntry] = {entry.role: entry for entry in reversed(KNOWN)}

@@ -16,6 +16,13 @@ OPS: dict[str, str] = {
     "audio_levels": "ops.audio_levels:AudioLevels",
     "speech": "ops.speech:Speech",
     "transcript": "ops.transcript:Transcript",
+    "sounds": "ops.sounds:Sounds",
+    "audio_embeddings": "ops.audio_embeddings:AudioEmbeddings",
+    "music_or_speech": "ops.music_or_speech:MusicOrSpeech",
+    "speakers": "ops.speakers:Speakers",
+    "beats": "ops.beats:Beats",
+    "loudness": "ops.loudness:Loudness",
+    "silences": "ops.silences:Silences",
     "objects": "ops.objects:Objects",
     "text": "ops.text:Text",
     "faces": "ops.faces:Faces",
@@ -26,6 +33,12 @@ OPS: dict[str, str] = {
     "image_embeddings": "ops.image_embeddings:ImageEmbeddings",
     "text_embeddings": "ops.text_embeddings:TextEmbeddings",
     "transcript_embeddings": "ops.text_embeddings:TranscriptEmbeddings",
+    "poses": "ops.poses:PosesOp",
+    "tracks": "ops.tracks:Tracks",
+    "quality": "ops.quality:Quality",
+    "stretches": "ops.stretches:Stretches",
+    "composition": "ops.composition:Composition",
+    "editability": "ops.editability:Editability",
 }
 
 

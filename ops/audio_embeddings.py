@@ -41,7 +41,9 @@ class AudioEmbeddings(Op):
     schema = pa.schema(
         [
             column(
-                "start_seconds", pa.float64(), "start of the window, in seconds since the presentation's start"
+                "start_seconds",
+                pa.float64(),
+                "start of the window, in seconds since the presentation's start",
             ),
             column("end_seconds", pa.float64(), "its end, exclusive, at most 0.975 s later"),
             column(

@@ -21,13 +21,14 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 # Frames in one transform: 8 s. Counted from the track's start, so that reads of any size give equal rows.
 BLOCK = 500
 NUM_BANDS = 40
-RANGE_DB = 80.0  # what lies this far below the loudest band of the track is silence
+FLOOR_POWER = 1e-10  # -100 dB: what is below is silence
 
 # Onsets are placed to a frame, and few periods are whole frames: smoothed, they still meet.
 _SMOOTHING = np.array([0.06, 0.24, 0.4, 0.24, 0.06])
 TEMPO_CENTRE_BPM = 120.0
 TEMPO_SPREAD_OCTAVES = 0.9
 MIN_BPM, MAX_BPM = 40.0, 240.0
+MAX_HALVED_BPM = 215.0  # a pace is not doubled beyond this
 _LONGEST_LAG = math.ceil(60 / MIN_BPM * FRAMES_PER_SECOND)
 TIGHTNESS = 680.0  # weight of a steady pace against strong onsets; 680 as revised by its author in 2010
 
@@ -46,21 +47,22 @@ def band_levels(samples: Float32Array) -> Float32Array:
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP]
     # Real and imaginary parts lie side by side: summed squares of both are the power.
-    parts = np.fft.rfft(frames * _window()).view(np.float32)[:, : FRAME]
+    parts = np.fft.rfft(frames * _window()).view(np.float32)[:, :FRAME]
     edges = _band_edges()
     power = np.add.reduceat(parts * parts, 2 * edges[:-1], axis=1) / np.diff(edges).astype(np.float32)
-    return 10 * np.log10(np.maximum(power, np.float32(1e-10)))
+    return 10 * np.log10(np.maximum(power, np.float32(FLOOR_POWER)))
 
 
-def flux(levels: Float32Array, floor_db: float) -> Float32Array:
+def flux(levels: Float32Array) -> Float32Array:
     """Mean rise of all bands from one frame to the next, dB, >= 0: float32 [n - 1] of [n, bands]."""
-    rises = np.diff(np.maximum(levels, np.float32(floor_db)), axis=0)
+    rises = np.diff(levels, axis=0)
     return np.maximum(rises, 0, out=rises).mean(axis=1)
 
 
 @cache
 def _window() -> Float32Array:
-    return np.hanning(FRAME).astype(np.float32) * np.float32(2 / FRAME)
+    window: Float32Array = (np.hanning(FRAME) * (2 / FRAME)).astype(np.float32)
+    return window
 
 
 @cache
@@ -73,7 +75,7 @@ def _band_edges() -> Int64Array:
 
 
 def sharpen(envelope: Float32Array) -> Float64Array:
-    """Onset strength of mean square 1 from flux: above its mean over a second; zeros where nothing happens."""
+    """Onset strength of mean square 1: flux above its mean over a second. Zeros where nothing happens."""
     exact = envelope.astype(np.float64)
     width = round(FRAMES_PER_SECOND)
     sums = np.cumsum(np.pad(exact, (width // 2 + 1, width // 2)))
@@ -94,20 +96,25 @@ def estimate_period(strength: Float64Array) -> float:
     """
     if len(strength) < 2 * FRAMES_PER_SECOND or not strength.any():
         return 0.0
-    lags = np.arange(1, 4 * _LONGEST_LAG)
-    repeats = np.append(0.0, _autocorrelation(strength, len(lags)))
-    base = np.arange(1, _LONGEST_LAG + 1)
-    octaves = np.log2(base / (60 / TEMPO_CENTRE_BPM * FRAMES_PER_SECOND))
+    repeats = np.append(0.0, _autocorrelation(strength, 4 * _LONGEST_LAG))
+    lags = np.arange(math.floor(60 / MAX_BPM * FRAMES_PER_SECOND), _LONGEST_LAG + 1)
+    octaves = np.log2(lags / (60 / TEMPO_CENTRE_BPM * FRAMES_PER_SECOND))
     prior = np.exp(-0.5 * (octaves / TEMPO_SPREAD_OCTAVES) ** 2)
-    prior[base < math.floor(60 / MAX_BPM * FRAMES_PER_SECOND)] = 0
-    scores = prior * (repeats[base] + 0.5 * repeats[2 * base])
-    best = int(base[scores.argmax()])
+    doubled = np.maximum(np.maximum(repeats[2 * lags - 1], repeats[2 * lags]), repeats[2 * lags + 1])
+    scores = prior * (repeats[lags] + 0.5 * doubled)
     if scores.max() <= 0:
         return 0.0
-    # Multiples of the period tell it more exactly than the frame rate does.
+    best = int(lags[scores.argmax()])
+    half = round(best / 2)
+    # Where the half repeats as well as the whole, no accent tells the whole from it: the pace is twice.
+    while half >= 60 / MAX_HALVED_BPM * FRAMES_PER_SECOND and repeats[half] > 0.9 * repeats[best]:
+        best, half = half, round(half / 2)
     period = _peak_near(repeats, best)
-    for multiple in (2, 3):
-        period = _peak_near(repeats, round(multiple * period)) / multiple
+    for multiple in (2, 4):
+        # A repetition that lasts tells the period more exactly than the frame rate does.
+        near = round(multiple * period)
+        if repeats[near] > 0.7 * repeats[best]:
+            period = _peak_near(repeats, near) / multiple
     return period
 
 

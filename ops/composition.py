@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -51,9 +52,9 @@ class Composition(FrameOp):
             column(
                 "thirds_distance",
                 pa.float32(),
-                "from the subject's centre (without one, from the saliency's) to the nearest of the four points "
-                "where the lines of thirds cross, in diagonals of the frame stretched to a square, 0 (on it) to "
-                "0.33 (in a corner); rule of thirds as in Datta et al., ECCV 2006",
+                "from the subject's centre (without one, from the saliency's) to the nearest of the four "
+                "points where the lines of thirds cross, in diagonals of the frame stretched to a square, "
+                "0 (on it) to 0.33 (in a corner); rule of thirds as in Datta et al., ECCV 2006",
             ),
             column(
                 "saliency_x", pa.float32(), "centre of the saliency (Hou and Zhang 2007) from the left, 0..1"
@@ -62,7 +63,7 @@ class Composition(FrameOp):
             column(
                 "symmetry",
                 pa.float32(),
-                "correlation of the luma at 64 x 64 with its mirror image, -1 to 1 (left equals right, or flat)",
+                "correlation of the luma at 64 x 64 with its mirror image, -1 to 1 (even, or flat)",
             ),
         ]
     )
@@ -76,7 +77,7 @@ class Composition(FrameOp):
         rows = []
         for i, luma in enumerate(frames.luma((SALIENCY_SIDE, SALIENCY_SIDE))):
             here = objects.take(np.arange(starts[i], starts[i + 1]))
-            rows.append(_compose(luma, here._replace(boxes=here.boxes / sides)))
+            rows.append(_compose(luma, replace(here, boxes=here.boxes / sides)))
         measures = [
             pa.array(values, field.type)
             for values, field in zip(zip(*rows, strict=True), list(self.schema)[2:], strict=True)

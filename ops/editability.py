@@ -33,8 +33,8 @@ class Editability(TableOp):
             column(
                 "crop_9x16",
                 pa.float32(),
-                "largest share of the objects' area, by score, that one upright 9:16 window keeps, 0..1; 1 where "
-                "there is no object",
+                "largest share of the objects' area, by score, that one upright 9:16 window keeps, 0..1; 1 "
+                "where there is no object",
             ),
             column("crop_9x16_x", pa.float32(), "left edge of that window in display pixels, >= 0"),
             column("crop_1x1", pa.float32(), "the same for a square window, 0..1"),
@@ -44,14 +44,14 @@ class Editability(TableOp):
             column(
                 "lead_in_seconds",
                 pa.float64(),
-                "steady picture before the frame: since its scene began or the camera last trembled, >= 0; 0 in "
-                "a shaky stretch",
+                "steady picture before the frame: since its scene began or the camera last trembled, >= 0; 0 "
+                "in a shaky stretch",
             ),
             column(
                 "lead_out_seconds",
                 pa.float64(),
-                "steady picture from the frame on: until its scene ends or the camera trembles, >= 0; 0 in a "
-                "shaky stretch",
+                "steady picture from the frame on: until its scene ends or the camera trembles, >= 0; 0 in "
+                "a shaky stretch",
             ),
         ]
     )
@@ -92,9 +92,9 @@ def best_window(
         size: (width, height) of the frame. shape: width over height of the window.
 
     Returns:
-        Share of the weighted area that it keeps, 0..1, and the window's left edge in pixels; of equal windows
-        the one nearest the middle. A window wider than the frame is the frame's width, and then lower than the
-        frame: it stands in the middle.
+        Share of the weighted area that it keeps, 0..1, and the window's left edge in pixels; of equal
+        windows the one nearest the middle. A window wider than the frame is the frame's width, and then lower
+        than the frame: it stands in the middle.
     """
     width, height = size
     wide, high = min(float(width), height * shape), min(float(height), width / shape)

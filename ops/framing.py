@@ -27,7 +27,10 @@ def frame_pictures(frames: Frames, size: tuple[int, int], centre: float | None) 
     if not count:
         return np.empty((0, height, width, 3), np.uint8)
     sides = np.array([frames.width, frames.height], np.float32)
-    region = sides if centre is None else np.float32(centre) * np.float32(size) * (sides / size).min()
+    region = sides
+    if centre is not None:
+        wanted = np.array(size, np.float32)
+        region = wanted * (sides / wanted).min() * np.float32(centre)
     box = np.concatenate([(sides - region) / 2, (sides + region) / 2]).astype(np.float32)
     twice = (width * OVERSAMPLING, height * OVERSAMPLING)
     large = frames.crops(np.arange(count), np.tile(box, (count, 1)), twice)

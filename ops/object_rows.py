@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ import pyarrow.compute as pc
 from ops.chunks import Float32Array, Frames, Int64Array
 
 
-class ObjectRows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ObjectRows:
     """Objects of some frames, by frame and rank.
 
     Attributes:
@@ -32,7 +34,7 @@ class ObjectRows(NamedTuple):
 
     def take(self, which: npt.NDArray[Any]) -> ObjectRows:
         """The rows at these positions, or where this mask is true."""
-        return ObjectRows(*(values[which] for values in self))
+        return ObjectRows(*(getattr(self, name)[which] for name in self.__slots__))
 
     def starts(self, frames: Frames) -> Int64Array:
         """int64 [n + 1]: frame i of the batch has the rows from starts[i] up to starts[i + 1]."""

@@ -5,7 +5,7 @@ Luma is uint8 [height, width], 0..255.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ _BLOCK_FLOOR = 0.5  # levels; without it rounding in a flat picture would count 
 _DARK, _BRIGHT = 12, 243  # within 5% of the ends of 0..255
 # The limits of FFmpeg's blackdetect: a pixel is black up to 10%, a picture where 98% of its pixels are.
 _BLACK_PIXEL, _BLACK_SHARE = 25, 0.98
-# The limit of FFmpeg's cropdetect, and how much a bar's line may vary: pictures that are merely dark vary more.
+# The limit of FFmpeg's cropdetect, and how much a bar's line may vary: what is merely dark varies more.
 _BAR_MEAN, _BAR_SPREAD = 24.0, 4.0
 
 
@@ -42,8 +42,7 @@ def blur(luma: UInt8Array) -> float:
     """
     worst = 0.0
     for axis, window in ((0, (1, _BLUR_WINDOW)), (1, (_BLUR_WINDOW, 1))):
-        again = cv2.blur(luma, window)
-        change, less = _steps(luma, axis), _steps(again, axis)
+        change, less = _steps(luma, axis), _steps(cast(UInt8Array, cv2.blur(luma, window)), axis)
         total = float(change.sum(dtype=np.int64))
         lost = float(cv2.subtract(change, less).sum(dtype=np.int64))  # saturates: never below 0
         worst = max(worst, (total - lost) / total if total else 1.0)
@@ -58,7 +57,7 @@ def exposure(luma: UInt8Array) -> tuple[float, float, bool]:
 
 
 def noise(luma: UInt8Array) -> float:
-    """Standard deviation of the noise in 8-bit steps, from the middle 512 x 512 pixels; fine texture adds to it.
+    """Standard deviation of the noise in 8-bit steps in the middle 512 x 512 pixels; fine texture adds to it.
 
     Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64(2), 1996.
     """
@@ -73,8 +72,8 @@ def noise(luma: UInt8Array) -> float:
 def blockiness(luma: UInt8Array) -> float:
     """Steps across the lines of an 8 x 8 grid over steps elsewhere: about 1 without visible blocks.
 
-    After Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed images", ICIP
-    2002, who set the same two means apart. The mean of both directions.
+    After Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed images",
+    ICIP 2002, who set the same two means apart. The mean of both directions.
     """
     ratios = []
     for axis, lines in ((0, luma[:, ::_BLOCK_LINES]), (1, luma[::_BLOCK_LINES])):
@@ -105,4 +104,4 @@ def _steps(luma: UInt8Array, axis: int) -> UInt8Array:
         return np.zeros((0, 0), np.uint8)
     near = luma[1:] if axis == 0 else luma[:, 1:]
     far = luma[:-1] if axis == 0 else luma[:, :-1]
-    return cv2.absdiff(near, far)  # type: ignore[return-value]
+    return cast(UInt8Array, cv2.absdiff(near, far))

@@ -16,10 +16,13 @@ from ops.chunks import BoolArray, Float32Array, Float64Array, Int64Array, UInt8A
 # The first that holds names a stretch.
 KINDS = ("frozen", "shaky", "static", "moving")
 ASSUMED_STEP_SECONDS = 0.04  # between frames where times do not tell
-# Every second sample of the thinned plane, at most 128 across: a sixteenth of the time, and still a fifth of
-# a percent of the width.
-_THINNING = 2
-# The share of the correlation around its peak, 0..1. Below it the two pictures have nothing in common, as at a
+# The shift of the whole picture is the median of the shifts of 3 x 3 parts, so that something that moves in
+# front of a camera at rest does not count. Measured as the largest trembling in four clips from fixed cameras,
+# in long sides a second: 0.18 from the picture as one part, 0.07 from 2 x 2 parts, 0.02 from 3 x 3.
+_PARTS = 3
+_LEAST_PART = 16  # samples; smaller planes are taken as one part
+_FLAT = 2.0  # standard deviation in levels below which a part has nothing to follow
+# The share of the correlation around its peak, 0..1. Below it two parts have nothing in common, as at a
 # cut, and the shift is chance.
 _LEAST_RESPONSE = 0.1
 _STATIC_WINDOW_SECONDS = 0.5
@@ -46,18 +49,37 @@ class Steps:
 
 
 def measure_step(before: UInt8Array, after: UInt8Array) -> tuple[float, float, float]:
-    """Mean absolute difference in levels, and shift in long sides of the frame, of two planes uint8 [h, w]."""
+    """Mean absolute difference in levels and shift in long sides of the frame, of two planes uint8 [h, w].
+
+    The shift is 0 where less than half of the picture has anything to follow.
+    """
     difference = cv2.norm(before, after, cv2.NORM_L1) / before.size
-    small = [np.ascontiguousarray(p[::_THINNING, ::_THINNING], np.float32) for p in (before, after)]
-    if difference == 0 or min(small[0].shape) < 8:
+    if difference == 0:
+        return 0.0, 0.0, 0.0
+    count = _PARTS if min(before.shape) >= _PARTS * _LEAST_PART else 1
+    high, wide = (side // count for side in before.shape)
+    found = []
+    for row in range(0, count * high, high):
+        for left in range(0, count * wide, wide):
+            cut = np.s_[row : row + high, left : left + wide]
+            shift = _shift(before[cut].astype(np.float32), after[cut].astype(np.float32))
+            if shift is not None:
+                found.append(shift)
+    if 2 * len(found) < count * count:
         return difference, 0.0, 0.0
-    window = _window(*small[0].shape)
+    x, y = np.median(found, axis=0) / max(before.shape)
+    return difference, float(x), float(y)
+
+
+def _shift(before: Float32Array, after: Float32Array) -> tuple[float, float] | None:
+    """Shift in samples between two parts, float32 [h, w]; None where there is nothing to tell it by."""
+    mean, deviation = cv2.meanStdDev(before)
+    if deviation[0, 0] < _FLAT:
+        return None
     # Without their means, so that the window's own edge is no feature that stands still.
-    (x, y), response = cv2.phaseCorrelate(small[0] - small[0].mean(), small[1] - small[1].mean(), window)
-    if not response >= _LEAST_RESPONSE:
-        return difference, 0.0, 0.0
-    side = max(small[0].shape)
-    return difference, x / side, y / side
+    window = _window(*before.shape)
+    (x, y), response = cv2.phaseCorrelate(before - float(mean[0, 0]), after - float(after.mean()), window)
+    return (x, y) if response >= _LEAST_RESPONSE else None
 
 
 @cache
@@ -74,7 +96,7 @@ def classify(
     min_still_seconds: float,
     min_shake_seconds: float,
 ) -> tuple[Int64Array, Float64Array]:
-    """The kind of each frame, int64 [n] in KINDS, and how it trembles, float64 [n], in long sides a second."""
+    """The kind of each frame, int64 [n] in KINDS, and how it trembles, float64 [n], long sides a second."""
     seconds = steps.pts_seconds
     gaps = np.diff(seconds, prepend=seconds[:1])
     usual = float(np.median(gaps[1:])) if len(gaps) > 1 else ASSUMED_STEP_SECONDS

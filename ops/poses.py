@@ -76,8 +76,8 @@ class PosesOp(FrameOp):
         entry = models["poses"].entry
         if entry.family not in FAMILIES or entry.input_size is None:
             raise ModelError(
-                f"poses: model {entry.name} is of family {entry.family!r} with pictures of {entry.input_size}; "
-                f"add one of {', '.join(FAMILIES)} with its picture size"
+                f"poses: model {entry.name} is of family {entry.family!r} with pictures of "
+                f"{entry.input_size}; add one of {', '.join(FAMILIES)} with its picture size"
             )
         self._entry, self._size, self._family = entry, entry.input_size, FAMILIES[entry.family]
         self._names = entry.labels or self._family.names
@@ -96,7 +96,7 @@ class PosesOp(FrameOp):
         ]
         poses = Poses(*(np.concatenate(values) for values in zip(*parts, strict=True)))
         origin, extent = regions[:, None, :2], regions[:, None, 2:] - regions[:, None, :2]
-        points = origin + poses.points * (extent / np.array(self._size, np.float32))
+        points = (origin + poses.points * (extent / np.array(self._size))).astype(np.float32)
         return self._table(frames, people, poses._replace(points=points))
 
     def _see(self, frames: Frames, at: np.ndarray[Any, Any], regions: Float32Array) -> Poses:

@@ -10,7 +10,7 @@ from ops.chunks import Frames
 from ops.columns import column
 from ops.frames import LUMA_LONG_SIDE, working_size
 from ops.operation import FrameOp
-from ops.picture_defects import bars, blockiness, blur, exposure, noise
+from ops.picture_defects import Bars, bars, blockiness, blur, exposure, noise
 
 
 class Quality(FrameOp):
@@ -25,14 +25,14 @@ class Quality(FrameOp):
             column(
                 "blur",
                 pa.float32(),
-                "perceived blur (Crete et al. 2007), 0 (sharp) to 1 (blurred or flat); blurred above about 0.5",
+                "perceived blur (Crete et al. 2007), 0 (sharp) to 1 (flat); blurred above about 0.5",
             ),
             column("underexposed", pa.float32(), "share of pixels within 5% of black, 0..1"),
             column("overexposed", pa.float32(), "share of pixels within 5% of white, 0..1"),
             column(
                 "noise",
                 pa.float32(),
-                "standard deviation of the noise (Immerkaer 1996) in 8-bit steps, >= 0; fine texture adds to it",
+                "standard deviation of noise (Immerkaer 1996) in 8-bit steps, >= 0; fine texture adds to it",
             ),
             column(
                 "blockiness",
@@ -44,8 +44,8 @@ class Quality(FrameOp):
                 column(
                     f"bar_{side}",
                     pa.float32(),
-                    f"black bar at the {side}, as a share of the frame's {extent}, 0..1 (limit as in FFmpeg's "
-                    "cropdetect); 0 in a black frame",
+                    f"black bar at the {side}, as a share of the frame's {extent}, 0..1 (limit as in "
+                    "FFmpeg's cropdetect); 0 in a black frame",
                 )
                 for side, extent in (
                     ("left", "width"),
@@ -69,6 +69,7 @@ class Quality(FrameOp):
         small = frames.luma(working_size(frames.width, frames.height, LUMA_LONG_SIDE))
         for luma, full in zip(small, frames.luma(), strict=True):
             dark, bright, is_black = exposure(luma)
-            rows.append((blur(luma), dark, bright, noise(full), blockiness(full), *bars(luma), is_black))
+            black_bars = Bars(0.0, 0.0, 0.0, 0.0) if is_black else bars(luma)
+            rows.append((blur(luma), dark, bright, noise(full), blockiness(full), *black_bars, is_black))
         measures = [list(values) for values in zip(*rows, strict=True)]
         return pa.table([frames.frame_index, frames.pts_seconds, *measures], schema=self.schema)

@@ -50,7 +50,9 @@ class Sounds(Op):
     schema = pa.schema(
         [
             column(
-                "start_seconds", pa.float64(), "start of the window, in seconds since the presentation's start"
+                "start_seconds",
+                pa.float64(),
+                "start of the window, in seconds since the presentation's start",
             ),
             column("end_seconds", pa.float64(), "its end, exclusive, at most 0.975 s later"),
             column("label", pa.string(), "what is heard: a class of AudioSet, such as Speech"),

@@ -82,13 +82,13 @@ class Stretches(Op):
             column(
                 "difference",
                 pa.float32(),
-                "mean over its frames of the mean absolute difference to the frame before, in 8-bit levels, >= 0",
+                "mean over its frames of the mean absolute difference to the one before, 8-bit levels, >= 0",
             ),
             column(
                 "shake",
                 pa.float32(),
-                "root mean square, over its frames, of the speed of the picture less its running mean, in long "
-                "sides of the frame per second, >= 0; speeds are found by phase correlation",
+                "root mean square, over its frames, of the speed of the picture less its running mean, in "
+                "long sides of the frame per second, >= 0; speeds are found by phase correlation",
             ),
         ]
     )

@@ -56,7 +56,7 @@ class TracksOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """Detections of one table by frame and rank: ranks of their frames, item indices, labels, scores, boxes."""
+    """Detections of one table by frame and rank: rank of the frame, item index, label, score, box."""
 
     frame: Int64Array
     item: Int64Array

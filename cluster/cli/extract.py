@@ -41,6 +41,10 @@ _OPTIONS = (
         help="Model for a role, such as objects=yolox_nano.",
     ),
     click.option("--engine", metavar="|".join(ENGINES), help="Where the work runs [default: auto]."),
+    click.option("--address", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."),
+    click.option("--mills", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."),
+    click.option("--mill-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
+    click.option("--mill-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."),
     click.option(
         "--require-provider",
         metavar="|".join(PROVIDERS),

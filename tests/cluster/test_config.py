@@ -122,7 +122,7 @@ def test_option_values_keep_the_type_they_are_written_in(text: str, value: objec
         ("threads = -1", "threads: -1"),
         ("threads = true", "threads: True"),
         ('replace = "maybe"', "replace: 'maybe'"),
-        ('engine = "cloud"', "auto, local"),
+        ('engine = "cloud"', "auto, local, ray"),
         ("set = 3", "table per operation"),
         ("set = [3]", "OP.OPTION=VALUE"),
         ("model = [3]", "ROLE=NAME"),

@@ -19,6 +19,7 @@ from ops import OPS, load_op
 from ops.chunks import Chunk, Frames
 from ops.operation import FrameOp, Op, Reads, TableOp
 from tests.ops.face_stand_ins import FACE_STAND_INS
+from tests.ops.pose_stand_ins import POSE_STAND_INS
 from tests.ops.speech_stand_ins import SPEECH_STAND_INS
 from tests.ops.stand_ins import ArrayFrames, audio_chunks, shard, signals
 from tests.ops.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
@@ -28,7 +29,7 @@ KEYS = {"frame_index", "time_seconds", "start_seconds", "uri", "table", "rank"}
 
 
 class YoloxRunner:
-    """Answers as a detector that sees one object in the middle, of a class given by the picture's mean."""
+    """Answers as a detector that sees one thing in the middle, by the mean a person or a bicycle."""
 
     max_batch = 8
 
@@ -38,7 +39,7 @@ class YoloxRunner:
         raw = np.zeros((len(pictures), 3549, 85), np.float32)
         raw[:, 1000, 2:4] = 2.0
         raw[:, 1000, 4] = 0.9
-        classes = pictures.mean(axis=(1, 2, 3)).astype(int) % 80
+        classes = pictures.mean(axis=(1, 2, 3)).astype(int) % 2
         raw[np.arange(len(pictures)), 1000, 5 + classes] = 0.8
         return {"output": raw}
 
@@ -63,6 +64,7 @@ STAND_INS: dict[str, Callable[[], Any]] = {
     "objects": YoloxRunner,
     "vad": LoudnessRunner,
     **FACE_STAND_INS,
+    **POSE_STAND_INS,
     **TEXT_STAND_INS,
     **SPEECH_STAND_INS,
 }
@@ -125,10 +127,21 @@ def fed(op: Op, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, dict[str, pa.T
     return ((chunk, rows_before(op, chunk)) for chunk in chunks)
 
 
+def chunks_like(other: Op, op: Op, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    """These chunks, or as much of what `other` reads, where that is not what the first in `after` reads."""
+    if not chunks or other.reads is made(op.after[0]).reads:
+        return chunks
+    return chunks_for(other, [NUM_FRAMES])
+
+
 def rows(op: Op, chunks: Sequence[Chunk], num_frames: int = NUM_FRAMES) -> pa.Table:
     info = shard(num_frames, 160, 90, num_frames / 10, has_audio=op.reads is Reads.AUDIO)
     if isinstance(op, TableOp):
-        return op.combine({name: rows(made(name), chunks, num_frames) for name in op.after}, info)
+        before = {name: made(name) for name in op.after}
+        fitting = {name: chunks_like(other, op, chunks) for name, other in before.items()}
+        return op.combine(
+            {name: rows(other, fitting[name], num_frames) for name, other in before.items()}, info
+        )
     extractor = op.open(info)
     for chunk, before in fed(op, chunks):
         if not extractor.done:

@@ -1,0 +1,64 @@
+"""`framemill duplicates`: near-identical frames and videos of a result folder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from cluster.cli.output import Invocation, conventions, print_json, say
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option(
+    "--distance",
+    type=int,
+    help="Bits, 0 to 12, in which the hashes of near-identical frames may differ; 10 if not given.",
+)
+@click.option(
+    "--share",
+    type=float,
+    help="Part of the frames, up to 1, that two videos must have in common; 0.8 if not given.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Groups to show.")
+@conventions
+@click.pass_obj
+def duplicates(
+    invocation: Invocation, output: str, distance: int | None, share: float | None, limit: int
+) -> None:
+    """Find frames and videos that are there twice, across all files.
+
+    Needs the operation frames; writes the table duplicates. Copies that were encoded anew have other key
+    frames: sample them with --sample every:1 instead.
+
+    \b
+    framemill sql OUT "SELECT * FROM duplicates JOIN media USING (source_id) WHERE kind = 'frame'"
+    """
+    from cluster.cli.results import print_records
+    from cluster.commits import new_run_id
+    from cluster.dataset import Dataset
+    from cluster.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
+
+    dataset = Dataset.open(output, create=False)
+    run_id = new_run_id()
+    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+        found = find_duplicates(
+            dataset,
+            run_id,
+            MAX_DISTANCE if distance is None else distance,
+            MIN_SHARE if share is None else share,
+        )
+    if invocation.as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    if found.videos:
+        print_records([dataclasses.asdict(group) for group in found.videos[:limit]])
+    if invocation.verbosity >= 0:
+        state = "" if found.changed else " (up to date)"
+        more = f"; {limit} shown" if len(found.videos) > limit else ""
+        say(
+            f"{len(found.videos)} groups of videos{more}; {found.num_frames} frames in {found.num_groups} "
+            f"groups, {found.num_groups_across} of them across videos{state}; "
+            f"{found.num_left_out} frames without contrast left out"
+        )

@@ -1,0 +1,84 @@
+"""Tables that speak of the whole dataset at once: made from a table of operations, replaced as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from cluster.commits import Commit, Entry
+from cluster.dataset import Dataset
+from cluster.parts import write_part
+from models.errors import UsageError
+
+
+def corpus_key(
+    dataset: Dataset, table: str, source_table: str, version: int, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the rows of `table` depend on, with its digest; it changes whenever a source's rows do.
+
+    Raises:
+        UsageError: the dataset has no `source_table`.
+    """
+    state = dataset.state
+    if source_table not in state.keys:
+        raise UsageError(
+            f"{dataset.root} has no {source_table}: "
+            f"run `framemill extract SOURCES -o {dataset.root} --ops {source_table}` first"
+        )
+    inputs = sorted(
+        (owner, entry.key, entry.rows) for (of, owner), entry in state.entries.items() if of == source_table
+    )
+    key: dict[str, Any] = {
+        "name": table,
+        "version": version,
+        "options": dict(options),
+        "after": {source_table: state.keys[source_table]["digest"]},
+        "inputs": hashlib.blake2b(json.dumps(inputs).encode(), digest_size=16).hexdigest(),
+    }
+    text = json.dumps(key, sort_keys=True)
+    key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return key
+
+
+def is_current(dataset: Dataset, table: str, source_table: str, key: Mapping[str, Any]) -> bool:
+    """Whether the table was made under this key and speaks of every source."""
+    entries = dataset.state.entries
+    made, wanted = ({o for of, o in entries if of == name} for name in (table, source_table))
+    return dataset.state.keys.get(table) == key and made == wanted
+
+
+def replace_table(
+    dataset: Dataset, run_id: str, table: str, source_table: str, key: Mapping[str, Any], rows: pa.Table
+) -> None:
+    """Commits `rows` in place of all that the table held. Call it inside `dataset.hold`.
+
+    Raises:
+        DatasetError: the storage refuses, or the lease is lost.
+    """
+    state = dataset.state
+    part = write_part(dataset.root, table, [rows], run_id=run_id, seed=[str(key["digest"])])
+    counts = Counter(rows["source_id"].to_pylist())
+    owners = sorted(owner for of, owner in state.entries if of == source_table)
+    dataset.commit(
+        Commit(
+            run_id=run_id,
+            entries=tuple(Entry(table, owner, str(key["digest"]), rows=counts[owner]) for owner in owners),
+            parts=() if part is None else (part,),
+            removed_parts=tuple((table, old.name) for old in state.parts_of(table)),
+            removed_entries=tuple(entry for entry in state.entries if entry[0] == table),
+            keys={table: key},
+        )
+    )
+
+
+def uris_by_source(dataset: Dataset) -> dict[str, list[str]]:
+    """Content id -> the uris that hold it, sorted."""
+    found: dict[str, list[str]] = {}
+    for uri, source in sorted(dataset.state.sources.items()):
+        found.setdefault(source.source_id, []).append(uri)
+    return found
