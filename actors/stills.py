@@ -39,9 +39,7 @@ def read_still(path: str) -> PyavFrames:
     content = _read(path)
     kind = next((kind for mark, kind in _FORMATS if content.startswith(mark)), None)
     if kind is None:
-        raise UnsupportedError(
-            f"{path} is no picture that can be read here: give a JPEG, PNG, WebP or BMP file"
-        )
+        raise UnsupportedError("no picture that can be read here: give a JPEG, PNG, WebP or BMP file")
     # The least that FFmpeg accepts, so that nothing is decoded before the limit below is set.
     options = {"format_whitelist": kind, "protocol_whitelist": "", "probesize": "32", "analyzeduration": "1"}
     try:
@@ -53,7 +51,7 @@ def read_still(path: str) -> PyavFrames:
             frame = next(container.decode(video=0))
     except (av.error.FFmpegError, StopIteration, IndexError) as exc:
         raise CorruptError(
-            f"{path} cannot be decoded ({exc}): it is damaged, or has more than {MAX_PIXELS} pixels"
+            f"cannot be decoded ({exc}): it is damaged, or has more than {MAX_PIXELS} pixels"
         ) from exc
     return PyavFrames(
         [frame],
@@ -70,10 +68,10 @@ def _read(path: str) -> bytes:
     try:
         num_bytes = Path(path).stat().st_size
         if num_bytes > MAX_BYTES:
-            raise LimitError(f"{path} has {num_bytes} bytes, more than {MAX_BYTES}: scale the picture down")
+            raise LimitError(f"{num_bytes} bytes, more than {MAX_BYTES}: scale the picture down")
         return Path(path).read_bytes()
     except OSError as exc:
-        raise UnreadableError(f"{path} cannot be read: {exc.strerror}") from exc
+        raise UnreadableError(f"cannot be read: {exc.strerror}") from exc
 
 
 def _refuse(url: str, flags: int, options: dict[str, Any]) -> Any:

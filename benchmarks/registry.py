@@ -51,5 +51,5 @@ def all_benchmarks() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
     from benchmarks.suite import keyframes, memory, objects, runs, scenes, text
 
-    found = [*keyframes.BENCHMARKS, *scenes.BENCHMARKS, *objects.BENCHMARKS, *runs.BENCHMARKS, *text.BENCHMARKS]
-    return {benchmark.name: benchmark for benchmark in [*found, *memory.BENCHMARKS]}
+    suites = (keyframes, scenes, objects, runs, text, memory)
+    return {benchmark.name: benchmark for suite in suites for benchmark in suite.BENCHMARKS}

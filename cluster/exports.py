@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cluster import queries
+from cluster.dataset import Dataset
 from models.errors import UsageError
 
 ID_DIGITS = 16  # of the source's id in a file name, more where two ids share them
@@ -74,18 +75,16 @@ def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[st
 
 def _read_sources(root: str | os.PathLike[str], needed: Sequence[str]) -> list[_Source]:
     """Sources with a row in one of the tables, by the name of their first file."""
-    found = queries.query(root, "SELECT table_name FROM information_schema.tables")
-    present = [table for table in needed if (table,) in found.rows]
+    state = Dataset.open(root, create=False).state
+    present = [table for table in needed if table in state.keys]
     if not present:
         raise UsageError(
             f"{os.fspath(root)} has no table {' or '.join(needed)}: extract it first, with "
             f"`framemill extract SOURCES -o {os.fspath(root)} --ops {needed[0]}`"
         )
     uris: dict[str, list[str]] = {}
-    for source_id, uri in queries.query(
-        root, "SELECT DISTINCT source_id, uri FROM media WHERE source_id IS NOT NULL ORDER BY uri"
-    ).rows:
-        uris.setdefault(source_id, []).append(uri)
+    for record in sorted(state.sources.values(), key=lambda record: record.uri):
+        uris.setdefault(record.source_id, []).append(record.uri)
     sources: dict[str, _Source] = {}
     for table in present:
         result = queries.query(root, f"SELECT * FROM {table} ORDER BY source_id, start_seconds, end_seconds")

@@ -7,21 +7,19 @@ their vectors tell more of the pose than of the person.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.commits import Commit, Entry
+from cluster.corpus_tables import corpus_key, is_current, replace_table, uris_by_source
 from cluster.dataset import Dataset
 from cluster.linkage import average_linkage
-from cluster.parts import read_rows, write_part
+from cluster.parts import read_rows
 from models.errors import UsageError
 
 TABLE = "people"
@@ -96,29 +94,21 @@ def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> 
     """
     if not -1 <= threshold <= 1:
         raise UsageError(f"the threshold is {threshold}; it must be -1 to 1, such as {THRESHOLD}")
-    state = dataset.state
-    if SOURCE_TABLE not in state.keys:
-        raise UsageError(
-            f"{dataset.root} has no {SOURCE_TABLE}: "
-            f"run `framemill extract SOURCES -o {dataset.root} --ops {SOURCE_TABLE}` first"
-        )
-    key = _key(dataset, threshold)
-    owners = sorted(owner for table, owner in state.entries if table == SOURCE_TABLE)
-    written = {owner for table, owner in state.entries if table == TABLE}
+    key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, {"threshold": threshold})
     faces = _Faces.read(dataset)
-    before = read_rows(dataset.root, TABLE, state.parts_of(TABLE))
+    before = read_rows(dataset.root, TABLE, dataset.state.parts_of(TABLE))
     earlier = (
         {} if before is None else dict(zip(_keys_of(before), before["person_id"].to_pylist(), strict=True))
     )
-    is_current = state.keys.get(TABLE) == key and written == set(owners)
-    if is_current:
+    changed = not is_current(dataset, TABLE, SOURCE_TABLE, key)
+    if not changed:
         ids = [earlier[face] for face in faces.keys]
     else:
         ids = name_clusters(faces.keys, average_linkage(faces.vectors, threshold).tolist(), earlier)
     distances = _distances(faces.vectors, ids)
-    if not is_current:
-        _commit(dataset, run_id, key, owners, faces, ids, distances)
-    return _report(dataset, faces, ids, distances, set(earlier.values()), changed=not is_current)
+    if changed:
+        replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, _rows(faces, ids, distances))
+    return _report(dataset, faces, ids, distances, set(earlier.values()), changed=changed)
 
 
 def name_clusters(
@@ -180,25 +170,6 @@ def _keys_of(table: pa.Table) -> list[FaceKey]:
     return list(zip(*columns, strict=True))
 
 
-def _key(dataset: Dataset, threshold: float) -> dict[str, Any]:
-    """What the rows depend on; `inputs` changes whenever a source's faces do."""
-    entries = sorted(
-        (owner, entry.key, entry.rows)
-        for (table, owner), entry in dataset.state.entries.items()
-        if table == SOURCE_TABLE
-    )
-    key: dict[str, Any] = {
-        "name": TABLE,
-        "version": VERSION,
-        "options": {"threshold": threshold},
-        "after": {SOURCE_TABLE: dataset.state.keys[SOURCE_TABLE]["digest"]},
-        "inputs": hashlib.blake2b(json.dumps(entries).encode(), digest_size=16).hexdigest(),
-    }
-    text = json.dumps(key, sort_keys=True)
-    key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return key
-
-
 def _distances(vectors: npt.NDArray[np.float32], ids: Sequence[str]) -> npt.NDArray[np.float32]:
     _, number = np.unique(np.array(ids, dtype=np.str_), return_inverse=True)
     sums = np.zeros((int(number.max(initial=-1)) + 1, vectors.shape[1]), np.float64)
@@ -209,34 +180,10 @@ def _distances(vectors: npt.NDArray[np.float32], ids: Sequence[str]) -> npt.NDAr
     return distances
 
 
-def _commit(
-    dataset: Dataset,
-    run_id: str,
-    key: Mapping[str, Any],
-    owners: Sequence[str],
-    faces: _Faces,
-    ids: Sequence[str],
-    distances: npt.NDArray[np.float32],
-) -> None:
-    state = dataset.state
+def _rows(faces: _Faces, ids: Sequence[str], distances: npt.NDArray[np.float32]) -> pa.Table:
     sources, frames, ranks = zip(*faces.keys, strict=True) if faces.keys else ((), (), ())
-    columns = [
-        pa.array(values, kind)
-        for values, kind in zip((sources, frames, ranks, ids, distances), PEOPLE_SCHEMA.types, strict=True)
-    ]
-    rows = pa.table(columns, schema=PEOPLE_SCHEMA)
-    part = write_part(dataset.root, TABLE, [rows], run_id=run_id, seed=[str(key["digest"])])
-    counts = Counter(sources)
-    dataset.commit(
-        Commit(
-            run_id=run_id,
-            entries=tuple(Entry(TABLE, owner, str(key["digest"]), rows=counts[owner]) for owner in owners),
-            parts=() if part is None else (part,),
-            removed_parts=tuple((TABLE, old.name) for old in state.parts_of(TABLE)),
-            removed_entries=tuple(entry for entry in state.entries if entry[0] == TABLE),
-            keys={TABLE: key},
-        )
-    )
+    columns = zip((sources, frames, ranks, ids, distances), PEOPLE_SCHEMA.types, strict=True)
+    return pa.table([pa.array(values, kind) for values, kind in columns], schema=PEOPLE_SCHEMA)
 
 
 def _report(
@@ -248,9 +195,7 @@ def _report(
     *,
     changed: bool,
 ) -> PeopleReport:
-    uris: dict[str, str] = {}
-    for uri, source in sorted(dataset.state.sources.items()):
-        uris.setdefault(source.source_id, uri)
+    uris = {source_id: names[0] for source_id, names in uris_by_source(dataset).items()}
     members: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(ids):
         members[name].append(row)

@@ -94,6 +94,14 @@ def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
     for name in state.keys:
         if name in OPS:
             schemas[name] = pa.schema([SOURCE_ID, *load_op(name).schema])
+    if "people" in state.keys:
+        from cluster.people import PEOPLE_SCHEMA
+
+        schemas["people"] = PEOPLE_SCHEMA
+    if "duplicates" in state.keys:
+        from cluster.duplicates import DUPLICATES_SCHEMA
+
+        schemas["duplicates"] = DUPLICATES_SCHEMA
     return schemas
 
 

@@ -111,7 +111,7 @@ def search_image(
     try:
         still = read_still(image)
     except MediaError as exc:
-        raise UsageError(str(exc)) from exc
+        raise UsageError(f"the picture {image}: {exc}") from exc
     model = _open(_model_of(dataset, IMAGES, IMAGES, models or {}))
     vector = ImageEmbeddings(ImageEmbeddings.Options(), {IMAGES: model}).embed(still)[0]
     return _nearest(dataset, [IMAGES], vector, top)

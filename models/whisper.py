@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from models.errors import ModelError, ProviderError
 from models.loading import Model
 from models.session import SessionReport, shared_cores
+from models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -29,19 +30,7 @@ if TYPE_CHECKING:
 
     from models.entry import ModelEntry
 
-SAMPLE_RATE = 16_000
-MAX_SECONDS = 30
-MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
 GPU_BATCH = 16
-TASKS = ("transcribe", "translate")
-# Languages that Whisper was trained on, by the codes in its tokens (Radford et al., arXiv:2212.04356).
-_CODES = """
-af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr
-ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc
-pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue
-zh
-"""
-LANGUAGES = frozenset(_CODES.split())
 # Signs that belong to the word after or before them: faster-whisper's defaults.
 _BEFORE_WORDS = "\"'\u201c\u00bf([{-"
 _AFTER_WORDS = "\"'.\u3002,\uff0c!\uff01?\uff1f:\uff1a\u201d)]}\u3001"
@@ -51,65 +40,6 @@ _FRAMES_PER_SECOND = 100
 _NUM_FRAMES = MAX_SECONDS * _FRAMES_PER_SECOND
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decoding:
-    """How one passage is to be decoded.
-
-    Attributes:
-        language: code of `LANGUAGES`, or empty to detect it in the passage.
-        task: one of `TASKS`; `translate` writes English.
-        beam_size: hypotheses kept at a time, >= 1. initial_prompt, hotwords: text that comes before.
-        word_times: whether words get times.
-        no_repeat_tokens: runs of this many tokens may not come twice; 0 allows all.
-    """
-
-    language: str = ""
-    task: str = "transcribe"
-    beam_size: int = 5
-    initial_prompt: str = ""
-    hotwords: str = ""
-    word_times: bool = True
-    no_repeat_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word in seconds from the passage's start, and the mean probability of its tokens, 0..1."""
-
-    start_seconds: float
-    end_seconds: float
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of text in seconds from the passage's start; `words` is None where no times were asked."""
-
-    start_seconds: float
-    end_seconds: float
-    text: str
-    words: tuple[Word, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What a passage says.
-
-    Attributes:
-        spans: in time order. language: its code.
-        avg_logprob: mean natural logarithm of the tokens' probabilities, <= 0.
-        no_speech_prob: that nobody speaks, 0..1.
-        compression_ratio: bytes of the text over its zlib-compressed bytes; high where it repeats itself.
-    """
-
-    spans: tuple[Span, ...]
-    language: str
-    avg_logprob: float
-    no_speech_prob: float
-    compression_ratio: float
 
 
 class WhisperRunner:

@@ -2,7 +2,7 @@
 
 The method is Ellis, "Beat tracking by dynamic programming" (Journal of New Music Research 36, 2007): spectral
 flux on a mel scale, a tempo by autocorrelation under a log-normal prior, and the beat times that best join
-strong onsets with a steady pace. Constants are those of the paper where it states them.
+strong onsets with a steady pace.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ TEMPO_SPREAD_OCTAVES = 0.9
 MIN_BPM, MAX_BPM = 40.0, 240.0
 MAX_HALVED_BPM = 215.0  # a pace is not doubled beyond this
 _LONGEST_LAG = math.ceil(60 / MIN_BPM * FRAMES_PER_SECOND)
-TIGHTNESS = 680.0  # weight of a steady pace against strong onsets; 680 as revised by its author in 2010
+# Of the onsets' mean square of 1. Steady clicks repeat with 0.2, music with 0.04 to 0.14 (measured).
+LEAST_REPETITION = 0.005
+TIGHTNESS = 680.0  # weight of a steady pace against strong onsets
 
 
 def band_levels(samples: Float32Array) -> Float32Array:
@@ -50,13 +52,15 @@ def band_levels(samples: Float32Array) -> Float32Array:
     parts = np.fft.rfft(frames * _window()).view(np.float32)[:, :FRAME]
     edges = _band_edges()
     power = np.add.reduceat(parts * parts, 2 * edges[:-1], axis=1) / np.diff(edges).astype(np.float32)
-    return 10 * np.log10(np.maximum(power, np.float32(FLOOR_POWER)))
+    levels: Float32Array = 10 * np.log10(np.maximum(power, np.float32(FLOOR_POWER)))
+    return levels
 
 
 def flux(levels: Float32Array) -> Float32Array:
     """Mean rise of all bands from one frame to the next, dB, >= 0: float32 [n - 1] of [n, bands]."""
     rises = np.diff(levels, axis=0)
-    return np.maximum(rises, 0, out=rises).mean(axis=1)
+    means: Float32Array = np.maximum(rises, 0, out=rises).mean(axis=1)
+    return means
 
 
 @cache
@@ -91,8 +95,8 @@ def estimate_period(strength: Float64Array) -> float:
     """The beat's period in frames, or 0.0 where nothing repeats.
 
     The prior keeps octave errors in check: of a pace, its half and its double, the one nearest to 120 bpm
-    wins unless the sound says otherwise. Lags support each other as in the paper: a beat that is divided in
-    two or in three adds what its parts repeat.
+    wins unless the sound says otherwise. A lag counts with half of what its double repeats,
+    as in the paper.
     """
     if len(strength) < 2 * FRAMES_PER_SECOND or not strength.any():
         return 0.0
@@ -102,9 +106,9 @@ def estimate_period(strength: Float64Array) -> float:
     prior = np.exp(-0.5 * (octaves / TEMPO_SPREAD_OCTAVES) ** 2)
     doubled = np.maximum(np.maximum(repeats[2 * lags - 1], repeats[2 * lags]), repeats[2 * lags + 1])
     scores = prior * (repeats[lags] + 0.5 * doubled)
-    if scores.max() <= 0:
-        return 0.0
     best = int(lags[scores.argmax()])
+    if repeats[lags].max() < LEAST_REPETITION:
+        return 0.0
     half = round(best / 2)
     # Where the half repeats as well as the whole, no accent tells the whole from it: the pace is twice.
     while half >= 60 / MAX_HALVED_BPM * FRAMES_PER_SECOND and repeats[half] > 0.9 * repeats[best]:

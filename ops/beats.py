@@ -78,7 +78,7 @@ class _Onsets:
     def finish(self) -> Partial:
         if self._start_sample < 0:
             return Partial(Beats.schema.empty_table())
-        self._waiting = np.pad(self._waiting, (0, FRAME // 2))
+        # Frames that reach beyond the end are left out: a sound that is cut off is no onset.
         num_frames = (len(self._waiting) - FRAME) // HOP + 1
         if num_frames > 0:
             self._measure(num_frames)

@@ -69,9 +69,9 @@ class Signals:
         luma: uint8 [n, h, w], every k-th sample of the luma plane as coded (no rotation).
         chroma_u, chroma_v: uint8 [n, h', w'], likewise; neutral is 128.
 
-    Samples are taken at fixed positions without averaging: k is the smallest power of two that
-    brings the longer side of the plane to at most 256 samples for luma, 128 for chroma. Values of deeper formats are
-    shifted down to 8 bits. All arrays of one source have the same h, w, h' and w'.
+    Samples are taken at fixed positions without averaging: k is the smallest power of two that brings the
+    longer side of the plane to at most 256 samples for luma, 128 for chroma. Values of deeper formats
+    are shifted down to 8 bits. All arrays of one source have the same h, w, h' and w'.
     """
 
     frame_index: Int64Array

@@ -31,8 +31,12 @@ def frame_pictures(frames: Frames, size: tuple[int, int], centre: float | None) 
     if centre is not None:
         wanted = np.array(size, np.float32)
         region = wanted * (sides / wanted).min() * np.float32(centre)
-    box = np.concatenate([(sides - region) / 2, (sides + region) / 2]).astype(np.float32)
     twice = (width * OVERSAMPLING, height * OVERSAMPLING)
+    # Where a frame is smaller than that, the outermost samples would lie beyond the centres of its edge
+    # pixels, halfway to the black outside.
+    margin = np.maximum(0, 1 - region / np.array(twice, np.float32)) / 2
+    first = np.maximum((sides - region) / 2, margin)
+    box = np.concatenate([first, sides - first]).astype(np.float32)
     large = frames.crops(np.arange(count), np.tile(box, (count, 1)), twice)
     out = np.empty((count, height, width, 3), np.uint8)
     for target, picture in zip(out, large, strict=True):

@@ -13,6 +13,7 @@ from ops.chunks import Audio, Chunk, Float64Array, ShardInfo
 from ops.columns import column
 from ops.loudness_measures import (
     BLOCK,
+    PEAK_TAPS,
     SAMPLE_RATE,
     STEP,
     TAPS,
@@ -30,8 +31,8 @@ CLIPPED = 0.998  # of full scale: rounding and resampling move a flat top by abo
 class Loudness(Op):
     """One row a track.
 
-    It is measured on mono sound at 16 kHz, which sets limits: what lies above 8 kHz is not heard (speech and
-    most music lose less than 0.3 LU by it, cymbals and noise more); the channels are averaged, so that two
+    It is measured on mono sound at 16 kHz, which sets limits: what lies above 8 kHz is not heard,
+    so that cymbals and hiss count less; the channels are averaged, so that two
     equal ones count as one (3.0 LU below the standard's stereo sum) and two opposite ones cancel; peaks and
     clipping of one channel alone are halved. Compare tracks with each other, not with a broadcast target.
     """
@@ -131,8 +132,8 @@ class _Meter:
         self._plain.append(_step_powers(samples.astype(np.float64)))
         self._weighted.append(_step_powers(weigh(self._waiting[: TAPS + size])))
         self._num_clipped += int(np.count_nonzero(np.abs(samples) >= CLIPPED))
-        # Some samples of the block before are seen again, for the points between both.
-        self._peak = max(self._peak, true_peak(self._waiting[TAPS - 32 : TAPS + size]))
+        # Samples of the block before are seen again, for the points between both.
+        self._peak = max(self._peak, true_peak(self._waiting[TAPS - PEAK_TAPS : TAPS + size]))
         self._waiting = self._waiting[size:].copy()
 
 

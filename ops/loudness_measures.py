@@ -14,7 +14,7 @@ SAMPLE_RATE = 16_000
 STEP = 1_600  # samples in 100 ms, by which the windows of both standards can move
 SILENT_LUFS = -70.0  # the absolute gate
 # The analogue filters behind the coefficients that BS.1770 states for 48 kHz, here made for 16 kHz: a
-# shelf for the head, and a high pass. Values that give back those coefficients to their last digit.
+# shelf for the head, and a high pass. These values give back those coefficients.
 _SHELF = (1681.974450955533, 3.999843853973347, 0.7071752369554196)  # Hz, dB, Q
 _HIGH_PASS = (38.13547087602444, 0.5003270373238773)  # Hz, Q
 TAPS = 4_096  # 0.26 s of answer; what the high pass still says after that is below -400 dB
@@ -23,7 +23,7 @@ BLOCK = _SIZE - TAPS - (_SIZE - TAPS) % STEP
 
 # Four points where there was one, by a sinc under a Kaiser window of 16 samples, as BS.1770 asks of a true
 # peak at 48 kHz; the fourth phase is the samples themselves.
-_PEAK_TAPS = 16
+PEAK_TAPS = 16
 
 
 def weigh(samples: Float32Array) -> Float64Array:
@@ -109,23 +109,26 @@ def _windows(step_powers: Float64Array, num_steps: int) -> Float64Array:
 
 
 def true_peak(samples: Float32Array) -> float:
-    """Largest absolute value of the sound between and at its samples, four points a sample."""
+    """Largest absolute value of the sound at its samples and at three points between each two.
+
+    Points within PEAK_TAPS / 2 samples of the ends are left out: there the sound around them is not known.
+    """
     if not len(samples):
         return 0.0
     peak = float(np.abs(samples).max())
-    for taps in _peak_filters():
-        # A point between samples exceeds none of them by more than the sum of the filter's taps.
-        peak = max(peak, float(np.abs(np.convolve(samples, taps, "same")).max()))
+    if len(samples) >= PEAK_TAPS:
+        for taps in _peak_filters():
+            peak = max(peak, float(np.abs(np.convolve(samples, taps, "valid")).max()))
     return peak
 
 
 @cache
 def _peak_filters() -> tuple[Float32Array, ...]:
-    window = np.arange(_PEAK_TAPS) - _PEAK_TAPS // 2 + 0.0
+    window = np.arange(PEAK_TAPS) - PEAK_TAPS // 2 + 0.0
     found = []
     for phase in (0.25, 0.5, 0.75):
         distance = window + phase
-        inside = np.sqrt(np.maximum(0, 1 - (distance / (_PEAK_TAPS / 2)) ** 2))
+        inside = np.sqrt(np.maximum(0, 1 - (distance / (PEAK_TAPS / 2)) ** 2))
         taps = np.sinc(distance) * np.i0(5.0 * inside) / np.i0(5.0)
         found.append((taps / taps.sum()).astype(np.float32))
     return tuple(found)

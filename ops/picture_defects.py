@@ -22,7 +22,7 @@ _DARK, _BRIGHT = 12, 243  # within 5% of the ends of 0..255
 # The limits of FFmpeg's blackdetect: a pixel is black up to 10%, a picture where 98% of its pixels are.
 _BLACK_PIXEL, _BLACK_SHARE = 25, 0.98
 # The limit of FFmpeg's cropdetect, and how much a bar's line may vary: what is merely dark varies more.
-_BAR_MEAN, _BAR_SPREAD = 24.0, 4.0
+_BAR_MEAN, _BAR_SPREAD = 24.0, 2.0
 
 
 class Bars(NamedTuple):
@@ -40,13 +40,14 @@ def blur(luma: UInt8Array) -> float:
     Crete et al., "The blur effect: perception and estimation with a new no-reference perceptual blur metric",
     SPIE 2007.
     """
-    worst = 0.0
+    shares = []
     for axis, window in ((0, (1, _BLUR_WINDOW)), (1, (_BLUR_WINDOW, 1))):
         change, less = _steps(luma, axis), _steps(cast(UInt8Array, cv2.blur(luma, window)), axis)
         total = float(change.sum(dtype=np.int64))
-        lost = float(cv2.subtract(change, less).sum(dtype=np.int64))  # saturates: never below 0
-        worst = max(worst, (total - lost) / total if total else 1.0)
-    return worst
+        if total:
+            lost = float(cv2.subtract(change, less).sum(dtype=np.int64))  # saturates: never below 0
+            shares.append((total - lost) / total)
+    return max(shares, default=1.0)
 
 
 def exposure(luma: UInt8Array) -> tuple[float, float, bool]:
@@ -78,6 +79,8 @@ def blockiness(luma: UInt8Array) -> float:
     ratios = []
     for axis, lines in ((0, luma[:, ::_BLOCK_LINES]), (1, luma[::_BLOCK_LINES])):
         change = _steps(np.ascontiguousarray(lines), axis)
+        if not change.size:
+            continue
         steps = change.mean(axis=1 - axis, dtype=np.float64)
         on_grid = np.arange(1, len(steps) + 1) % _GRID == 0
         if on_grid.any() and not on_grid.all():

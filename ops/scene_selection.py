@@ -20,6 +20,8 @@ MINIMUM_INTERVAL = 25  # x264's default minimum key interval
 LOOK_AFTER_KEY = 4  # frames decoded behind an early key frame, enough to see a flash go
 LARGE_PACKET = 1.8  # times the third largest packet near by (true cuts: 1.97 and more)
 LARGE_SHARE = 0.1  # of the size of the GOP's key frame
+STRAY_PACKET = 4.0  # the same behind the minimum interval, where a large packet is rarely a cut
+STRAY_SHARE = 0.4
 BUSY_PACKETS = 2.5  # times the median packet: a run of such packets may be a dissolve or a fade
 BUSY_RUN = 8  # frames that the run is averaged over
 BUSY_BUDGET = 0.2  # of all frames that may be decoded for such runs
@@ -38,8 +40,18 @@ def early_keys(is_key: BoolArray) -> Int64Array | None:
     longest = int(gaps.max())
     if int(gaps.min()) >= (1 - REGULAR_SPREAD) * longest:
         return None
-    forced = gaps >= min(FORCED_GAP, longest if (gaps == longest).sum() > 1 else FORCED_GAP)
-    return keys[1:][~forced]
+    return keys[1:][gaps < _forced_gap(gaps)]
+
+
+def _forced_gap(gaps: Int64Array) -> int:
+    """The maximum key interval that the encoder was given: x264's default, or one that shows in the file.
+
+    Intervals are set in round numbers; two shots of equal length are a coincidence otherwise.
+    """
+    longest = int(gaps.max())
+    times = int((gaps == longest).sum())
+    is_set = times >= 3 or (times == 2 and (longest % 10 == 0 or longest % 12 == 0))
+    return min(FORCED_GAP, longest) if is_set else FORCED_GAP
 
 
 def select_frames(index: FrameIndex) -> Int64Array | None:
@@ -54,7 +66,7 @@ def select_frames(index: FrameIndex) -> Int64Array | None:
     for key in early.tolist():
         until[key] = key + LOOK_AFTER_KEY
     for key, end in zip(keys.tolist(), ends.tolist(), strict=True):
-        large = _large_packets(index.packet_bytes, key, min(end, key + MINIMUM_INTERVAL + 1), end)
+        large = _large_packets(index.packet_bytes, key, end)
         if len(large):
             until[key] = max(until[key], int(large[-1]) + NEIGHBOURS)
     budget = int(BUSY_BUDGET * len(index))
@@ -78,13 +90,18 @@ def select_frames(index: FrameIndex) -> Int64Array | None:
     return np.flatnonzero(chosen)
 
 
-def _large_packets(sizes: Int64Array, key: int, stop: int, end: int) -> Int64Array:
-    """Frames in (key, stop) whose packets look like intra-coded pictures among predicted ones."""
+def _large_packets(sizes: Int64Array, key: int, end: int) -> Int64Array:
+    """Frames of the GOP [key, end) whose packets look like intra-coded pictures among predicted ones."""
     found = []
-    for at in range(key + 1, stop):
+    # Behind the minimum interval an encoder makes a key frame of a cut it sees. What it does not see
+    # (flat, drawn pictures) still comes as a packet of a key frame's size.
+    floors = ((LARGE_PACKET, LARGE_SHARE), (STRAY_PACKET, STRAY_SHARE))
+    worth = np.flatnonzero(sizes[key + 1 : end] >= LARGE_SHARE * sizes[key]) + key + 1
+    for at in worth.tolist():
+        times, share = floors[at > key + MINIMUM_INTERVAL]
         near = np.r_[sizes[max(key + 1, at - 8) : at], sizes[at + 1 : min(at + 9, end)]]
         usual = np.sort(near)[-3:][0] if len(near) else 0
-        if sizes[at] >= LARGE_PACKET * usual and sizes[at] >= LARGE_SHARE * sizes[key]:
+        if sizes[at] >= times * usual and sizes[at] >= share * sizes[key]:
             found.append(at)
     return np.array(found, np.int64)
 

@@ -120,7 +120,7 @@ class Scenes(Op):
                     "score",
                     pa.float32(),
                     "strength of the transition, >= 0: for a cut how many times its change exceeds that "
-                    "around it (in fast mode at a key frame: distance to the picture before, in levels); "
+                    "around it; "
                     "for a fade or dissolve the distance between the pictures in levels; 0 at the start",
                 ),
             )

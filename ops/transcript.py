@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from models.errors import ModelError, UsageError
 from models.loading import Runner
-from models.whisper import LANGUAGES, MAX_SAMPLES, MAX_SECONDS, TASKS, Decoding, Heard, Span
+from models.spoken import LANGUAGES, MAX_SAMPLES, MAX_SECONDS, TASKS, Decoding, Heard, Span
 from ops.chunks import Audio, Chunk, ShardInfo
 from ops.columns import column
 from ops.operation import Extractor, Op, Partial, Reads

@@ -19,9 +19,10 @@ def objects_limit(setting: Setting) -> Measured:
         raise SkippedError("needs yolox_nano.onnx in the folder given by --models")
     corpus, output = object_corpus(setting), setting.scratch("objects")
     sampled = setting.scratch("objects_frames")
-    run_once(extract(setting, [corpus], sampled, "--ops", "frames", "--sample", "every:0.5", expect=["frames"]))
+    policy = ("--sample", "every:0.5")
+    run_once(extract(setting, [corpus], sampled, "--ops", "frames", *policy, expect=["frames"]))
     num_sampled = read_table(sampled, "frames").num_rows
-    a = extract(setting, [corpus], output, "--ops", "objects", "--sample", "every:0.5", expect=["objects"])
+    a = extract(setting, [corpus], output, "--ops", "objects", *policy, expect=["objects"])
     answers: list[dict[str, float]] = []
 
     def same_frames(stdout: str) -> None:

@@ -20,7 +20,7 @@ from cluster.cli.output import Invocation, conventions, print_json, print_table,
 @conventions
 @click.pass_obj
 def export(invocation: Invocation, output: str, form: str, folder: str) -> None:
-    """Write subtitles or speakers of a result folder, one file per source.
+    """Write subtitles or speakers, one file per source.
 
     Names begin with the readable part of the file's own name and end with the source's id.
 

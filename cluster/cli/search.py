@@ -36,10 +36,10 @@ def search(
     kind: str,
     models: tuple[str, ...],
 ) -> None:
-    """Find the moments that a QUERY describes, or that look like a picture.
+    """Find moments by words or by a picture.
 
-    Needs image_embeddings (for words: of a model with a text tower, such as clip_vit_b32), text_embeddings
-    or transcript_embeddings.
+    QUERY says what is seen, written or said. Needs image_embeddings (for words, of a model with a text
+    tower, such as clip_vit_b32), text_embeddings or transcript_embeddings.
 
     \b
     framemill search OUT "a dog on a beach"

@@ -18,6 +18,10 @@ ops = ["media", "frames"]
 sample = "every:1"
 images = true
 engine = "local"
+address = "127.0.0.1:6379"
+mills = "1-4"
+mill_cpus = 2
+mill_gpus = 0.5
 require_provider = "cpu"
 replace = true
 retry_failed = true
@@ -45,6 +49,10 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "ops": ("media", "frames"),
         "sample": "every:1",
         "engine": "local",
+        "address": "127.0.0.1:6379",
+        "mills": "1-4",
+        "mill_cpus": 2.0,
+        "mill_gpus": 0.5,
         "require_provider": "cpu",
         "replace": True,
         "retry_failed": True,

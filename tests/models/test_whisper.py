@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 
 from actors.batcher import Batcher
+from models import whisper
 from models.errors import ModelError, ProviderError
 from models.registry import resolve
 from models.session import open_model
-from models.whisper import LANGUAGES, MAX_SAMPLES, Decoding, Heard, WhisperRunner, _split, open_whisper
+from models.spoken import LANGUAGES, MAX_SAMPLES, Decoding, Heard
+from models.whisper import WhisperRunner, _split, open_whisper
 
 FIRST_TIME = 100
 
@@ -56,6 +59,11 @@ def rows(sounds: list[Any], *decodings: Decoding) -> dict[str, Any]:
 def test_languages_and_word_signs_are_those_of_faster_whisper() -> None:
     tokenizer = pytest.importorskip("faster_whisper.tokenizer")
     assert set(tokenizer._LANGUAGE_CODES) == LANGUAGES
+    from faster_whisper import WhisperModel
+
+    defaults = inspect.signature(WhisperModel.transcribe).parameters
+    assert defaults["prepend_punctuations"].default == whisper._BEFORE_WORDS
+    assert defaults["append_punctuations"].default == whisper._AFTER_WORDS
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.whisper import MAX_SAMPLES, SAMPLE_RATE, Decoding, Heard, Span, Word
+from models.spoken import MAX_SAMPLES, SAMPLE_RATE, Decoding, Heard, Span, Word
 
 
 class WhisperStandIn:

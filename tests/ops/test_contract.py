@@ -18,8 +18,10 @@ from models.registry import DEFAULTS
 from ops import OPS, load_op
 from ops.chunks import Chunk, Frames
 from ops.operation import FrameOp, Op, Reads, TableOp
+from tests.ops.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS
 from tests.ops.face_stand_ins import FACE_STAND_INS
 from tests.ops.pose_stand_ins import POSE_STAND_INS
+from tests.ops.sound_stand_ins import SOUND_STAND_INS
 from tests.ops.speech_stand_ins import SPEECH_STAND_INS
 from tests.ops.stand_ins import ArrayFrames, audio_chunks, shard, signals
 from tests.ops.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
@@ -63,16 +65,21 @@ class LoudnessRunner:
 STAND_INS: dict[str, Callable[[], Any]] = {
     "objects": YoloxRunner,
     "vad": LoudnessRunner,
+    **EMBEDDING_STAND_INS,
     **FACE_STAND_INS,
     **POSE_STAND_INS,
     **TEXT_STAND_INS,
     **SPEECH_STAND_INS,
+    **SOUND_STAND_INS,
 }
+
+
+ENTRIES = {**DEFAULTS, **TEXT_ENTRIES, **EMBEDDING_ENTRIES}
 
 
 def make(name: str) -> Op:
     cls = load_op(name)
-    models = {role: Model(TEXT_ENTRIES.get(role, DEFAULTS[role]), STAND_INS[role]()) for role in cls.models}
+    models = {role: Model(ENTRIES[role], STAND_INS[role]()) for role in cls.models}
     return cls(cls.Options(), models)
 
 

@@ -12,7 +12,8 @@ import pytest
 from models.errors import ModelError, UsageError
 from models.loading import Model
 from models.registry import DEFAULTS, resolve
-from models.whisper import MAX_SAMPLES, Decoding, Heard, Span, Word, open_whisper
+from models.spoken import MAX_SAMPLES, Decoding, Heard, Span, Word
+from models.whisper import open_whisper
 from ops.chunks import Float32Array
 from ops.transcript import GROUP, NO_REPEAT_TOKENS, Transcript, TranscriptOptions
 from tests.ops.speech_stand_ins import WhisperStandIn
