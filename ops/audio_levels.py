@@ -13,6 +13,7 @@ from ops.columns import column
 from ops.operation import Extractor, Op, Partial, Reads
 
 WINDOWS_PER_SECOND = 10
+MAX_SAMPLE = 1e15  # squares of more would not fit float32; no sound is 300 dB over full scale
 FLOOR_DB = -120.0
 
 
@@ -86,7 +87,12 @@ class _Levels:
         return Partial(rows)
 
     def _measure(self, windows: Float32Array) -> None:
-        # Damaged float tracks can hold NaN and infinity; they carry no level.
-        exact = np.where(np.isfinite(windows), windows, 0).astype(np.float64)
-        self.rms.append(np.sqrt(np.mean(exact**2, axis=1)))
-        self.peak.append(np.abs(exact).max(axis=1, initial=0.0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            energy = np.einsum("ij,ij->i", windows, windows)
+        if not np.isfinite(energy).all():
+            # Damaged float tracks can hold NaN and infinity; they carry no level.
+            windows = np.where(np.abs(windows) < MAX_SAMPLE, windows, np.float32(0))
+            energy = np.einsum("ij,ij->i", windows, windows)
+        self.rms.append(np.sqrt(energy.astype(np.float64) / max(windows.shape[1], 1)))
+        peak = np.maximum(windows.max(axis=1, initial=0.0), -windows.min(axis=1, initial=0.0))
+        self.peak.append(peak.astype(np.float64))
