@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test cluster-test lint bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | lint | bench | clean"
+	@echo "#   make setup | cluster-test | lint | bench | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -54,7 +54,10 @@ demo: $(VENV)/cpu.stamp $(if $(strip $(VIDEOS)),,$(DEMO)/sample.mp4)
 	@echo "Ask them:      $(BIN)/framemill sql $(DEMO)/out \"SELECT * FROM scenes\""
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not (cluster and slow)"
+
+cluster-test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -279,9 +279,8 @@ class _Catch:
 def _describe(role: str, report: SessionReport) -> str:
     tried = "; ".join(f"{provider}: {what}" for provider, what in report.attempts)
     nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in report.num_nodes.items())
-    return " ".join(
-        filter(None, [f"{role}: {report.model} runs on {report.rung} ({nodes}; {tried})", report.note])
-    )
+    details = "; ".join(filter(None, [nodes, tried, report.note]))
+    return f"{role}: {report.model} runs on {report.rung} ({details})"
 
 
 def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -49,7 +49,7 @@ class Benchmark:
 
 def all_benchmarks() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
-    from benchmarks.suite import keyframes, memory, objects, runs, scenes, text
+    from benchmarks.suite import keyframes, memory, objects, runs, scenes, text, transcripts
 
-    suites = (keyframes, scenes, objects, runs, text, memory)
+    suites = (keyframes, scenes, objects, runs, text, transcripts, memory)
     return {benchmark.name: benchmark for suite in suites for benchmark in suite.BENCHMARKS}

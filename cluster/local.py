@@ -106,6 +106,7 @@ class LocalRun:
             with noticing_interrupts(self._notice):
                 self._loop()
                 self._ask_report()
+                self.tally.tell(self.reporter)
                 self._conclude(conclude(self.tally.outcome))
         except BaseException:
             self.worker.kill()

@@ -39,6 +39,8 @@ class Tally:
         self._num_cached = num_cached
         self._started = started
         self._next_tell = 0.0
+        self._notes: list[str] = []
+        self._num_told = 0
         self._frames_before = 0
         self._seconds_before: Mapping[str, float] = {}
 
@@ -50,6 +52,7 @@ class Tally:
             seconds[stage] = seconds.get(stage, 0.0) + spent
         self.outcome.seconds = seconds
         self.outcome.providers = {**self.outcome.providers, **told["providers"]}
+        self._notes += [note for note in told["notes"] if note not in self._notes]
 
     def begin_worker(self) -> None:
         """The next worker counts from nothing."""
@@ -58,6 +61,9 @@ class Tally:
 
     def tell(self, reporter: Reporter) -> None:
         """Shows progress, a few times a second at most."""
+        for note in self._notes[self._num_told :]:
+            reporter.message(1, note)
+        self._num_told = len(self._notes)
         now = time.monotonic()
         if now < self._next_tell:
             return

@@ -251,11 +251,12 @@ class Worker:
         return self.figures()
 
     def figures(self) -> dict[str, Any]:
-        """Frames decoded, seconds per stage and the provider of each model, of all that was done so far."""
+        """What was done so far: frames decoded, seconds per stage, and what each model runs on."""
         return {
             "frames": self.frames_done + sum(list(self.frames_at_work.values())),
             "seconds": self.trace.seconds.copy(),
             "providers": self.mill.providers.copy(),
+            "notes": self.mill.notes.copy(),
         }
 
     def _combine(self, op: str, request: Mapping[str, Any], made: _Made) -> None:

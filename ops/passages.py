@@ -21,7 +21,8 @@ class Passage:
         samples: float32 [n], at 16 kHz.
         starts: int64 [k], where each segment starts on the track, in samples from the presentation's start.
         ends: int64 [k], where each segment ends within `samples`; the last is n.
-        voices: int64 [k, 2], where the voice of each segment starts and ends on the track, counted as `starts`.
+        voices: int64 [k, 2], where the voice of each segment starts and ends on the track, counted
+            as `starts`.
     """
 
     samples: Float32Array

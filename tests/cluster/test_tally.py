@@ -13,9 +13,13 @@ class Screen(SilentReporter):
 
     def __init__(self) -> None:
         self.shown: list[Snapshot] = []
+        self.said: list[tuple[int, str]] = []
 
     def progress(self, snapshot: Snapshot) -> None:
         self.shown.append(snapshot)
+
+    def message(self, level: int, text: str) -> None:
+        self.said.append((level, text))
 
 
 def _job(state: str, rows: int) -> Job:
@@ -26,11 +30,11 @@ def _job(state: str, rows: int) -> Job:
 
 def test_a_second_worker_counts_on_top_of_the_first() -> None:
     tally = Tally([], 0, 0.0)
-    tally.note({"frames": 5, "seconds": {"read": 1.0}, "providers": {"vad": "cpu"}})
-    tally.note({"frames": 9, "seconds": {"read": 2.0, "hash": 0.5}, "providers": {"vad": "cpu"}})
+    tally.note({"frames": 5, "seconds": {"read": 1.0}, "providers": {"vad": "cpu"}, "notes": []})
+    tally.note({"frames": 9, "seconds": {"read": 2.0, "hash": 0.5}, "providers": {"vad": "cpu"}, "notes": []})
     tally.begin_worker()
-    tally.note({"frames": 1, "seconds": {"read": 0.25}, "providers": {}})
-    tally.note({"frames": 4, "seconds": {"read": 0.5}, "providers": {}})
+    tally.note({"frames": 1, "seconds": {"read": 0.25}, "providers": {}, "notes": []})
+    tally.note({"frames": 4, "seconds": {"read": 0.5}, "providers": {}, "notes": []})
     assert tally.outcome.frames == 13
     assert tally.outcome.seconds == {"read": 2.5, "hash": 0.5}
     assert tally.outcome.providers == {"vad": "cpu"}
@@ -44,3 +48,14 @@ def test_progress_is_shown_now_and_then() -> None:
     (shown,) = screen.shown
     assert (shown.files_done, shown.files_total, shown.rows) == (12, 13, 12)
     assert (shown.media_seconds_done, shown.media_seconds_total) == (4.0, 6.0)
+
+
+def test_what_a_model_runs_on_is_said_once() -> None:
+    screen, tally = Screen(), Tally([], 0, 0.0)
+    for notes in (["vad: on cpu"], ["vad: on cpu", "objects: on cpu"]):
+        tally.note({"frames": 0, "seconds": {}, "providers": {}, "notes": notes})
+        tally.tell(screen)
+    tally.begin_worker()
+    tally.note({"frames": 0, "seconds": {}, "providers": {}, "notes": ["vad: on cpu"]})
+    tally.tell(screen)
+    assert screen.said == [(1, "vad: on cpu"), (1, "objects: on cpu")]
