@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,19 @@ from ops import OPS, load_op
 
 _ATTEMPTS = 20  # a compaction may replace parts while they are read
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
+# The speaker of a segment is the one who speaks longest in it.
+_SPOKEN = """
+CREATE VIEW spoken AS
+SELECT t.*, (
+    SELECT s.speaker FROM speakers s
+    WHERE s.source_id = t.source_id AND s.start_seconds < t.end_seconds AND s.end_seconds > t.start_seconds
+    GROUP BY s.speaker
+    ORDER BY sum(least(s.end_seconds, t.end_seconds) - greatest(s.start_seconds, t.start_seconds)) DESC,
+        s.speaker
+    LIMIT 1
+) AS speaker
+FROM transcript t
+"""
 SOURCE_ID = pa.field("source_id", pa.string(), False, metadata={"doc": "content id of the source"})
 
 
@@ -43,6 +56,9 @@ class QueryResult:
 def query(root: str | os.PathLike[str], sql: str) -> QueryResult:
     """Runs one reading statement over the tables of a result folder; each table is a view.
 
+    Beside the tables there is `sources`, which file has which content, from the commit log; and where there
+    are a transcript and speakers, `spoken`: who says each segment.
+
     The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
 
     Raises:
@@ -54,7 +70,7 @@ def query(root: str | os.PathLike[str], sql: str) -> QueryResult:
     for _ in range(_ATTEMPTS):
         paths = _live_paths(dataset)
         try:
-            return _run(dataset_tables(dataset), sql)
+            return _run({"sources": _sources(dataset.state), **dataset_tables(dataset)}, sql)
         except DatasetError as exc:
             failure = exc
             dataset.reload()
@@ -105,6 +121,14 @@ def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
     return schemas
 
 
+def _sources(state: DatasetState) -> pyarrow.dataset.Dataset:
+    records = [asdict(record) for record in state.sources.values() if record.source_id]
+    columns = ("source_id", "uri", "num_bytes", "duration_seconds")
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.float64())
+    arrays = [pa.array([r[name] for r in records], kind) for name, kind in zip(columns, kinds, strict=True)]
+    return pyarrow.dataset.dataset(pa.table(arrays, names=columns))
+
+
 def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(schema.empty_table())
 
@@ -121,6 +145,8 @@ def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str) -> QueryResult
         connection.execute("SET lock_configuration = true")
         for name, table in tables.items():
             connection.register(name, table)
+        if {"transcript", "speakers"} <= tables.keys():
+            connection.execute(_SPOKEN)
         try:
             statements = connection.extract_statements(sql)
             kinds = [statement.type.name for statement in statements]

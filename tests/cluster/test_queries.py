@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster import queries
-from cluster.commits import Commit
+from cluster.commits import Commit, SourceRecord
 from cluster.compaction import compact
 from cluster.dataset import Dataset
 from cluster.parts import write_part
@@ -257,3 +257,38 @@ def test_nothing_is_left_in_the_current_folder(
     monkeypatch.chdir(tmp_path / "here")
     query(root, "SELECT * FROM scenes ORDER BY value")
     assert os.listdir() == []
+
+
+def test_sources_tell_which_file_has_which_content(root: Path) -> None:
+    dataset = Dataset.open(root, create=False)
+    record = SourceRecord("/videos/copy.mp4", "a", 10, 1, 2.5)
+    with dataset.hold("r2"):
+        dataset.commit(Commit(run_id="r2", sources=(record,)))
+    found = query(
+        root,
+        "SELECT uri, num_bytes, duration_seconds, count(*) FROM scenes JOIN sources USING (source_id) "
+        "WHERE uri LIKE '%copy%' GROUP BY ALL",
+    )
+    assert found.rows == [("/videos/copy.mp4", 10, 2.5, 2)]
+
+
+def test_who_speaks_longest_in_a_segment_says_it(tmp_path: Path) -> None:
+    dataset = Dataset.open(tmp_path, create=True)
+    tables = {
+        "transcript": {"text": ["hello", "nobody"], "start_seconds": [0.0, 9.0], "end_seconds": [4.0, 10.0]},
+        "speakers": {
+            "speaker": ["A", "B", "A"],
+            "start_seconds": [0.0, 1.0, 3.5],
+            "end_seconds": [1.0, 3.5, 5.0],
+        },
+    }
+    with dataset.hold("r"):
+        for name, columns in tables.items():
+            rows = pa.table({"source_id": ["x"] * len(columns["start_seconds"]), **columns})
+            part = write_part(tmp_path, name, [rows], run_id="r", seed=[name])
+            assert part is not None
+            dataset.commit(Commit(run_id="r", parts=(part,)))
+    assert query(tmp_path, "SELECT text, speaker FROM spoken ORDER BY text").rows == [
+        ("hello", "B"),
+        ("nobody", None),
+    ]
