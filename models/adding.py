@@ -14,8 +14,10 @@ from typing import Any
 from models.batchable import input_shapes, judge_batching, load_graph
 from models.download import OnProgress, download, replacing
 from models.errors import UsageError
+from models.object_contracts import check_graph
 from models.registry import (
     DEFAULTS,
+    FAMILY_DEFAULTS,
     LABEL_SETS,
     ModelEntry,
     all_entries,
@@ -44,7 +46,7 @@ def add(
     commercial: bool = False,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Registers an ONNX file for a role; what is not given is taken from the file, then the role's default.
+    """Registers an ONNX file for a role; what is not given is taken from the file, its family, then the role.
 
     Args:
         source: path of a file, which stays where it is, or an https URL, fetched into the cache.
@@ -57,13 +59,14 @@ def add(
 
     Raises:
         UsageError: the role, name or a value is wrong, or the name is taken.
-        ModelError: the file is missing, not safe or not valid.
+        ModelError: the file is missing, not safe, not valid or not of its family.
     """
     if role not in DEFAULTS:
         raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
     default = DEFAULTS[role]
     family = family or default.family
     check_role(role, family)
+    usual = FAMILY_DEFAULTS.get(family) or asdict(default)
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.split("?")[0]).stem).strip("-._")
     if name in {entry.name for entry in all_entries()}:
         raise UsageError(f"a model named {name!r} exists; choose another name with --name")
@@ -88,13 +91,14 @@ def add(
             "url": url,
             "path": "" if url else str(path),
             "input_size": size,
-            "colour": default.colour if colour is None else colour,
-            "mean": default.mean if mean is None else mean,
-            "scale": default.scale if scale is None else scale,
+            "colour": usual["colour"] if colour is None else colour,
+            "mean": usual["mean"] if mean is None else mean,
+            "scale": usual["scale"] if scale is None else scale,
             "labels": default.labels if labels is None else labels,
             "batching": batching,
         }
         entry = parse_entry(block)
+        check_graph(entry, model)
         if url:
             path.replace(cache_path(entry))
     finally:
@@ -112,9 +116,10 @@ def _fetch(url: str, on_progress: OnProgress | None) -> Path:
 
 def _write_block(entry: ModelEntry) -> Path:
     lines = []
+    usual = FAMILY_DEFAULTS.get(entry.family, {})
     for field in fields(ModelEntry):
         value = getattr(entry, field.name)
-        if value == field.default:
+        if value == usual.get(field.name, field.default):
             continue
         if field.name == "labels":
             value = next((key for key, names in LABEL_SETS.items() if names == value), value)

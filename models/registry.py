@@ -24,6 +24,7 @@ from models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
 from models.entry import ModelEntry as ModelEntry
 from models.errors import ModelError, UsageError
 from models.folders import digest_file, digest_files, list_folder, parse_files
+from models.object_contracts import OBJECT_DEFAULTS, OBJECT_FAMILIES
 
 BATCHING = ("dynamic", "fixed", "none")
 COLOURS = ("rgb", "bgr", "gray", "")
@@ -85,7 +86,10 @@ KNOWN: tuple[ModelEntry, ...] = (
 )
 
 # Families that serve a role but of which no checkpoint is known here.
-MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {**FACE_FAMILIES, **POSE_FAMILIES}
+MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {**FACE_FAMILIES, **OBJECT_FAMILIES, **POSE_FAMILIES}
+
+# By family, values of an entry that says nothing about them.
+FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = OBJECT_DEFAULTS
 
 # The first known entry of a role is its default.
 DEFAULTS: Mapping[str, ModelEntry] = {entry.role: entry for entry in reversed(KNOWN)}
@@ -124,7 +128,8 @@ def read_entry(path: Path) -> ModelEntry:
 def parse_entry(block: Mapping[str, Any]) -> ModelEntry:
     """An entry from the keys of a TOML block, each checked.
 
-    `labels` is a list of names or the name of a label set.
+    `labels` is a list of names or the name of a label set. What the block does not say and
+    `FAMILY_DEFAULTS` does is taken from there.
 
     Raises:
         UsageError: a key is unknown, missing or has a wrong value.
@@ -132,7 +137,8 @@ def parse_entry(block: Mapping[str, Any]) -> ModelEntry:
     allowed = {f.name for f in fields(ModelEntry)}
     if unknown := sorted(set(block) - allowed):
         raise UsageError(f"unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
-    values: dict[str, Any] = {"licence": "unknown", "commercial": False, "num_bytes": 0, **block}
+    values: dict[str, Any] = {"licence": "unknown", "commercial": False, "num_bytes": 0}
+    values |= {**FAMILY_DEFAULTS.get(str(block.get("family")), {}), **block}
     for name in ("name", "role", "family", "sha256"):
         if not isinstance(values.get(name), str) or not values[name]:
             raise UsageError(f"{name} must be a text, not {values.get(name)!r}")

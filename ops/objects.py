@@ -1,29 +1,27 @@
-"""Objects in each frame: label, score and box, by a detector of the YOLOX family.
-
-YOLOX: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv:2107.08430. The exported graph leaves the
-last step to the caller: an anchor-free grid at strides 8, 16 and 32, where a cell states its box's centre
-relative to itself and the logarithm of the box's size, all in units of the stride.
-"""
+"""Objects in each frame: label, score and box, by a detector of any family in `ops.object_decoders`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from math import inf
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from models.errors import ModelError, UsageError
 from models.loading import Model
+from models.object_contracts import SIZED_FAMILIES, check_outputs
 from ops.boxes import BOX, choose_boxes, letterbox_size
-from ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
+from ops.chunks import Frames, UInt8Array
 from ops.columns import column
+from ops.model_input import letterbox
+from ops.object_decoders import FAMILIES, STRIDES, Detections, cell_grid
 from ops.operation import FrameOp
 
-STRIDES = (8, 16, 32)
-PADDING = 114  # grey that the family was trained with, 0..255
+PADDING = 114  # grey that the YOLO families were trained with, 0..255
 # Frames prepared at once where the model takes one at a time: enough to keep every core busy, and
 # small beside the 64 MB of a batch of frames.
 _SLICE = 8
@@ -35,7 +33,8 @@ class ObjectsOptions:
 
     Attributes:
         score: least score of a row, 0..1.
-        nms: largest overlap of two objects of one label, as intersection over union, 0..1.
+        nms: largest overlap of two objects of one label, as intersection over union, 0..1;
+            of no effect where the model itself says each object once (see `ops.object_decoders`).
         max_objects: most rows of one frame, >= 1.
     """
 
@@ -66,57 +65,87 @@ class Objects(FrameOp):
             column("object_index", pa.int32(), "0-based rank in the frame by descending score"),
             column("label", pa.dictionary(pa.int32(), pa.string()), "name of the class"),
             column("label_index", pa.int32(), "0-based class of the model"),
-            column("score", pa.float32(), "objectness times class probability, 0..1"),
+            column("score", pa.float32(), "confidence that an object of the class is there, 0..1"),
             column("box", BOX, "where it is, in display pixels, clipped to the frame"),
         ]
     )
 
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
         super().__init__(options, models)
-        entry = self.loaded["objects"].entry
-        if entry.family != "yolox":
-            raise ModelError(f"objects: model {entry.name} is of family {entry.family!r}; choose a yolox one")
-        if entry.input_size is None or any(side % STRIDES[-1] for side in entry.input_size):
+        self._entry = entry = self.loaded["objects"].entry
+        if entry.family not in FAMILIES:
             raise ModelError(
-                f"objects: model {entry.name} takes pictures of {entry.input_size}, which must be fixed "
+                f"objects: model {entry.name} is of family {entry.family!r}; "
+                f"choose one of {', '.join(FAMILIES)}"
+            )
+        if entry.input_size is None:
+            raise ModelError(f"objects: model {entry.name} has no picture size; add it with its input size")
+        if entry.family == "yolox" and any(side % STRIDES[-1] for side in entry.input_size):
+            raise ModelError(
+                f"objects: model {entry.name} takes pictures of {entry.input_size}, which must be "
                 f"multiples of {STRIDES[-1]}; add it with its input size"
             )
         self._size = entry.input_size
+        self._family = FAMILIES[entry.family]
         self._labels = pa.array(entry.labels, pa.string())
 
     def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
         runner = self.loaded["objects"].runner
-        inner = letterbox_size(frames.width, frames.height, self._size)
+        display = (frames.width, frames.height)
+        inner = self._size if self._family.placing == "stretched" else letterbox_size(*display, self._size)
+        corner = (0, 0)
+        if self._family.placing == "centre":
+            corner = ((self._size[0] - inner[0]) // 2, (self._size[1] - inner[1]) // 2)
+        to_display = np.array([display[0] / inner[0], display[1] / inner[1]] * 2, np.float32)
         pixels = frames.rgb(inner)
         step = max(runner.max_batch, _SLICE)
         found = []
         for start in range(0, len(frames), step):
-            batch = letterbox(pixels[start : start + step], self._size)
-            (raw,) = runner.run({"images": batch}).values()
-            self._check(raw)
-            found += [self._detect(cells, inner, (frames.width, frames.height)) for cells in raw]
+            outputs = runner.run(self._inputs(pixels[start : start + step], corner))
+            self._check(outputs)
+            for row in range(len(pixels[start : start + step])):
+                scores, labels, boxes = self._family.decode(
+                    {name: values[row] for name, values in outputs.items()}, self._size, self.options.score
+                )
+                boxes = (boxes - np.array(corner * 2, np.float32)) * to_display
+                found.append(self._choose(Detections(scores, labels, boxes), display))
         return self._rows(frames, found)
 
-    def _check(self, raw: Float32Array) -> None:
-        wanted = (len(cell_grid(self._size)[0]), 5 + len(self._labels))
-        if raw.ndim != 3 or raw.shape[1:] != wanted:
+    def _inputs(self, pixels: UInt8Array, corner: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
+        entry = self._entry
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "images": letterbox(pixels, self._size, corner, PADDING, entry.colour, entry.mean, entry.scale)
+        }
+        if entry.family in SIZED_FAMILIES:
+            inputs["orig_target_sizes"] = np.tile(np.array(self._size, np.int64), (len(pixels), 1))
+        return inputs
+
+    def _check(self, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        shapes = {name: list(values.shape) for name, values in outputs.items()}
+        check_outputs(self._entry, shapes)
+        wanted = [len(cell_grid(self._size)[0]), 5 + len(self._labels)]
+        if self._entry.family == "yolox" and [shape[1:] for shape in shapes.values()] != [wanted]:
             raise ModelError(
-                f"objects: model {self.loaded['objects'].entry.name} gives {list(raw.shape)}, but its input "
-                f"size and {len(self._labels)} labels ask for [n, {wanted[0]}, {wanted[1]}]; "
+                f"objects: model {self._entry.name} gives {shapes}, but its input size and "
+                f"{len(self._labels)} labels ask for [n, {wanted[0]}, {wanted[1]}]; "
                 "add it with its own labels"
             )
 
-    def _detect(self, cells: Float32Array, inner: tuple[int, int], display: tuple[int, int]) -> _Found:
-        scores, labels, boxes = decode(cells, self._size, self.options.score)
-        boxes *= np.array([display[0] / inner[0], display[1] / inner[1]] * 2, np.float32)
+    def _choose(self, all_: Detections, display: tuple[int, int]) -> Detections:
+        """Those of the objects, boxes in display pixels, that become rows, by descending score."""
+        scores, labels, boxes = all_
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._labels):
+            raise ModelError(
+                f"objects: model {self._entry.name} gives classes {labels.min()} to {labels.max()}, but has "
+                f"{len(self._labels)} labels; add it with its own labels"
+            )
         clipped = np.clip(boxes, 0, np.array(display * 2, np.float32))
         seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
-        keep = seen[
-            choose_boxes(boxes[seen], scores[seen], labels[seen], self.options.nms, self.options.max_objects)
-        ]
-        return _Found(scores[keep], labels[keep], clipped[keep])
+        overlap = self.options.nms if self._family.overlapping else inf
+        keep = seen[choose_boxes(boxes[seen], scores[seen], labels[seen], overlap, self.options.max_objects)]
+        return Detections(scores[keep], labels[keep], clipped[keep])
 
-    def _rows(self, frames: Frames, found: list[_Found]) -> pa.Table:
+    def _rows(self, frames: Frames, found: list[Detections]) -> pa.Table:
         counts = np.array([len(f.scores) for f in found], np.int64)
         if not counts.sum():
             return self.schema.empty_table()
@@ -132,68 +161,3 @@ class Objects(FrameOp):
             pa.StructArray.from_arrays([pa.array(edge) for edge in boxes.T.copy()], fields=list(BOX)),
         ]
         return pa.table(columns, schema=self.schema)
-
-
-class _Found(NamedTuple):
-    """One frame's objects by descending score: float32 [k], int64 [k], float32 [k, 4]."""
-
-    scores: Float32Array
-    labels: Int64Array
-    boxes: Float32Array
-
-
-def letterbox(pixels: UInt8Array, size: tuple[int, int]) -> Float32Array:
-    """Pictures in the top left corner of grey ones.
-
-    Args:
-        pixels: uint8 [n, h, w, 3] RGB, no larger than `size` = (width, height).
-
-    Returns:
-        float32 [n, 3, height, width], B G R in 0..255.
-    """
-    count, high, wide = pixels.shape[:3]
-    batch = np.empty((count, 3, size[1], size[0]), np.float32)
-    batch[:, :, high:] = PADDING
-    batch[:, :, :high, wide:] = PADDING
-    for target, picture in zip(batch, pixels, strict=True):
-        for channel in range(3):  # plane by plane: half the time of one transposed copy
-            target[channel, :high, :wide] = picture[:, :, 2 - channel]
-    return batch
-
-
-@lru_cache(maxsize=8)
-def cell_grid(size: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
-    """Column and row of every cell, float32 [cells, 2], and its stride in pixels, float32 [cells, 1]."""
-    places, strides = [], []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: size[1] // stride, : size[0] // stride]
-        places.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
-        strides.append(np.full((rows.size, 1), stride))
-    return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
-
-
-def decode(
-    cells: Float32Array, size: tuple[int, int], least_score: float
-) -> tuple[Float32Array, Int64Array, Float32Array]:
-    """The boxes of one frame's raw output whose best class reaches a score.
-
-    Args:
-        cells: float32 [cells, 5 + classes]: centre x, y, logarithm of width, height (in strides),
-            objectness, then class probabilities.
-        size: (width, height) of the model's picture in pixels.
-
-    Returns:
-        Scores float32 [k], labels int64 [k] and boxes float32 [k, 4] in the model's pixels, in cell order.
-    """
-    # A class probability is at most 1, so objectness alone rules out nearly every cell.
-    at = np.flatnonzero(cells[:, 4] >= least_score)
-    picked = cells[at]
-    labels = picked[:, 5:].argmax(axis=1)
-    scores = picked[:, 4] * picked[np.arange(len(at)), 5 + labels]
-    good = scores >= least_score
-    at, picked = at[good], picked[good]
-    places, strides = cell_grid(size)
-    centres = (picked[:, :2] + places[at]) * strides[at]
-    with np.errstate(over="ignore"):  # a size beyond float32 is clipped to the frame
-        halves = np.exp(picked[:, 2:4]) * strides[at] / 2
-    return scores[good], labels[good], np.concatenate([centres - halves, centres + halves], axis=1)

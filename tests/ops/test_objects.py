@@ -18,7 +18,9 @@ from models.errors import ModelError, UsageError
 from models.loading import Model
 from models.registry import DEFAULTS
 from ops.boxes import overlaps
-from ops.objects import Objects, ObjectsOptions, cell_grid, letterbox
+from ops.model_input import letterbox
+from ops.object_decoders import cell_grid
+from ops.objects import Objects, ObjectsOptions
 from tests.ops.frames_stub import ArrayFrames
 
 ENTRY = replace(DEFAULTS["objects"], input_size=(96, 64), labels=("cat", "dog", "cow"))
@@ -124,7 +126,7 @@ def test_rows_equal_the_plain_ones(
 
 def test_pictures_lie_top_left_on_grey_in_bgr() -> None:
     pixels = pictures(2, 5, 3)
-    batch = letterbox(pixels, (8, 6))
+    batch = letterbox(pixels, (8, 6), (0, 0), 114, "bgr")
     assert batch.shape == (2, 3, 6, 8) and batch.dtype == np.float32
     np.testing.assert_array_equal(batch[:, :, :3, :5], pixels.transpose(0, 3, 1, 2)[:, ::-1])
     assert (batch[:, :, 3:] == 114).all() and (batch[:, :, :, 5:] == 114).all()
@@ -170,8 +172,8 @@ def test_options_out_of_range_are_named(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"family": "detr"}, "family 'detr'"),
-        ({"input_size": None}, "takes pictures of None"),
+        ({"family": "silero"}, "family 'silero'"),
+        ({"input_size": None}, "has no picture size"),
         ({"input_size": (100, 64)}, "multiples of 32"),
     ],
 )
