@@ -90,6 +90,23 @@ def index_source(path: str) -> SourceIndex:
         return _index(container, path)
 
 
+def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
+    """As `index_source`, with the open file for `read_shard` to go on with: opening a short file again costs
+    more than all else that is done with it. None where a second pass could differ from a fresh one.
+    """
+    container = open_media(path)
+    try:
+        index = _index(container, path)
+        if container.format.name.startswith(("mov", "matroska")) and not index.missing_seconds:
+            rewind(container)
+            return index, container
+    except BaseException:
+        container.close()
+        raise
+    container.close()
+    return index, None
+
+
 def _index(container: InputContainer, path: str) -> SourceIndex:
     audio, sound_problem = _choose_sound(container)
     video, picture, picture_problem = _choose_picture(container, path)

@@ -50,6 +50,7 @@ class ShardTask:
         shots: for the sampling policy `scenes`, int64 [n, 2] start and end frame of each shot; else None.
         threads: decoder threads, >= 1.
         upstream: rows of operations that were computed earlier and that some of `ops` come after.
+        container: the file as `index_and_keep` left it open, or None.
     """
 
     path: str
@@ -61,6 +62,7 @@ class ShardTask:
     shots: Int64Array | None
     threads: int
     upstream: Mapping[str, pa.Table] = field(default_factory=dict)
+    container: Any = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,7 +163,7 @@ class Mill:
         result = ShardResult()
         request = self._request(task, ops)
         extractors = {name: op.open(info) for name, op in ops.items()}
-        chunks = read_shard(task.path, task.index, request, result.report)
+        chunks = read_shard(task.path, task.index, request, result.report, task.container)
         if task.threads > 1:
             # Beside others a shard keeps its core busy by itself; alone it decodes while it computes.
             chunks = _read_ahead(chunks, AHEAD)

@@ -70,12 +70,25 @@ class ReadReport:
     cut_off: bool = False
 
 
-def read_shard(path: str, index: SourceIndex, request: ReadRequest, report: ReadReport) -> Iterator[Chunk]:
+def read_shard(
+    path: str,
+    index: SourceIndex,
+    request: ReadRequest,
+    report: ReadReport,
+    container: InputContainer | None = None,
+) -> Iterator[Chunk]:
     """Chunks of one shard, each kind in time order; closing the iterator ends the reading.
+
+    Args:
+        container: what `index_and_keep` left open, to be closed here; it decodes on one thread.
 
     Raises:
         MediaError: the file cannot be opened any more.
     """
+    if container is not None:
+        with container:
+            yield from _Reader(container, index, request, report).chunks()
+        return
     # A decoder must know how far pictures are reordered, which some files tell only to those who look
     # ahead. Where none are, the tables of an MP4 hold everything else: looking ahead can be left out.
     told = (index.description.container or "").startswith("mov")
@@ -130,8 +143,9 @@ class _Reader:
         self.context = context
         # Where the decoder is emptied after each packet, further threads would only wait.
         threads = 1 if np.array_equal(self.plan.needed, self.plan.restart) else self.request.threads
-        picture.thread_type = "AUTO" if threads > 1 else "SLICE"
-        context.thread_count = threads
+        if not context.is_open:  # else it decoded the first frame for the index
+            picture.thread_type = "AUTO" if threads > 1 else "SLICE"
+            context.thread_count = threads
         self.is_untimed = self.container.format.name == "avi"  # what it says of presentation is a guess
         self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
 

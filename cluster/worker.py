@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 from blake3 import blake3
 
-from actors.indexing import SourceIndex, index_source
+from actors.indexing import SourceIndex, index_and_keep, index_source
 from actors.mill import Mill, ShardTask
 from actors.opening import require_regular_file
 from actors.plan import parse_sampling
@@ -88,6 +88,7 @@ class Worker:
         )
         self.indexes: dict[str, SourceIndex] = {}
         self.descriptions: dict[str, MediaDescription] = {}
+        self.containers: dict[str, Any] = {}  # opened for the index, to be read on with one thread
         self.finished: dict[tuple[str, str], pa.Table] = {}
         self.frames_done = 0
         self.frames_at_work: dict[int, int] = {}
@@ -116,10 +117,13 @@ class Worker:
             source_id = content_id(path)
         try:
             with self.trace.span("index", uri=uri):
-                index = index_source(path)
+                index, container = index_and_keep(path)
         except MediaError as error:
             return {"source_id": source_id, "failed": describe_failure(error)}
         self.indexes[uri] = index
+        self._close(uri)
+        if container is not None:
+            self.containers[uri] = container
         shards = cut_shards(index.frames, index.audio_stream >= 0, index.duration_seconds, self.shard_seconds)
         return {
             "source_id": source_id,
@@ -153,6 +157,7 @@ class Worker:
             ops=ops,
             shots=self._shots(request),
             threads=request["threads"],
+            container=self.containers.pop(uri, None) if num_shards == request["threads"] == 1 else None,
             upstream={
                 need: self._rows(request, need)
                 for need in {need for op in ops for need in load_op(op).after} - set(ops)
@@ -214,6 +219,7 @@ class Worker:
 
     def do_forget(self, request: Mapping[str, Any]) -> None:
         """Drops what is held for a source that is finished or given up."""
+        self._close(request["uri"])
         self.indexes.pop(request["uri"], None)
         self.descriptions.pop(request["uri"], None)
 
@@ -258,6 +264,11 @@ class Worker:
             "providers": self.mill.providers.copy(),
             "notes": self.mill.notes.copy(),
         }
+
+    def _close(self, uri: str) -> None:
+        container = self.containers.pop(uri, None)
+        if container is not None:
+            container.close()
 
     def _combine(self, op: str, request: Mapping[str, Any], made: _Made) -> None:
         """Makes the rows of an operation that reads the tables of others."""

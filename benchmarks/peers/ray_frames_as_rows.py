@@ -9,6 +9,7 @@ the pipeline, without Ray's start, and bytes that the stages put into the object
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -81,6 +82,7 @@ def main() -> None:
         runtime_env={"env_vars": {"PYTHONPATH": project}},
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Imported under its real name, so that the workers find these functions there.
     from benchmarks.peers import ray_frames_as_rows as here
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
 
 from actors.indexing import SourceIndex
 from actors.pyav_frames import PyavFrames
@@ -40,11 +41,12 @@ def read(
     signals: Sequence[int] | npt.NDArray[np.int64] = (),
     with_sound: bool = False,
     threads: int = 1,
+    container: InputContainer | None = None,
 ) -> Heard:
-    """Reads these frames and signals."""
+    """Reads these frames and signals, in a file that was opened before if one is given."""
     heard = Heard()
     request = ReadRequest(np.asarray(frames, np.int64), np.asarray(signals, np.int64), with_sound, threads)
-    for chunk in read_shard(str(path), index, request, heard.report):
+    for chunk in read_shard(str(path), index, request, heard.report, container):
         if isinstance(chunk, Audio):
             heard.sound.append(chunk)
             continue

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from actors.indexing import SourceIndex, index_source
+from actors.indexing import SourceIndex, index_and_keep, index_source
 from actors.plan import Sampling, sample_frames
 from actors.pyav_reader import FRAMES_BYTES, MAX_FRAMES, MAX_SIGNALS, ReadReport, ReadRequest, read_shard
 from actors.shards import cut_shards
@@ -333,3 +333,21 @@ def without_usability_information(sps: bytes) -> bytes:
     text = bits[:at] + "0" + "1"
     text += "0" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_left_open_by_the_index_reads_as_one_opened_anew(tmp_path: Path, kind: str) -> None:
+    path = KINDS[kind](tmp_path)
+    for frames in subsets(index_source(str(path))).values():
+        index, container = index_and_keep(str(path))
+        if container is None:
+            assert path.suffix not in (".mp4", ".mkv"), "kept where seeking is exact"
+            return
+        fresh = read(path, index, frames=frames, signals=frames, with_sound=True)
+        again = read(path, index, frames=frames, signals=frames, with_sound=True, container=container)
+        assert (again.order, again.digests) == (fresh.order, fresh.digests)
+        assert again.report == fresh.report
+        pairs = zip(again.sound, fresh.sound, strict=True)
+        assert all(
+            np.array_equal(a.samples, b.samples) and a.start_sample == b.start_sample for a, b in pairs
+        )
