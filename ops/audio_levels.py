@@ -87,12 +87,13 @@ class _Levels:
         return Partial(rows)
 
     def _measure(self, windows: Float32Array) -> None:
+        # Summed pairwise in 64 bits: einsum adds in an order that depends on where the array lies.
         with np.errstate(over="ignore", invalid="ignore"):
-            energy = np.einsum("ij,ij->i", windows, windows)
+            energy = np.square(windows).sum(axis=1, dtype=np.float64)
         if not np.isfinite(energy).all():
             # Damaged float tracks can hold NaN and infinity; they carry no level.
             windows = np.where(np.abs(windows) < MAX_SAMPLE, windows, np.float32(0))
-            energy = np.einsum("ij,ij->i", windows, windows)
-        self.rms.append(np.sqrt(energy.astype(np.float64) / max(windows.shape[1], 1)))
+            energy = np.square(windows).sum(axis=1, dtype=np.float64)
+        self.rms.append(np.sqrt(energy / max(windows.shape[1], 1)))
         peak = np.maximum(windows.max(axis=1, initial=0.0), -windows.min(axis=1, initial=0.0))
         self.peak.append(peak.astype(np.float64))
