@@ -98,8 +98,9 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
     try:
         index = _index(container, path)
         if container.format.name.startswith(("mov", "matroska")) and not index.missing_seconds:
-            rewind(container)
-            return index, container
+            with contextlib.suppress(av.error.FFmpegError):
+                rewind(container)
+                return index, container
     except BaseException:
         container.close()
         raise

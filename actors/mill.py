@@ -163,7 +163,12 @@ class Mill:
         result = ShardResult()
         request = self._request(task, ops)
         extractors = {name: op.open(info) for name, op in ops.items()}
-        chunks = read_shard(task.path, task.index, request, result.report, task.container)
+        container = task.container
+        if container is not None and request.with_sound:
+            # After a seek FFmpeg no longer leaves out the priming samples of AAC: sound wants a fresh start.
+            container.close()
+            container = None
+        chunks = read_shard(task.path, task.index, request, result.report, container)
         if task.threads > 1:
             # Beside others a shard keeps its core busy by itself; alone it decodes while it computes.
             chunks = _read_ahead(chunks, AHEAD)

@@ -80,7 +80,7 @@ def read_shard(
     """Chunks of one shard, each kind in time order; closing the iterator ends the reading.
 
     Args:
-        container: what `index_and_keep` left open, to be closed here; it decodes on one thread.
+        container: what `index_and_keep` left open, to be closed here; only for pictures, on one thread.
 
     Raises:
         MediaError: the file cannot be opened any more.
