@@ -1,25 +1,27 @@
 """The Ray engine: the main job on a cluster.
 
 The driver lists sources and commits; hashing, indexing, decoding and inference run on the workers, as one
-Ray Data pipeline: `read_parquet(sources) -> open_sources -> one task a row -> pool of RayMill -> results`.
-What an actor was working on when it died runs alone in a further round; what dies alone twice is
-quarantined.
+Ray Data pipeline: `sources -> open_sources -> one task a row -> pool of RayMill -> results`. The list goes
+through the object store: to read it back from Parquet, Ray 2.60 starts 32 actors for footers alone, which
+takes a small cluster minutes. What a mill was working on when it died runs alone in a further round; what
+dies alone twice is quarantined.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import layout
 from cluster.committing import PendingCommit, PendingRun
@@ -27,7 +29,9 @@ from cluster.dataset import Dataset
 from cluster.flow import Flow, failure_from
 from cluster.interrupts import noticing_interrupts
 from cluster.jobs import Failure, Job
-from cluster.ray_cluster import Pool
+from cluster.local import DEADLINE_SECONDS
+from cluster.ray_cluster import Pool, describe_cluster
+from cluster.ray_stream import ResultStream, StallWatch
 from cluster.ray_tasks import Ledger, RayMill, merge_source, open_sources, tasks_of
 from cluster.request import ExtractRequest, Reporter
 from cluster.tally import Outcome, Tally
@@ -42,6 +46,10 @@ if TYPE_CHECKING:
 COMMIT_SECONDS = 2.0
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
 OPEN_SOURCES = 16
+TICK_SECONDS = 0.2
+WATCH_SECONDS = 5.0
+# After a Ctrl-C, what is at work may finish for so long.
+LAST_SECONDS = 5.0
 
 
 class RayRun:
@@ -67,7 +75,13 @@ class RayRun:
         self.dataset = dataset
         self.plan = plan
         self.jobs = {job.file.uri: job for job in jobs}
-        self.config = {**config, "stages": plan.stages(), "profile": ""}
+        self.config = {
+            **config,
+            "stages": plan.stages(),
+            "profile": "",
+            "deadline_seconds": DEADLINE_SECONDS,
+            "deadline_factor": request.deadline_factor,
+        }
         self.pool = pool
         self.flow = Flow(dataset, plan, request.retry_failed)
         self.tally = Tally(jobs, num_cached, started)
@@ -84,9 +98,14 @@ class RayRun:
         self._writer = Worker(self.config)
         state = dataset.state
         self._changed = {uri for uri, job in self.jobs.items() if uri in state.sources and not job.source_id}
-        needs = {name: list(op.key["after"]) for name, op in plan.ops.items()}
-        # It holds no CPU: the head of a cluster often offers none.
-        self._ledger = ray.remote(num_cpus=0)(Ledger).remote(state, needs, request.retry_failed)
+        self._copies: dict[str, list[Mapping[str, Any]]] = {}
+        self._owned: set[str] = set()
+        self._stall = StallWatch()
+        self._next_watch = 0.0
+        # Beside the driver, which no other node can take with it; without a CPU, for a head often has none.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        ledger: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Ledger)
+        self._ledger = ledger.remote(state, plan, request.retry_failed)
 
     def run(self, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
         """Works until every job is committed or it is interrupted; `conclude` tells the last commit.
@@ -95,20 +114,34 @@ class RayRun:
             SetupError: a model cannot be had on a worker.
             FramemillError: the run cannot go on; what was committed stays.
         """
-        manifest = self._write_manifest()
         try:
             with noticing_interrupts(self._notice):
-                self._round(self._sources(manifest), alone=False)
+                self._round(self._sources(), alone=False)
                 while self._again and not self._is_interrupted:
                     tasks, self._again = tasks_of(self._again), []
                     self._round(ray.data.from_arrow(tasks), alone=True)
+                self._give_up_copies()
                 self._commit(is_last=True)
-                if not self._is_interrupted:
-                    pending = conclude(self._outcome())
-                    pending.commit(self._writer.do_write(pending.request)["parts"])
+                pending = conclude(self._outcome())
+                pending.commit(self._writer.do_write(pending.request)["parts"])
+        except ray.exceptions.RayError as exc:
+            raise FramemillError(
+                f"the Ray cluster failed: {str(exc).strip().splitlines()[-1]}; what was committed stays, and "
+                "the same command goes on from there"
+            ) from exc
         finally:
-            manifest.unlink(missing_ok=True)
+            self._end()
         return self._outcome()
+
+    def _end(self) -> None:
+        """Kills every mill; what died with some of its parts written belongs to no commit."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            for mill in ray.get(self._ledger.stop.remote(), timeout=LAST_SECONDS):
+                ray.kill(mill)
+        for merge in self._merges:
+            ray.cancel(merge, force=True)
+        with contextlib.suppress(FramemillError):
+            self.dataset.recover()
 
     def _notice(self) -> None:
         if self._is_interrupted:
@@ -123,20 +156,15 @@ class RayRun:
         outcome.interrupted = self._is_interrupted
         return outcome
 
-    def _write_manifest(self) -> Path:
-        """The list of sources, where every worker can read it."""
-        path = self.dataset.root / layout.SYSTEM_FOLDER / f"sources-{self.config['run_id']}.parquet"
+    def _sources(self) -> ray.data.Dataset:
         rows = [
             {**asdict(job.file), "is_changed": job.file.uri in self._changed} for job in self.jobs.values()
         ]
-        with layout.storage_errors(path, "writing"):
-            # A row group is what Ray shares out.
-            pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=OPEN_SOURCES)
-        return path
-
-    def _sources(self, manifest: Path) -> ray.data.Dataset:
-        blocks = -(-len(self.jobs) // OPEN_SOURCES)
-        return ray.data.read_parquet(str(manifest), override_num_blocks=blocks).map_batches(
+        sources = pa.Table.from_pylist(rows)
+        # A block is what Ray shares out: every mill gets work soon.
+        size = max(1, min(OPEN_SOURCES, len(rows) // (2 * self.pool.least)))
+        blocks = [sources.slice(start, size) for start in range(0, len(rows), size)]
+        return ray.data.from_arrow(blocks).map_batches(
             cast(Any, open_sources),
             batch_size=OPEN_SOURCES,
             batch_format="pyarrow",
@@ -162,29 +190,53 @@ class RayRun:
             num_gpus=self.pool.gpus or None,
             fn_constructor_args=({**self.config, "alone": alone}, self._ledger),
         )
-        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for text in cast(pa.Table, batch)["result"].to_pylist():
+        stream = ResultStream(results)
+        give_up = 0.0
+        while not stream.is_done:
+            for text in stream.take(TICK_SECONDS):
+                self._stall.note()
                 self._take(json.loads(text))
             self._take_merges(wait=False)
             if time.monotonic() - self._last_commit >= COMMIT_SECONDS:
                 self._commit()
             self.tally.tell(self.reporter)
-            if self._is_interrupted:
+            self._watch()
+            if self._is_interrupted and not give_up:
+                give_up = time.monotonic() + LAST_SECONDS
+                self._ledger.stop.remote()
+            if give_up and time.monotonic() > give_up:
                 return
         self._take_merges(wait=True)
         self._commit()
 
+    def _watch(self) -> None:
+        """Kills mills that hold a task for too long, and says so when nothing happens at all."""
+        if time.monotonic() < self._next_watch:
+            return
+        self._next_watch = time.monotonic() + WATCH_SECONDS
+        num_at_work, late = ray.get(self._ledger.watch.remote())
+        for mill in late:
+            self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new mill")
+            ray.kill(mill, no_restart=False)
+        waited = self._stall.waited(num_at_work + len(self._merges))
+        if waited:
+            told = f"no progress for {waited:.0f} s: no mill works. Wanted: {self.pool.describe()}."
+            self.reporter.message(0, f"{told} {describe_cluster()}")
+
     def _take(self, result: Mapping[str, Any]) -> None:
-        if "fatal" in result:
-            kind = getattr(errors, result["fatal"]["error"], FramemillError)
-            raise kind(f"{result['fatal']['message']} (on a worker)")
+        self._check(result.get("fatal", {"fatal": False}))
         for piece in result.get("suspects", ()):
+            job = self.jobs[piece["uri"]]
+            if job.state not in ("new", "open"):
+                continue
+            job.source_id = piece.get("source_id", job.source_id)
             # A divided source stays divided; others are opened anew, which may be what is dangerous.
             raw = {key: piece[key] for key in ("uri", "path", "num_bytes", "mtime_ns")}
             self._again.append(raw if len(piece.get("shards", [])) < 2 else piece)
+            self.reporter.message(1, f"a worker died while {piece['uri']} was at work: it runs alone next")
         for piece in result.get("quarantined", ()):
-            why = "quarantined: it ended its worker process twice while working alone"
-            self.flow.failed(self.jobs[piece["uri"]], Failure("*", "quarantined", "LimitError", why))
+            self._quarantine(self.jobs[piece["uri"]], "ended its worker process or took too long, twice")
+            self._own(self.jobs[piece["uri"]].source_id)
         pieces = result.get("pieces", ())
         if len(pieces) == 1 and pieces[0]["uri"] in self._changed:
             self._held.setdefault(pieces[0]["uri"], []).extend(result["parts"])
@@ -198,13 +250,23 @@ class RayRun:
             self.tally.outcome.frames = sum(report["frames"] for report in self._reports.values())
             self.tally.outcome.providers = {**self.tally.outcome.providers, **result["providers"]}
 
+    def _check(self, failure: Mapping[str, Any]) -> None:
+        """Raises what concerns the run and not one source."""
+        if failure["fatal"]:
+            kind = getattr(errors, failure["error"], FramemillError)
+            raise kind(f"{failure['message']} (on a worker)")
+
     def _take_piece(self, piece: Mapping[str, Any]) -> None:
         job = self.jobs[piece["uri"]]
+        if piece.get("is_copy") and piece["source_id"] not in self._owned:
+            self._copies.setdefault(piece["source_id"], []).append(piece)
+            return
         if job.state == "new":
             if "description" in piece:
                 self._descriptions[job.file.uri] = _described(piece["description"])
             self._opened[piece["uri"]] = dict(piece)
             self.flow.opened(job, piece)
+            self._own(job.source_id)
         if job.state == "open" and not job.is_duplicate:
             if "failed" in piece:
                 self.flow.failed(job, failure_from(piece["failed"]))
@@ -217,10 +279,27 @@ class RayRun:
         while self.flow.to_merge:
             self._start_merge(self.flow.to_merge.popleft())
 
+    def _own(self, source_id: str) -> None:
+        """The first with some content is known to the flow: now come its copies that were faster."""
+        self._owned.add(source_id)
+        for copy in self._copies.pop(source_id, ()):
+            self._take_piece(copy)
+
+    def _give_up_copies(self) -> None:
+        """The file that was to speak for these was changed while it was worked on."""
+        why = "another file with the same content was changed meanwhile: run again"
+        for copy in [copy for copies in self._copies.values() for copy in copies]:
+            failure = Failure("*", "failed", "UnreadableError", why, transient=True)
+            if not self._is_interrupted:
+                self.flow.failed(self.jobs[copy["uri"]], failure)
+
+    def _quarantine(self, job: Job, why: str) -> None:
+        if job.state in ("new", "open"):
+            self.flow.failed(job, Failure("*", "quarantined", "LimitError", f"quarantined: it {why}"))
+
     def _start_merge(self, job: Job) -> None:
         failed = {failure.operation for failure in job.failures}
         ops = [op for op in job.stages[0] if op not in failed]
-        is_last = len(job.stages) == 1 and "media" in job.todo
         request = {
             "uri": job.file.uri,
             "path": job.file.path,
@@ -228,7 +307,6 @@ class RayRun:
             "ops": ops,
             "num_shards": len(job.shards),
             "earlier": self._earlier(job, ops),
-            "media_status": job.status if is_last else "",
         }
         self._merges[merge_source.remote(self.config, request)] = job
 
@@ -246,8 +324,13 @@ class RayRun:
             if not ready:
                 return
             job = self._merges.pop(ready[0])
-            done = ray.get(ready[0])
+            try:
+                done = ray.get(ready[0])
+            except ray.exceptions.WorkerCrashedError:
+                self._quarantine(job, "ended the worker process that merged its shards")
+                continue
             if "failed" in done:
+                self._check(done["failed"])
                 self.flow.failed(job, failure_from(done["failed"]))
                 continue
             self._held.setdefault(job.file.uri, []).extend(done["parts"])
@@ -255,7 +338,8 @@ class RayRun:
             if self.flow.open:
                 # The second decode of a divided source: its frames, now that its shots are known.
                 self.flow.open.clear()
-                stage = len(self.plan.stages()) - len(job.stages)
+                ops = self._opened[job.file.uri]["ops"]
+                stage = sum(not set(ops).isdisjoint(each) for each in self.plan.stages()) - len(job.stages)
                 opened = {**self._opened[job.file.uri], "earlier": self._earlier(job, job.stages[0])}
                 self._again += [
                     {**opened, "stage": stage, "shard": shard, "shard_index": i}
@@ -280,12 +364,11 @@ class RayRun:
         for job in jobs:
             held = self._held.pop(job.file.uri, [])
             parts += held if job.is_usable else []
-        # Rows of errors, of copies under other names, and of parts without what is replaced: few, so the
-        # driver writes them itself.
+        # Rows of `media` and `errors`, and parts without what is replaced: little, and it takes the whole
+        # run to know them, so the driver writes them itself.
         for uri, description in self._descriptions.items():
             self._writer.describe(uri, description)
-        media = [row for row in pending.request["media"] if row[0] in self._descriptions]
-        parts += self._writer.do_write({**pending.request, "media": media, "tables": {}})["parts"]
+        parts += self._writer.do_write({**pending.request, "tables": {}})["parts"]
         pending.commit(parts)
         for job in jobs:
             self._descriptions.pop(job.file.uri, None)

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
 
 from cluster.commits import OWNED_BY_URI, DatasetState
-from cluster.jobs import is_settled
-from cluster.local import DEATHS_ALONE
+from cluster.jobs import Job, missing_ops
+from cluster.local import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND
+from cluster.sources import SourceFile
 from cluster.worker import Worker, describe_failure
-from models.errors import MediaError
+from ops import load_op
+from ops.operation import Reads
+
+if TYPE_CHECKING:
+    from cluster.planning import OpsPlan
 
 # Short files share a task until it is worth this much media: Ray's scheduler needs milliseconds for each
 # task, and pauses up to 100 ms between rounds.
 TASK_SECONDS = 30.0
 TASK_PIECES = 64
 # What a mill never writes: the driver does.
-NOTHING_ELSE: Mapping[str, list[Any]] = {"errors": [], "drops": [], "runs": []}
+NOTHING_ELSE: Mapping[str, list[Any]] = {"media": [], "errors": [], "drops": [], "runs": []}
+STOPPED = -1
 
 
 class Ledger:
@@ -34,16 +41,19 @@ class Ledger:
 
     Args:
         state: what the dataset holds as the run begins.
-        needs: every operation of the run, each with those whose rows it needs.
+        plan: the operations of the run.
         retry_failed: whether what failed for good is tried again.
     """
 
-    def __init__(self, state: DatasetState, needs: Mapping[str, Sequence[str]], retry_failed: bool) -> None:
+    def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool) -> None:
         self._state = state
-        self._needs = needs
+        self._plan = plan
         self._retry_failed = retry_failed
         self._claims: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
+        self._mills: dict[str, Any] = {}
+        self._at_work: dict[str, tuple[str, float]] = {}
+        self._is_stopped = False
 
     def claim(self, uri: str, source_id: str) -> dict[str, Any] | None:
         """What the caller is to do for this content; None when another uri has it already.
@@ -53,30 +63,61 @@ class Ledger:
         """
         if self._claims.setdefault(source_id, uri) != uri:
             return None
-        entries = self._state.entries
-        ops = [
-            op
-            for op in self._needs
-            if op in OWNED_BY_URI or not is_settled(entries.get((op, source_id)), self._retry_failed)
-        ]
-        needs = {need for op in ops for need in self._needs[op]} - set(ops)
+        job = Job(SourceFile(uri, "", 0, 0), source_id)
+        missing = missing_ops(job, self._plan, self._state, self._retry_failed)
+        ops: list[str] = []
+        for op in missing:
+            # What needs something that failed is given up by the driver, which says so.
+            needs = [need for need in self._plan.ops[op].key["after"] if need not in ops]
+            states = [self._state.entries.get((need, source_id)) for need in needs]
+            if op not in OWNED_BY_URI and all(
+                state and state.status in ("ok", "partial") for state in states
+            ):
+                ops.append(op)
+        others = {need for op in ops for need in self._plan.ops[op].key["after"]} - set(ops)
         earlier = {
             need: [
                 asdict(replace(p, owners=(source_id,))) for p, _ in self._state.plan_drop(need, {source_id})
             ]
-            for need in sorted(needs)
+            for need in sorted(others)
         }
         return {"ops": ops, "earlier": earlier}
 
-    def start(self, task_id: str) -> int:
-        """How often this task was begun before and not finished."""
+    def enlist(self, mill_id: str, mill: Any) -> None:
+        """A mill tells its handle, for when it has to be killed."""
+        self._mills[mill_id] = mill
+
+    def start(self, task_id: str, mill_id: str = "", allowed_seconds: float = 0.0) -> int:
+        """How often this task was begun before and not finished; `STOPPED` when nothing is to begin any more.
+
+        Args:
+            mill_id: of the mill that begins it, if one does.
+            allowed_seconds: how long it may take there.
+        """
+        if self._is_stopped:
+            return STOPPED
         before = self._attempts.get(task_id, 0)
         self._attempts[task_id] = before + 1
+        if mill_id:
+            self._at_work[task_id] = (mill_id, time.monotonic() + allowed_seconds)
         return before
 
     def finish(self, task_id: str) -> None:
         """The task gave its result."""
         self._attempts.pop(task_id, None)
+        self._at_work.pop(task_id, None)
+
+    def watch(self) -> tuple[int, list[Any]]:
+        """How many tasks are at work, and the mills that hold one for too long."""
+        now = time.monotonic()
+        late = {mill_id for mill_id, deadline in self._at_work.values() if now > deadline}
+        self._at_work = {task: held for task, held in self._at_work.items() if held[0] not in late}
+        return len(self._at_work), [self._mills[mill_id] for mill_id in late]
+
+    def stop(self) -> list[Any]:
+        """Begins nothing any more, and tells every mill."""
+        self._is_stopped = True
+        return list(self._mills.values())
 
 
 def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> Iterator[pa.Table]:
@@ -93,7 +134,10 @@ def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> 
     seconds = 0.0
     for source in batch.to_pylist():
         task_id = "open " + source["uri"]
-        if ray.get(ledger.start.remote(task_id)):
+        before = ray.get(ledger.start.remote(task_id))
+        if before == STOPPED:
+            return
+        if before:
             # It was being opened when a worker died: a mill of its own opens it later.
             pieces: list[dict[str, Any]] = [{**source, "suspect": True}]
         else:
@@ -116,17 +160,30 @@ def open_source(worker: Worker, source: Mapping[str, Any], ledger: Any) -> list[
     source = {key: source[key] for key in ("uri", "path", "num_bytes", "mtime_ns")}
     try:
         opened = worker.do_open(source)
-    except MediaError as error:
-        opened = {"source_id": "", "failed": describe_failure(error)}
+    except Exception as error:
+        opened = {"source_id": "", "failed": _own_failure(error)}
     piece = {**source, **opened}
     if "failed" in piece:
         return [{**piece, "shards": [], "shard": None}]
-    claim = ray.get(ledger.claim.remote(source["uri"], piece["source_id"]))
-    piece |= claim or {"ops": [], "earlier": {}}
+    piece["description"] = asdict(worker.index(source["uri"], source["path"]).description)
     worker.do_forget(source)
-    if not set(piece["ops"]) - OWNED_BY_URI:
+    claim = ray.get(ledger.claim.remote(source["uri"], piece["source_id"]))
+    piece |= claim or {"ops": [], "earlier": {}, "is_copy": True}
+    if piece["picture_problem"]:
+        piece["ops"] = [op for op in piece["ops"] if load_op(op).reads not in (Reads.FRAMES, Reads.SIGNALS)]
+    if piece["sound_problem"]:
+        piece["ops"] = [op for op in piece["ops"] if load_op(op).reads is not Reads.AUDIO]
+    if not piece["ops"]:
         return [{**piece, "shard": None}]
     return [{**piece, "shard": shard, "shard_index": i} for i, shard in enumerate(piece["shards"])]
+
+
+def _own_failure(error: Exception) -> dict[str, Any]:
+    """A failure that concerns one source alone; any other is raised again."""
+    told = describe_failure(error)
+    if told["fatal"]:
+        raise error
+    return told
 
 
 class RayMill:
@@ -144,15 +201,21 @@ class RayMill:
         self._name = ray.get_runtime_context().get_actor_id() or ""
         self._alone: bool = config["alone"]
         self._stages: Sequence[Sequence[str]] = config["stages"]
+        self._deadline_seconds: float = config["deadline_seconds"]
+        self._deadline_factor: float = config["deadline_factor"]
+        ray.get(ledger.enlist.remote(self._name, ray.get_runtime_context().current_actor))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         text = batch["task"][0].as_py()
         task = json.loads(text)
         task_id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        before = ray.get(self._ledger.start.remote(task_id))
+        before = ray.get(self._ledger.start.remote(task_id, self._name, self._allowed(task["pieces"])))
         suspected = before > 0 or any(piece.get("suspect") for piece in task["pieces"])
-        if self._alone and before >= DEATHS_ALONE:
-            result: dict[str, Any] = {"quarantined": task["pieces"]}
+        result: dict[str, Any]
+        if before == STOPPED:
+            result = {}
+        elif self._alone and before >= DEATHS_ALONE:
+            result = {"quarantined": task["pieces"]}
         elif suspected and not self._alone:
             # It was at work when a worker died. Whether it did it shows when it runs alone.
             result = {"suspects": task["pieces"]}
@@ -160,6 +223,12 @@ class RayMill:
             result = self._mill(task["pieces"])
         ray.get(self._ledger.finish.remote(task_id))
         return pa.table({"result": [json.dumps(result)]})
+
+    def _allowed(self, pieces: Sequence[Mapping[str, Any]]) -> float:
+        """How long a task may take; what else this mill works on slows it down no more than the factor."""
+        seconds: float = sum((piece.get("shard") or {"seconds": 0.0})["seconds"] for piece in pieces)
+        opening: float = sum(max(piece["num_bytes"], 0) for piece in pieces) / SLOWEST_BYTES_PER_SECOND
+        return self._deadline_seconds + self._deadline_factor * (seconds + opening)
 
     def _mill(self, given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         pieces: list[dict[str, Any]] = []
@@ -179,20 +248,18 @@ class RayMill:
 
     def _answer(self, piece: Mapping[str, Any]) -> dict[str, Any]:
         """Computes one piece; a failure that is the file's own is told, any other is raised."""
-        if "failed" in piece:
+        if "failed" in piece or piece["shard"] is None:
             return {}
         try:
             self._worker.index(piece["uri"], piece["path"])
-            if piece["shard"] is None:
-                return {"description": asdict(self._worker.index(piece["uri"], piece["path"]).description)}
+            stages = [[op for op in stage if op in piece["ops"]] for stage in self._stages]
+            stages = [ops for ops in stages if ops]
             # An undivided source goes through every stage at once, a divided one is merged in between.
-            stages = self._stages if len(piece["shards"]) == 1 else self._stages[piece.get("stage", 0) :][:1]
+            if len(piece["shards"]) > 1:
+                stages = stages[piece.get("stage", 0) :][:1]
             done: dict[str, Any] = {"rows": {}, "failures": {}, "shortfall": ""}
             done["shard_index"] = piece["shard_index"]
-            for number, stage in enumerate(stages):
-                ops = [op for op in stage if op in piece["ops"] and op not in OWNED_BY_URI]
-                if not ops:
-                    continue
+            for number, ops in enumerate(stages):
                 # From the second decode on, the shots say which frames to look at: they were just found.
                 found: dict[str, Any] = {"scenes": []} if number + piece.get("stage", 0) > 0 else {}
                 earlier = {**found, **piece["earlier"]}
@@ -202,8 +269,8 @@ class RayMill:
                 done["failures"] |= answer["failures"]
                 done["shortfall"] = done["shortfall"] or answer["shortfall"]
             return {"done": done}
-        except MediaError as error:
-            return {"failed": describe_failure(error)}
+        except Exception as error:
+            return {"failed": _own_failure(error)}
 
 
 def write_sources(worker: Worker, pieces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -213,33 +280,24 @@ def write_sources(worker: Worker, pieces: Sequence[Mapping[str, Any]]) -> list[d
     for piece in whole:
         for op in piece["done"]["rows"]:
             tables.setdefault(op, []).append(piece["source_id"])
-    media = [
-        [piece["uri"], piece["source_id"], "partial" if piece["done"]["shortfall"] else "ok"]
-        for piece in whole
-        if "media" in piece["ops"]
-    ]
-    written = worker.do_write({"media": media, "tables": tables, **NOTHING_ELSE})
+    written = worker.do_write({"tables": tables, **NOTHING_ELSE})
     parts: list[dict[str, Any]] = written["parts"]
     return parts
 
 
 @ray.remote(num_cpus=0.5)
 def merge_source(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges the shards of one source, and writes its parts when no stage is left.
+    """Merges the shards of one source for one stage, and writes the parts.
 
     Args:
-        request: as for `Worker.do_merge`, with `uri`, `path`, `media_status` ("" when no row of `media`
-            is wanted) and `earlier`: rows that earlier stages made.
+        request: as for `Worker.do_merge`, with `uri`, `path` and `earlier`: rows that earlier stages made.
     """
     worker = Worker(config)
     try:
         worker.index(request["uri"], request["path"])
         done = worker.do_merge(request)
-        media = []
-        if request["media_status"]:
-            media = [[request["uri"], request["source_id"], request["media_status"]]]
         tables = {op: [request["source_id"]] for op in done["rows"]}
-        parts = worker.do_write({"media": media, "tables": tables, **NOTHING_ELSE})["parts"]
+        parts = worker.do_write({"tables": tables, **NOTHING_ELSE})["parts"]
         return {**done, "parts": parts}
     except Exception as error:
         return {"failed": describe_failure(error)}

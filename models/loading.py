@@ -32,5 +32,3 @@ class Model:
 
     entry: ModelEntry
     runner: Runner
-
-
