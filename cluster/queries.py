@@ -94,9 +94,9 @@ def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
         try:
             # Later versions may add fields: older parts answer null for them.
             schema = pa.unify_schemas([pq.read_schema(path) for path in paths])
+            tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet")
         except (pa.ArrowException, OSError) as exc:
             raise DatasetError(f"table {name}: {exc}") from exc
-        tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet")
     return tables
 
 
