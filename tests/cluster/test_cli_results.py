@@ -143,7 +143,8 @@ def answer(capsys: Capture, *command: str, code: int = 0) -> Any:
 def test_models_list_pull_verify(mirror: Path, capsys: Capture) -> None:
     listed = {record["name"]: record for record in answer(capsys, "models", "list")}
     assert listed["yolox_nano"]["path"] == str((mirror / "yolox_nano.onnx").resolve())
-    assert answer(capsys, "models", "pull", "yolox_nano")[0]["path"] == str((mirror / "yolox_nano.onnx").resolve())
+    pulled = answer(capsys, "models", "pull", "yolox_nano")
+    assert pulled[0]["path"] == str((mirror / "yolox_nano.onnx").resolve())
     assert answer(capsys, "models", "verify", "yolox_nano")[0]["status"] == "ok"
     for command in (["list"], ["pull", "yolox_nano"], ["verify"]):
         assert main(["models", *command]) == 0
