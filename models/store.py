@@ -116,7 +116,9 @@ def verify(names: Iterable[str] = ()) -> list[dict[str, Any]]:
         path, problem = _try(locate, entries[name])
         if path is not None:
             _, problem = _try(partial(_check, path=path), entries[name])
-        status = "wrong" if problem else "ok" if path else "absent"
+        # A package that is not installed is no more wrong than a file that was never fetched.
+        is_absent = path is None and (not problem or bool(entries[name].package_file))
+        status = "absent" if is_absent else "wrong" if problem else "ok"
         rows.append({"name": name, "path": str(path) if path else None, "status": status, "message": problem})
     return rows
 
