@@ -25,39 +25,24 @@ from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
-from blake3 import blake3
 
 from actors.indexing import SourceIndex, index_and_keep, index_source
 from actors.mill import Mill, ShardTask
-from actors.opening import require_regular_file
 from actors.plan import parse_sampling
 from actors.shards import Shard, cut_shards
 from actors.tracing import Trace
 from cluster import partials
 from cluster.commits import Part
+from cluster.contents import content_id
 from cluster.parts import read_rows, rewrite_part, write_part
 from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
-from models.errors import FramemillError, LimitError, MediaError, SetupError, UnreadableError
+from models.errors import FramemillError, LimitError, MediaError, SetupError
 from ops import load_op
 from ops.media import MediaDescription, media_row
 from ops.operation import Reads
 
 PROGRESS_SECONDS = 0.25
 SPARE_THREADS = 8  # for merging, writing and reporting beside reading
-
-
-def content_id(path: str) -> str:
-    """BLAKE3 of all bytes of a file, as 64 hex digits.
-
-    Raises:
-        MediaError: it cannot be read, or is no regular file.
-    """
-    require_regular_file(path)
-    try:
-        # One thread reads 7 GB a second: more would only take cores from decoding.
-        return blake3().update_mmap(path).hexdigest() if os.path.getsize(path) else blake3().hexdigest()
-    except (OSError, ValueError) as exc:
-        raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
 @dataclass(slots=True)
