@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,8 +146,3 @@ class ShardInfo:
     height: int
     duration_seconds: float
     has_audio: bool
-
-
-def concat_signals(parts: Sequence[Signals]) -> Signals:
-    """One Signals of several consecutive ones."""
-    return Signals(*(np.concatenate([getattr(p, name) for p in parts]) for name in Signals.__slots__))
