@@ -4,9 +4,10 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test cluster-test lint bench clean
+.PHONY: help setup demo test cluster-test test-gpu bench-gpu lint bench clean
 
-VENV := .venv
+# The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other.
+VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 DEMO := demo
 VIDEOS ?=
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | cluster-test | lint | bench | clean"
+	@echo "#   make setup | cluster-test | test-gpu | bench-gpu | lint | bench | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -29,7 +30,7 @@ $(VENV)/cpu.stamp: $(PINS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(PINS) | $(BIN)/python
-	$(PIP) install --quiet --constraint constraints/cpu.txt --editable ".[cpu,ray,dev]"
+	$(PIP) install --quiet --constraint constraints/cpu.txt --editable ".[cpu,cloud,dali,dev,edit,ray]"
 	@touch $(VENV)/cpu.stamp $@
 
 # Without dependencies: scenedetect asks for a second distribution of OpenCV, which would overwrite ours.
@@ -59,6 +60,20 @@ test: $(VENV)/dev.stamp
 cluster-test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m cluster
 
+# On a machine with an NVIDIA GPU, from wheels that bring their own CUDA: no second resolution, see README. What
+# finds no GPU there fails instead of being skipped.
+$(VENV)/gpu.stamp: $(PINS) constraints/gpu-cu13.txt | $(BIN)/python
+	$(PIP) install --quiet --no-deps --requirement constraints/gpu-cu13.txt
+	$(PIP) install --quiet --constraint constraints/cpu.txt pytest hypothesis array-api-strict
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+test-gpu: $(VENV)/gpu.stamp
+	FRAMEMILL_REQUIRE_GPU=1 $(BIN)/python -m pytest tests/gpu --confcutdir=tests/gpu
+
+bench-gpu: $(VENV)/gpu.stamp
+	FRAMEMILL_REQUIRE_GPU=1 $(BIN)/python -m benchmarks gpu_decode gpu_objects gpu_against_host gpu_first_row gpu_idle
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +84,4 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-gpu $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -21,7 +21,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 PINS = sorted((REPOSITORY / "constraints").glob("*.txt"))
 # Per file of pins, the extras that it serves, and the Python versions that may use it.
 SERVES = {
-    "cpu.txt": (("cpu", "ray", "dev"), ("3.11", "3.12", "3.13")),
+    "cpu.txt": (("cpu", "cloud", "dali", "dev", "edit", "ray"), ("3.11", "3.12", "3.13")),
     "gpu-cu13.txt": (("gpu",), ("3.11",)),
     "gpu-cu12.txt": (("gpu-cu12",), ("3.11",)),
 }
