@@ -2,26 +2,26 @@
 
 A commit takes three steps. The worker has written the parts hidden; here the commit file is written; then
 the parts are published by rename and what they replace is unlinked. The commit file is the truth: `recover`
-finishes what is committed and removes what is not.
+finishes what is committed and removes what is not. In an object store, which has no rename, parts have their
+last name from the start, and there is nothing to publish.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cluster import layout
 from cluster.commits import Commit, DatasetState, Part, commit_from_json, commit_to_json
+from cluster.folders import make_folder, read_constants
 from cluster.lease import Lease
+from cluster.remote_lease import RemoteLease
+from cluster.storage import RemotePath, ResultPath, list_names, open_root, read_files, unlink_all
 from models.errors import DatasetError, LeaseError, UsageError
-from ops import OPS
 
-FORMAT_VERSION = 1
 DEFAULT_CONSTANTS: Mapping[str, float] = {"shard_seconds": 600.0}
 CHECKPOINT_AFTER = 256  # commit files; keeps opening fast at a cost of about a millisecond a commit
 _LOAD_ATTEMPTS = 10  # a checkpoint may replace files while they are read
@@ -45,29 +45,34 @@ class Recovery:
 
 
 class Dataset:
-    """One result folder on a local file system.
+    """One result folder, local or in an object store.
 
     Attributes:
-        root: absolute path.
+        root: absolute path, or address.
         constants: fixed when the folder was made, such as shard_seconds.
         state: what the commits add up to, as of the last `reload` or `commit`.
     """
 
-    def __init__(self, root: Path, constants: Mapping[str, float]) -> None:
+    def __init__(self, root: ResultPath, constants: Mapping[str, float]) -> None:
         self.root = root
         self.constants = dict(constants)
         self.state = DatasetState()
         self._loose = 0  # commit files since the last checkpoint
-        self._lease: Lease | None = None
+        self._lease: Lease | RemoteLease | None = None
 
     @classmethod
     def open(
-        cls, root: str | os.PathLike[str], *, create: bool, constants: Mapping[str, float] = DEFAULT_CONSTANTS
+        cls,
+        root: str | os.PathLike[str] | RemotePath,
+        *,
+        create: bool,
+        constants: Mapping[str, float] = DEFAULT_CONSTANTS,
     ) -> Dataset:
         """Opens a result folder, or makes one; reading needs no lease.
 
         Args:
-            root: the folder; relative ones count from the current folder.
+            root: the folder, or an address such as s3://bucket/folder; relative ones count from the current
+                folder.
             create: make it if it is not there. An existing folder may hold other things, but no folder
                 named like a table.
             constants: written into a new folder; those of an existing one stay as they are.
@@ -76,19 +81,21 @@ class Dataset:
             UsageError: a file is in the way, nothing is there, the folder is not ours, or it was written by a
                 newer version.
             DatasetError: it cannot be read or written.
+            SetupError: the object store does not answer, or lets us not in.
         """
-        path = Path(os.path.abspath(root))
-        if path.exists() and not path.is_dir():
+        path = open_root(root)
+        if not isinstance(path, RemotePath) and path.exists() and not path.is_dir():
             raise UsageError(f"the output {path} is a file: name a folder")
         marker = layout.dataset_file(path)
-        if not marker.exists():
+        with layout.storage_errors(path, "looking for results in"):
+            is_there = marker.exists()
+        if not is_there:
             if not create:
                 raise UsageError(
                     f"{path} holds no results: make some with `framemill extract SOURCES -o {path}`"
                 )
-            _refuse_foreign(path)
-            _make(path, constants)
-        dataset = cls(path, _read_constants(marker))
+            make_folder(path, constants)
+        dataset = cls(path, read_constants(marker))
         dataset.reload()
         return dataset
 
@@ -116,12 +123,12 @@ class Dataset:
         """
         if self._lease is not None:
             raise DatasetError(f"{self.root} is held by this run already: hold it once")
-        lease = Lease.acquire(
-            layout.dataset_file(self.root).parent, run_id, wait_seconds=wait_seconds, on_wait=on_wait
-        )
+        lease = _acquire(self.root, run_id, wait_seconds, on_wait)
         self._lease = lease
         try:
             self.reload()
+            if lease.needs_fence:
+                self._fence()
             yield self.recover()
         finally:
             self._lease = None
@@ -146,29 +153,19 @@ class Dataset:
             DatasetError: the storage refuses, or the commit does not fit the state. The folder stays valid:
                 the commit happened wholly or not at all, and `recover` finishes it if it did.
         """
-        lease = self._held()
+        self._held()
         commit = replace(commit, sequence=self.state.sequence + 1)
         self._check(commit)
-        path = layout.commit_file(self.root, commit.sequence)
-        with layout.storage_errors(path, "committing to"):
-            staged = layout.stage_file(path, commit_to_json(commit))
-            try:
-                with lease.fenced():
-                    layout.place_file(staged, path, replace=False)
-            except FileExistsError as exc:
-                raise LeaseError(
-                    f"another run committed to {self.root} at the same time: run the same command again"
-                ) from exc
-            except LeaseError:
-                os.unlink(staged)
-                raise
+        if not self._log(commit):
+            raise LeaseError(
+                f"another run committed to {self.root} at the same time: run the same command again"
+            )
         self.state.apply(commit)
         self._loose += 1
         with layout.storage_errors(self.root, "publishing parts in"):
-            for part in commit.parts:
+            for part in commit.parts if not isinstance(self.root, RemotePath) else ():
                 self._publish(part)
-            for table, name in commit.removed_parts:
-                self._delete(layout.visible_path(self.root, table, name))
+            unlink_all(self.root, [f"{table}/{name}" for table, name in commit.removed_parts])
         if self._loose >= CHECKPOINT_AFTER:
             self.checkpoint()
         return commit
@@ -180,14 +177,10 @@ class Dataset:
         data = commit_to_json(self.state.as_commit(lease.holder.run_id))
         with layout.storage_errors(folder, "writing a checkpoint to"):
             path = layout.checkpoint_file(self.root, self.state.sequence)
-            staged = layout.stage_file(path, data)
-            with lease.fenced():
-                layout.place_file(staged, path, replace=True)
+            layout.write_file(path, data, replace=True, fence=lease.fenced)
             # The last commit file stays: a reader whose listing missed the checkpoint then sees a gap and
             # lists again, where an empty folder would have passed for an empty dataset.
-            for sequence, _, name in _list_log(folder):
-                if sequence < self.state.sequence:
-                    self._delete(folder / name)
+            unlink_all(folder, [name for n, _, name in _list_log(folder) if n < self.state.sequence])
         self._loose = 0
 
     def recover(self) -> Recovery:
@@ -212,7 +205,7 @@ class Dataset:
                     self._delete(path(self.root, table, name))
                     deleted += 1
             folder = layout.commits_folder(self.root)
-            for name in os.listdir(folder):
+            for name in list_names(folder) if not isinstance(folder, RemotePath) else ():
                 if name.endswith(".tmp"):
                     self._delete(folder / name)
                     deleted += 1
@@ -230,15 +223,41 @@ class Dataset:
             )
         return Recovery(published, deleted, lost)
 
-    def _held(self) -> Lease:
+    def _held(self) -> Lease | RemoteLease:
         if self._lease is None:
             raise DatasetError(f"{self.root} is not held by this run: commit inside `with dataset.hold(...)`")
         return self._lease
 
+    def _log(self, commit: Commit) -> bool:
+        """Writes the commit file, the moment that counts; False where there is another of this number.
+
+        Raises:
+            LeaseError: the lease is not held any more.
+        """
+        path, fence = layout.commit_file(self.root, commit.sequence), self._held().fenced
+        with layout.storage_errors(path, "committing to"):
+            try:
+                layout.write_file(path, commit_to_json(commit), replace=False, fence=fence)
+            except FileExistsError:
+                return False
+        return True
+
+    def _fence(self) -> None:
+        """Takes the next place in the log, where the run that the lease was taken from may still commit."""
+        fence = Commit(run_id=self._held().holder.run_id, sequence=self.state.sequence + 1)
+        while not self._log(fence):
+            self.reload()
+            fence = replace(fence, sequence=self.state.sequence + 1)
+        self.state.apply(fence)
+        self._loose += 1
+
     def _check(self, commit: Commit) -> None:
         for part in commit.parts:
             hidden = layout.hidden_path(self.root, part.table, part.name)
-            num_bytes = hidden.stat().st_size if hidden.exists() else -1
+            if isinstance(hidden, RemotePath):
+                num_bytes = part.num_bytes  # an object is there whole once its writing has been confirmed
+            else:
+                num_bytes = hidden.stat().st_size if hidden.exists() else -1
             if num_bytes != part.num_bytes or (part.table, part.name) in self.state.parts:
                 raise DatasetError(
                     f"part {part.table}/{part.name} cannot be committed: {part.num_bytes} bytes were "
@@ -254,16 +273,24 @@ class Dataset:
     def _publish(self, part: Part) -> None:
         with suppress(FileNotFoundError):  # a run that took over from us has done it
             os.rename(
-                layout.hidden_path(self.root, part.table, part.name),
-                layout.visible_path(self.root, part.table, part.name),
+                str(layout.hidden_path(self.root, part.table, part.name)),
+                str(layout.visible_path(self.root, part.table, part.name)),
             )
 
-    def _delete(self, path: Path) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+    def _delete(self, path: ResultPath) -> None:
+        path.unlink(missing_ok=True)
 
 
-def load_state(root: Path) -> tuple[DatasetState, int]:
+def _acquire(
+    root: ResultPath, run_id: str, wait_seconds: float, on_wait: Callable[[str], None] | None
+) -> Lease | RemoteLease:
+    folder = root / layout.SYSTEM_FOLDER
+    if isinstance(folder, RemotePath):
+        return RemoteLease.acquire(folder, run_id, wait_seconds=wait_seconds, on_wait=on_wait)
+    return Lease.acquire(folder, run_id, wait_seconds=wait_seconds, on_wait=on_wait)
+
+
+def load_state(root: ResultPath) -> tuple[DatasetState, int]:
     """Folds the commit log of `root`; also answers how many commit files follow the last checkpoint.
 
     Raises:
@@ -280,8 +307,9 @@ def load_state(root: Path) -> tuple[DatasetState, int]:
         if [sequence for sequence, _ in later] == list(expected):
             state = DatasetState()
             try:
-                for name in names + [name for _, name in later]:
-                    state.apply(commit_from_json((folder / name).read_bytes(), str(folder / name)))
+                paths = [folder / name for name in names + [name for _, name in later]]
+                for path, data in zip(paths, read_files(paths), strict=True):
+                    state.apply(commit_from_json(data, str(path)))
                 return state, len(later)
             except FileNotFoundError:
                 continue
@@ -294,55 +322,7 @@ def load_state(root: Path) -> tuple[DatasetState, int]:
     raise DatasetError(f"{folder} changed {_LOAD_ATTEMPTS} times while it was read: try again")
 
 
-def _list_log(folder: Path) -> list[tuple[int, bool, str]]:
+def _list_log(folder: ResultPath) -> list[tuple[int, bool, str]]:
     """(sequence, whether a checkpoint, file name), by sequence."""
-    matches = [match for name in os.listdir(folder) if (match := _LOG_FILE.fullmatch(name))]
+    matches = [match for name in list_names(folder) if (match := _LOG_FILE.fullmatch(name))]
     return sorted((int(match[1]), match[2] is not None, match[0]) for match in matches)
-
-
-def _refuse_foreign(root: Path) -> None:
-    if layout.commits_folder(root).exists() and any(layout.commits_folder(root).iterdir()):
-        raise UsageError(
-            f"{layout.dataset_file(root)} is missing beside a commit log: "
-            "restore it, or choose another output folder"
-        )
-    for name in (*OPS, "errors", "runs"):
-        if (root / name).exists() and not layout.commits_folder(root).exists():
-            raise UsageError(
-                f"{root} was not made by framemill, and its {name} would mix with the results: "
-                "choose another output folder"
-            )
-
-
-def _make(root: Path, constants: Mapping[str, float]) -> None:
-    marker = layout.dataset_file(root)
-    document = {"format_version": FORMAT_VERSION, "constants": dict(constants)}
-    try:
-        layout.commits_folder(root).mkdir(parents=True, exist_ok=True)
-    except (PermissionError, NotADirectoryError) as exc:
-        raise UsageError(
-            f"the output folder {root} cannot be made ({exc.strerror}): choose another one"
-        ) from exc
-    except OSError:
-        with layout.storage_errors(root, "making"):
-            raise
-    with layout.storage_errors(root, "making"), suppress(FileExistsError):  # another run was first
-        layout.write_file(marker, json.dumps(document).encode(), replace=False)
-
-
-def _read_constants(marker: Path) -> dict[str, float]:
-    with layout.storage_errors(marker, "reading"):
-        data = marker.read_bytes()
-    try:
-        document = json.loads(data)
-        version = int(document["format_version"])
-        if version <= FORMAT_VERSION:
-            return {str(name): value for name, value in document["constants"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise DatasetError(
-            f"{marker} is damaged ({exc}): restore it, or choose another output folder"
-        ) from exc
-    raise UsageError(
-        f"{marker.parent.parent} was written by a newer framemill (format {version}; this one knows up to "
-        f"{FORMAT_VERSION}): upgrade with `pip install --upgrade framemill`, or choose another output folder"
-    )

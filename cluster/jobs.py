@@ -47,6 +47,7 @@ class Job:
         rows: operation -> rows made.
         failures: what went wrong.
         shortfalls: shard index -> why less came of it than was promised.
+        decoders: who decoded its frames, where a device could have (see `actors.dali_reader`).
         keeps_partial: rows that are there already, and stay, are incomplete.
         duplicates: jobs of other paths with the same bytes; they wait for this one.
         is_duplicate: another job of this run speaks for the content; this one adds its row of `media`.
@@ -66,6 +67,7 @@ class Job:
     rows: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     shortfalls: dict[int, str] = field(default_factory=dict)
+    decoders: set[str] = field(default_factory=set)
     keeps_partial: bool = False
     duplicates: list[Job] = field(default_factory=list)
     is_duplicate: bool = False
@@ -115,6 +117,8 @@ def remembered_id(file: SourceFile, state: DatasetState) -> str | None:
     record = state.sources.get(file.uri)
     if record is None or (record.num_bytes, record.mtime_ns) != (file.num_bytes, file.mtime_ns):
         return None
+    if file.content_id and record.source_id not in ("", file.content_id):
+        return None  # written again within the second that an object store counts in
     if record.source_id and (WHOLE_SOURCE, file.uri) in state.entries:
         return None  # it could not be read the last time: look again
     return record.source_id

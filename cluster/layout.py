@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
-from models.errors import DatasetError
+from cluster.storage import RemotePath, ResultPath, uploading
+from models.errors import DatasetError, LeaseError
 
 SYSTEM_FOLDER = "_framemill"
 
@@ -17,52 +19,64 @@ SYSTEM_FOLDER = "_framemill"
 HIDDEN_SUFFIX = ".new"
 
 
-def dataset_file(root: Path) -> Path:
+def dataset_file(root: ResultPath) -> ResultPath:
     """The file that makes a folder a dataset: format version and constants."""
     return root / SYSTEM_FOLDER / "dataset.json"
 
 
-def commits_folder(root: Path) -> Path:
+def commits_folder(root: ResultPath) -> ResultPath:
     """Holds the commit log."""
     return root / SYSTEM_FOLDER / "commits"
 
 
-def commit_file(root: Path, sequence: int) -> Path:
+def commit_file(root: ResultPath, sequence: int) -> ResultPath:
     """One commit. The name is the sequence alone, so that the same one can never be given out twice."""
     return commits_folder(root) / f"{sequence:010d}.json"
 
 
-def checkpoint_file(root: Path, sequence: int) -> Path:
+def checkpoint_file(root: ResultPath, sequence: int) -> ResultPath:
     """The folded state after commit `sequence`; it replaces all files up to there."""
     return commits_folder(root) / f"{sequence:010d}.checkpoint.json"
 
 
-def visible_path(root: Path, table: str, name: str) -> Path:
+def visible_path(root: ResultPath, table: str, name: str) -> ResultPath:
     """A published part."""
     return root / table / name
 
 
-def hidden_path(root: Path, table: str, name: str) -> Path:
-    """A part before its commit: no glob over `*.parquet` matches it."""
+def hidden_path(root: ResultPath, table: str, name: str) -> ResultPath:
+    """A part before its commit: no glob over `*.parquet` matches it.
+
+    An object cannot be renamed. There a part has its last name from the start, and a glob may see rows that
+    are not committed yet, or of a run that was killed; who reads through the commit log never does.
+    """
+    if isinstance(root, RemotePath):
+        return visible_path(root, table, name)
     return root / table / f".{name}{HIDDEN_SUFFIX}"
 
 
-def live_path(root: Path, table: str, name: str) -> Path:
+def live_path(root: ResultPath, table: str, name: str) -> ResultPath:
     """Where a committed part lies now: it stays hidden for a moment between commit and publication."""
     path = visible_path(root, table, name)
-    if path.exists():
+    if isinstance(root, RemotePath) or path.exists():
         return path
     hidden = hidden_path(root, table, name)
     return hidden if hidden.exists() else path
 
 
-def partials_folder(root: Path, source_id: str) -> Path:
+def partials_folder(root: ResultPath, source_id: str) -> ResultPath:
     """Where the shards of one long source leave what they have until it is merged."""
     return root / SYSTEM_FOLDER / "partials" / source_id
 
 
-def list_parts(root: Path) -> Iterator[tuple[str, str, bool]]:
+def list_parts(root: ResultPath) -> Iterator[tuple[str, str, bool]]:
     """(table, part name, whether hidden) of every file under `root` that is named like a part of ours."""
+    if isinstance(root, RemotePath):
+        for inside, _, _ in root.list_inside():
+            table, _, name = inside.partition("/")
+            if table != SYSTEM_FOLDER and name.startswith("part-") and name.endswith(".parquet"):
+                yield table, name, False
+        return
     for folder in sorted(root.iterdir()):
         if folder.name == SYSTEM_FOLDER or not folder.is_dir():
             continue
@@ -74,7 +88,7 @@ def list_parts(root: Path) -> Iterator[tuple[str, str, bool]]:
 
 
 @contextmanager
-def storage_errors(path: Path, doing: str) -> Iterator[None]:
+def storage_errors(path: ResultPath, doing: str) -> Iterator[None]:
     """Turns what the operating system says into a DatasetError that names the path and the remedy."""
     try:
         yield
@@ -139,6 +153,56 @@ def place_file(staged: Path, path: Path, *, replace: bool) -> None:
     sync_folder(path.parent)
 
 
-def write_file(path: Path, data: bytes, *, replace: bool) -> None:
-    """`stage_file` and `place_file` in one."""
-    place_file(stage_file(path, data), path, replace=replace)
+def write_file(
+    path: ResultPath,
+    data: bytes,
+    *,
+    replace: bool,
+    fence: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Gives a file its bytes in one step, which happens wholly or not at all.
+
+    Args:
+        fence: entered around that step; nothing is written if it raises then.
+
+    Raises:
+        FileExistsError: `path` exists and `replace` is False.
+    """
+    if isinstance(path, RemotePath):
+        with fence():
+            if replace:
+                path.write_bytes(data)
+            else:
+                path.write_new(data)
+        return
+    staged = stage_file(path, data)
+    with _removed_on_refusal(staged), fence():
+        place_file(staged, path, replace=replace)
+
+
+@contextmanager
+def _removed_on_refusal(staged: Path) -> Iterator[None]:
+    try:
+        yield
+    except LeaseError:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_file(path: ResultPath) -> Iterator[IO[bytes]]:
+    """A file to write into, whole and synced when the block ends; nothing stays of one that failed."""
+    if isinstance(path, RemotePath):
+        with uploading(path) as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

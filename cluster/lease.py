@@ -78,7 +78,14 @@ def _process_start(pid: int) -> str | None:
     return ""
 
 
-def _is_dead(holder: Holder) -> bool:
+def this_process(run_id: str) -> Holder:
+    """A holder that names us, with a token of its own."""
+    token, started = secrets.token_hex(8), _process_start(os.getpid()) or ""
+    return Holder(run_id, socket.gethostname(), os.getpid(), token, _machine(), started)
+
+
+def is_dead(holder: Holder) -> bool:
+    """Whether it was a process of this machine that runs no more."""
     return holder.machine == _machine() and _process_start(holder.pid) != holder.pid_started
 
 
@@ -126,7 +133,14 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 class Lease:
-    """The right to commit to one folder, kept alive by a thread until `release`."""
+    """The right to commit to one folder, kept alive by a thread until `release`.
+
+    Attributes:
+        holder: who we are.
+        needs_fence: never: the lock keeps a former holder from committing.
+    """
+
+    needs_fence = False
 
     def __init__(self, folder: Path, holder: Holder, heartbeat_seconds: float) -> None:
         self.holder = holder
@@ -164,15 +178,12 @@ class Lease:
             DatasetError: the storage refuses.
         """
         deadline = time.monotonic() + wait_seconds
-        us = Holder(
-            run_id, socket.gethostname(), os.getpid(), secrets.token_hex(8), _machine(),
-            _process_start(os.getpid()) or "",
-        )  # fmt: skip
+        us = this_process(run_id)
         told = ""
         while True:
             with storage_errors(folder, "taking the lease of"), _guard(folder, _GUARD_SECONDS) as lock:
                 holder = read_holder(folder)
-                if holder is None or _is_dead(holder) or _age_seconds(folder, lock) > stale_seconds:
+                if holder is None or is_dead(holder) or _age_seconds(folder, lock) > stale_seconds:
                     path = folder / "lease.json"
                     os.replace(stage_file(path, json.dumps(asdict(us)).encode()), path)
                     return cls(folder, us, heartbeat_seconds)

@@ -5,13 +5,12 @@ They survive the run: a source that was half done is finished, not begun again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
 
-from cluster.layout import partials_folder, storage_errors
+from cluster.layout import new_file, partials_folder, storage_errors
+from cluster.storage import RemotePath, ResultPath, readable
 from models.errors import DatasetError
 from ops.operation import Partial
 
@@ -19,11 +18,11 @@ _HAS_STATE = b"framemill.has_state"
 _SHORTFALL = b"framemill.shortfall"
 
 
-def _file(root: Path, source_id: str, op: str, key: str, shard_index: int, kind: str) -> Path:
+def _file(root: ResultPath, source_id: str, op: str, key: str, shard_index: int, kind: str) -> ResultPath:
     return partials_folder(root, source_id) / f"{op}-{key[:16]}-{shard_index:05d}.{kind}.arrow"
 
 
-def find_shortfall(root: Path, source_id: str, keys: Mapping[str, str], shard_index: int) -> str | None:
+def find_shortfall(root: ResultPath, source_id: str, keys: Mapping[str, str], shard_index: int) -> str | None:
     """Why a shard that an earlier run did is incomplete, or empty where it is not.
 
     Returns:
@@ -37,7 +36,7 @@ def find_shortfall(root: Path, source_id: str, keys: Mapping[str, str], shard_in
 
 
 def save(
-    root: Path, source_id: str, op: str, key: str, shard_index: int, partial: Partial, shortfall: str
+    root: ResultPath, source_id: str, op: str, key: str, shard_index: int, partial: Partial, shortfall: str
 ) -> None:
     """Writes one partial; the rows come last, so that a partial with rows is whole.
 
@@ -49,7 +48,6 @@ def save(
     """
     path = _file(root, source_id, op, key, shard_index, "rows")
     with storage_errors(path, "writing"):
-        path.parent.mkdir(parents=True, exist_ok=True)
         if partial.state is not None:
             _write(_file(root, source_id, op, key, shard_index, "state"), partial.state)
         told = {
@@ -59,7 +57,7 @@ def save(
         _write(path, partial.rows.replace_schema_metadata(told))
 
 
-def load(root: Path, source_id: str, op: str, key: str, num_shards: int) -> list[Partial]:
+def load(root: ResultPath, source_id: str, op: str, key: str, num_shards: int) -> list[Partial]:
     """The partials of a source for one operation, in time order; pieces that it does not read have none."""
     found = []
     for shard_index in range(num_shards):
@@ -73,19 +71,20 @@ def load(root: Path, source_id: str, op: str, key: str, num_shards: int) -> list
     return found
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    staged = path.with_name(path.name + ".tmp")
-    with open(staged, "wb") as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-        file.flush()
-        os.fsync(file.fileno())  # a name without its bytes after a power cut would pass for a result
-    os.replace(staged, path)
+def _write(path: ResultPath, table: pa.Table) -> None:
+    # A name without its bytes after a power cut would pass for a result.
+    staged = path if isinstance(path, RemotePath) else path.with_name(path.name + ".tmp")
+    with new_file(staged) as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    if not isinstance(staged, RemotePath):
+        staged.replace(path)  # type: ignore[arg-type]
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: ResultPath) -> pa.Table:
     with storage_errors(path, "reading"):
         try:
+            if isinstance(path, RemotePath):
+                return pa.ipc.open_file(readable(path)).read_all()
             with pa.OSFile(str(path), "rb") as source:
                 return pa.ipc.open_file(source).read_all()
         except pa.ArrowException as exc:

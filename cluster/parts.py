@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 
 from cluster import layout
 from cluster.commits import Part
+from cluster.storage import ResultPath, readable
 from models.errors import DatasetError
 
 # Columns that name a row's owner, joined by a blank; see `commits.error_owner` for `errors`.
@@ -42,7 +41,7 @@ def part_name(run_id: str, seed: Iterable[str]) -> str:
 
 
 def write_part(
-    root: Path, table: str, tables: Sequence[pa.Table], *, run_id: str, seed: Iterable[str]
+    root: ResultPath, table: str, tables: Sequence[pa.Table], *, run_id: str, seed: Iterable[str]
 ) -> Part | None:
     """Writes rows as one hidden part, synced to disk.
 
@@ -65,7 +64,7 @@ def write_part(
     return _write(root, table, part_name(run_id, seed), rows.schema, [rows])
 
 
-def rewrite_part(root: Path, part: Part, drop_owners: Collection[str], *, run_id: str) -> Part | None:
+def rewrite_part(root: ResultPath, part: Part, drop_owners: Collection[str], *, run_id: str) -> Part | None:
     """Writes a committed part again, hidden, without the rows of some owners; the original stays.
 
     Returns:
@@ -86,7 +85,7 @@ def rewrite_part(root: Path, part: Part, drop_owners: Collection[str], *, run_id
     return _write(root, part.table, part_name(run_id, [part.name, *drop_owners]), schema, kept())
 
 
-def join_parts(root: Path, parts: Sequence[Part], *, run_id: str) -> Part:
+def join_parts(root: ResultPath, parts: Sequence[Part], *, run_id: str) -> Part:
     """Writes several committed parts of one table as one hidden part.
 
     Rows keep their order; fields that some parts lack are null there.
@@ -107,7 +106,7 @@ def join_parts(root: Path, parts: Sequence[Part], *, run_id: str) -> Part:
 
 
 def read_rows(
-    root: Path, table: str, parts: Sequence[Part], owners: Collection[str] | None = None
+    root: ResultPath, table: str, parts: Sequence[Part], owners: Collection[str] | None = None
 ) -> pa.Table | None:
     """Committed rows, for operations that build on earlier ones.
 
@@ -132,7 +131,7 @@ def read_rows(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: ResultPath) -> Iterator[None]:
     with layout.storage_errors(path, "reading"):
         try:
             yield
@@ -142,44 +141,38 @@ def _reading(path: Path) -> Iterator[None]:
             ) from exc
 
 
-def _read_schema(root: Path, part: Part) -> pa.Schema:
+def _read_schema(root: ResultPath, part: Part) -> pa.Schema:
     path = layout.live_path(root, part.table, part.name)
     with _reading(path):
-        return pq.read_schema(path)
+        return pq.read_schema(readable(path))
 
 
-def _read_groups(root: Path, part: Part) -> Iterator[pa.Table]:
+def _read_groups(root: ResultPath, part: Part) -> Iterator[pa.Table]:
     path = layout.live_path(root, part.table, part.name)
-    with _reading(path), pq.ParquetFile(path) as file:
+    with _reading(path), pq.ParquetFile(readable(path)) as file:
         for index in range(file.num_row_groups):
             yield file.read_row_group(index)
 
 
-def _write(root: Path, table: str, name: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> Part | None:
+def _write(
+    root: ResultPath, table: str, name: str, schema: pa.Schema, batches: Iterable[pa.Table]
+) -> Part | None:
     path = layout.hidden_path(root, table, name)
     owners: dict[str, None] = {}
     num_rows = 0
     with layout.storage_errors(path, "writing"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "wb") as file:
-                with pq.ParquetWriter(
-                    file, schema, compression="zstd", use_dictionary=_string_columns(schema)
-                ) as writer:
-                    for rows in _regroup(_conform(rows, schema) for rows in batches if rows.num_rows):
-                        writer.write_table(rows, row_group_size=_row_group_rows(rows))
-                        owners.update(dict.fromkeys(pc.unique(owners_of(table, rows)).to_pylist()))
-                        num_rows += rows.num_rows
-                file.flush()
-                os.fsync(file.fileno())
-                num_bytes = file.tell()
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
+        with layout.new_file(path) as file:
+            with pq.ParquetWriter(
+                file, schema, compression="zstd", use_dictionary=_string_columns(schema)
+            ) as writer:
+                for rows in _regroup(_conform(rows, schema) for rows in batches if rows.num_rows):
+                    writer.write_table(rows, row_group_size=_row_group_rows(rows))
+                    owners.update(dict.fromkeys(pc.unique(owners_of(table, rows)).to_pylist()))
+                    num_rows += rows.num_rows
+            num_bytes = file.tell()
         if num_rows == 0:
             path.unlink()
             return None
-        layout.sync_folder(path.parent)
     return Part(table, name, num_rows, num_bytes, tuple(owners))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.remote import is_remote
+from cluster.storage import ResultPath
 from models.errors import UsageError
 
 # Files in folders with these endings are taken for media; others only when their first bytes say so.
@@ -19,8 +21,9 @@ MEDIA_EXTENSIONS = frozenset((
     "ts", "tta", "vob", "w64", "wav", "webm", "wma", "wmv", "wtv", "wv",
 ))  # fmt: skip
 # Endings that source code has too: there the first bytes decide.
-_AMBIGUOUS_EXTENSIONS = frozenset(["ts", "mts"])
+AMBIGUOUS_EXTENSIONS = frozenset(["ts", "mts"])
 
+HEAD_BYTES = 192
 # (offset, bytes) of containers that often travel without an ending.
 _SIGNATURES = (
     (4, b"ftyp"),
@@ -41,15 +44,17 @@ class SourceFile:
     """One input.
 
     Attributes:
-        uri: absolute path as text; bytes that are no UTF-8 are shown escaped.
-        path: absolute path to open.
-        num_bytes, mtime_ns: as the file system tells; -1 where the file cannot be looked at.
+        uri: absolute path as text, or an address; bytes that are no UTF-8 are shown escaped.
+        path: absolute path to open, or the address.
+        num_bytes, mtime_ns: as the storage tells; -1 where the file cannot be looked at.
+        content_id: what an object store tells of the content; empty for a local file, which must be read.
     """
 
     uri: str
     path: str
     num_bytes: int
     mtime_ns: int
+    content_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +70,35 @@ class SourceList:
     num_skipped: int
 
 
-def list_sources(arguments: Iterable[str], leave_out: Path | None = None) -> SourceList:
-    """Resolves files, folders (recursive), globs and `@list.txt` (one of them a line).
+def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) -> SourceList:
+    """Resolves files, folders (recursive), globs and `@list.txt` (one of them a line), also in object stores.
 
     Args:
         arguments: as typed.
         leave_out: a folder whose files are never inputs: the results.
 
     Raises:
-        UsageError: a list cannot be read.
+        UsageError: a list cannot be read, or an address not be used.
+        SetupError: an object store does not answer, or lets us not in.
     """
     found: dict[str, SourceFile] = {}
     num_skipped = 0
-    for argument in _expand_lists(arguments):
+    expanded = list(_expand_lists(arguments))
+    addresses = [argument for argument in expanded if is_remote(argument)]
+    if addresses:
+        from cluster.remote_sources import RemoteSources
+
+        remote = RemoteSources(addresses, leave_out)
+    here = leave_out if isinstance(leave_out, Path) else None
+    for argument in expanded:
+        if addresses and is_remote(argument):
+            files, skipped = remote.expand(argument, found)
+            found.update((file.uri, file) for file in files)
+            num_skipped += skipped
+            continue
         for path, is_named in _expand(argument):
             absolute = os.path.abspath(path)
-            if absolute in found or (leave_out is not None and Path(absolute).is_relative_to(leave_out)):
+            if absolute in found or (here is not None and Path(absolute).is_relative_to(here)):
                 continue
             if is_named or _is_media(absolute):
                 found[absolute] = _look_at(absolute)
@@ -126,16 +144,26 @@ def _is_media(path: str) -> bool:
     if name.startswith("."):
         return False
     extension = os.path.splitext(name)[1][1:].lower()
-    is_ambiguous = extension in _AMBIGUOUS_EXTENSIONS
+    is_ambiguous = extension in AMBIGUOUS_EXTENSIONS
     if extension in MEDIA_EXTENSIONS and not is_ambiguous:
         return True
     if not os.path.isfile(path):
         return False
     try:
         with open(path, "rb") as file:
-            head = file.read(192)
+            head = file.read(HEAD_BYTES)
     except OSError:
         return is_ambiguous
+    return looks_like_media(head, is_ambiguous)
+
+
+def looks_like_media(head: bytes, is_ambiguous: bool) -> bool:
+    """Whether a file is media by its first bytes.
+
+    Args:
+        head: the first HEAD_BYTES of it.
+        is_ambiguous: whether its ending is that of media and of text.
+    """
     if is_ambiguous:
         return not head or not _is_text(head)
     # MPEG transport streams: a sync byte at the start of each packet of 188 bytes.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 from cluster.commits import Commit, Entry, Part, SourceRecord
 from cluster.dataset import Dataset
 from cluster.parts import rewrite_part, write_part
+from cluster.storage import RemotePath, ResultPath, list_names, readable
 
 Rows = dict[str, dict[str, int]]  # table -> owner -> revision; what a dataset should hold
 
@@ -39,9 +39,9 @@ def put(dataset: Dataset, run_id: str, table: str, revisions: Mapping[str, int])
     )
 
 
-def table_of(paths: Iterable[Path]) -> list[tuple[str, int]]:
+def table_of(paths: Iterable[ResultPath]) -> list[tuple[str, int]]:
     """(owner, value) of all rows, sorted."""
-    rows = [pq.read_table(path) for path in paths]
+    rows = [pq.read_table(readable(path)) for path in paths]
     return sorted((o, v) for t in rows for o, v in zip(*t.to_pydict().values(), strict=True))
 
 
@@ -67,9 +67,10 @@ def assert_holds(dataset: Dataset, expected: Rows) -> None:
     for part in dataset.state.parts.values():
         path = dataset.root / part.table / part.name
         owned: set[str] = {owner for owner, _ in table_of([path])}
-        assert (owned, part.num_bytes) == (set(part.owners), path.stat().st_size)
+        size = path.num_bytes() if isinstance(path, RemotePath) else path.stat().st_size
+        assert (owned, part.num_bytes) == (set(part.owners), size)
         assert sum(1 for _ in table_of([path])) == part.rows
-    assert not list((dataset.root / "_framemill" / "commits").glob(".*"))
+    assert not [n for n in list_names(dataset.root / "_framemill" / "commits") if n.startswith(".")]
 
 
 def one_part(dataset: Dataset, table: str) -> Part:

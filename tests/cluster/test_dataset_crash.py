@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import pytest
@@ -22,9 +22,23 @@ from hypothesis import strategies as st
 from cluster.commits import plan_removal
 from cluster.compaction import compact, forget
 from cluster.dataset import Dataset
+from cluster.storage import RemotePath
 from tests.cluster.dataset_models import Rows, assert_holds, put
+from tests.object_stores import Bucket, S3Server
 
-STEPS = ("fsync", "link", "rename", "replace", "unlink")  # every call that changes what a crash leaves
+# Every call that changes what a crash leaves: of the file system, and of an object store.
+STEPS = ("fsync", "link", "rename", "replace", "unlink")
+REMOTE_STEPS = ("write_new", "write_bytes", "upload", "unlink", "unlink_inside")
+Where = Literal["disk", "s3"]
+EVERYWHERE = pytest.mark.parametrize("where", ["disk", "s3"])
+
+
+@pytest.fixture
+def root(where: Where, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Where results may lie, on a disk or in a bucket."""
+    if where == "disk":
+        return str(tmp_path / "out")
+    return Bucket(request.getfixturevalue("s3_server")).uri("out")
 
 
 class Crash(BaseException):
@@ -47,7 +61,10 @@ def crash_at(step: int | None, after: bool) -> Iterator[list[int]]:
 
         return call
 
-    with mock.patch.multiple(os, **{name: wrap(getattr(os, name)) for name in STEPS}):
+    def all_of(module: Any, names: tuple[str, ...]) -> Any:
+        return mock.patch.multiple(module, **{name: wrap(getattr(module, name)) for name in names})
+
+    with all_of(os, STEPS), all_of(RemotePath, REMOTE_STEPS):
         yield calls
 
 
@@ -97,26 +114,39 @@ def test_any_history_with_crashes_equals_a_dictionary(
     plan: list[tuple[tuple[Any, ...], int | None, bool]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        model: Rows = {}
-        for number, (action, step, after) in enumerate(plan):
-            dataset = Dataset.open(folder, create=True)
-            wanted = model_after(model, action)
-            crashed = False
-            try:
-                with dataset.hold(f"run{number}"), crash_at(step, after):
-                    perform(dataset, f"run{number}", action)
-            except Crash:
-                crashed = True
-            dataset = Dataset.open(folder, create=False)
-            with dataset.hold("check"):
-                held = {key: entry.rows - 1 for key, entry in dataset.state.entries.items()}
-                done = held == {(t, o): r for t, rows in wanted.items() for o, r in rows.items()}
-                assert done or crashed
-                model = wanted if done else model
-                assert_holds(dataset, model)
+        follow(plan, folder)
 
 
-def count_steps(folder: Path, prepare: Callable[[Dataset], None], action: tuple[Any, ...]) -> int:
+@settings(max_examples=8, deadline=None)
+@given(plan=PLANS)
+def test_so_does_it_in_an_object_store(
+    s3_server: S3Server, plan: list[tuple[tuple[Any, ...], int | None, bool]]
+) -> None:
+    follow(plan, Bucket(s3_server).uri("out"))
+
+
+def follow(plan: list[tuple[tuple[Any, ...], int | None, bool]], folder: str) -> None:
+    """Does what a plan says, crashes included, and compares with a dictionary after each step."""
+    model: Rows = {}
+    for number, (action, step, after) in enumerate(plan):
+        dataset = Dataset.open(folder, create=True)
+        wanted = model_after(model, action)
+        crashed = False
+        try:
+            with dataset.hold(f"run{number}"), crash_at(step, after):
+                perform(dataset, f"run{number}", action)
+        except Crash:
+            crashed = True
+        dataset = Dataset.open(folder, create=False)
+        with dataset.hold("check"):
+            held = {key: entry.rows - 1 for key, entry in dataset.state.entries.items()}
+            done = held == {(t, o): r for t, rows in wanted.items() for o, r in rows.items()}
+            assert done or crashed
+            model = wanted if done else model
+            assert_holds(dataset, model)
+
+
+def count_steps(folder: str, prepare: Callable[[Dataset], None], action: tuple[Any, ...]) -> int:
     """How many storage calls an action makes."""
     dataset = Dataset.open(folder, create=True)
     with dataset.hold("p"):
@@ -138,13 +168,14 @@ BEFORE: Rows = {"scenes": {"a": 2, "ax": 1, "b": 2, "bx": 1, "c": 2, "cx": 1}, "
 
 @pytest.mark.parametrize("action", [("put", "scenes", {"a": 3, "new": 2}), ("compact",), ("forget", "a")])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_crash_at_each_single_step(tmp_path: Path, action: tuple[Any, ...], after: bool) -> None:
-    steps = count_steps(tmp_path / "count", three_parts, action)
-    assert steps >= 5
+@EVERYWHERE
+def test_a_crash_at_each_single_step(root: str, action: tuple[Any, ...], after: bool) -> None:
+    steps = count_steps(f"{root}/count", three_parts, action)
+    assert steps >= 3
     wanted = model_after(BEFORE, action)
     seen = set()
     for step in range(steps):
-        dataset = Dataset.open(tmp_path / str(step), create=True)
+        dataset = Dataset.open(f"{root}/{step}", create=True)
         with dataset.hold("p"):
             three_parts(dataset)
         with pytest.raises(Crash), dataset.hold("r"), crash_at(step, after):
@@ -173,9 +204,9 @@ with dataset.hold("run" + sys.argv[2], wait_seconds=0):
 """
 
 
-def committer(root: Path, run: int, limit: int) -> subprocess.Popen[str]:
+def committer(root: str, run: int, limit: int) -> subprocess.Popen[str]:
     """A process that commits revision after revision from where the folder is."""
-    command = [sys.executable, "-c", COMMITTER, str(root), str(run), str(limit)]
+    command = [sys.executable, "-c", COMMITTER, root, str(run), str(limit)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -185,9 +216,9 @@ def after_commits(number: int) -> Rows:
     return {"scenes": {**rows, "count": number - 1}}
 
 
-def test_kill_9_at_random_moments(tmp_path: Path) -> None:
+@EVERYWHERE
+def test_kill_9_at_random_moments(root: str) -> None:
     random_moments = random.Random(7)
-    root = tmp_path / "out"
     done = 0
     for run in range(5):
         process = committer(root, run, 10_000)
