@@ -1,4 +1,6 @@
-"""Transcripts and speakers of a result folder as files that other programs read: one a source.
+"""Transcripts and speakers of a result folder as files that other programs read.
+
+Speech gives a file a source, each subtitle stream another one.
 
 Nothing is taken from a file's own name but letters, digits, `-` and `_`; what makes a name unique is the
 source's id. What media say is text and stays text: no line of it can end a cue or open a tag.
@@ -10,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,7 +44,7 @@ class Exported:
 
 
 def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[str]) -> list[Exported]:
-    """Writes a file for each source that has rows; files of the same name are replaced whole.
+    """Writes the files of each source that has rows; files of the same name are replaced whole.
 
     Args:
         root: a result folder.
@@ -63,11 +65,12 @@ def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[st
     try:
         target.mkdir(parents=True, exist_ok=True)
         for source, name in zip(sources, file_names(sources), strict=True):
-            path = target / f"{name}.{form}"
-            hidden = target / f".{name}.{form}.new"
-            hidden.write_text(write(source), "utf-8", newline="\n")
-            os.replace(hidden, path)
-            exported.append(Exported(source.source_id, source.uris[0], str(path)))
+            for track, part in _parts(source, form):
+                path = target / f"{name}{track}.{form}"
+                hidden = target / f".{path.name}.new"
+                hidden.write_text(write(part), "utf-8", newline="\n")
+                os.replace(hidden, path)
+                exported.append(Exported(source.source_id, source.uris[0], str(path)))
     except OSError as exc:
         raise UsageError(f"{target} cannot be written ({exc.strerror}): choose another folder") from exc
     return exported
@@ -96,6 +99,22 @@ def _read_sources(root: str | os.PathLike[str], needed: Sequence[str]) -> list[_
     return sorted(sources.values(), key=lambda source: (source.uris[0], source.source_id))
 
 
+def _parts(source: _Source, form: str) -> list[tuple[str, _Source]]:
+    """What goes into a file each, with the end of its name: empty for speech and for what holds all."""
+    if form in ("json", "rttm"):
+        return [("", source)]
+    streams: dict[int | None, list[Row]] = {}
+    for row in source.transcript:
+        streams.setdefault(row.get("stream_index"), []).append(row)
+    parts = []
+    for stream_index, rows in sorted(streams.items(), key=lambda item: -1 if item[0] is None else item[0]):
+        # Players show what stands between the last two dots as the language.
+        language = re.sub(r"[^A-Za-z0-9]+", "", rows[0]["language"])[:8] or "und"
+        track = "" if stream_index is None else f".{stream_index}.{language}"
+        parts.append((track, replace(source, transcript=rows)))
+    return parts
+
+
 def file_names(sources: Sequence[_Source]) -> list[str]:
     """A name for each source, safe on every system and unlike all others, whatever their case."""
     ids = [source.source_id for source in sources]
@@ -116,6 +135,12 @@ def _line(text: str) -> str:
     return re.sub(r" {2,}", " ", plain.replace("-->", "->")).strip()
 
 
+def _lines(text: str) -> str:
+    """The lines of a cue, none of them empty, which would end it, or a number, which readers take for its."""
+    lines = [line for part in text.split("\n") if (line := _line(part))]
+    return (" " if any(line.isdecimal() for line in lines) else "\n").join(lines)
+
+
 def _clock(seconds: float, point: str) -> str:
     milliseconds = round(max(seconds, 0.0) * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
@@ -126,7 +151,7 @@ def _cues(source: _Source, point: str) -> list[tuple[str, str]]:
     """(times, text) of each cue; none is empty, and each lasts a millisecond at least."""
     cues = []
     for row in source.transcript:
-        text = _line(row["text"])
+        text = _lines(row["text"])
         if text:
             end = max(row["end_seconds"], row["start_seconds"] + 0.001)
             cues.append((f"{_clock(row['start_seconds'], point)} --> {_clock(end, point)}", text))

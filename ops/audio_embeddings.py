@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from models.loading import Model
-from ops.chunks import Audio, Chunk, ShardInfo
 from ops.columns import column
-from ops.operation import Extractor, Op, Partial, Reads
-from ops.yamnet import WINDOW_SECONDS, SoundWindows, check_hop
+from ops.sound_windows import WINDOW_COLUMNS, Heard, WindowOp, check_hop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,57 +16,36 @@ class AudioEmbeddingsOptions:
     """Options of `audio_embeddings`.
 
     Attributes:
-        hop_seconds: from one window's start to the next, at most the window's length of 0.975 s. With that
-            of `sounds`, both operations together cost what one costs.
+        hop_seconds: from one window's start to the next, at most the length of the model's window (0.975 s
+            for YAMNet); 0 for that length. With that of `sounds`, both operations together cost what one
+            costs.
     """
 
-    hop_seconds: float = WINDOW_SECONDS
+    hop_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         check_hop("audio_embeddings", self.hop_seconds)
 
 
-class AudioEmbeddings(Op):
+class AudioEmbeddings(WindowOp):
     """One row a window."""
 
     name = "audio_embeddings"
-    reads = Reads.AUDIO
-    models = ("sounds",)
-    default = False
     Options = AudioEmbeddingsOptions
     schema = pa.schema(
         [
-            column(
-                "start_seconds",
-                pa.float64(),
-                "start of the window, in seconds since the presentation's start",
-            ),
-            column("end_seconds", pa.float64(), "its end, exclusive, at most 0.975 s later"),
+            *WINDOW_COLUMNS,
             column(
                 "vector",
                 pa.list_(pa.float32()),
-                "what the network has before its classes, as it gives it (1024 values >= 0 for YAMNet)",
+                "what the network says of the window, as it gives it (for YAMNet 1024 values >= 0)",
             ),
         ]
     )
 
-    def open(self, shard: ShardInfo) -> Extractor:
-        return _Vectors(self.options, self.loaded["sounds"])
-
-
-class _Vectors:
-    def __init__(self, options: AudioEmbeddingsOptions, model: Model) -> None:
-        self.done = False
-        self._windows = SoundWindows(model, options.hop_seconds)
-
-    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
-        assert isinstance(chunk, Audio)
-        self._windows.feed(chunk)
-
-    def finish(self) -> Partial:
-        heard = self._windows.finish()
+    def rows(self, heard: Heard) -> pa.Table:
         num_windows, size = heard.embeddings.shape
         offsets = size * np.arange(num_windows + 1, dtype=np.int32)
         vectors = pa.ListArray.from_arrays(offsets, heard.embeddings.reshape(-1))
         columns = [pa.array(heard.start_seconds), pa.array(heard.end_seconds), vectors]
-        return Partial(pa.table(columns, schema=AudioEmbeddings.schema))
+        return pa.table(columns, schema=self.schema)

@@ -66,7 +66,8 @@ class _Levels:
         if self.start_sample < 0:
             self.start_sample, self.sample_rate = chunk.start_sample, chunk.sample_rate
             self.window = chunk.sample_rate // WINDOWS_PER_SECOND
-        samples = np.concatenate([self.rest, chunk.samples])
+        # A copy costs less than measuring the window between two chunks by itself.
+        samples = np.concatenate([self.rest, chunk.samples]) if len(self.rest) else chunk.samples
         whole = len(samples) - len(samples) % self.window
         self._measure(samples[:whole].reshape(-1, self.window))
         self.rest = samples[whole:].copy()
@@ -87,13 +88,14 @@ class _Levels:
         return Partial(rows)
 
     def _measure(self, windows: Float32Array) -> None:
-        # Summed pairwise in 64 bits: einsum adds in an order that depends on where the array lies.
+        # A dot product for each window: einsum adds in an order that depends on where the array lies.
         with np.errstate(over="ignore", invalid="ignore"):
-            energy = np.square(windows).sum(axis=1, dtype=np.float64)
-        if not np.isfinite(energy).all():
+            energy = np.vecdot(windows, windows)
+            is_damaged = not np.isfinite(energy.sum())
+        if is_damaged:
             # Damaged float tracks can hold NaN and infinity; they carry no level.
             windows = np.where(np.abs(windows) < MAX_SAMPLE, windows, np.float32(0))
-            energy = np.square(windows).sum(axis=1, dtype=np.float64)
-        self.rms.append(np.sqrt(energy / max(windows.shape[1], 1)))
+            energy = np.vecdot(windows, windows)
+        self.rms.append(np.sqrt(energy / np.float64(max(windows.shape[1], 1))))
         peak = np.maximum(windows.max(axis=1, initial=0.0), -windows.min(axis=1, initial=0.0))
         self.peak.append(peak.astype(np.float64))

@@ -1,4 +1,7 @@
-"""What is said: passages of speech of many files go through one Whisper model together."""
+"""What is said: passages of speech of many files go through one Whisper model together.
+
+Subtitles that a file already holds become rows of their own origin.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ import pyarrow as pa
 from models.errors import ModelError, UsageError
 from models.loading import Runner
 from models.spoken import LANGUAGES, MAX_SAMPLES, MAX_SECONDS, TASKS, Decoding, Heard, Span
-from ops.chunks import Audio, Chunk, ShardInfo
+from ops.chunks import Audio, Chunk, ShardInfo, Subtitles
 from ops.columns import column
 from ops.operation import Extractor, Op, Partial, Reads
 from ops.passages import Passage, PassageMaker
+from ops.subtitle_rows import SubtitleRows
 from ops.voice import Segmenter, VoiceDetector, VoiceRules, clean_samples
 
 # Where faster-whisper's batched pipeline cuts, which hands Whisper speech with little silence in it.
@@ -32,6 +36,7 @@ GROUP = 8
 # A passage that repeats itself is decoded once more, without runs of so many tokens that come twice.
 NO_REPEAT_TOKENS = 3
 EACH = "each"
+ORIGINS = ("all", "speech", "subtitles")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,7 @@ class TranscriptOptions:
     decoded once more without repetitions instead, and text of low probability stays.
 
     Attributes:
+        origin: `all`; or `speech` or `subtitles` alone, of which the latter needs no model.
         language: code such as `en` or `de`; empty to detect it once per file, in its first passage; `each`
             to detect it in every passage.
         task: `transcribe`, or `translate` into English.
@@ -54,6 +60,7 @@ class TranscriptOptions:
         no_speech_threshold: probability of silence above which a passage without likely text is dropped.
     """
 
+    origin: str = "all"
     language: str = ""
     task: str = "transcribe"
     beam_size: int = 5
@@ -65,6 +72,8 @@ class TranscriptOptions:
     no_speech_threshold: float = 0.6
 
     def __post_init__(self) -> None:
+        if self.origin not in ORIGINS:
+            raise UsageError(f"transcript.origin is {self.origin!r}; it must be one of {', '.join(ORIGINS)}")
         if self.language not in LANGUAGES | {"", EACH}:
             raise UsageError(
                 f"transcript.language is {self.language!r}; it must be {EACH!r}, empty, or one of "
@@ -98,7 +107,10 @@ _WORD = pa.struct(
 
 
 class Transcript(Op):
-    """One row a stretch of text, as the model cuts it; files without speech give no rows."""
+    """One row a stretch of text, as the model cuts it or as a subtitle shows it.
+
+    Subtitles that are pictures of text are not read; `media` lists their streams.
+    """
 
     name = "transcript"
     reads = Reads.AUDIO
@@ -108,37 +120,95 @@ class Transcript(Op):
     schema = pa.schema(
         [
             column(
-                "segment_index", pa.int32(), "0-based position among the source's segments of this origin"
+                "segment_index",
+                pa.int32(),
+                "0-based position among the source's segments of this origin and stream",
             ),
             column("start_seconds", pa.float64(), "start, in seconds since the presentation's start"),
             column(
                 "end_seconds", pa.float64(), "its end, exclusive, in seconds since the presentation's start"
             ),
-            column("text", pa.string(), "what is said, without spaces around it"),
-            column("language", pa.string(), "code of the language that is spoken, such as en or de"),
-            column("origin", pa.string(), "where the text is from: speech"),
+            column(
+                "text",
+                pa.string(),
+                "what is said, without spaces around it; subtitles without styling, lines parted by newlines",
+            ),
+            column(
+                "language",
+                pa.string(),
+                "code of the language that is spoken, such as en or de; of subtitles as the file tags them, "
+                "usually of three letters such as eng, und where it does not",
+            ),
+            column("origin", pa.string(), "where the text is from: speech or subtitles"),
             column(
                 "avg_logprob",
                 pa.float32(),
-                "mean natural logarithm of the tokens' probabilities over the passage of up to 30 s, <= 0",
+                "mean natural logarithm of the tokens' probabilities over the passage of up to 30 s, <= 0; "
+                "null for subtitles",
+                nullable=True,
             ),
-            column("no_speech_prob", pa.float32(), "probability that nobody speaks in the passage, 0 to 1"),
+            column(
+                "no_speech_prob",
+                pa.float32(),
+                "probability that nobody speaks in the passage, 0 to 1; null for subtitles",
+                nullable=True,
+            ),
             column(
                 "words",
                 pa.list_(_WORD),
-                "the words in time order; null without word_timestamps",
+                "the words in time order; null for subtitles and without word_timestamps",
+                nullable=True,
+            ),
+            column(
+                "stream_index",
+                pa.int32(),
+                "of the subtitle stream in the container; null for speech",
                 nullable=True,
             ),
         ]
     )
 
+    @classmethod
+    def roles(cls, options: Any) -> tuple[str, ...]:
+        return () if options.origin == "subtitles" else cls.models
+
+    def takes(self) -> tuple[type[Chunk], ...]:
+        kinds = {"all": (Audio, Subtitles), "speech": (Audio,), "subtitles": (Subtitles,)}
+        return kinds[self.options.origin]
+
     def open(self, shard: ShardInfo) -> Extractor:
-        return _Listener(self.options, self.loaded["vad"].runner, self.loaded["transcript"].runner)
+        listener = None
+        if Audio in self.takes():
+            listener = _Listener(self.options, self.loaded["vad"].runner, self.loaded["transcript"].runner)
+        return _Texts(listener, shard.duration_seconds)
+
+
+class _Texts:
+    """Rows of both origins of one source."""
+
+    def __init__(self, listener: _Listener | None, duration_seconds: float) -> None:
+        self.done = False
+        self._listener = listener
+        self._subtitles = SubtitleRows()
+        self._duration_seconds = duration_seconds
+
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
+        if isinstance(chunk, Subtitles):
+            self._subtitles.add(chunk)
+        else:
+            assert isinstance(chunk, Audio) and self._listener is not None
+            self._listener.feed(chunk)
+
+    def finish(self) -> Partial:
+        rows = self._listener.finish() if self._listener is not None else []
+        rows += self._subtitles.finish(self._duration_seconds)
+        return Partial(pa.Table.from_pylist(rows, schema=Transcript.schema))
 
 
 class _Listener:
+    """Finds the speech of one track and has it turned into text."""
+
     def __init__(self, options: TranscriptOptions, voice: Runner, whisper: Runner) -> None:
-        self.done = False
         self._options = options
         self._whisper = whisper
         self._detector = VoiceDetector(voice)
@@ -149,8 +219,7 @@ class _Listener:
         self._language = options.language
         self._rows: list[dict[str, Any]] = []
 
-    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
-        assert isinstance(chunk, Audio)
+    def feed(self, chunk: Audio) -> None:
         samples = clean_samples(chunk)
         if self._maker is None:
             self._maker = PassageMaker(chunk.start_sample, MAX_SAMPLES)
@@ -165,7 +234,7 @@ class _Listener:
         while len(self._waiting) >= (GROUP if self._language else 1):
             self._listen()
 
-    def finish(self) -> Partial:
+    def finish(self) -> list[dict[str, Any]]:
         for probability in self._detector.finish():
             self._segmenter.push(probability)
         if self._maker is not None:
@@ -176,7 +245,7 @@ class _Listener:
             self._listen()
         for index, row in enumerate(self._rows):
             row["segment_index"] = index
-        return Partial(pa.Table.from_pylist(self._rows, schema=Transcript.schema))
+        return self._rows
 
     def _put(self, passage: Passage | None) -> None:
         if passage is not None:

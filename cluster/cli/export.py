@@ -22,7 +22,8 @@ from cluster.cli.output import Invocation, conventions, print_json, print_table,
 def export(invocation: Invocation, output: str, form: str, folder: str) -> None:
     """Write subtitles or speakers, one file per source.
 
-    Names begin with the readable part of the file's own name and end with the source's id.
+    Names begin with the readable part of the file's own name and end with the source's id. Subtitles that a
+    file already held go into files of their own, which end with the stream's number and language.
 
     \b
     framemill export OUT --format srt -o SUBS

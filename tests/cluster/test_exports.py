@@ -76,7 +76,7 @@ def test_srt_says_what_was_said_when(talk: Path, tmp_path: Path) -> None:
     assert Path(written.path).name == f"My_talk-{ID[:16]}.srt" and written.uri == "/films/My talk.mp4"
     assert Path(written.path).read_text("utf-8") == (
         "1\n00:00:00,500 --> 00:00:02,250\nAnd so, my fellow Americans:\n\n"
-        "2\n01:01:01,001 --> 01:01:02,000\ngrößer ist nicht immer 更好\n"
+        "2\n01:01:01,001 --> 01:01:02,000\ngrößer ist nicht\nimmer 更好\n"
     )
 
 
@@ -87,7 +87,7 @@ def test_a_subtitle_library_reads_the_same_back(talk: Path, tmp_path: Path, form
     events = pysubs2.load(written.path, encoding="utf-8").events
     assert [(e.start, e.end, e.plaintext) for e in events] == [
         (500, 2250, "And so, my fellow Americans:"),
-        (3661001, 3662000, "größer ist nicht immer 更好"),
+        (3661001, 3662000, "größer ist nicht\nimmer 更好"),
     ]
 
 
@@ -109,6 +109,48 @@ def test_hostile_text_stays_one_cue(tmp_path: Path) -> None:
     content = Path(vtt.path).read_text("utf-8")
     assert content.startswith("WEBVTT\n\n") and content.count("-->") == 3
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;v Eve&gt;x" in content and "<" not in content
+
+
+def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> None:
+    def cue(start: float, text: str, stream: int, language: str) -> dict[str, Any]:
+        return {
+            **segment(start, start + 2, text),
+            "origin": "subtitles",
+            "stream_index": stream,
+            "language": language,
+            "words": None,
+            "avg_logprob": None,
+            "no_speech_prob": None,
+        }
+
+    rows = [
+        *spoken((0, 1, "heard")),
+        cue(0, "one\ntwo", 2, "eng"),
+        cue(1, "7", 2, "eng"),
+        cue(0, "eins", 3, "../x"),
+    ]
+    out = results(tmp_path / "out", (ID, "film.mp4", "transcript", rows))
+    names = {
+        Path(file.path).name: Path(file.path).read_text("utf-8")
+        for file in export(out, "txt", tmp_path / "t")
+    }
+    base = f"film-{ID[:16]}"
+    assert names == {
+        f"{base}.txt": "heard\n",
+        f"{base}.2.eng.txt": "one two\n7\n",
+        f"{base}.3.x.txt": "eins\n",
+    }
+    srt = {Path(file.path).name: Path(file.path).read_text("utf-8") for file in export(out, "srt", tmp_path)}
+    assert srt[f"{base}.2.eng.srt"] == (
+        "1\n00:00:00,000 --> 00:00:02,000\none\ntwo\n\n2\n00:00:01,000 --> 00:00:03,000\n7\n"
+    ), "overlapping cues stay"
+    (document,) = export(out, "json", tmp_path)
+    segments = json.loads(Path(document.path).read_text("utf-8"))["segments"]
+    assert {(s["origin"], s["stream_index"]) for s in segments} == {
+        ("speech", None),
+        ("subtitles", 2),
+        ("subtitles", 3),
+    }
 
 
 def test_names_come_from_ids_and_are_safe_and_unique(tmp_path: Path) -> None:

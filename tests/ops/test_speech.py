@@ -105,6 +105,19 @@ def test_speech_is_found_in_speech_and_not_in_silence(media_dir: Path, detector:
     assert speech(detector, SpeechOptions(), audio_chunks(silence, repeat(9999))).num_rows == 0
 
 
+def test_speech_is_found_where_people_speak(media_dir: Path, detector: OrtRunner) -> None:
+    """Intersection over union with who speaks when, in steps of 10 ms."""
+    samples = read_sound(media_dir / "audio" / "pyannote_sample.wav")
+    table = speech(detector, SpeechOptions(), audio_chunks(samples, repeat(9999)))
+    found, true = (np.zeros(len(samples) // 160 + 1, bool) for _ in range(2))
+    for row in table.to_pylist():
+        found[round(row["start_seconds"] * 100) : round(row["end_seconds"] * 100)] = True
+    for line in (media_dir / "audio" / "pyannote_sample.rttm").read_text("utf-8").splitlines():
+        start, length = map(float, line.split()[3:5])
+        true[round(start * 100) : round((start + length) * 100)] = True
+    assert (found & true).sum() / (found | true).sum() >= 0.95
+
+
 def test_rows_do_not_depend_on_chunks(media_dir: Path, detector: OrtRunner) -> None:
     samples = read_sound(media_dir / "audio" / "jfk.flac")
     whole = speech(detector, SpeechOptions(), audio_chunks(samples, repeat(len(samples))))

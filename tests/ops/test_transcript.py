@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from models.loading import Model
 from models.registry import DEFAULTS, resolve
 from models.spoken import MAX_SAMPLES, Decoding, Heard, Span, Word
 from models.whisper import open_whisper
-from ops.chunks import Float32Array
+from ops.chunks import Audio, Cue, Float32Array, Subtitles
 from ops.transcript import GROUP, NO_REPEAT_TOKENS, Transcript, TranscriptOptions
 from tests.ops.speech_stand_ins import WhisperStandIn
 from tests.ops.stand_ins import OrtRunner, audio_chunks, shard, vad_path
@@ -152,6 +153,48 @@ def test_words_lie_in_the_stretch_of_their_middle() -> None:
     assert [round(w["end_seconds"], 3) for w in words] == [2.648, 7.312, 8.274]
 
 
+def test_subtitles_are_rows_of_their_own_beside_speech() -> None:
+    cues = (Cue(0.5, 1.5, "written\ntwice"), Cue(3.0, math.inf, "to the end"))
+    options = TranscriptOptions(origin="subtitles")
+    assert Transcript.roles(options) == () and Transcript.roles(TranscriptOptions()) == Transcript.models
+    alone = Transcript(options, {})
+    assert alone.takes() == (Subtitles,)
+    extractor = alone.open(shard(seconds=20, has_audio=True))
+    extractor.feed(Subtitles(4, "eng", cues), {})
+    rows = extractor.finish().rows
+    assert rows.schema.equals(Transcript.schema, check_metadata=True)
+    assert rows.select(["segment_index", "start_seconds", "end_seconds", "text", "language"]).to_pylist() == [
+        {
+            "language": "eng",
+            "segment_index": 0,
+            "start_seconds": 0.5,
+            "end_seconds": 1.5,
+            "text": "written\ntwice",
+        },
+        {
+            "language": "eng",
+            "segment_index": 1,
+            "start_seconds": 3.0,
+            "end_seconds": 20.0,
+            "text": "to the end",
+        },
+    ]
+    for name in ("avg_logprob", "no_speech_prob", "words"):
+        assert rows[name].null_count == 2
+    models = {
+        "vad": Model(DEFAULTS["vad"], LoudnessRunner()),
+        "transcript": Model(DEFAULTS["transcript"], WhisperStandIn()),
+    }
+    both = Transcript(TranscriptOptions(), models).open(shard(seconds=20, has_audio=True))
+    both.feed(Subtitles(4, "eng", cues[:1]), {})
+    for chunk in audio_chunks(talk(1, 5.0), repeat(64_000)):
+        both.feed(chunk, {})
+    table = both.finish().rows
+    assert table["origin"].to_pylist() == ["speech", "subtitles"]
+    assert table["stream_index"].to_pylist() == [None, 4]
+    assert Transcript(TranscriptOptions(origin="speech"), models).takes() == (Audio,)
+
+
 def test_sound_is_not_kept() -> None:
     extractor = Transcript(
         TranscriptOptions(),
@@ -163,8 +206,8 @@ def test_sound_is_not_kept() -> None:
     most = 0
     for chunk in audio_chunks(np.tile(talk(1), 60), repeat(64_000)):
         extractor.feed(chunk, {})
-        kept = extractor._maker._kept  # type: ignore[attr-defined]
-        waiting = sum(len(p.samples) for p in extractor._waiting)  # type: ignore[attr-defined]
+        kept = extractor._listener._maker._kept  # type: ignore[attr-defined]
+        waiting = sum(len(p.samples) for p in extractor._listener._waiting)  # type: ignore[attr-defined]
         most = max(most, len(kept) + waiting)
     assert most <= (GROUP + 3) * MAX_SAMPLES
 
@@ -178,6 +221,7 @@ def test_sound_is_not_kept() -> None:
         {"no_speech_threshold": 1.5},
         {"log_prob_threshold": 1.0},
         {"compression_ratio_threshold": 0.0},
+        {"origin": "video"},
     ],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

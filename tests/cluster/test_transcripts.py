@@ -1,0 +1,158 @@
+"""Sound and subtitles from the command line to the files that players read."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from actors import shards
+from actors.indexing import index_source
+from cluster.cli.main import main
+from cluster.queries import query
+from tests.actors.clips import sine, write_sound
+from tests.actors.subtitled import CueTuple, write_subtitled
+from tests.cluster.extraction import extract, failures, render_clip, rows_of
+
+ENGLISH: list[CueTuple] = [
+    (0.5, 2.0, r"{\i1}Well{\i0}, then\Nlet us begin"),
+    (1.5, 3.0, "overlapping"),
+    (4.0, 5.5, "7"),
+]
+GERMAN: list[CueTuple] = [(1.0, 2.25, "größer & kleiner")]
+SUBTITLES_ALONE: dict[str, Any] = {"transcript": {"origin": "subtitles"}}
+
+
+def exported(out: Path, form: str, folder: Path) -> dict[str, Path]:
+    """What `export` wrote, by the part of each name after the source's id."""
+    assert main(["export", str(out), "--format", form, "-o", str(folder), "-q"]) == 0
+    return {path.name.split(".", 1)[1]: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("subrip", "mkv"), ("ass", "mkv"), ("webvtt", "mkv"), ("mov_text", "mp4")]
+)
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_subtitles_come_out_as_they_went_in_and_need_no_model(
+    tmp_path: Path, codec: str, suffix: str, form: str
+) -> None:  # fmt: skip
+    pysubs2 = pytest.importorskip("pysubs2")
+    # The muxer of MP4 knows no overlapping cues.
+    english = [cue for cue in ENGLISH if suffix == "mkv" or cue[2] != "overlapping"]
+    film = write_subtitled(tmp_path / f"film.{suffix}", [(codec, "eng", english), (codec, "deu", GERMAN)])
+    out = tmp_path / "out"
+    summary = extract(film, out=out, ops=("transcript",), options=SUBTITLES_ALONE)
+    assert summary.exit_code == 0 and not summary.providers, "no model was opened"
+    written = exported(out, form, tmp_path / "subs")
+    assert sorted(written) == [f"1.eng.{form}", f"2.deu.{form}"]
+    for name, cues in ((f"1.eng.{form}", english), (f"2.deu.{form}", GERMAN)):
+        events = pysubs2.load(str(written[name]), encoding="utf-8").events
+        plain = [(a, b, text.replace(r"{\i1}", "").replace(r"{\i0}", "")) for a, b, text in cues]
+        # WebVTT escapes `&`, which the library leaves as it is.
+        said = [html.unescape(e.plaintext) if form == "vtt" else e.plaintext for e in events]
+        assert [(e.start, e.end, text) for e, text in zip(events, said, strict=True)] == [
+            (round(a * 1000), round(b * 1000), text.replace(r"\N", "\n")) for a, b, text in plain
+        ]
+
+
+def test_subtitles_of_a_silent_film_in_several_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without sound the subtitles have a piece of their own."""
+    monkeypatch.setattr(shards, "SHARD_SECONDS", 2.0)
+    film = write_subtitled(
+        tmp_path / "film.mkv", [("subrip", "eng", ENGLISH)], with_sound=False, with_picture=True
+    )
+    out = tmp_path / "out"
+    summary = extract(film, out=out, ops=("frames", "transcript"), options=SUBTITLES_ALONE)
+    assert summary.exit_code == 0 and not failures(out)
+    index = index_source(str(film))
+    assert len(shards.cut_shards(index.frames, index.has_more_than_pictures, 6.0, 2.0)) > 2
+    assert [row["text"] for row in rows_of(out, "transcript")] == [
+        "Well, then\nlet us begin",
+        "overlapping",
+        "7",
+    ]
+    assert {row["origin"] for row in rows_of(out, "transcript")} == {"subtitles"}
+
+
+@pytest.mark.parametrize(("first", "last", "status"), [(50, 60, "partial"), (0, 1000, "failed")])
+def test_damaged_sound_is_told(tmp_path: Path, first: int, last: int, status: str) -> None:
+    """Rows up to the damage and after it; an error where nothing was left."""
+    path = write_sound(tmp_path / "b.mkv", sine(4, 48_000), 48_000, codec="aac", sample_format="fltp")
+    with av.open(str(path)) as container:
+        spans = [(p.pos, p.size) for p in container.demux(audio=0) if p.size]
+    data = bytearray(path.read_bytes())
+    for position, size in spans[first:last]:
+        assert position is not None
+        data[position + 8 : position + size] = b"\xff" * (size - 8)
+    path.write_bytes(data)
+    out = tmp_path / "out"
+    assert extract(path, out=out, ops=("media", "audio_levels")).exit_code == (
+        3 if status == "partial" else 4
+    )
+    assert set(failures(out).values()) == {status}
+    rows = rows_of(out, "audio_levels")
+    assert len(rows) == (pytest.approx(40, abs=2) if status == "partial" else 0)
+    assert not rows or {row["start_seconds"] > 2 and row["rms_db"] > -20 for row in rows} == {True, False}
+
+
+def test_a_file_without_sound_is_an_error_only_where_sound_was_all_that_was_asked(tmp_path: Path) -> None:
+    silent = render_clip(tmp_path / "silent.mp4", seed=1, with_sound=False)
+    out = tmp_path / "out"
+    assert extract(silent, out=out, ops=("frames", "audio_levels", "silences")).exit_code == 0
+    assert not rows_of(out, "audio_levels") and not failures(out)
+    alone = tmp_path / "alone"
+    assert extract(silent, out=alone, ops=("audio_levels", "silences")).exit_code in (3, 4)
+    assert failures(alone)[silent.name, "audio_levels"] == "unsupported"
+    (message,) = {row["message"] for row in rows_of(alone, "errors") if row["operation"] == "audio_levels"}
+    assert message == "no sound track in the file, and nothing but sound was asked for"
+
+
+def test_other_files_give_no_subtitles_and_no_error(tmp_path: Path) -> None:
+    film = write_subtitled(tmp_path / "film.mkv", [], with_picture=True)
+    out = tmp_path / "out"
+    assert extract(film, out=out, ops=("transcript",), options=SUBTITLES_ALONE).exit_code == 0
+    assert not rows_of(out, "transcript") and not failures(out)
+
+
+@pytest.mark.slow
+def test_what_is_said_is_in_the_subtitles_at_its_time(
+    media_dir: Path, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user would type it: the recogniser's clips, then subtitles, then words joined with sounds."""
+    pytest.importorskip("faster_whisper")
+    pysubs2 = pytest.importorskip("pysubs2")
+    monkeypatch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
+    folder = media_dir / "audio" / "whisper_words"
+    out, subs = tmp_path / "out", tmp_path / "subs"
+    ops = "media,speech,transcript,sounds,beats,audio_levels"
+    line = ["extract", str(folder), "-o", str(out), "--ops", ops, "--model", "transcript=whisper_words", "-q"]
+    assert main(line) == 0
+    assert main(["export", str(out), "--format", "srt", "-o", str(subs), "--json"]) == 0
+    clips = json.loads((folder / "transcripts.json").read_text("utf-8"))["clips"]
+    right = heard = 0
+    for clip in clips:
+        (path,) = subs.glob(Path(clip["file"]).stem + "-*.srt")
+        events = pysubs2.load(str(path), encoding="utf-8").events
+        if " ".join(event.plaintext for event in events).split() == clip["text"].split():
+            right += 1
+            words = [word for utterance in clip["utterances"] for word in utterance["words"]]
+            starts = {round(word["start"], 2) for word in words}
+            for event in events:
+                heard += 1
+                assert min(abs(event.start / 1000 - start) for start in starts) <= 0.3, clip["file"]
+    assert right >= 0.6 * len(clips) and heard >= right
+    joined = query(
+        out,
+        """
+        SELECT w.text, s.label FROM (SELECT source_id, unnest(words) AS w FROM transcript) t
+        JOIN sounds s ON s.source_id = t.source_id AND s.start_seconds < w.end_seconds
+            AND s.end_seconds > w.start_seconds
+        """,
+    )
+    assert len(joined.rows) > 100 and "Speech" in {label for _, label in joined.rows}
