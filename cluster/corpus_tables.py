@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +17,17 @@ from models.errors import UsageError
 
 
 def corpus_key(
-    dataset: Dataset, table: str, source_table: str, version: int, options: Mapping[str, Any]
+    dataset: Dataset,
+    table: str,
+    source_table: str,
+    version: int,
+    options: Mapping[str, Any],
+    also: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What the rows of `table` depend on, with its digest; it changes whenever a source's rows do.
+
+    Args:
+        also: further tables that are read where they are there.
 
     Raises:
         UsageError: the dataset has no `source_table`.
@@ -30,14 +38,15 @@ def corpus_key(
             f"{dataset.root} has no {source_table}: "
             f"run `framemill extract SOURCES -o {dataset.root} --ops {source_table}` first"
         )
+    read = {source_table, *(other for other in also if other in state.keys)}
     inputs = sorted(
-        (owner, entry.key, entry.rows) for (of, owner), entry in state.entries.items() if of == source_table
+        (owner, entry.key, entry.rows) for (of, owner), entry in state.entries.items() if of in read
     )
     key: dict[str, Any] = {
         "name": table,
         "version": version,
         "options": dict(options),
-        "after": {source_table: state.keys[source_table]["digest"]},
+        "after": {name: state.keys[name]["digest"] for name in sorted(read)},
         "inputs": hashlib.blake2b(json.dumps(inputs).encode(), digest_size=16).hexdigest(),
     }
     text = json.dumps(key, sort_keys=True)
@@ -53,22 +62,35 @@ def is_current(dataset: Dataset, table: str, source_table: str, key: Mapping[str
 
 
 def replace_table(
-    dataset: Dataset, run_id: str, table: str, source_table: str, key: Mapping[str, Any], rows: pa.Table
+    dataset: Dataset,
+    run_id: str,
+    table: str,
+    source_table: str,
+    key: Mapping[str, Any],
+    rows: pa.Table | Iterable[pa.Table],
 ) -> None:
     """Commits `rows` in place of all that the table held. Call it inside `dataset.hold`.
+
+    Args:
+        rows: all at once, or piece by piece where they are too many for memory; all rows of a source are in
+            one piece, and each piece becomes a file.
 
     Raises:
         DatasetError: the storage refuses, or the lease is lost.
     """
     state = dataset.state
-    part = write_part(dataset.root, table, [rows], run_id=run_id, seed=[str(key["digest"])])
-    counts = Counter(rows["source_id"].to_pylist())
+    parts, counts = [], Counter[str]()
+    for number, piece in enumerate([rows] if isinstance(rows, pa.Table) else rows):
+        seed = [f"{key['digest']} {number}"]
+        part = write_part(dataset.root, table, [piece], run_id=run_id, seed=seed)
+        counts.update(piece["source_id"].to_pylist())
+        parts += [] if part is None else [part]
     owners = sorted(owner for of, owner in state.entries if of == source_table)
     dataset.commit(
         Commit(
             run_id=run_id,
             entries=tuple(Entry(table, owner, str(key["digest"]), rows=counts[owner]) for owner in owners),
-            parts=() if part is None else (part,),
+            parts=tuple(parts),
             removed_parts=tuple((table, old.name) for old in state.parts_of(table)),
             removed_entries=tuple(entry for entry in state.entries if entry[0] == table),
             keys={table: key},

@@ -7,17 +7,17 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from models.batchable import input_shapes, judge_batching, load_graph
+from models.contracts import check_graph
 from models.download import OnProgress, download, replacing
-from models.errors import UsageError
-from models.object_contracts import check_graph
+from models.errors import ModelError, UsageError
+from models.family_defaults import FAMILY_DEFAULTS
 from models.registry import (
     DEFAULTS,
-    FAMILY_DEFAULTS,
     LABEL_SETS,
     ModelEntry,
     all_entries,
@@ -76,9 +76,9 @@ def add(
     path = _fetch(url, on_progress) if url else Path(source).expanduser().resolve()
     try:
         model = load_graph(path)
+        _check_opens(path)
         shapes = list(input_shapes(model).values())
         size = input_size or (picture_size(shapes[0]) if shapes else None)
-        batching, reason = judge_batching(model, size)
         content = path.read_bytes()
         block = {
             "name": name,
@@ -95,16 +95,33 @@ def add(
             "mean": usual["mean"] if mean is None else mean,
             "scale": usual["scale"] if scale is None else scale,
             "labels": default.labels if labels is None else labels,
-            "batching": batching,
         }
         entry = parse_entry(block)
         check_graph(entry, model)
+        batching, reason = judge_batching(model, size)
+        entry = replace(entry, batching=batching)
         if url:
             path.replace(cache_path(entry))
     finally:
         if url:
             path.unlink(missing_ok=True)
-    return {**asdict(entry), "block": str(_write_block(entry)), "reason": reason}
+    return {**asdict(entry), "block": str(write_block(entry)), "reason": reason}
+
+
+def _check_opens(path: Path) -> None:
+    """Raises ModelError where ONNX Runtime cannot open the file, as with operators of a library's own."""
+    try:
+        import onnxruntime as ort
+    except ImportError as exc:
+        raise ModelError(f"ONNX Runtime is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
+        raise ModelError(
+            f"{path} cannot be run: {str(exc)[:300]}; export it with the operators of ONNX alone"
+        ) from exc
 
 
 def _fetch(url: str, on_progress: OnProgress | None) -> Path:
@@ -114,7 +131,7 @@ def _fetch(url: str, on_progress: OnProgress | None) -> Path:
     return path
 
 
-def _write_block(entry: ModelEntry) -> Path:
+def write_block(entry: ModelEntry) -> Path:
     lines = []
     usual = FAMILY_DEFAULTS.get(entry.family, {})
     for field in fields(ModelEntry):

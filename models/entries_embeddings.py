@@ -10,25 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from models.entry import ModelEntry
+from models.family_defaults import FAMILY_DEFAULTS
 from models.folders import ModelFile, digest_files
 
 # Classes of ImageNet's ILSVRC 2012 in the order of their synset numbers: the first name of each synset,
 # told apart where two share it.
 IMAGENET_1000 = tuple((Path(__file__).parent / "labels" / "imagenet.txt").read_text("utf-8").splitlines())
 
-# Mean and deviation of ImageNet's pictures, in 0..255.
-_IMAGENET: Mapping[str, Any] = {
-    "mean": (123.675, 116.28, 103.53),
-    "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
-}
-# Those of the pictures that CLIP was trained with (Radford et al., arXiv:2103.00020).
-_CLIP: Mapping[str, Any] = {
-    "mean": tuple(255 * part for part in (0.48145466, 0.4578275, 0.40821073)),
-    "scale": tuple(1 / (255 * part) for part in (0.26862954, 0.26130258, 0.27577711)),
-}
 _APACHE: Mapping[str, Any] = {"licence": "Apache-2.0", "commercial": True}
 _MIT: Mapping[str, Any] = {"licence": "MIT", "commercial": True}
-_RGB_224: Mapping[str, Any] = {"input_size": (224, 224), "colour": "rgb"}
+_SIZE_224: Mapping[str, Any] = {"input_size": (224, 224)}
 
 _MINILM_FILES = (
     ModelFile("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", 612),
@@ -78,8 +69,8 @@ EMBEDDING_ENTRIES: tuple[ModelEntry, ...] = (
         labels=IMAGENET_1000,
         batching="fixed",  # its scales are constants of the file, so that rows do not depend on each other
         **_APACHE,
-        **_RGB_224,
-        **_IMAGENET,
+        **_SIZE_224,
+        **FAMILY_DEFAULTS["imagenet"],
     ),
     # Converted from mobilenet_v1_1.0_224_quant_embedding_extractor.tflite of google-coral/test_data at
     # 104342d2d3480b3e66203073dac24f4e2dbb4c41, where there is no ONNX file to point to.
@@ -91,7 +82,8 @@ EMBEDDING_ENTRIES: tuple[ModelEntry, ...] = (
         num_bytes=12_819_871,
         batching="fixed",
         **_APACHE,
-        **_RGB_224,
+        **_SIZE_224,
+        **FAMILY_DEFAULTS["mobilenet_embed"],
     ),
     ModelEntry(
         name="clip_vit_b32",
@@ -105,8 +97,23 @@ EMBEDDING_ENTRIES: tuple[ModelEntry, ...] = (
         num_bytes=351_686_194,
         batching="dynamic",
         **_MIT,
-        **_RGB_224,
-        **_CLIP,
+        **_SIZE_224,
+        **FAMILY_DEFAULTS["clip"],
+    ),
+    ModelEntry(
+        name="clip_vit_l14",
+        role="image_embeddings",
+        family="clip",
+        url=(
+            "https://huggingface.co/immich-app/ViT-L-14__openai/resolve/"
+            "9b27c6b49d2ff4957fa0b5a25521eee12f109543/visual/model.onnx"
+        ),
+        sha256="2b02d572f59c509f4b97b9c54a868453cca1a652cd5d60e1d51d0052f055cb8c",
+        num_bytes=1_216_297_719,
+        batching="fixed",
+        **_MIT,
+        **_SIZE_224,
+        **FAMILY_DEFAULTS["clip"],
     ),
     ModelEntry(
         name="siglip_base",
@@ -115,11 +122,10 @@ EMBEDDING_ENTRIES: tuple[ModelEntry, ...] = (
         url=_SIGLIP_URL + "onnx/vision_model.onnx",
         sha256="f89d41bac7f4d4b87e010a467d93f98689d708916ed22f5a07f96fdfa26f475f",
         num_bytes=371_819_850,
-        mean=(127.5,),
-        scale=(1 / 127.5,),
         batching="dynamic",
         **_APACHE,
-        **_RGB_224,
+        **_SIZE_224,
+        **FAMILY_DEFAULTS["siglip"],
     ),
     ModelEntry(
         name="dinov2_small",
@@ -133,8 +139,8 @@ EMBEDDING_ENTRIES: tuple[ModelEntry, ...] = (
         num_bytes=88_532_934,
         batching="dynamic",
         **_APACHE,
-        **_RGB_224,
-        **_IMAGENET,
+        **_SIZE_224,
+        **FAMILY_DEFAULTS["dinov2"],
     ),
     _folder(
         _CLIP_TEXT_FILES,

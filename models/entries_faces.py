@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from models.entry import ModelEntry
+from models.family_defaults import FAMILY_DEFAULTS
 
 # Classes of FER-2013 in the order of the data set's own numbering (Goodfellow et al., arXiv:1307.0414).
 FER_7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -42,6 +43,28 @@ _YUNET_2023 = ModelEntry(
     colour="bgr",
 )
 
+# The weights of InsightFace are for non-commercial research only (its README). Read from a mirror of the
+# release buffalo_l.zip, since a file inside an archive has no address of its own.
+_INSIGHTFACE = (
+    "https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b"
+    "/models/buffalo_l/"
+)
+_RESEARCH_ONLY = "InsightFace, non-commercial research only"
+
+# Its three outputs per stride have no axis for the batch, so it takes one picture at a time.
+_SCRFD_10G = ModelEntry(
+    name="scrfd_10g",
+    role="faces",
+    family="scrfd",
+    url=_INSIGHTFACE + "det_10g.onnx",
+    sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+    num_bytes=16_923_827,
+    licence=_RESEARCH_ONLY,
+    commercial=False,
+    input_size=(640, 640),
+    **FAMILY_DEFAULTS["scrfd"],
+)
+
 FACE_ENTRIES: tuple[ModelEntry, ...] = (
     ModelEntry(
         name="ultraface_rfb_320",
@@ -64,7 +87,9 @@ FACE_ENTRIES: tuple[ModelEntry, ...] = (
     # Its three outputs have the priors of one picture as their first axis, so it takes one at a time.
     replace(_YUNET_2022, role="faces"),
     _YUNET_2023,
+    _SCRFD_10G,
     _YUNET_2022,
+    replace(_YUNET_2023, role="face_landmarks"),
     # Converted from fer2013_mini_XCEPTION.102-0.66.hdf5 of oarriaga/face_classification at
     # b861d21b0e76ca5514cdeb5b56a689b7318584f4, where there is no ONNX file to point to.
     ModelEntry(
@@ -81,6 +106,24 @@ FACE_ENTRIES: tuple[ModelEntry, ...] = (
         scale=(1 / 127.5,),
         labels=FER_7,
         batching="dynamic",
+    ),
+    ModelEntry(
+        name="emotion_mobilefacenet",
+        role="emotions",
+        family="fer_rgb",
+        url=(
+            "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
+            "7091f16d2deca9ffba13f0a05c2eb22c810928c5/models/facial_expression_recognition/"
+            "facial_expression_recognition_mobilefacenet_2022july.onnx"
+        ),
+        sha256="4f61307602fc089ce20488a31d4e4614e3c9753a7d6c41578c854858b183e1a9",
+        num_bytes=4_791_892,
+        licence="Apache-2.0",
+        commercial=True,
+        input_size=(112, 112),
+        labels=("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
+        batching="fixed",
+        **FAMILY_DEFAULTS["fer_rgb"],
     ),
     # Its authors train with the mean and deviation of ImageNet (data_gen.py of that commit). With
     # (value - 127.5) / 128 the two people of the head-pose clip come 0.05 closer to each other (measured).
@@ -101,6 +144,19 @@ FACE_ENTRIES: tuple[ModelEntry, ...] = (
         mean=(123.675, 116.28, 103.53),
         scale=(1 / 58.395, 1 / 57.12, 1 / 57.375),
         batching="fixed",
+    ),
+    ModelEntry(
+        name="arcface_w600k_r50",
+        role="face_embeddings",
+        family="arcface",
+        url=_INSIGHTFACE + "w600k_r50.onnx",
+        sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+        num_bytes=174_383_860,
+        licence=_RESEARCH_ONLY,
+        commercial=False,
+        input_size=(112, 112),
+        batching="fixed",
+        **FAMILY_DEFAULTS["arcface"],
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.entry import ModelEntry
+from models.family_defaults import FAMILY_DEFAULTS
 
 POSE_ENTRIES: tuple[ModelEntry, ...] = (
     # Converted from mediapipe/modules/pose_landmark/pose_landmark_lite.tflite of google-ai-edge/mediapipe at
@@ -21,6 +22,25 @@ POSE_ENTRIES: tuple[ModelEntry, ...] = (
         colour="rgb",
         scale=(1 / 255,),
         batching="fixed",
+    ),
+    # MediaPipe's landmark model of 2023, converted by OpenCV; further outputs (mask, heat map, world
+    # coordinates) are left alone.
+    ModelEntry(
+        name="blazepose_2023mar",
+        role="poses",
+        family="blazepose",
+        url=(
+            "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
+            "1f19f821d68288feff2ef5c53993b33da74b1509/models/pose_estimation_mediapipe/"
+            "pose_estimation_mediapipe_2023mar.onnx"
+        ),
+        sha256="9d89c599319a18fb7d2e28451a883476164543182bafca5f09eb2cf767ed2f3f",
+        num_bytes=5_557_238,
+        licence="Apache-2.0",
+        commercial=True,
+        input_size=(256, 256),
+        batching="fixed",
+        **FAMILY_DEFAULTS["blazepose"],
     ),
 )
 

@@ -28,6 +28,7 @@ class ModelEntry:
         mean, scale: the model takes (value - mean) * scale, value in 0..255; one number for all channels
             or one per channel; empty means 0 and 1.
         labels: names of the classes by class index.
+        vectors_of: of a head on embeddings, the image model whose vectors it takes; empty for any.
         batching: `dynamic`: the first axis takes any length; `fixed`: published for one row, made dynamic
             where batches pay; `none`: always one row at a time.
     """
@@ -48,6 +49,7 @@ class ModelEntry:
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
+    vectors_of: str = ""
     batching: str = "none"
 
     @property

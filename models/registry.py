@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from models.audioset import AUDIOSET_521
+from models.entries_aesthetics import AESTHETICS_ENTRIES
 from models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
 from models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
+from models.entries_objects import COCO_80, OBJECT_ENTRIES
 from models.entries_poses import POSE_ENTRIES, POSE_FAMILIES
 from models.entries_sounds import SOUND_ENTRIES
 from models.entries_speech import SPEECH_ENTRIES
@@ -23,27 +25,13 @@ from models.entries_text import TEXT_ENTRIES
 from models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
 from models.entry import ModelEntry as ModelEntry
 from models.errors import ModelError, UsageError
+from models.family_defaults import FAMILY_DEFAULTS
 from models.folders import digest_file, digest_files, list_folder, parse_files
-from models.object_contracts import OBJECT_DEFAULTS, OBJECT_FAMILIES
 
 BATCHING = ("dynamic", "fixed", "none")
 COLOURS = ("rgb", "bgr", "gray", "")
 
 
-# Class names of the COCO detection task in the order of its 80 training classes.
-# fmt: off
-COCO_80 = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
-    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
-    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
-    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
-    "scissors", "teddy bear", "hair drier", "toothbrush",
-)
-# fmt: on
 LABEL_SETS: Mapping[str, tuple[str, ...]] = {
     "audioset521": AUDIOSET_521,
     "coco80": COCO_80,
@@ -51,22 +39,7 @@ LABEL_SETS: Mapping[str, tuple[str, ...]] = {
 }
 
 KNOWN: tuple[ModelEntry, ...] = (
-    # The same bytes are in opencv_zoo at 371cb249700106b50b2f934b7f18df3f9d127473; the release of the
-    # model's authors is the origin of both.
-    ModelEntry(
-        name="yolox_nano",
-        role="objects",
-        family="yolox",
-        url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
-        sha256="c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
-        num_bytes=3_659_407,
-        licence="Apache-2.0",
-        commercial=True,
-        input_size=(416, 416),
-        colour="bgr",
-        labels=COCO_80,
-        batching="fixed",
-    ),
+    *OBJECT_ENTRIES,
     ModelEntry(
         name="silero_vad_v6",
         role="vad",
@@ -83,13 +56,17 @@ KNOWN: tuple[ModelEntry, ...] = (
     *SPEECH_ENTRIES,
     *SOUND_ENTRIES,
     *EMBEDDING_ENTRIES,
+    *AESTHETICS_ENTRIES,
 )
 
 # Families that serve a role but of which no checkpoint is known here.
-MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {**FACE_FAMILIES, **OBJECT_FAMILIES, **POSE_FAMILIES}
-
-# By family, values of an entry that says nothing about them.
-FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = OBJECT_DEFAULTS
+MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "objects": ("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr"),
+    "aesthetics": ("laion", "nima", "nima_keras"),
+    "sounds": ("panns", "vggish", "openl3", "clap"),
+    **FACE_FAMILIES,
+    **POSE_FAMILIES,
+}
 
 # The first known entry of a role is its default.
 DEFAULTS: Mapping[str, ModelEntry] = {entry.role: entry for entry in reversed(KNOWN)}
@@ -146,7 +123,7 @@ def parse_entry(block: Mapping[str, Any]) -> ModelEntry:
         raise UsageError(f"name {values['name']!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
     if not re.fullmatch(r"[0-9a-f]{64}", values["sha256"]):
         raise UsageError(f"sha256 {values['sha256']!r} must be 64 hexadecimal digits in lower case")
-    for name in ("licence", "url", "path", "package_file", "colour"):
+    for name in ("licence", "url", "path", "package_file", "colour", "vectors_of"):
         if not isinstance(values.get(name, ""), str):
             raise UsageError(f"{name} must be a text, not {values[name]!r}")
     labels = values.get("labels", ())
@@ -190,6 +167,23 @@ def check_role(role: str, family: str) -> None:
     families = sorted({e.family for e in KNOWN if e.role == role} | set(MORE_FAMILIES.get(role, ())))
     if family not in families:
         raise UsageError(f"family {family!r} does not serve role {role!r}; known: {', '.join(families)}")
+
+
+def check_licence(entry: ModelEntry, accepted: bool) -> None:
+    """Refuses a known model that may not be used commercially, unless its licence was accepted.
+
+    A model of the user's own is the user's own affair.
+
+    Raises:
+        UsageError: it names the licence and the flag.
+    """
+    if accepted or entry.commercial or entry.name not in {known.name for known in KNOWN}:
+        return
+    alike = [e.name for e in KNOWN if e.role == entry.role and e.commercial]
+    raise UsageError(
+        f"model {entry.name} (role {entry.role}) is not for commercial use; its licence: {entry.licence}. "
+        f"Say --accept-licence if your use is allowed, or choose {' or '.join(alike[:3])}"
+    )
 
 
 def all_entries() -> list[ModelEntry]:

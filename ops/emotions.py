@@ -1,7 +1,8 @@
 """What each face seems to express, by a classifier in the manner of FER-2013.
 
-mini-XCEPTION: Arriaga, Valdenegro-Toro, Ploeger, arXiv:1710.07557. Such models tell how people would
-describe a picture of a face, not what somebody feels.
+fer, as mini-XCEPTION (Arriaga, Valdenegro-Toro, Ploeger, arXiv:1710.07557): grey faces, channels last, and
+probabilities. fer_rgb, as the MobileFaceNet of OpenCV's model zoo: faces in colour, channels first, and
+logits. Such models tell how people would describe a picture of a face, not what somebody feels.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from models.loading import Model
 from ops.chunks import Float32Array, Frames, UInt8Array
 from ops.columns import column
 from ops.face_crops import crop_squares, read_faces, square_around
+from ops.labels import softmax
+from ops.model_input import planes
 from ops.operation import FrameOp
 
 # Pictures of FER-2013 show the face with little around it.
 MARGIN = 1.2
 _INPUT = "input_1"
+FAMILIES = ("fer", "fer_rgb")
 
 
 class Emotions(FrameOp):
@@ -55,11 +59,11 @@ class Emotions(FrameOp):
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
         super().__init__(options, models)
         entry = models["emotions"].entry
-        if entry.family != "fer" or entry.input_size is None or not entry.labels:
+        if entry.family not in FAMILIES or entry.input_size is None or not entry.labels:
             raise ModelError(
                 f"emotions: model {entry.name} is of family {entry.family!r} with pictures of "
-                f"{entry.input_size} and {len(entry.labels)} labels; add one of family 'fer' with its "
-                "picture size and labels"
+                f"{entry.input_size} and {len(entry.labels)} labels; add one of "
+                f"{' or '.join(FAMILIES)} with its picture size and labels"
             )
         self._entry = entry
         self._labels = pa.array(entry.labels, pa.string())
@@ -89,9 +93,13 @@ class Emotions(FrameOp):
 
     def _classify(self, crops: UInt8Array) -> Float32Array:
         """Probabilities, float32 [m, classes], of RGB faces."""
-        gray = np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]).astype(np.float32)
-        mean, scale = (self._entry.mean or (0.0,))[0], (self._entry.scale or (1.0,))[0]
-        batch = ((gray - np.float32(mean)) * np.float32(scale))[..., None]
+        entry = self._entry
+        if entry.family == "fer":
+            gray = np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]).astype(np.float32)
+            mean, scale = (entry.mean or (0.0,))[0], (entry.scale or (1.0,))[0]
+            batch = ((gray - np.float32(mean)) * np.float32(scale))[..., None]
+        else:
+            batch = planes(crops, entry.colour, entry.mean, entry.scale)
         outputs = self.loaded["emotions"].runner.run({_INPUT: batch})
         chances: Float32Array = next(iter(outputs.values()))
         if len(outputs) != 1 or chances.shape != (len(crops), len(self._labels)):
@@ -101,7 +109,7 @@ class Emotions(FrameOp):
                 f"{len(self._labels)} labels ask for one output [{len(crops)}, {len(self._labels)}]; "
                 "add it with its own labels"
             )
-        return chances.astype(np.float32, copy=False)
+        return softmax(chances) if entry.family == "fer_rgb" else chances.astype(np.float32, copy=False)
 
 
 def _resized(crops: UInt8Array, size: tuple[int, int]) -> UInt8Array:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import array_module
 from models.errors import ModelError
+from models.family_defaults import FAMILY_DEFAULTS
 from models.loading import Model
 from ops.chunks import Float32Array, UInt8Array
 from ops.face_decoders import (
@@ -25,11 +27,8 @@ from ops.model_input import planes
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What is so in a whole family unless an entry says otherwise; `padding` is a grey in 0..255."""
+    """What is so in a whole family; `padding` is a grey in 0..255."""
 
-    colour: str
-    mean: float
-    scale: float
     padding: int
     input_name: str
     decode: Callable[[Outputs, tuple[int, int]], Candidates]
@@ -83,16 +82,18 @@ class FaceDetector:
 
     def _batch(self, pictures: UInt8Array) -> Float32Array:
         family, entry = self._family, self._model.entry
+        usual = FAMILY_DEFAULTS[entry.family]
         count, high, wide = pictures.shape[:3]
         padded = pictures
         if (wide, high) != self.size:
-            padded = np.full((count, self.size[1], self.size[0], 3), family.padding, np.uint8)
-            padded[:, :high, :wide] = pictures
+            shape = (count, self.size[1], self.size[0], 3)
+            padded = array_module(pictures).full(shape, family.padding, dtype=pictures.dtype)
+            padded[:, :high, :wide, :] = pictures
         return planes(
             padded,
-            entry.colour or family.colour,
-            entry.mean or (family.mean,),
-            entry.scale or (family.scale,),
+            entry.colour or usual["colour"],
+            entry.mean or usual["mean"],
+            entry.scale or usual["scale"],
         )
 
     def _outputs(self, batch: Float32Array) -> Iterator[Outputs]:
@@ -100,12 +101,12 @@ class FaceDetector:
         name, runner = self._family.input_name, self._model.runner
         if self._model.entry.batching == "none":
             # Outputs of such models may have no axis for the batch, so that rows cannot be told apart.
-            for row in range(len(batch)):
-                whole = runner.run_whole({name: batch[row : row + 1]})
+            for row in range(batch.shape[0]):
+                whole = runner.run_whole({name: batch[row : row + 1, ...]})
                 yield {key: _flat(values) for key, values in whole.items()}
         else:
             whole = runner.run({name: batch})
-            for row in range(len(batch)):
+            for row in range(batch.shape[0]):
                 yield {key: _flat(values[row]) for key, values in whole.items()}
 
 
@@ -114,7 +115,7 @@ def _flat(values: npt.NDArray[Any]) -> Float32Array:
 
 
 FAMILIES: Mapping[str, _Family] = {
-    "ultraface": _Family("rgb", 127.0, 1 / 128, 127, "input", decode_ultraface),
-    "yunet": _Family("bgr", 0.0, 1.0, 0, "input", decode_yunet),
-    "scrfd": _Family("rgb", 127.5, 1 / 128, 0, "input.1", decode_scrfd),
+    "ultraface": _Family(127, "input", decode_ultraface),
+    "yunet": _Family(0, "input", decode_yunet),
+    "scrfd": _Family(0, "input.1", decode_scrfd),
 }

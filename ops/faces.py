@@ -57,6 +57,7 @@ class Faces(FrameOp):
     """Finds faces with a detector of the families UltraFace, YuNet or SCRFD."""
 
     name = "faces"
+    on_device = True
     models = ("faces",)
     default = False  # its weights are a download
     Options = FacesOptions
@@ -88,8 +89,8 @@ class Faces(FrameOp):
         inner = letterbox_size(frames.width, frames.height, self._detector.size)
         pictures = frames.rgb(inner)
         found: list[Candidates] = []
-        for start in range(0, len(pictures), self._slice):
-            part = pictures[start : start + self._slice]
+        for start in range(0, len(frames), self._slice):
+            part = pictures[start : min(start + self._slice, len(frames)), ...]
             found += self._detector.candidates(part, self.options.score)
         display = np.array((frames.width, frames.height), np.float32)
         kept = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from models.arrays import is_on_host
 from ops.chunks import Frames, UInt8Array
+from ops.resizing import halve
 
 # Regions are sampled bilinearly, which skips pixels of frames far larger than the picture; taken at twice
 # the size and then averaged, small things still count.
@@ -38,6 +40,9 @@ def frame_pictures(frames: Frames, size: tuple[int, int], centre: float | None) 
     first = np.maximum((sides - region) / 2, margin)
     box = np.concatenate([first, sides - first]).astype(np.float32)
     large = frames.crops(np.arange(count), np.tile(box, (count, 1)), twice)
+    if not is_on_host(large):
+        halved: UInt8Array = halve(large)  # which is what OpenCV does too
+        return halved
     out = np.empty((count, height, width, 3), np.uint8)
     for target, picture in zip(out, large, strict=True):
         cv2.resize(picture, size, dst=target, interpolation=cv2.INTER_AREA)

@@ -54,6 +54,7 @@ class ImageEmbeddings(FrameOp):
     """One row a frame."""
 
     name = "image_embeddings"
+    on_device = True
     models = ("image_embeddings",)
     default = False  # its weights are a download
     schema = pa.schema(

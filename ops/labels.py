@@ -46,6 +46,7 @@ class Labels(FrameOp):
     """The most probable classes of each frame; a frame that resembles none has no row."""
 
     name = "labels"
+    on_device = True
     models = ("labels",)
     default = False  # its weights are a download
     Options = LabelsOptions
@@ -107,6 +108,11 @@ class Labels(FrameOp):
                 f"labels: model {entry.name} gives {shapes} for {wanted[0]} frames, but its {wanted[1]} "
                 f"labels ask for one output {list(wanted)}; add it with its own labels"
             )
-        powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
-        chances: Float32Array = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-        return chances
+        return softmax(logits)
+
+
+def softmax(logits: Float32Array) -> Float32Array:
+    """Probabilities, float32 [n, classes], of logits."""
+    powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
+    chances: Float32Array = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return chances

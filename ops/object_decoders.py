@@ -1,4 +1,4 @@
-"""What the raw outputs of object detectors mean, family by family (layouts: `models.object_contracts`).
+"""What the raw outputs of object detectors mean, family by family (layouts: `models.contracts`).
 
 Each decoder takes the outputs for one picture by name, without the batch axis, the picture's
 (width, height) in pixels and the least score, and gives the `Detections` that reach it.

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.contracts import SIZED_FAMILIES, check_outputs
 from models.errors import ModelError, UsageError
 from models.loading import Model
-from models.object_contracts import SIZED_FAMILIES, check_outputs
 from ops.boxes import BOX, choose_boxes, letterbox_size
 from ops.chunks import Frames, UInt8Array
 from ops.columns import column
@@ -54,6 +54,7 @@ class Objects(FrameOp):
     """Finds the objects that the model has labels for; a frame without any has no row."""
 
     name = "objects"
+    on_device = True
     version = 1
     models = ("objects",)
     default = False  # its weights are a download
@@ -101,9 +102,10 @@ class Objects(FrameOp):
         step = max(runner.max_batch, _SLICE)
         found = []
         for start in range(0, len(frames), step):
-            outputs = runner.run(self._inputs(pixels[start : start + step], corner))
+            stop = min(start + step, len(frames))
+            outputs = runner.run(self._inputs(pixels[start:stop, ...], corner))
             self._check(outputs)
-            for row in range(len(pixels[start : start + step])):
+            for row in range(stop - start):
                 scores, labels, boxes = self._family.decode(
                     {name: values[row] for name, values in outputs.items()}, self._size, self.options.score
                 )
@@ -117,7 +119,7 @@ class Objects(FrameOp):
             "images": letterbox(pixels, self._size, corner, PADDING, entry.colour, entry.mean, entry.scale)
         }
         if entry.family in SIZED_FAMILIES:
-            inputs["orig_target_sizes"] = np.tile(np.array(self._size, np.int64), (len(pixels), 1))
+            inputs["orig_target_sizes"] = np.tile(np.array(self._size, np.int64), (pixels.shape[0], 1))
         return inputs
 
     def _check(self, outputs: Mapping[str, npt.NDArray[Any]]) -> None:

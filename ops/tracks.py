@@ -7,13 +7,14 @@ Boxes are compared enlarged, as in C-BIoU (Yang et al., WACV 2023), since sample
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.entry import ModelEntry
 from models.errors import UsageError
 from ops.chunks import Float32Array, Float64Array, Int64Array, ShardInfo
 from ops.columns import column
@@ -66,7 +67,7 @@ class _Items:
 
 
 class Tracks(TableOp):
-    """Rows of `objects` and `faces` that belong to a track; the sampled frames are those of `frames`."""
+    """Links rows of `objects` and `faces`: those asked for by name, or of `objects` where neither is."""
 
     name = "tracks"
     after = ("frames", "objects", "faces")
@@ -82,11 +83,19 @@ class Tracks(TableOp):
         ]
     )
 
+    @classmethod
+    def follows(cls, asked: Collection[str], entry_of: Callable[[str], ModelEntry]) -> tuple[str, ...]:
+        """The sampled frames, and the tables to link."""
+        tables = tuple(table for table in TRACKED if table in asked)
+        return ("frames", *(tables or ("objects",)))
+
     def combine(self, upstream: Mapping[str, pa.Table], source: ShardInfo) -> pa.Table:
         sampled = upstream["frames"].sort_by("frame_index")
         frame_index, seconds = sampled["frame_index"].to_numpy(), sampled["pts_seconds"].to_numpy()
         parts, used = [], 0
         for position, (table, rank) in enumerate(TRACKED.items()):
+            if table not in upstream:
+                continue
             items = _read(upstream[table], rank, frame_index)
             track = follow(items, seconds, self.options)
             kept = np.flatnonzero(track != _UNUSED)

@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, say
+from cluster.cli.output import Invocation, conventions, held, print_json, say
 
 
 @click.command()
@@ -36,13 +36,9 @@ def duplicates(
     framemill sql OUT "SELECT * FROM duplicates JOIN media USING (source_id) WHERE kind = 'frame'"
     """
     from cluster.cli.results import print_records
-    from cluster.commits import new_run_id
-    from cluster.dataset import Dataset
     from cluster.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
 
-    dataset = Dataset.open(output, create=False)
-    run_id = new_run_id()
-    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+    with held(invocation, output) as (dataset, run_id):
         found = find_duplicates(
             dataset,
             run_id,

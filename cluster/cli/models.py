@@ -47,15 +47,18 @@ def list_(invocation: Invocation) -> None:
 
 @models.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--accept-licence", is_flag=True, help="Fetch models that are not for commercial use, too.")
 @conventions
 @click.pass_obj
-def pull(invocation: Invocation, names: tuple[str, ...]) -> None:
+def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -> None:
     """Fetch each model NAME from the mirror folder or its origin, and check it."""
     from models import registry, store
 
     entries = {entry.name: entry for entry in registry.all_entries()}
     if unknown := [name for name in names if name not in entries]:
         raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
+    for name in names:
+        registry.check_licence(entries[name], accept_licence)
     records = []
     for name in names:
         with _download_bar(name, invocation.verbosity) as on_progress:
@@ -128,6 +131,65 @@ def add(invocation: Invocation, /, source: str, **given: Any) -> None:
     else:
         print_table(("", ""), [(name, entry[name]) for name in ("name", "role", "family", "sha256", "block")])
         click.echo(f"batching: {entry['batching']} ({printable(entry['reason'])})")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("sources", nargs=-1, required=True)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Largest share of rows that may change; beyond it nothing is registered.",
+)
+@conventions
+@click.pass_obj
+def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max_loss: float) -> None:
+    """Make NAME-int8 from model NAME, calibrated and judged on frames of the videos SOURCES.
+
+    Two files are made, one for processors and one for TensorRT. Rows of NAME-int8 are kept apart from those
+    of NAME: choose it with --model ROLE=NAME-int8."""
+    from cluster.quantizing import quantize_model
+
+    def say(text: str) -> None:
+        if invocation.verbosity >= 0:
+            click.echo(text, err=True)
+
+    made = quantize_model(name, sources, max_loss, say)
+    if invocation.as_json:
+        print_json(made)
+        return
+    shown = ("name", "path", "recipe", "num_frames", "num_rows", "block")
+    print_table(("", ""), [(key, made[key]) for key in shown])
+    click.echo(f"rows that change: {made['loss']:.1%} on processors, {made['signed_loss']:.1%} on TensorRT")
+    speed = made["rows_per_second"]
+    click.echo(f"rows a second on one core here: {speed['fp32']} before, {speed['int8']} now")
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@conventions
+@click.pass_obj
+def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """Measure how each model NAME runs fastest on this machine's CPU, and remember it."""
+    from cluster.machine import usable_cores
+    from models import probing, registry, store
+
+    entries = {entry.name: entry for entry in registry.all_entries()}
+    if unknown := [name for name in names if name not in entries]:
+        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
+    found = {name: probing.probe(entries[name], store.find(entries[name]), usable_cores()) for name in names}
+    if invocation.as_json:
+        print_json(found)
+        return
+    print_table(
+        ("model", "threads a row", "rows a second by threads a row"),
+        [
+            (name, it.threads, ", ".join(f"{n}: {speed:.1f}" for n, speed in it.rows_per_second.items()))
+            for name, it in found.items()
+        ],
+    )
 
 
 def _numbers(text: str | None, option: str, kind: type, separator: str) -> tuple[Any, ...] | None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, say
+from cluster.cli.output import Invocation, conventions, held, print_json, say
 
 
 @click.command()
@@ -28,13 +28,9 @@ def people(invocation: Invocation, output: str, threshold: float | None, limit: 
     framemill sql OUT "SELECT person_id, count(*) FROM people GROUP BY 1"
     """
     from cluster.cli.results import print_records
-    from cluster.commits import new_run_id
-    from cluster.dataset import Dataset
     from cluster.people import THRESHOLD, find_people
 
-    dataset = Dataset.open(output, create=False)
-    run_id = new_run_id()
-    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+    with held(invocation, output) as (dataset, run_id):
         found = find_people(dataset, run_id, THRESHOLD if threshold is None else threshold)
     if invocation.as_json:
         print_json(dataclasses.asdict(found))

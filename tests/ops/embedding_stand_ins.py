@@ -53,6 +53,20 @@ class ImageRunner:
         return self.run(inputs)
 
 
+class HeadRunner:
+    """The sum of each vector."""
+
+    max_batch = 4
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        (vectors,) = inputs.values()
+        assert vectors.dtype == np.float32 and vectors.ndim == 2
+        return {"score": vectors.sum(axis=1, keepdims=True)}
+
+    def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        return self.run(inputs)
+
+
 class SentenceRunner:
     """Each token is a vector of its own."""
 
@@ -112,6 +126,7 @@ def _tiny_sentences() -> ModelEntry:
 EMBEDDING_STAND_INS: dict[str, Callable[[], Any]] = {
     "labels": LabelsRunner,
     "image_embeddings": ImageRunner,
+    "aesthetics": HeadRunner,
     "text_embeddings": SentenceRunner,
 }
 EMBEDDING_ENTRIES: dict[str, ModelEntry] = {"text_embeddings": _tiny_sentences()}

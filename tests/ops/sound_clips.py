@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pyarrow as pa
 
-from ops.chunks import Audio, Float32Array, Float64Array
+from ops.chunks import Audio, Chunk, Float32Array, Float64Array, NativeAudio
 from ops.operation import Op
 from tests.ops.stand_ins import shard
 
@@ -36,11 +36,32 @@ def read_sound(path: Path) -> Float32Array:
     return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
 
 
+def read_native(path: Path) -> NativeAudio:
+    """A whole file with its channels at its own rate."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    resampler = av.AudioResampler(format="fltp")
+    planes = np.concatenate(
+        [out.to_ndarray() for frame in frames for out in resampler.resample(frame)], axis=1
+    )
+    return NativeAudio(0, planes, frames[0].rate, tuple(c.name for c in frames[0].layout.channels))
+
+
 def rows_of(op: Op, samples: Float32Array, start_sample: int = 0, size: int = 64_000) -> pa.Table:
-    """The operation's rows for this sound, fed in chunks of `size`."""
-    extractor = op.open(shard(seconds=len(samples) / RATE, has_audio=True))
-    for start in range(0, len(samples), size):
-        extractor.feed(Audio(start_sample + start, samples[start : start + size], RATE), {})
+    """The operation's rows for this mono sound at 16 kHz, fed in chunks of `size`."""
+    return rows_of_native(op, NativeAudio(start_sample, samples[None], RATE, ("FC",)), size)
+
+
+def rows_of_native(op: Op, sound: NativeAudio, size: int = 64_000) -> pa.Table:
+    """The operation's rows for this sound, in the kind of chunks that it takes."""
+    num_samples, rate = sound.samples.shape[1], sound.sample_rate
+    extractor = op.open(shard(seconds=num_samples / rate, has_audio=True))
+    for start in range(0, num_samples, size):
+        piece = sound.samples[:, start : start + size]
+        chunk: Chunk = NativeAudio(sound.start_sample + start, piece, rate, sound.channels)
+        if Audio in op.takes():
+            chunk = Audio(sound.start_sample + start, piece[0], rate)
+        extractor.feed(chunk, {})
     return op.merge([extractor.finish()])
 
 

@@ -16,7 +16,7 @@ import pytest
 from models.loading import Model
 from models.registry import DEFAULTS
 from ops import OPS, load_op
-from ops.chunks import Chunk, Frames
+from ops.chunks import Audio, Chunk, Frames, NativeAudio
 from ops.operation import FrameOp, Op, Reads, TableOp
 from tests.ops.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS
 from tests.ops.face_stand_ins import FACE_STAND_INS
@@ -114,7 +114,14 @@ def chunks_for(op: Op, sizes: Sequence[int]) -> list[Chunk]:
         return [signals(stop - start, start) for start, stop in edges(NUM_FRAMES, sizes)]
     if op.reads is Reads.TABLES:
         return chunks_for(made(op.after[0]), sizes)
-    return sound_chunks(sizes) if op.reads is Reads.AUDIO else []
+    if op.reads is not Reads.AUDIO:
+        return []
+    found = [chunk for chunk in sound_chunks(sizes) if isinstance(chunk, Audio)]
+    if Audio in op.takes():
+        return list(found)
+    return [
+        NativeAudio(c.start_sample, np.stack([c.samples, -c.samples]), 16_000, ("FL", "FR")) for c in found
+    ]
 
 
 made = cache(make)

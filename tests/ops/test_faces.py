@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from actors.indexing import index_source
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
@@ -19,6 +21,7 @@ from models.errors import ModelError, UsageError
 from models.loading import Model
 from models.registry import DEFAULTS, resolve
 from models.session import open_model
+from ops.boxes import BOX
 from ops.chunks import Frames
 from ops.emotions import Emotions
 from ops.face_alignment import TEMPLATE, similarities
@@ -115,6 +118,34 @@ def test_rows_follow_their_faces_whatever_the_order_upstream() -> None:
     for kind in (Emotions, FaceEmbeddings):
         op = stand_in(kind)
         assert op.run(frames, {"faces": shuffled}).equals(op.run(frames, {"faces": faces}))
+
+
+def test_colour_classifiers_give_logits_of_planes(tmp_path: Path) -> None:
+    """A tiny network of that contract: [n, 3, 112, 112] of -1..1 to logits, here mean red, green and blue."""
+    nodes = [helper.make_node("ReduceMean", ["data", "sides"], ["label"], keepdims=0)]
+    graph = helper.make_graph(
+        nodes,
+        "fer",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("label", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(np.array([2, 3]), "sides")],
+    )
+    path = tmp_path / "tiny.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    entry = replace(resolve("emotions", "emotion_mobilefacenet"), labels=("red", "green", "blue"))
+    model, _ = open_model(entry, path, 1, "cpu")
+    pixels = np.zeros((2, 360, 640, 3), np.uint8)
+    pixels[0], pixels[1] = (255, 0, 0), (0, 0, 255)
+    boxes = pa.array([dict(zip(("x0", "y0", "x1", "y1"), (100.0, 100, 200, 200), strict=True))] * 2, BOX)
+    faces = pa.table(
+        [[0, 1], [0.0, 0.04], [0, 0], [0.9, 0.9], boxes, pa.nulls(2, Faces.schema.field("landmarks").type)],
+        schema=Faces.schema,
+    )
+    rows = Emotions(None, {"emotions": model}).run(ArrayFrames(pixels), {"faces": faces})
+    assert rows["label"].to_pylist() == ["red", "blue"]
+    odds = np.exp(1) / (np.exp(1) + 2 * np.exp(-1))
+    np.testing.assert_allclose(rows["score"].to_numpy(), odds, rtol=1e-5)
+    assert sum(dict(rows["probabilities"][0].as_py()).values()) == pytest.approx(1)
 
 
 def test_emotion_models_with_other_labels_are_refused() -> None:

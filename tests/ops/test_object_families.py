@@ -13,7 +13,7 @@ import pytest
 
 from models.adding import add
 from models.errors import ModelError
-from models.registry import COCO_80, FAMILY_DEFAULTS, resolve, user_folder
+from models.registry import COCO_80, MORE_FAMILIES, resolve, user_folder
 from models.session import open_model
 from models.store import find
 from ops.object_decoders import FAMILIES
@@ -182,7 +182,7 @@ def test_nothing_seen_gives_no_row(tmp_path: Path) -> None:
 
 
 def test_families_are_the_registry_s() -> None:
-    assert set(FAMILIES) == set(FAMILY_DEFAULTS)
+    assert set(FAMILIES) == set(MORE_FAMILIES["objects"])
 
 
 OUT = {"out": np.zeros((7, 5), np.float32)}

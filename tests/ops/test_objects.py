@@ -205,12 +205,17 @@ def detector(models_dir: Path) -> Objects:
     return Objects(ObjectsOptions(), {"objects": model})
 
 
+# Looked at by eye: at which seconds of the clip somebody is to be seen. At second 6 a head is just coming in.
+SHOWN = {6, *range(7, 20), *range(23, 45), *range(51, 70), *range(75, 87), *range(93, 120), *range(124, 136)}
+
+
 @pytest.mark.media
-def test_a_person_is_in_most_frames_of_one_by_one(detector: Objects, media_dir: Path) -> None:
-    frames = decoded(media_dir / "video" / "one-by-one-person-detection.mp4", 45)
+def test_a_person_is_found_in_one_by_one_wherever_one_is(detector: Objects, media_dir: Path) -> None:
+    frames = decoded(media_dir / "video" / "one-by-one-person-detection.mp4", 10)  # at 10 frames a second
     rows = detector.run(frames, {}).to_pylist()
     with_person = {row["frame_index"] for row in rows if row["label"] == "person"}
-    assert len(with_person) > 0.6 * len(frames)
+    assert len(frames) == 140 and with_person <= SHOWN
+    assert len(with_person) >= 0.9 * len(SHOWN)  # measured: 104 of 106
     for row in rows:
         box = row["box"]
         assert 0 <= box["x0"] < box["x1"] <= frames.width and 0 <= box["y0"] < box["y1"] <= frames.height

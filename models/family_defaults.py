@@ -1,0 +1,44 @@
+"""How the pictures of each family of models are coloured and normalised, unless an entry says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_PLAIN_BGR: Mapping[str, Any] = {"colour": "bgr", "mean": (), "scale": ()}
+# 0..255 to 0..1, and to -1..1.
+_UNIT_RGB: Mapping[str, Any] = {"colour": "rgb", "mean": (), "scale": (1 / 255,)}
+_CENTRED_RGB: Mapping[str, Any] = {"colour": "rgb", "mean": (127.5,), "scale": (1 / 127.5,)}
+_CENTRED_BGR: Mapping[str, Any] = {**_CENTRED_RGB, "colour": "bgr"}
+# Mean and deviation of ImageNet's pictures, in 0..255.
+_IMAGENET: Mapping[str, Any] = {
+    "colour": "rgb",
+    "mean": (123.675, 116.28, 103.53),
+    "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
+}
+
+FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "yolox": _PLAIN_BGR,
+    **dict.fromkeys(("yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr"), _UNIT_RGB),
+    "ultraface": {"colour": "rgb", "mean": (127.0,), "scale": (1 / 128,)},
+    "yunet": _PLAIN_BGR,
+    "scrfd": {"colour": "rgb", "mean": (127.5,), "scale": (1 / 128,)},
+    "arcface": _CENTRED_RGB,
+    "fer": {"colour": "gray", "mean": (127.5,), "scale": (1 / 127.5,)},
+    "fer_rgb": _CENTRED_RGB,
+    "blazepose": _UNIT_RGB,
+    "rtmpose": _IMAGENET,
+    "imagenet": _IMAGENET,
+    "dinov2": _IMAGENET,
+    "siglip": _CENTRED_RGB,
+    # Those of the pictures that CLIP was trained with (Radford et al., arXiv:2103.00020).
+    "clip": {
+        "colour": "rgb",
+        "mean": tuple(255 * part for part in (0.48145466, 0.4578275, 0.40821073)),
+        "scale": tuple(1 / (255 * part) for part in (0.26862954, 0.26130258, 0.27577711)),
+    },
+    "mobilenet_embed": {"colour": "rgb", "mean": (), "scale": ()},
+    "nima": _IMAGENET,
+    "nima_keras": _CENTRED_RGB,
+    **dict.fromkeys(("dbnet", "ctc_text", "text_orientation"), _CENTRED_BGR),
+}

@@ -1,0 +1,72 @@
+"""Operations that take frames of a device give the rows of the host, and copy nothing on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.dali_frames import DaliFrames
+from models.arrays import to_host
+from models.loading import Model
+from models.registry import DEFAULTS
+from models.session import open_model
+from ops import OPS, load_op
+from ops.operation import Reads
+from tests.actors.clips import decode_all
+from tests.ops.test_faces import HEAD_POSE
+
+strict = pytest.importorskip("array_api_strict")
+ON_DEVICE = [name for name in OPS if load_op(name).on_device]
+
+
+class Boundary:
+    """Brings inputs to the host where a session would, and notes what they were."""
+
+    def __init__(self, runner: Any) -> None:
+        self.max_batch = 2
+        self.seen: set[str] = set()
+        self._runner = runner
+
+    def run(self, inputs: Mapping[str, Any]) -> Any:
+        return self._runner.run(self._brought(inputs))
+
+    def run_whole(self, inputs: Mapping[str, Any]) -> Any:
+        return self._runner.run_whole(self._brought(inputs))
+
+    def _brought(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        self.seen |= {type(array).__module__.partition(".")[0] for array in inputs.values()}
+        return {name: to_host(array) for name, array in inputs.items()}
+
+
+def test_only_operations_on_frames_with_models_take_them() -> None:
+    assert ON_DEVICE == ["objects", "faces", "labels", "image_embeddings"]
+    assert all(load_op(name).reads is Reads.FRAMES for name in ON_DEVICE)
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_rows_are_those_of_the_host(name: str, media_dir: Path, models_dir: Path) -> None:
+    """The stand-in for a device refuses whatever is not in the array API standard."""
+    clip = media_dir / (HEAD_POSE if name == "faces" else "video/car-detection.mp4")
+    decoded = decode_all(clip, 0)
+    shown = [decoded[len(decoded) * part // 4] for part in (1, 2, 3)]
+    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
+    height, width = pixels.shape[1:3]
+    kind = load_op(name)
+    (role,) = kind.models
+    entry = DEFAULTS[role]
+    runner = open_model(entry, models_dir / entry.file_name, 1, "cpu")[0]
+    rows = []
+    for array, module in ((pixels, "numpy"), (strict.asarray(pixels), "array_api_strict")):
+        boundary = Boundary(runner.runner)
+        op = kind(kind.Options(), {role: Model(runner.entry, boundary)})
+        frames = DaliFrames(
+            array, np.arange(3), np.arange(3) / 25, np.ones(3, bool), (width, height), 0, "bt709"
+        )
+        rows.append(op.run(frames, {}).to_pylist())
+        assert boundary.seen == {module}
+    assert rows[0] and rows[1] == rows[0]
