@@ -1,0 +1,33 @@
+"""A few named frames of a file, for showing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from actors.indexing import index_source
+from actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from models.errors import CorruptError
+from ops.chunks import Frames, Int64Array
+
+
+def read_pictures(path: str, frame_index: Int64Array) -> Iterator[Frames]:
+    """Decodes frames of one file, in order, in batches.
+
+    Args:
+        frame_index: int64 [n], ascending positions among the presented frames.
+
+    Raises:
+        MediaError: the file cannot be opened, or has fewer frames than asked for.
+    """
+    index = index_source(path)
+    if len(frame_index) and frame_index[-1] >= len(index.frames):
+        raise CorruptError(
+            f"has {len(index.frames)} frames, but frame {frame_index[-1]} is asked for: "
+            "it was changed since it was extracted; extract it again"
+        )
+    request = ReadRequest(frame_index, np.zeros(0, np.int64), with_sound=False, threads=1)
+    for chunk in read_shard(path, index, request, ReadReport()):
+        assert isinstance(chunk, Frames)
+        yield chunk

@@ -1,0 +1,195 @@
+"""`framemill montage`: one film out of the best moments of many files."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from cluster.cli.output import Invocation, conventions, duration, print_json, say
+from models.errors import MediaError, UsageError
+
+if TYPE_CHECKING:
+    from cluster.montage import Montage
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option("--seconds", type=float, required=True, help="Length of the montage.")
+@click.option("--music", metavar="FILE", help="Music under it; cuts fall on its beats.")
+@click.option("-o", "--timeline", "path", metavar="FILE", help="The timeline: .otio, .edl or .fcpxml.")
+@click.option("--render", "film", metavar="FILE", help="Render it to an .mp4; its sound is the music alone.")
+@click.option("--clip-seconds", type=float, help="Usual length of a clip; 2 if not given.")
+@click.option("--per-file", type=click.IntRange(min=1), help="Most clips out of one file.")
+@click.option("--fps", type=int, help="Frames a second: 24, 25, 30, 50 or 60; 30 if not given.")
+@click.option("--size", metavar="WxH", help="Size of the picture; 1280x720 if not given.")
+@click.option("--as-is", is_flag=True, help="Choose by the tables that are there; add none.")
+@conventions
+@click.pass_obj
+def montage(
+    invocation: Invocation,
+    output: str,
+    seconds: float,
+    music: str | None,
+    path: str | None,
+    film: str | None,
+    clip_seconds: float | None,
+    per_file: int | None,
+    fps: int | None,
+    size: str | None,
+    as_is: bool,
+) -> int:
+    """Make a film out of the best moments.
+
+    It is cut on the beats of the music, files take turns, and the same input gives the same timeline. Needs
+    the operations media, frames and scenes, which are added where only others were extracted, and is better
+    with whatever tells what happens.
+
+    \b
+    framemill montage OUT --seconds 30 --music song.ogg -o cut.otio --render cut.mp4
+    """
+    from cluster.cli.progress import open_reporter
+    from cluster.completing import complete_tables
+    from cluster.dataset import Dataset
+    from cluster.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
+    from cluster.timeline_files import check_timeline_path, write_timeline
+
+    if path is None and film is None:
+        raise click.UsageError("say where the result goes: -o TIMELINE, --render FILM, or both")
+    if film is not None and not film.lower().endswith(".mp4"):
+        raise UsageError(f"the film {film} must end in .mp4")
+    if film is not None and not os.path.isdir(os.path.dirname(os.path.abspath(film))):
+        raise UsageError(f"the folder of {film} is not there: make it first")
+    if path is not None:
+        check_timeline_path(path)
+    width, height = SIZE if size is None else _size(size)
+    request = MontageRequest(
+        seconds=seconds,
+        music=music or "",
+        name=os.path.splitext(os.path.basename(path or film or ""))[0],
+        clip_seconds=CLIP_SECONDS if clip_seconds is None else clip_seconds,
+        per_file=per_file or 0,
+        fps=FPS if fps is None else fps,
+        width=width,
+        height=height,
+    )
+    dataset = Dataset.open(output, create=False)
+    if not as_is:
+        with open_reporter(invocation.verbosity) as reporter:
+            complete_tables(dataset, ("media", "frames", "scenes"), reporter)
+    made = make_montage(dataset, request)
+    if made.timeline.clips and path is not None:
+        write_timeline(made.timeline, path)
+    if made.timeline.clips and film is not None:
+        _render(made, film, invocation.verbosity)
+    _show(invocation, made, path if made.timeline.clips else None, film if made.timeline.clips else None)
+    return MediaError.exit_code if made.problems else 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None:
+        raise UsageError(f"the size {text!r} is none: give width and height, as in 1280x720")
+    return int(match[1]), int(match[2])
+
+
+def _render(made: Montage, film: str, verbosity: int) -> None:
+    from actors.rendering import RenderClip, render
+
+    timeline = made.timeline
+    clips = [
+        RenderClip(clip.uri, clip.start_frame / timeline.fps, clip.num_frames) for clip in timeline.clips
+    ]
+    with _counting("rendering", verbosity) as progress:
+        render(
+            clips,
+            film,
+            fps=timeline.fps,
+            width=timeline.width,
+            height=timeline.height,
+            music=timeline.music,
+            progress=progress,
+        )
+
+
+def _show(invocation: Invocation, made: Montage, path: str | None, film: str | None) -> None:
+    from cluster.cli.results import print_records
+
+    timeline = made.timeline
+    records, at = [], 0
+    for clip in timeline.clips:
+        records.append(
+            {
+                "at_seconds": at / timeline.fps,
+                "uri": clip.uri,
+                "start_seconds": clip.start_frame / timeline.fps,
+                "seconds": clip.num_frames / timeline.fps,
+            }
+        )
+        at += clip.num_frames
+    if invocation.as_json:
+        print_json(
+            {
+                "seconds": timeline.seconds,
+                "clips": records,
+                "cuts_seconds": made.cuts_seconds,
+                "beats_seconds": made.beats_seconds,
+                "timeline": path,
+                "film": film,
+                "notes": made.notes,
+                "problems": made.problems,
+            }
+        )
+    elif records:
+        print_records(records)
+    if invocation.verbosity >= 0:
+        for note in made.notes:
+            say(note)
+        files = len({clip.uri for clip in timeline.clips})
+        say(f"{len(timeline.clips)} clips of {files} files, {duration(timeline.seconds)}")
+        for name in (path, film):
+            if name is not None:
+                say(f"written: {name}")
+        if not timeline.clips:
+            say("nothing was written")
+    for uri, problem in made.problems.items():
+        say(f"{uri}: {problem}")
+
+
+@contextmanager
+def _counting(stage: str, verbosity: int) -> Iterator[Callable[[int, int], None]]:
+    """Shows how many frames are done: a bar on a terminal, a line now and then elsewhere."""
+    from cluster.cli.progress import is_live
+
+    if verbosity >= 0 and is_live():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, highlight=False)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} frames"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+            task = bar.add_task(stage, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if verbosity >= 0 and now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            say(f"{stage}: {done}/{total} frames")
+
+    yield line

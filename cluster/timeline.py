@@ -1,0 +1,60 @@
+"""A montage as plain data: which stretch of which file follows which. Times are in frames of one rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+FRAME_RATES = (24, 25, 30, 50, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A stretch of a file.
+
+    Attributes:
+        uri: the file. start_frame, num_frames: the stretch, counted at the timeline's rate from the start of
+            the file's presentation. media_frames: whole frames that the file lasts at this rate.
+        width, height: of its picture, as displayed. has_sound: whether the file has a sound track.
+    """
+
+    uri: str
+    start_frame: int
+    num_frames: int
+    media_frames: int
+    width: int
+    height: int
+    has_sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Clips one after another, and music under them.
+
+    Attributes:
+        name: shown by editing programs. fps: frames a second, one of `FRAME_RATES`.
+        width, height: of the picture. clips: in order.
+        music: a file, or empty. music_frames: whole frames that it lasts.
+    """
+
+    name: str
+    fps: int
+    width: int
+    height: int
+    clips: tuple[Clip, ...]
+    music: str = ""
+    music_frames: int = 0
+
+    @property
+    def num_frames(self) -> int:
+        return sum(clip.num_frames for clip in self.clips)
+
+    @property
+    def seconds(self) -> float:
+        return self.num_frames / self.fps
+
+
+def plain_name(uri: str) -> str:
+    """A file's name without what could end a line or has no place in a document."""
+    name = PurePosixPath(uri.replace("\\", "/")).name
+    return "".join(ch if ch.isprintable() else "_" for ch in name) or "clip"
