@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 # Raise it when the frames or samples that a file gives would change: part of every operation key.
 DECODE_VERSION = 1
-POLICIES = "keyframes, every:SECONDS, scenes, all"
+POLICIES = "keyframes, keyframes:N, every:SECONDS, scenes, adaptive, all"
+# Tables that say which frames to look at, where the policy cannot tell it from the index alone.
+STEERED_BY = {"scenes": "scenes", "adaptive": "sampling"}
+MOST_KEY_FRAMES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,14 @@ class Sampling:
     """A sampling policy.
 
     Attributes:
-        kind: keyframes, every, scenes or all.
+        kind: keyframes, every, scenes, adaptive or all.
         seconds: interval of `every`, > 0; 0 otherwise.
+        num_frames: most frames of `keyframes`, spread evenly; 0 for all key frames.
     """
 
     kind: str
     seconds: float = 0.0
+    num_frames: int = 0
 
 
 def parse_sampling(text: str) -> Sampling:
@@ -48,13 +53,19 @@ def parse_sampling(text: str) -> Sampling:
                 f"--sample {text!r}: the interval must be 0.001 to 86400 seconds, as in every:0.5"
             )
         return Sampling("every", seconds)
-    if kind in ("keyframes", "scenes", "all") and not colon:
+    if kind == "keyframes" and colon:
+        if not (value.isdecimal() and 1 <= int(value) <= MOST_KEY_FRAMES):
+            raise UsageError(
+                f"--sample {text!r}: the number must be 1 to {MOST_KEY_FRAMES} frames, as in keyframes:24"
+            )
+        return Sampling("keyframes", num_frames=int(value))
+    if kind in ("keyframes", "scenes", "adaptive", "all") and not colon:
         return Sampling(kind)
     raise UsageError(f"--sample {text!r} is not a policy; choose one of {POLICIES}")
 
 
 def sample_frames(index: FrameIndex, sampling: Sampling, shots: Int64Array | None = None) -> Int64Array:
-    """Sorted indices of the frames that the policy picks.
+    """Sorted indices of the frames that the policy picks; those of `adaptive` are in the table `sampling`.
 
     Args:
         index: frames of the whole source.
@@ -68,7 +79,9 @@ def sample_frames(index: FrameIndex, sampling: Sampling, shots: Int64Array | Non
     if sampling.kind == "all":
         return np.arange(len(index), dtype=np.int64)
     if sampling.kind == "keyframes":
-        return np.flatnonzero(index.is_key).astype(np.int64)
+        keys = np.flatnonzero(index.is_key).astype(np.int64)
+        most = sampling.num_frames or len(keys)
+        return keys if len(keys) <= most else keys[(2 * np.arange(most) + 1) * len(keys) // (2 * most)]
     if sampling.kind == "scenes":
         assert shots is not None
         return np.unique((shots[:, 0] + shots[:, 1]) // 2).astype(np.int64)

@@ -1,0 +1,66 @@
+"""A first answer about files: what they are, key frames, how loud they are, and small pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.queries import query
+from models.errors import UsageError
+
+# What `--preview` runs, and on what: the rows of media and audio_levels serve a full run later on.
+SETTINGS: Mapping[str, Any] = {"ops": ("media", "preview", "audio_levels"), "sample": "keyframes:24"}
+# Settings that say themselves what runs.
+CONTRADICTING = (
+    "ops",
+    "sample",
+    "cascade",
+    "budget",
+    "max_segments",
+    "recall_target",
+    "images",
+    "set",
+    "model",
+)
+
+_FIRST_LOOK = """
+SELECT m.uri, round(m.duration_seconds, 2) AS seconds,
+    m.width || ' x ' || m.height AS picture, m.video_codec AS codec,
+    p.num_key_frames AS key_frames, round(a.mean_db, 1) AS mean_db, round(a.peak_db, 1) AS peak_db,
+    p.best AS best_at_seconds
+FROM media m
+LEFT JOIN (
+    SELECT source_id, count(*) AS num_key_frames,
+        string_agg(printf('%.1f', pts_seconds), ', ' ORDER BY rank) FILTER (rank IS NOT NULL) AS best
+    FROM preview GROUP BY 1
+) p USING (source_id)
+LEFT JOIN (
+    SELECT source_id, 10 * log10(avg(power(10, rms_db / 10))) AS mean_db, max(peak_db) AS peak_db
+    FROM audio_levels GROUP BY 1
+) a USING (source_id)
+ORDER BY m.uri
+"""
+
+
+def preview_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a preview: those of the run without what says which operations run.
+
+    Args:
+        flags: as typed; None or empty means not given.
+        settings: as from `cluster.config.read_settings`.
+
+    Raises:
+        UsageError: a flag contradicts.
+    """
+    for name in CONTRADICTING:
+        if flags.get(name) not in (None, (), ""):
+            flag = name.replace("_", "-")
+            raise UsageError(f"--preview says itself what runs: leave out --{flag}, or --preview")
+    kept = {k: v for k, v in settings.items() if k not in ("ops", "sample", "cascade", "options", "models")}
+    return {**kept, **SETTINGS}
+
+
+def first_look(root: str) -> list[dict[str, Any]]:
+    """A row a file of what a preview found."""
+    found = query(root, _FIRST_LOOK)
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
