@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,14 +12,21 @@ from importlib import metadata
 from pathlib import Path
 
 from cluster.config import unknown_variables
+from cluster.exposure import ray_servers
+from cluster.gpu_checks import gpu_checks
 from cluster.machine import cgroup_limits
+from models.errors import ModelError
 
 OUR_PACKAGES = ("cluster", "actors", "ops", "models")
 OTHER_VARIABLES = (
     "FRAMEMILL_CACHE_DIR",
     "FRAMEMILL_CONFIG_DIR",
+    "FRAMEMILL_DECODER",
+    "FRAMEMILL_GPU_MEMORY_SHARE",
+    "FRAMEMILL_GPU_PRECISION",
     "FRAMEMILL_MODEL_MIRROR",
     "FRAMEMILL_OFFLINE",
+    "FRAMEMILL_REQUIRE_GPU",
 )
 PYTHON_RANGE = ((3, 11), (3, 14))  # half-open, as `requires-python` in pyproject.toml
 REQUIRED = (
@@ -40,13 +46,16 @@ MINIMUM_MEMORY_BYTES = 2 << 30
 Finding = dict[str, str]
 
 
-def run_checks() -> list[Finding]:
+def run_checks(with_models: bool = False) -> list[Finding]:
     """All findings in a fixed order, as {check, status, detail, remedy}; status is ok, warn or fail.
 
     A check that breaks is itself a failed finding: the others still run.
+
+    Args:
+        with_models: whether to open every model that is here too.
     """
     findings: list[Finding] = []
-    for check in _CHECKS:
+    for check in (*_CHECKS, model_checks) if with_models else _CHECKS:
         try:
             findings.extend(check())
         except Exception as error:
@@ -150,31 +159,6 @@ def _onnxruntime() -> Iterator[Finding]:
         )
 
 
-def _gpu() -> Iterator[Finding]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        yield _finding("gpu", "ok", "no NVIDIA driver found: models run on the CPU")
-        return
-    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield _finding("gpu", "warn", f"nvidia-smi does not answer: {error}", "check the driver")
-        return
-    if done.returncode != 0:
-        yield _finding("gpu", "warn", (done.stderr or done.stdout).strip(), "check the driver")
-        return
-    for line in done.stdout.strip().splitlines():
-        driver = line.split(",")[1].strip()
-        new_enough = driver.split(".")[0].isdigit() and int(driver.split(".")[0]) >= 580
-        remedy = "" if new_enough else "CUDA 13 needs driver 580 or newer; older ones take extra gpu-cu12"
-        yield _finding("gpu", "ok" if new_enough else "warn", line, remedy)
-    if not _version("onnxruntime-gpu"):
-        yield _finding(
-            "gpu use", "warn", "a GPU is there, but only the CPU runtime", "see README, section GPU"
-        )
-
-
 def _resources() -> Iterator[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     granted_cores, granted_memory = cgroup_limits()
@@ -205,6 +189,29 @@ def _models() -> Iterator[Finding]:
         else:
             detail = entry["problem"] or f"not on this machine; role {entry['role']} needs it"
             yield _finding(f"model {entry['name']}", "warn", detail, f"framemill models pull {entry['name']}")
+
+
+def model_checks() -> Iterator[Finding]:
+    """Opens every model that is here the way a run would, and says where it runs; engines may be built."""
+    from models import registry, store
+    from models.session import open_model
+
+    for entry in registry.all_entries():
+        try:
+            path = store.locate(entry)
+            if path is None:
+                continue
+            _, report = open_model(entry, store.find(entry), 1)
+        except ModelError as error:
+            yield _finding(f"session of {entry.name}", "fail", str(error), "see `framemill models verify`")
+            continue
+        nodes = ", ".join(f"{count} nodes on {name}" for name, count in report.num_nodes.items())
+        built = f"engine built in {report.build_seconds:.1f} s" if report.build_seconds else ""
+        missed = "; ".join(f"{rung}: {what}" for rung, what in report.attempts if what != "ok")
+        detail = "; ".join(
+            filter(None, [f"{report.rung}, {report.precision}", nodes, built, report.note, missed])
+        )
+        yield _finding(f"session of {entry.name}", "ok", detail)
 
 
 def _cache() -> Iterator[Finding]:
@@ -244,6 +251,24 @@ def _own_packages() -> Iterator[Finding]:
         yield _finding("own packages", "ok", str(home))
 
 
+def _ray_cluster() -> Iterator[Finding]:
+    servers = ray_servers()
+    for server in servers:
+        if server.addresses and not server.asks_token:
+            known = "without asking for a token" if server.asks_token is False else "and may ask for no token"
+            yield _finding(
+                "ray cluster",
+                "warn",
+                f"{server.kind} (process {server.pid}) listens on {', '.join(server.addresses)} {known}: "
+                "whoever reaches it can run code here",
+                "start Ray with RAY_AUTH_MODE=token on every node (README, On a Ray cluster), or keep it on "
+                "127.0.0.1",
+            )
+    if not any(server.addresses and not server.asks_token for server in servers):
+        detail = "guarded by a token or by the loopback address" if servers else "none runs on this machine"
+        yield _finding("ray cluster", "ok", detail)
+
+
 def _environment() -> Iterator[Finding]:
     for name in unknown_variables(os.environ, OTHER_VARIABLES):
         yield _finding(
@@ -256,11 +281,12 @@ _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _packages,
     _opencv,
     _onnxruntime,
-    _gpu,
+    gpu_checks,
     _resources,
     _decoder,
     _own_packages,
     _models,
     _cache,
+    _ray_cluster,
     _environment,
 )

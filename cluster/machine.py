@@ -24,6 +24,14 @@ def worker_memory_bytes() -> int:
     return int(MEMORY_SHARE * min(total, granted or total))
 
 
+def hide_gpus() -> None:
+    """Keeps this process off the GPUs, before anything looks for them: they were given to others.
+
+    Ray leaves them visible to actors that did not ask for any.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def cgroup_limits(root: Path = Path("/sys/fs/cgroup")) -> tuple[float | None, int | None]:
     """(cores, memory in bytes) that a container grants, None where there is no limit; cgroup v2 and v1."""
 

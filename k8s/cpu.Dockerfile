@@ -8,7 +8,7 @@ ENV PATH=/opt/framemill/bin:$PATH
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --disable-pip-version-check --no-input --constraint constraints/cpu.txt ".[cpu,ray]"
+    pip install --disable-pip-version-check --no-input --constraint constraints/cpu.txt ".[cpu,ray,cloud]"
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp framemill

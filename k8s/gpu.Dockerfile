@@ -12,7 +12,7 @@ COPY . .
 # GPU one. Then Ray with the versions of the CPU image: head and workers must agree on them.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --disable-pip-version-check --no-input --no-deps --requirement constraints/gpu-cu13.txt && \
-    pip install --disable-pip-version-check --no-input --constraint constraints/cpu.txt ".[ray]"
+    pip install --disable-pip-version-check --no-input --constraint constraints/cpu.txt ".[ray,cloud]"
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp framemill

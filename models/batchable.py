@@ -56,11 +56,13 @@ def load_graph(path: Path) -> Any:
 def input_shapes(model: Any) -> dict[str, list[int | str]]:
     """Shape of each input that has no weight behind it; an axis of free length is a text."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    return {
-        value.name: [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
-        for value in model.graph.input
-        if value.name not in weights
-    }
+    return {value.name: axes_of(value) for value in model.graph.input if value.name not in weights}
+
+
+def axes_of(value: Any) -> list[int | str]:
+    """Axes of an `onnx.ValueInfoProto`; an open one, which some exports write as -1, is a text."""
+    axes = value.type.tensor_type.shape.dim
+    return [axis.dim_value if axis.dim_value > 0 else axis.dim_param or "?" for axis in axes]
 
 
 def judge_batching(model: Any, input_size: tuple[int, int] | None) -> tuple[str, str]:
@@ -133,7 +135,7 @@ def dynamic_variant(entry: ModelEntry, path: Path) -> tuple[Path | None, str]:
 
 def _difference(alone: Any, together: Any, input_size: tuple[int, int] | None) -> str:
     """Why rows of `together` in a batch are not those of `alone` one by one; empty where they are."""
-    rows = _trial_rows(alone, input_size)
+    rows = trial_rows(alone, input_size)
     if rows is None:
         return "its inputs have open axes besides the first; state the input size to have it tried"
     count = len(next(iter(rows.values())))
@@ -144,7 +146,7 @@ def _difference(alone: Any, together: Any, input_size: tuple[int, int] | None) -
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
         return f"a batch does not run: {str(exc)[:200]}"
     for index, output in enumerate(got):
-        if any(len(row[index]) != 1 for row in expected) or len(output) != count:
+        if any(np.shape(row[index])[:1] != (1,) for row in expected) or np.shape(output)[:1] != (count,):
             return f"output {index} has no batch axis"
         want = np.concatenate([row[index] for row in expected]).astype(np.float64)
         limit = _TOLERANCE * max(1.0, float(np.abs(want).max(initial=0)))
@@ -154,7 +156,14 @@ def _difference(alone: Any, together: Any, input_size: tuple[int, int] | None) -
     return ""
 
 
-def _trial_rows(model: Any, input_size: tuple[int, int] | None) -> dict[str, npt.NDArray[Any]] | None:
+def closed_rows(model: Any, input_size: tuple[int, int] | None) -> dict[str, tuple[int, ...]]:
+    """Shape of one row of each input; empty where an axis stays open or there is no batch."""
+    closed = {name: _closed(shape[1:], input_size) for name, shape in input_shapes(model).items() if shape}
+    rows = {name: tuple(axes) for name, axes in closed.items() if axes is not None}
+    return rows if len(rows) == len(input_shapes(model)) else {}
+
+
+def trial_rows(model: Any, input_size: tuple[int, int] | None) -> dict[str, npt.NDArray[Any]] | None:
     """Random rows in the ranges that models are fed with: 0..1, 0..255 and around 0; None for open axes."""
     from onnx import helper
 

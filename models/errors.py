@@ -4,6 +4,8 @@
     ├── UsageError               what was asked for cannot be done            exit 2
     ├── SetupError               the machine lacks something                  exit 5
     │   ├── ModelError           a model file is missing, wrong or unusable
+    │   │   ├── DeviceFullError  a device's memory does not hold a call of the model
+    │   │   └── DeviceLostError  a device does not answer this process any more
     │   └── ProviderError        the execution provider asked for did not run
     ├── DatasetError             the output folder cannot be used             exit 1
     │   └── LeaseError           another run holds the output folder
@@ -42,6 +44,14 @@ class SetupError(FramemillError):
 
 class ModelError(SetupError):
     """A model cannot be found, fails verification, or breaks the contract of its family."""
+
+
+class DeviceFullError(ModelError):
+    """The memory of a device does not hold a call of a model."""
+
+
+class DeviceLostError(ModelError):
+    """A device does not answer this process any more, and nothing but another process may reach it."""
 
 
 class ProviderError(SetupError):

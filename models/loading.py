@@ -12,7 +12,11 @@ from models.registry import ModelEntry
 
 
 class Runner(Protocol):
-    """Runs one model. Blocking and thread-safe; the caller needs no knowledge of other callers."""
+    """Runs one model. Blocking and thread-safe; the caller needs no knowledge of other callers.
+
+    Inputs may also lie on a device, as CuPy's arrays: then they are bound where they are. Outputs are always
+    NumPy's.
+    """
 
     max_batch: int
 

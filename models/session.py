@@ -7,69 +7,73 @@ what came of it is read back from the session.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import ModelError, ProviderError, UsageError
+from models.arrays import array_module, await_producer, is_on_host
+from models.cores import shared_cores as shared_cores
+from models.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError, UsageError
 from models.loading import Model
+from models.providers import BATCHED_RUNGS, LADDER, padded_rows
+from models.providers import SessionReport as SessionReport
 from models.registry import ModelEntry
-from models.store import cache_folder
+from models.rungs import open_rung
 
-LADDER: Mapping[str, str] = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-# Rows a GPU takes at once; more gains little and holds memory that other models need.
-GPU_BATCH = 32
-_BATCHED_RUNGS = ("tensorrt", "cuda")  # Core ML wants static shapes; on a CPU batches gain nothing
+# What the runtimes say when a device, or the part of it that is theirs, is full.
+_FULL = (
+    "out of memory",
+    "failed to allocate memory",
+    "memory allocation failure",
+    "cudaerrormemoryallocation",
+)
+# What the driver says when a device is gone, or its context broken for good (cudaError_t, driver_types.h).
+_LOST = (
+    "illegal memory access",
+    "unspecified launch failure",
+    "uncorrectable ecc",
+    "device is lost",
+    "devices are busy or unavailable",
+    "no cuda-capable device",
+    "hardware stack error",
+)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionReport:
-    """Where a model really runs.
-
-    Attributes:
-        model: its name. rung: key of `LADDER`.
-        attempts: per rung tried, in order, its name and what came of it (`ok` or the reason).
-        num_nodes: nodes of the graph by the provider that runs them.
-        max_batch: rows in one call of the model.
-        note: what else a user should know, such as why batches stay at one row; mostly empty.
-    """
-
-    model: str
-    rung: str
-    attempts: tuple[tuple[str, str], ...]
-    num_nodes: Mapping[str, int]
-    max_batch: int
-    note: str = ""
 
 
 class OnnxSession:
     """A `models.loading.Runner` over one ONNX Runtime session.
 
     On the CPU every row is a call of its own on one thread, so that a row never depends on its
-    neighbours, and at most `threads` rows run at once in the whole process, whoever asks.
+    neighbours, and at most `threads` rows run at once in the whole process, whoever asks. On a device
+    one batch runs after the other; a batch that does not fit its memory is halved, for good.
+
+    Attributes:
+        max_batch: rows in one call.
+        num_halved: how often it was halved.
+        num_batches, num_rows: calls on a device so far, and rows in them, without padding.
     """
 
-    def __init__(self, name: str, session: Any, max_batch: int, threads: int) -> None:
-        """Rows run side by side on `threads` threads; 0 is for a device: one batch after the other."""
+    def __init__(
+        self, name: str, session: Any, max_batch: int, threads: int, device: str = "cpu", stream: Any = None
+    ) -> None:
+        """Rows run side by side on `threads` threads; 0 is for a device: one batch after the other.
+
+        Args:
+            device: memory in which ONNX Runtime keeps outputs of inputs that lie on a device.
+            stream: CuPy's stream, to which the session sends its work; None for one of its own.
+        """
         self.max_batch = max_batch
+        self.num_halved = self.num_batches = self.num_rows = 0
         self._name = name
         self._session = session
+        self._device = device
+        self._stream = stream
         self._inputs = [value.name for value in session.get_inputs()]
         self._outputs = [output.name for output in session.get_outputs()]
         self._cores = shared_cores(threads) if threads else None
@@ -85,30 +89,67 @@ class OnnxSession:
         counts = {len(array) for array in inputs.values()}
         if len(counts) != 1 or 0 in counts:
             raise ValueError(f"inputs need the same number of rows, at least 1, not {sorted(counts)}")
-        starts = range(0, counts.pop(), self.max_batch)
-        parts = [{k: v[i : i + self.max_batch] for k, v in inputs.items()} for i in starts]
-        helpers = min(self._cores.num_idle, len(parts) - 1) if self._cores else 0
-        results = self._cores.share(self._run_rows, parts, helpers) if self._cores and helpers else None
-        if results is None:
-            results = [self._run_rows(part) for part in parts]
-        if len(results) == 1:
-            return results[0]
-        return {name: np.concatenate([r[name] for r in results]) for name in self._outputs}
+        (count,) = counts
+        if self._cores is None:
+            return self._joined(self._run_on_device(inputs, count))
+        parts = [
+            {k: v[i : i + self.max_batch] for k, v in inputs.items()} for i in range(0, count, self.max_batch)
+        ]
+        helpers = min(self._cores.num_idle, len(parts) - 1)
+        results = self._cores.share(self._run_rows, parts, helpers) if helpers else None
+        return self._joined(results or [self._run_rows(part) for part in parts])
 
     def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See `Runner.run_whole`."""
         if len(inputs) == len(self._inputs) == 1:
             # Exports of one family differ in what they call their only input.
             inputs = {self._inputs[0]: next(iter(inputs.values()))}
+        for array in inputs.values():
+            await_producer(array)
         try:
-            with self._slots:
-                values = self._session.run(None, dict(inputs))
+            with self._slots, self._stream or nullcontext():
+                if all(is_on_host(array) for array in inputs.values()):
+                    values = self._session.run(None, dict(inputs))
+                else:
+                    from models.binding import run_bound
+
+                    values = run_bound(self._session, inputs, self._outputs, self._device)
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             shapes = {k: f"{v.dtype}{list(v.shape)}" for k, v in inputs.items()}
-            raise ModelError(
-                f"model {self._name} failed on {shapes}: {str(exc)[:300]}; check that it fits its family"
-            ) from exc
+            text = f"model {self._name} failed on {shapes}: {str(exc)[:300]}"
+            if any(words in str(exc).lower() for words in _FULL):
+                raise DeviceFullError(f"{text}; lower FRAMEMILL_GPU_MEMORY_SHARE of other workers") from exc
+            if any(words in str(exc).lower() for words in _LOST):
+                raise DeviceLostError(f"{text}; look at the driver's log for Xid errors") from exc
+            raise ModelError(f"{text}; check that it fits its family") from exc
         return dict(zip(self._outputs, values, strict=True))
+
+    def _run_on_device(self, inputs: Arrays, count: int) -> list[dict[str, npt.NDArray[Any]]]:
+        results, start = [], 0
+        while start < count:
+            size = self.max_batch
+            part = {k: v[start : start + size] for k, v in inputs.items()}
+            try:
+                results.append(self._run_padded(part, min(size, count - start)))
+            except DeviceFullError:
+                if min(size, count - start) == 1:
+                    raise
+                if self.max_batch == size:  # else another caller halved it meanwhile
+                    self.max_batch = max(1, min(size, count - start) // 2)
+                    self.num_halved += 1
+                continue
+            start += size
+        return results
+
+    def _run_padded(self, inputs: Arrays, count: int) -> dict[str, npt.NDArray[Any]]:
+        """Rows in a batch of one of the few lengths that are used; what is added is dropped again."""
+        missing = padded_rows(count, self.max_batch) - count
+        if missing:
+            inputs = {k: _with_copies(v, missing) for k, v in inputs.items()}
+        outputs = self._run_rows(inputs)
+        self.num_batches += 1
+        self.num_rows += count
+        return {name: values[:count] for name, values in outputs.items()} if missing else outputs
 
     def _run_rows(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         outputs = self.run_whole(inputs)
@@ -121,67 +162,21 @@ class OnnxSession:
                 )
         return outputs
 
-
-class Cores:
-    """The CPU threads that everything in this process shares: shards that are decoded, and models.
-
-    Attributes:
-        slots: held by each model call, so that no more run at once than there are cores.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.slots = threading.BoundedSemaphore(threads)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "model")
-        self._lock = threading.Lock()
-        self._num_shards = 0
-
-    @property
-    def num_idle(self) -> int:
-        """Cores that no shard works on.
-
-        Threads beyond the cores only take caches from each other. Measured on 2 cores, objects in four
-        clips: 26.3 s of CPU time with one thread a shard, 28.9 s with model and reading threads beside.
-        """
-        return max(0, self._threads - self._num_shards)
-
-    @contextmanager
-    def shard(self) -> Iterator[None]:
-        """Held while a shard is worked on."""
-        with self._lock:
-            self._num_shards += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._num_shards -= 1
-
-    def share(self, work: Callable[[Item], Result], items: Sequence[Item], helpers: int) -> list[Result]:
-        """`work` of each item in order, done by the caller and up to `helpers` threads of the pool."""
-        results: dict[int, Result] = {}
-        waiting = iter(range(len(items)))
-
-        def take() -> None:
-            # The iterator is advanced under the interpreter's lock: each index is handed out once.
-            for index in waiting:
-                results[index] = work(items[index])
-
-        helping = [self._pool.submit(take) for _ in range(helpers)]
-        try:
-            take()
-        finally:
-            for helper in helping:
-                helper.result()
-        return [results[index] for index in range(len(items))]
+    def _joined(self, results: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+        if len(results) == 1:
+            return results[0]
+        return {name: np.concatenate([r[name] for r in results]) for name in self._outputs}
 
 
-@cache
-def shared_cores(threads: int) -> Cores:
-    """The one `Cores` of the process."""
-    return Cores(threads)
+def _with_copies(array: Any, count: int) -> Any:
+    """The array with its last row so many times more."""
+    xp = array_module(array)
+    return xp.concat([array, xp.repeat(array[-1:], count, axis=0)])
 
 
-def open_model(entry: ModelEntry, path: Path, threads: int, require: str = "") -> tuple[Model, SessionReport]:
+def open_model(
+    entry: ModelEntry, path: Path, threads: int, require: str = "", sharing: int = 1
+) -> tuple[Model, SessionReport]:
     """Opens a verified model file on the first rung that takes it.
 
     Args:
@@ -189,6 +184,7 @@ def open_model(entry: ModelEntry, path: Path, threads: int, require: str = "") -
         path: its file, as `models.store.find` gives it.
         threads: CPU threads for all models of this process together, at least 1.
         require: key of `LADDER` that must run the model; empty for the best there is.
+        sharing: how many models of this process share a device's memory, >= 1.
 
     Raises:
         UsageError: `require` is no key of `LADDER`.
@@ -217,16 +213,33 @@ def open_model(entry: ModelEntry, path: Path, threads: int, require: str = "") -
         if LADDER[rung] not in available:
             attempts.append((rung, "not in this build of ONNX Runtime"))
             continue
-        file, max_batch, note = _batched_file(entry, path) if rung in _BATCHED_RUNGS else (path, 1, "")
         try:
-            session, num_nodes = _open(ort, rung, file, entry, max_batch, available)
+            opened = open_rung(ort, rung, path, entry, available, sharing)
+        except UsageError:
+            raise
         except Exception as exc:  # of any class: a provider that cannot load must not end the ladder
             attempts.append((rung, str(exc)[:300] or type(exc).__name__))
             continue
         attempts.append((rung, "ok"))
-        report = SessionReport(entry.name, rung, tuple(attempts), num_nodes, max_batch, note)
-        runner = OnnxSession(entry.name, session, max_batch, max(threads, 1) if rung == "cpu" else 0)
-        size = entry.input_size or picture_size(session.get_inputs()[0].shape)
+        report = SessionReport(
+            entry.name,
+            rung,
+            tuple(attempts),
+            opened.num_nodes,
+            opened.max_batch,
+            opened.note,
+            opened.precision,
+            opened.build_seconds,
+        )
+        runner = OnnxSession(
+            entry.name,
+            opened.session,
+            opened.max_batch,
+            max(threads, 1) if rung == "cpu" else 0,
+            "cuda" if rung in BATCHED_RUNGS else "cpu",
+            opened.stream,
+        )
+        size = entry.input_size or picture_size(opened.session.get_inputs()[0].shape)
         return Model(replace(entry, input_size=size), runner), report
     tried = "; ".join(f"{rung}: {reason}" for rung, reason in attempts)
     if require and require != "cpu":
@@ -242,76 +255,3 @@ def picture_size(shape: Sequence[Any]) -> tuple[int, int] | None:
         return None
     height, width = shape[1:3] if shape[3] in (1, 3) and shape[1] not in (1, 3) else shape[2:4]
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
-
-
-def _batched_file(entry: ModelEntry, path: Path) -> tuple[Path, int, str]:
-    """The file for a device that gains from batches, the rows in a batch, and a note."""
-    if entry.batching == "dynamic":
-        return path, GPU_BATCH, ""
-    if entry.batching == "none":
-        return path, 1, "runs one row at a time"
-    from models.batchable import dynamic_variant
-
-    try:
-        variant, reason = dynamic_variant(entry, path)
-    except ModelError as exc:
-        variant, reason = None, str(exc)
-    return (variant, GPU_BATCH, "") if variant else (path, 1, f"runs one row at a time: {reason}")
-
-
-def _open(
-    ort: Any, rung: str, path: Path, entry: ModelEntry, max_batch: int, available: Sequence[str]
-) -> tuple[Any, dict[str, int]]:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    for key, value in (
-        ("session.intra_op.allow_spinning", "0"),
-        ("session.inter_op.allow_spinning", "0"),
-        ("session.record_ep_graph_assignment_info", "1"),
-        # Weights in other files are not covered by the digest: pointed at nothing, they do not load.
-        ("session.model_external_initializers_file_folder_path", str(path.parent / ".no-external-data")),
-    ):
-        options.add_session_config_entry(key, value)
-    wanted = LADDER[rung]
-    order = [wanted]
-    if rung == "tensorrt" and LADDER["cuda"] in available:
-        order.append(LADDER["cuda"])
-    if rung != "cpu":
-        order.append(LADDER["cpu"])
-    providers = [(name, _provider_options(name, entry, max_batch)) for name in order]
-    session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    got = session.get_providers()
-    if not got or got[0] != wanted:
-        raise ProviderError(f"silently absent: the session has {', '.join(got)}")
-    num_nodes: dict[str, int] = {}
-    for part in session.get_provider_graph_assignment_info():
-        num_nodes[part.ep_name] = num_nodes.get(part.ep_name, 0) + len(part.get_nodes())
-    if num_nodes and not num_nodes.get(wanted):
-        raise ProviderError("took no node of the graph")
-    return session, num_nodes
-
-
-def _provider_options(provider: str, entry: ModelEntry, max_batch: int) -> dict[str, str]:
-    if provider == LADDER["tensorrt"]:
-        folder = cache_folder() / "tensorrt"
-        folder.mkdir(parents=True, exist_ok=True)
-        # An engine takes minutes to build, so it is kept; full precision keeps rows equal to the CPU's.
-        return {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(folder),
-            "trt_engine_cache_prefix": f"{entry.sha256[:16]}-{max_batch}",
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(folder),
-            "trt_fp16_enable": "0",
-        }
-    if provider == LADDER["cuda"]:
-        return {
-            "arena_extend_strategy": "kSameAsRequested",
-            "cudnn_conv_algo_search": "HEURISTIC",
-            "use_tf32": "0",  # it would cost three digits of each product
-        }
-    if provider == LADDER["coreml"]:
-        return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"}
-    return {}

@@ -8,6 +8,7 @@ decoding and word times, that each row has its own language, and that a row neve
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from models import cuda
 from models.errors import ModelError, ProviderError
 from models.loading import Model
+from models.memory_plan import plan_memory
 from models.session import SessionReport, shared_cores
 from models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
+from models.store import cache_folder
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -280,6 +284,9 @@ def open_whisper(
             # Eight-bit weights are the fastest on a CPU, whatever the folder holds.
             device, compute, max_batch, side_by_side = "cpu", "int8", 1, max(threads, 1)
             _keep_large_blocks()
+        elif rung == "cuda" and num_devices and (problem := _prepare_cuda(path)):
+            attempts.append((rung, problem))
+            continue
         elif rung == "cuda" and num_devices:
             device, compute, max_batch, side_by_side = "cuda", "float16", GPU_BATCH, 0
         else:
@@ -299,7 +306,10 @@ def open_whisper(
                 f"{num_mels}; put the preprocessor_config.json of the network beside model.bin"
             )
         attempts.append((rung, "ok"))
-        report = SessionReport(entry.name, rung, tuple(attempts), {}, max_batch, f"CTranslate2, {compute}")
+        precision = "fp16" if compute == "float16" else compute
+        report = SessionReport(
+            entry.name, rung, tuple(attempts), {}, max_batch, f"CTranslate2, {compute}", precision
+        )
         return Model(entry, WhisperRunner(entry.name, whisper, max_batch, side_by_side)), report
     tried = "; ".join(f"{rung}: {reason}" for rung, reason in attempts)
     if require and require != "cpu":
@@ -307,6 +317,27 @@ def open_whisper(
             f"model {entry.name} must run on {require}, but {tried}; require cuda, cpu or none"
         )
     raise ModelError(f"model {entry.name}: {path} cannot be opened ({tried}); is it a whole Whisper folder?")
+
+
+def _prepare_cuda(path: Path) -> str:
+    """Loads the cuBLAS that CTranslate2 needs and limits its memory, before its first use of the device.
+
+    Returns:
+        Why the model cannot run there; empty where it can.
+    """
+    problem = cuda.load_cublas_for_ctranslate2(cache_folder())
+    if problem:
+        return problem
+    gpus = cuda.find_gpus()
+    limit = plan_memory(gpus[0].memory_bytes).ctranslate2 if gpus else 0
+    # Half precision on the device; then as much again for a batch's activations and beams.
+    wanted = 2 * sum(file.stat().st_size for file in path.glob("model.bin"))
+    if limit and wanted > limit:
+        return f"needs about {wanted} bytes of device memory, but its part is {limit}"
+    if limit:
+        # Growth, least and greatest bin as by default; then the bytes that it may keep for reuse.
+        os.environ.setdefault("CT2_CUDA_CACHING_ALLOCATOR_CONFIG", f"4,3,12,{limit - wanted // 2}")
+    return ""
 
 
 def _keep_large_blocks() -> None:

@@ -5,9 +5,9 @@ Boxes are float32 [n, 4] with columns x0, y0, x1, y1, half-open ranges in pixels
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
+from models.arrays import argsort, array_module
 from ops.chunks import Float32Array, Int64Array
 from ops.columns import column
 
@@ -29,18 +29,21 @@ def letterbox_size(width: int, height: int, size: tuple[int, int]) -> tuple[int,
 
 def areas(boxes: Float32Array) -> Float32Array:
     """Area of each box in square pixels, float32 [n]; 0 where its edges are out of order."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    xp = array_module(boxes)
+    sides = xp.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None)
     product: Float32Array = sides[:, 0] * sides[:, 1]
     return product
 
 
 def overlaps(box: Float32Array, boxes: Float32Array) -> Float32Array:
     """Intersection over union of one box [4] with each of `boxes`, float32 [n], 0..1; 0 for empty boxes."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - low, 0)
+    xp = array_module(boxes)
+    low = xp.maximum(box[:2], boxes[:, :2])
+    sides = xp.clip(xp.minimum(box[2:], boxes[:, 2:]) - low, 0.0, None)
     shared = sides[:, 0] * sides[:, 1]
-    union = areas(box[None]) + areas(boxes) - shared
-    ratio: Float32Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    union = areas(box[None, :]) + areas(boxes) - shared
+    some = union > 0
+    ratio: Float32Array = xp.where(some, shared, 0.0) / xp.where(some, union, 1.0)
     return ratio
 
 
@@ -50,6 +53,7 @@ def choose_boxes(
     """Greedy non-maximum suppression within each label.
 
     Takes the best box, drops those of its label that overlap it by more than `max_overlap`, and goes on.
+    On a device each choice waits for the one before it: bring few boxes to the host first.
 
     Args:
         scores, labels: [n].
@@ -57,11 +61,14 @@ def choose_boxes(
     Returns:
         Positions of the chosen boxes by descending score, equal scores by position; at most `max_boxes`.
     """
-    waiting = np.argsort(-scores, kind="stable")
+    xp = array_module(boxes)
+    waiting = argsort(-scores)
     chosen: list[int] = []
-    while len(waiting) and len(chosen) < max_boxes:
+    while waiting.shape[0] and len(chosen) < max_boxes:
         best, rest = waiting[0], waiting[1:]
         chosen.append(int(best))
-        same = labels[rest] == labels[best]
-        waiting = rest[~(same & (overlaps(boxes[best], boxes[rest]) > max_overlap))]
-    return np.array(chosen, np.int64)
+        same = xp.take(labels, rest) == labels[int(best)]
+        is_near = overlaps(boxes[int(best), :], xp.take(boxes, rest, axis=0)) > max_overlap
+        waiting = rest[~(same & is_near)]
+    positions: Int64Array = xp.asarray(chosen, dtype=xp.int64)
+    return positions

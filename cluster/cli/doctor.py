@@ -9,15 +9,16 @@ from models.errors import SetupError
 
 
 @click.command()
+@click.option("--models", is_flag=True, help="Open every model too, and say where each one runs.")
 @conventions
 @click.pass_obj
-def doctor(invocation: Invocation) -> int:
+def doctor(invocation: Invocation, /, models: bool) -> int:
     """Check whether this machine is fit to run.
 
     Python, packages, runtimes, GPU, memory, models and folders; exit 5 if anything fails."""
     from cluster.doctor import run_checks
 
-    findings = run_checks()
+    findings = run_checks(models)
     if invocation.as_json:
         print_json(findings)
     else:

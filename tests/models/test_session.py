@@ -12,9 +12,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from models.binding import run_bound
 from models.errors import ModelError, ProviderError, UsageError
+from models.providers import GPU_BATCH, LADDER
 from models.registry import DEFAULTS, ModelEntry
-from models.session import GPU_BATCH, LADDER, OnnxSession, open_model, picture_size
+from models.session import OnnxSession, open_model, picture_size
 from models.store import cache_folder, find
 from tests.models.graphs import external, mixer, save, scaler
 
@@ -140,6 +142,7 @@ class Devices:
         self.real = onnxruntime.InferenceSession
         self.behaviour = {LADDER[rung]: how for rung, how in behaviour.items()}
         self.opened: list[tuple[str, str]] = []
+        self.options: list[dict[str, str]] = []
 
     def get_available_providers(self) -> list[str]:
         return [*self.behaviour, CPU]
@@ -156,6 +159,7 @@ class Devices:
         first = providers[0][0]
         assert first == CPU or providers[-1][0] == CPU
         self.opened.append((first, path))
+        self.options.append(providers[0][1])
         how = self.behaviour.get(first, "ok")
         if how == "raises":
             raise RuntimeError("no driver")
@@ -254,3 +258,15 @@ def test_a_models_only_input_may_have_any_name(tmp_path: Path) -> None:
     renamed = model.runner.run({"whatever": next(iter(rows(2).values()))})
     for key, value in named.items():
         np.testing.assert_array_equal(renamed[key], value)
+
+
+def test_bound_runs_give_what_plain_runs_give(tmp_path: Path) -> None:
+    path = mixer(tmp_path / "m.onnx", "n")
+    session = onnxruntime.InferenceSession(str(path), providers=[CPU])
+    inputs = rows(5)
+    expected = session.run(None, inputs)[0]
+    (bound,) = run_bound(session, inputs, ["y"], "cpu")
+    np.testing.assert_array_equal(bound, expected)
+    # An array whose rows do not lie one after the other is copied, not misread.
+    turned = {"x": inputs["x"].transpose(0, 1, 3, 2)}
+    np.testing.assert_array_equal(run_bound(session, turned, ["y"], "cpu")[0], session.run(None, turned)[0])

@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from actors.batcher import Batcher
 from models import whisper
+from models.cuda import Gpu
 from models.errors import ModelError, ProviderError
+from models.memory_plan import plan_memory
 from models.registry import resolve
 from models.session import open_model
 from models.spoken import LANGUAGES, MAX_SAMPLES, Decoding, Heard
@@ -205,3 +208,37 @@ def test_a_provider_that_is_not_there_is_an_error(folder: Path) -> None:
         open_model(entry, folder, 1, "coreml")
     model, report = open_model(entry, folder, 1, "cpu")
     assert report.rung == "cpu" and model.runner.max_batch == 1 and model.entry is entry
+
+
+def test_without_its_cublas_it_runs_on_the_cpu_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ctranslate2
+
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(
+        whisper.cuda, "load_cublas_for_ctranslate2", lambda cache: "libcublas.so.12 cannot be loaded"
+    )
+    entry = resolve("transcript", str(folder))
+    _, report = open_model(entry, folder, 1)
+    assert report.rung == "cpu" and report.attempts[0] == ("cuda", "libcublas.so.12 cannot be loaded")
+    with pytest.raises(ProviderError, match="must run on cuda, but cuda: libcublas"):
+        open_model(entry, folder, 1, "cuda")
+
+
+def test_its_part_of_the_devices_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CT2_CUDA_CACHING_ALLOCATOR_CONFIG", raising=False)
+    monkeypatch.setattr(whisper.cuda, "load_cublas_for_ctranslate2", lambda cache: "")
+    monkeypatch.setattr(whisper.cuda, "find_gpus", lambda: (Gpu("a", "sm90", 24 << 30),))
+    assert whisper._prepare_cuda(folder) == ""
+    kept = int(whisper.os.environ["CT2_CUDA_CACHING_ALLOCATOR_CONFIG"].split(",")[3])
+    part = plan_memory(24 << 30).ctranslate2
+    assert 0 < kept < part
+    monkeypatch.delenv("CT2_CUDA_CACHING_ALLOCATOR_CONFIG")
+    with (folder / "model.bin").open("rb") as weights:
+        size = weights.seek(0, 2)
+    small = plan_memory(24 << 30)
+    monkeypatch.setattr(whisper, "plan_memory", lambda device: replace(small, ctranslate2=size))
+    assert f"needs about {2 * size} bytes of device memory, but its part is {size}" == whisper._prepare_cuda(
+        folder
+    )

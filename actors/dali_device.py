@@ -1,0 +1,73 @@
+"""Whether a device decodes in this process, and why not where it could."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from models.cuda import find_gpus
+from models.errors import SetupError, UsageError
+from models.memory_plan import plan_memory
+from ops.chunks import Chunk
+
+VARIABLE = "FRAMEMILL_DECODER"
+# auto: the device where there is one; dali-cpu is DALI's variant for the host, for tests and comparison.
+WISHES = ("auto", "pyav", "dali", "dali-cpu")
+
+Reader = Callable[..., Iterator[Chunk]]
+
+
+def open_device_reader(readers: int) -> tuple[Reader | None, str]:
+    """What reads shards instead of `read_shard`, as `FRAMEMILL_DECODER` wishes.
+
+    Args:
+        readers: threads that read at once, >= 1.
+
+    Returns:
+        The reader, with the arguments of `read_shard`, or None; and what a person should know, or empty.
+
+    Raises:
+        UsageError: the wish is none of `WISHES`.
+        SetupError: DALI is wished for, but something lacks.
+    """
+    wish = os.environ.get(VARIABLE) or WISHES[0]
+    if wish not in WISHES:
+        raise UsageError(f"{VARIABLE}={wish}: choose one of {', '.join(WISHES)}")
+    if wish == "pyav":
+        return None, ""
+    if wish == "dali-cpu":
+        if not _is_installed("nvidia.dali"):
+            raise SetupError(f"{VARIABLE}={wish}, but DALI is not installed: install the extra `dali`")
+        return _reader("cpu", readers), "frames are decoded by DALI on the CPU"
+    gpus = find_gpus()
+    if not gpus:
+        lacking = "there is no usable GPU"
+    elif missing := [name for name in ("nvidia.dali", "cupy") if not _is_installed(name)]:
+        lacking = f"{' and '.join(missing)} are not installed (extra `gpu`)"
+    else:
+        reader = _reader("gpu", readers, plan_memory(gpus[0].memory_bytes).decoder)
+        return reader, f"frames are decoded by DALI on {gpus[0].name} where it can"
+    if wish == "dali":
+        raise SetupError(f"{VARIABLE}=dali, but {lacking}; ask `framemill doctor`, or wish for auto")
+    return None, f"frames are decoded on the CPU: {lacking}" if gpus else ""
+
+
+def _reader(device: str, readers: int, decoded_bytes: int = 0) -> Reader:
+    # With them comes DALI's world, which nobody needs where PyAV reads.
+    from actors.dali_reader import DECODED_BYTES, DaliDecoder, read_shard_on_device
+
+    decoder = DaliDecoder(device, decoded_bytes or DECODED_BYTES, readers)
+
+    def read(path: str, index: Any, request: Any, report: Any, container: Any = None) -> Iterator[Chunk]:
+        return read_shard_on_device(path, index, request, report, decoder, container)
+
+    return read
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False

@@ -1,0 +1,109 @@
+"""What a GPU does bare: DALI on whole files, a model on arrays of the device; and our reader alone beside it.
+
+python -m benchmarks.peers.gpu_paths decode|reader FOLDER DEVICE THREADS
+python -m benchmarks.peers.gpu_paths inference MODEL.onnx BATCH SECONDS
+Prints {"frames", "seconds"} in wall-clock seconds; starting up and a first call do not count.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+# Frames that a call decodes, as many as our reader asks for at most.
+CHUNK = 64
+
+
+def decode_bare(folder: Path, device: str, threads: int) -> dict[str, float]:
+    """Every frame of every file, in calls of `CHUNK` consecutive ones over all of its bytes."""
+    import nvidia.dali.experimental.dynamic as dali
+
+    calls = []
+    for path in sorted(folder.iterdir()):
+        with av.open(str(path)) as container:
+            count = sum(bool(packet.size) for packet in container.demux(video=0))
+        content = np.fromfile(path, np.uint8)
+        calls += [
+            (content, np.arange(i, min(i + CHUNK, count), dtype=np.int32)) for i in range(0, count, CHUNK)
+        ]
+
+    def work(call: tuple[Any, Any]) -> int:
+        decoded = dali.decoders.video(dali.as_tensor(call[0]), device=device, frames=call[1])
+        decoded.evaluate()
+        return len(call[1])
+
+    return _timed(work, calls, threads)
+
+
+def read_ours(folder: Path, device: str, threads: int) -> dict[str, float]:
+    """The same frames through the reader of the mill, indexes made before."""
+    from actors import dali_rules
+    from actors.dali_reader import DaliDecoder, read_shard_on_device
+    from actors.indexing import index_source
+    from actors.pyav_reader import ReadReport, ReadRequest
+
+    dali_rules.GPU_LEAST_PIXELS = 0
+    decoder = DaliDecoder(device, 8 << 30, threads)
+    indexes = [(str(path), index_source(str(path))) for path in sorted(folder.iterdir())]
+
+    def work(source: tuple[str, Any]) -> int:
+        path, index = source
+        report = ReadReport()
+        request = ReadRequest(np.arange(len(index.frames)), np.zeros(0, np.int64), False, 1)
+        for _ in read_shard_on_device(path, index, request, report, decoder):
+            pass
+        if not report.decoder.startswith("dali"):
+            raise RuntimeError(f"{path} was read by {report.decoder}")
+        return report.num_decoded
+
+    return _timed(work, indexes, threads)
+
+
+def infer_bare(model: str, batch: int, seconds: float) -> dict[str, float]:
+    """One model on one batch that lies on the device, again and again."""
+    from dataclasses import replace
+
+    from models.arrays import cupy_module
+    from models.registry import DEFAULTS
+    from models.session import open_model
+
+    opened, report = open_model(replace(DEFAULTS["objects"]), Path(model), 1)
+    if report.rung not in ("tensorrt", "cuda"):
+        raise RuntimeError(f"the model runs on {report.rung}")
+    width, height = opened.entry.input_size or (416, 416)
+    images = cupy_module().zeros((batch, 3, height, width), dtype=np.float32)
+    opened.runner.run({"images": images})
+    started, frames = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        opened.runner.run({"images": images})
+        frames += batch
+    return {"frames": frames, "seconds": time.perf_counter() - started}
+
+
+def _timed(work: Callable[[Any], int], items: list[Any], threads: int) -> dict[str, float]:
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, items[:threads]))  # decoders are opened, kernels are loaded
+        started = time.perf_counter()
+        frames = sum(pool.map(work, items))
+        return {"frames": frames, "seconds": time.perf_counter() - started}
+
+
+def main() -> None:
+    what, path, second, third = sys.argv[1:]
+    if what == "inference":
+        found = infer_bare(path, int(second), float(third))
+    else:
+        found = {"decode": decode_bare, "reader": read_ours}[what](Path(path), second, int(third))
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

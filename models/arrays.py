@@ -1,0 +1,71 @@
+"""Arrays wherever they live: NumPy's in memory, CuPy's on a device.
+
+Array code takes its functions from its input (`xp = array_module(pixels)`) and keeps to those of the array
+API standard (data-apis.org, 2024.12), which NumPy and CuPy offer in their main modules. So one body serves
+both, and nothing visits the host unasked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def array_module(array: Any) -> Any:
+    """The module whose functions work on this array: `numpy`, `cupy`, or another of the standard."""
+    if isinstance(array, np.ndarray):
+        return np
+    namespace = getattr(array, "__array_namespace__", None)
+    return namespace() if namespace else sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def argsort(keys: Any) -> Any:
+    """Positions of a row of numbers in ascending order, equal ones as they come."""
+    if isinstance(keys, np.ndarray):
+        return np.argsort(keys, kind="stable")
+    return array_module(keys).argsort(keys)  # stable unless told otherwise, by the standard and in CuPy
+
+
+def cupy_module() -> Any:
+    """The module `cupy`, in which each thread has a stream of its own.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    os.environ.setdefault("CUPY_CUDA_PER_THREAD_DEFAULT_STREAM", "1")  # read at its first import
+    import cupy
+
+    return cupy
+
+
+def is_on_host(array: Any) -> bool:
+    """Whether NumPy can look at it without copying from a device."""
+    return isinstance(array, np.ndarray)
+
+
+def to_host(array: Any) -> npt.NDArray[Any]:
+    """The same values for NumPy: the array itself where it is NumPy's, else a copy."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "get"):  # CuPy's
+        import cupyx
+
+        # Copies into page-locked memory run at the speed of the bus; others pass through a small buffer.
+        out: npt.NDArray[Any] = cupyx.empty_pinned(array.shape, array.dtype)
+        array.get(out=out)
+        return out
+    return np.from_dlpack(array)
+
+
+def await_producer(array: Any) -> None:
+    """Waits for what the calling thread still has in the making on a device.
+
+    ONNX Runtime does not wait for whoever produces a bound pointer, and calls are handed to other threads
+    with streams of their own. A wait of the calling thread alone costs tens of microseconds.
+    """
+    if not isinstance(array, np.ndarray) and hasattr(array, "get"):
+        sys.modules["cupy"].cuda.get_current_stream().synchronize()

@@ -1,0 +1,149 @@
+"""What the CUDA driver says of the devices, and the libraries that the runtimes need loaded before them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+# CUDA 13 needs driver 580, CUDA 12 needs 525 (CUDA release notes, table of minor version compatibility).
+CUDA13_DRIVER, CUDA12_DRIVER = 580, 525
+# What the TensorRT provider of ONNX Runtime 1.31 links.
+TENSORRT_MAJOR = 10
+TENSORRT_PACKAGES = ("tensorrt-cu13-libs", "tensorrt-cu12-libs", "tensorrt")
+
+_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*, cuda.h
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One CUDA device.
+
+    Attributes:
+        name: as its maker calls it.
+        architecture: compute capability, such as `sm90`: engines run on no other.
+        memory_bytes: all of its memory.
+    """
+
+    name: str
+    architecture: str
+    memory_bytes: int
+
+
+@cache
+def find_gpus() -> tuple[Gpu, ...]:
+    """The devices that this process may use; empty without a driver."""
+    driver = _driver()
+    if driver is None:
+        return ()
+    count = ctypes.c_int()
+    if driver.cuDeviceGetCount(ctypes.byref(count)):
+        return ()
+    return tuple(_describe(driver, index) for index in range(count.value))
+
+
+def used_memory_bytes() -> int:
+    """Memory in use on the current device, by whomever; 0 where none is in use by this process."""
+    driver = _driver()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    # Without a context of this process the driver answers with an error.
+    if driver is None or driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+        return 0
+    return total.value - free.value
+
+
+@cache
+def _driver() -> Any:
+    """The driver's library, initialised; None without a driver or a device."""
+    if sys.platform != "linux":
+        return None
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    return None if library.cuInit(0) else library
+
+
+def _describe(driver: Any, index: int) -> Gpu:
+    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(128), ctypes.c_size_t()
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_MINOR, device)
+    return Gpu(name.value.decode(errors="replace"), f"sm{major.value}{minor.value}", memory.value)
+
+
+def version_of(*distributions: str) -> str:
+    """Version of the first of these distributions that is installed; empty where none is."""
+    from importlib import metadata  # costs a worker without a device several milliseconds
+
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def load_tensorrt() -> str:
+    """Loads the TensorRT libraries that came as a wheel, where no loader looks for them.
+
+    Returns:
+        Why the provider of ONNX Runtime will not find them; empty where it will, or they lie elsewhere.
+    """
+    version = version_of(*TENSORRT_PACKAGES)
+    if version and int(version.partition(".")[0]) != TENSORRT_MAJOR:
+        return (
+            f"TensorRT {version} is installed, but ONNX Runtime links version {TENSORRT_MAJOR}; "
+            "install tensorrt-cu13-libs of that version, as constraints/gpu-cu13.txt has it"
+        )
+    folder = _package_folder("tensorrt_libs")
+    # The parser and the plug-ins need the first.
+    for name in ("nvinfer", "nvinfer_plugin", "nvonnxparser"):
+        path = folder / f"lib{name}.so.{TENSORRT_MAJOR}" if folder else None
+        if path is not None and path.exists() and (problem := _load(path)):
+            return problem
+    return ""
+
+
+def load_cublas_for_ctranslate2(cache: Path) -> str:
+    """Loads cuBLAS 12 for CTranslate2, which knows no CUDA 13; names of libraries differ, so both fit.
+
+    Kernels that the driver compiles for newer devices are kept in `cache`, since home folders of containers
+    are often read-only.
+
+    Returns:
+        Why there is none that can be loaded; empty where there is.
+    """
+    os.environ.setdefault("CUDA_CACHE_PATH", str(cache / "cuda"))
+    for package in ("nvidia.cublas", "nvidia.cu12"):
+        folder = _package_folder(package)
+        paths = [folder / "lib" / f"lib{name}.so.12" for name in ("cublasLt", "cublas")] if folder else []
+        if paths and all(path.exists() for path in paths):
+            return next((problem for path in paths if (problem := _load(path))), "")
+    problem = _load(Path("libcublas.so.12"))
+    return f"{problem}; CTranslate2 needs nvidia-cublas-cu12" if problem else ""
+
+
+def _load(path: Path) -> str:
+    try:
+        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    except OSError as exc:
+        return f"{path.name} cannot be loaded: {exc}"
+    return ""
+
+
+def _package_folder(package: str) -> Path | None:
+    try:
+        spec = find_spec(package)
+    except ImportError:
+        return None
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) if places else None

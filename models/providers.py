@@ -1,0 +1,156 @@
+"""The execution providers of ONNX Runtime, best first, and how each is set up for a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+
+LADDER: Mapping[str, str] = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+# Rungs on which batches pay; Core ML wants static shapes, and on a CPU batches gain nothing.
+BATCHED_RUNGS = ("tensorrt", "cuda")
+# Rows a GPU takes at once; more gains little and holds memory that other models need.
+GPU_BATCH = 32
+# In which numbers TensorRT computes. In halves scores move by up to about 0.01, so it is asked for.
+PRECISION_VARIABLE = "FRAMEMILL_GPU_PRECISION"
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """Where a model really runs.
+
+    Attributes:
+        model: its name. rung: key of `LADDER`.
+        attempts: per rung tried, in order, its name and what came of it (`ok` or the reason).
+        num_nodes: nodes of the graph by the provider that runs them.
+        max_batch: rows in one call of the model.
+        note: what else a user should know, such as why batches stay at one row; mostly empty.
+        precision: of the arithmetic: fp32, fp16 or int8.
+        build_seconds: time that building its engine took; 0 where there is none, or it was there.
+    """
+
+    model: str
+    rung: str
+    attempts: tuple[tuple[str, str], ...]
+    num_nodes: Mapping[str, int]
+    max_batch: int
+    note: str = ""
+    precision: str = "fp32"
+    build_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What the options of a provider depend on.
+
+    Attributes:
+        max_batch: rows in one call.
+        row_shapes: per input, the shape of one row; empty where the file leaves an axis open.
+        precision: one of `PRECISIONS`, or int8 for a quantised file.
+        engines, timings: folders of TensorRT's caches.
+        memory_bytes: device memory that the session may take; 0 for as much as there is.
+        stream: pointer of the CUDA stream that all work of the session goes to; 0 for its own.
+    """
+
+    max_batch: int
+    row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    precision: str = "fp32"
+    engines: Path = Path()
+    timings: Path = Path()
+    memory_bytes: int = 0
+    stream: int = 0
+
+
+def wanted_precision() -> str:
+    """What `FRAMEMILL_GPU_PRECISION` asks for.
+
+    Raises:
+        UsageError: it is none of `PRECISIONS`.
+    """
+    precision = os.environ.get(PRECISION_VARIABLE) or PRECISIONS[0]
+    if precision not in PRECISIONS:
+        raise UsageError(f"{PRECISION_VARIABLE}={precision}: choose {' or '.join(PRECISIONS)}")
+    return precision
+
+
+def provider_options(provider: str, setup: Setup) -> dict[str, str]:
+    """Options of one provider, as ONNX Runtime takes them."""
+    if provider == LADDER["tensorrt"]:
+        return _tensorrt(setup) | _stream(setup)
+    if provider == LADDER["cuda"]:
+        limit = {"gpu_mem_limit": str(setup.memory_bytes)} if setup.memory_bytes else {}
+        return {
+            "device_id": "0",
+            "arena_extend_strategy": "kSameAsRequested",
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": "0",  # it would cost three digits of each product
+            **limit,
+            **_stream(setup),
+        }
+    if provider == LADDER["coreml"]:
+        return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"}
+    return {}
+
+
+def _stream(setup: Setup) -> dict[str, str]:
+    return {"user_compute_stream": str(setup.stream)} if setup.stream else {}
+
+
+def _tensorrt(setup: Setup) -> dict[str, str]:
+    options = {
+        "device_id": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(setup.engines),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(setup.timings),
+        "trt_fp16_enable": "1" if setup.precision == "fp16" else "0",
+        "trt_int8_enable": "1" if setup.precision == "int8" else "0",
+        "trt_layer_norm_fp32_fallback": "1",
+    }
+    if setup.memory_bytes:
+        options["trt_max_workspace_size"] = str(setup.memory_bytes)
+    if setup.row_shapes:
+        # One engine for every batch: the least, the one it is tuned for, and the most.
+        for kind, rows in (("min", 1), ("opt", setup.max_batch), ("max", setup.max_batch)):
+            options[f"trt_profile_{kind}_shapes"] = ",".join(
+                f"{name}:{'x'.join(map(str, (rows, *shape)))}" for name, shape in setup.row_shapes.items()
+            )
+    return options
+
+
+def padded_rows(count: int, max_batch: int) -> int:
+    """The batch in which `count` rows run on a device: the next power of two, at most `max_batch`.
+
+    Each new shape costs a device new plans and buffers, so there are few of them.
+    """
+    rows = 1
+    while rows < count:
+        rows *= 2
+    return min(rows, max_batch)
+
+
+def computes_in_bytes(session: Any) -> bool:
+    """Whether the graph that runs holds eight-bit products or what makes them."""
+    parts = session.get_provider_graph_assignment_info()
+    kinds = {getattr(node, "op_type", "") for part in parts for node in part.get_nodes()}
+    return any(
+        kind.startswith(("QLinear", "QuantizeLinear", "DynamicQuantize", "ConvInteger")) for kind in kinds
+    )
+
+
+def count_nodes(session: Any) -> dict[str, int]:
+    """Nodes of the graph by the provider that runs them."""
+    num_nodes: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        num_nodes[part.ep_name] = num_nodes.get(part.ep_name, 0) + len(part.get_nodes())
+    return num_nodes

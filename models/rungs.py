@@ -1,0 +1,227 @@
+"""Opening a model on one rung of the ladder: which file, which options, and what really came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import cuda
+from models.arrays import cupy_module
+from models.engines import engine_folder, open_with_engine, timing_folder
+from models.errors import ModelError, ProviderError
+from models.memory_plan import plan_memory
+from models.providers import (
+    BATCHED_RUNGS,
+    GPU_BATCH,
+    LADDER,
+    Setup,
+    computes_in_bytes,
+    count_nodes,
+    provider_options,
+    wanted_precision,
+)
+from models.registry import BATCH_TRANSFORM_VERSION, ModelEntry
+from models.store import cache_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session on one rung, and what its report says; fields as in `SessionReport`.
+
+    Attributes:
+        stream: CuPy's stream that the session's work goes to; None on the host, or without CuPy.
+    """
+
+    session: Any
+    num_nodes: Mapping[str, int]
+    max_batch: int
+    note: str
+    precision: str
+    build_seconds: float
+    stream: Any
+
+
+def open_rung(
+    ort: Any, rung: str, path: Path, entry: ModelEntry, available: Sequence[str], sharing: int = 1
+) -> Opened:
+    """A session that the rung's provider really runs.
+
+    Args:
+        ort: the module `onnxruntime`.
+        rung: key of `LADDER`, whose provider is in this build.
+        path: the model's file; an engine may run another, made from it.
+        available: the providers of this build.
+        sharing: how many models share the device's memory, >= 1.
+
+    Raises:
+        Exception: of any class, why the provider did not take the model.
+    """
+    setup, note, stream = Setup(max_batch=1), "", None
+    if rung == "tensorrt" and (problem := cuda.load_tensorrt()):
+        raise ProviderError(problem)
+    if rung in BATCHED_RUNGS:
+        stream = own_stream()
+        path, setup, note = _device_setup(ort, rung, path, entry, sharing)
+        setup = replace(setup, stream=stream.ptr if stream is not None else 0)
+
+    def open_in(engines: Path) -> Any:
+        return _open(ort, rung, path, entry, replace(setup, engines=engines), available)
+
+    seconds = 0.0
+    if rung == "tensorrt":
+        session, seconds = open_with_engine(setup.engines, open_in)
+    else:
+        session = open_in(setup.engines)
+    got = session.get_providers()
+    if not got or got[0] != LADDER[rung]:
+        raise ProviderError(f"silently absent: the session has {', '.join(got)}")
+    num_nodes = count_nodes(session)
+    if num_nodes and not num_nodes.get(LADDER[rung]):
+        raise ProviderError("took no node of the graph")
+    precision = "int8" if computes_in_bytes(session) else setup.precision
+    return Opened(session, num_nodes, setup.max_batch, note, precision, seconds, stream)
+
+
+def try_provider(rung: str) -> str:
+    """Why a rung does not run a small model; empty where it does."""
+    import onnxruntime as ort
+    from onnx import TensorProto, helper
+
+    available = ort.get_available_providers()
+    if LADDER[rung] not in available:
+        return "not in this build of ONNX Runtime"
+    if rung in BATCHED_RUNGS:
+        ort.preload_dlls()
+    if rung == "tensorrt" and (problem := cuda.load_tensorrt()):
+        return problem
+    shape = [1, 3, 8, 8]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2])],
+        "graph",
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, [1, 3, 7, 7])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        order = list(dict.fromkeys([LADDER[rung], LADDER["cpu"]]))
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=order, enable_fallback=0)
+        if session.get_providers()[0] != LADDER[rung]:
+            return f"silently absent: the session has {', '.join(session.get_providers())}"
+        session.run(None, {"x": np.zeros(shape, np.float32)})
+    except Exception as exc:  # of any class: what a provider raises that cannot load its libraries
+        return str(exc)[:300] or type(exc).__name__
+    return ""
+
+
+def own_stream() -> Any:
+    """A stream beside the default one, which waits for all others; None without CuPy or a device.
+
+    Each session has one, as each is run by one thread at a time: what the session's thread prepares is then
+    in order with what the runtime does.
+    """
+    gpus = cuda.find_gpus()
+    if not gpus:
+        return None
+    try:
+        cupy = cupy_module()
+    except ImportError:
+        return None  # then inputs come from the host, and nothing has to be in step
+    cupy.get_default_memory_pool().set_limit(size=plan_memory(gpus[0].memory_bytes).arrays)
+    return cupy.cuda.Stream(non_blocking=True)
+
+
+def batched_file(entry: ModelEntry, path: Path) -> tuple[Path, int, str]:
+    """The file for a device that gains from batches, the rows in a batch, and a note."""
+    if entry.batching == "dynamic":
+        return path, GPU_BATCH, ""
+    if entry.batching == "none":
+        return path, 1, "runs one row at a time"
+    from models.batchable import dynamic_variant
+
+    try:
+        variant, reason = dynamic_variant(entry, path)
+    except ModelError as exc:
+        variant, reason = None, str(exc)
+    return (variant, GPU_BATCH, "") if variant else (path, 1, f"runs one row at a time: {reason}")
+
+
+def _device_setup(
+    ort: Any, rung: str, path: Path, entry: ModelEntry, sharing: int
+) -> tuple[Path, Setup, str]:
+    from models.batchable import closed_rows, load_graph
+    from models.quantizing import signed_file
+
+    path, max_batch, note = batched_file(entry, path)
+    precision, shapes = "fp32", {}
+    if rung == "tensorrt":
+        precision = wanted_precision()
+        graph = load_graph(path)
+        signed = signed_file(graph, path)
+        if signed is not None:
+            path, precision = signed, "int8"
+        shapes = closed_rows(graph, entry.input_size)
+        if not shapes:
+            note = "; ".join(filter(None, [note, "engines are built while it runs: it has open axes"]))
+    gpus = cuda.find_gpus()
+    memory = plan_memory(gpus[0].memory_bytes).onnxruntime // sharing if gpus else 0
+    architecture = gpus[0].architecture if gpus else "none"
+    runtimes = [ort.__version__, cuda.version_of(*cuda.TENSORRT_PACKAGES), architecture]
+    root = cache_folder() / "tensorrt"
+    model = [entry.sha256, str(BATCH_TRANSFORM_VERSION), path.name, precision, repr(sorted(shapes.items()))]
+    setup = Setup(
+        max_batch=max_batch,
+        row_shapes=shapes,
+        precision=precision,
+        engines=engine_folder(root, [*model, str(max_batch), *runtimes]),
+        timings=timing_folder(root, runtimes),
+        memory_bytes=memory,
+    )
+    return path, setup, note
+
+
+def _open(ort: Any, rung: str, path: Path, entry: ModelEntry, setup: Setup, available: Sequence[str]) -> Any:
+    from models.probing import remembered_threads
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = remembered_threads(entry.sha256) if rung == "cpu" else 1
+    options.inter_op_num_threads = 1
+    for key, value in (
+        ("session.intra_op.allow_spinning", "0"),
+        ("session.inter_op.allow_spinning", "0"),
+        ("session.record_ep_graph_assignment_info", "1"),
+        # Weights in other files are not covered by the digest: pointed at nothing, they do not load.
+        ("session.model_external_initializers_file_folder_path", str(path.parent / ".no-external-data")),
+    ):
+        options.add_session_config_entry(key, value)
+    if rung == "tensorrt":
+        setup.timings.mkdir(parents=True, exist_ok=True)
+    if rung == "coreml":
+        _close_axes(options, path, entry)
+    order = [LADDER[rung]]
+    if rung == "tensorrt" and LADDER["cuda"] in available:
+        order.append(LADDER["cuda"])
+    if rung != "cpu":
+        order.append(LADDER["cpu"])
+    providers = [(name, provider_options(name, setup)) for name in order]
+    return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
+
+def _close_axes(options: Any, path: Path, entry: ModelEntry) -> None:
+    """Core ML compiles for shapes that are known: one row, and the picture's size where that is open."""
+    from models.batchable import input_shapes, load_graph
+
+    for shape in input_shapes(load_graph(path)).values():
+        if shape and isinstance(shape[0], str):
+            options.add_free_dimension_override_by_name(shape[0], 1)
+        sides = shape[1:3] if len(shape) == 4 and shape[3] in (1, 3) else shape[2:4]
+        for side, length in zip(sides, reversed(entry.input_size or ()), strict=False):
+            if isinstance(side, str):
+                options.add_free_dimension_override_by_name(side, length)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from actors.dali_rules import CODECS, RULES, Picture, refusal
+
+GOOD = Picture(
+    codec="h264",
+    profile="High",
+    pixel_format="yuv420p",
+    bit_depth=8,
+    width=1920,
+    height=1080,
+    num_frames=30,
+    has_hidden=False,
+)
+
+
+@pytest.mark.parametrize("codec", CODECS["gpu"])
+def test_ordinary_files_are_read_by_the_device(codec: str) -> None:
+    assert refusal(replace(GOOD, codec=codec), "gpu") == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"codec": "av1"}, "no av1"),
+        ({"pixel_format": "yuv420p10le", "bit_depth": 10}, "not yuv420p10le"),
+        ({"pixel_format": "yuv422p"}, "not yuv422p"),
+        ({"profile": "High 4:4:4 Predictive"}, "profile High 4:4:4 Predictive"),
+        ({"height": 1081}, "1920 x 1081: the device's colour conversion loses odd"),
+        ({"width": 4098}, "4098 x 1080 is beyond"),
+        ({"width": 46, "height": 46}, "46 x 46 is beyond"),
+        ({"has_hidden": True}, "not shown"),
+        ({"num_frames": 1}, "1 frames of 1920 x 1080 are too little"),
+    ],
+)
+def test_what_the_device_does_not_read_has_a_reason(changes: dict[str, object], words: str) -> None:
+    assert words in refusal(replace(GOOD, **changes), "gpu")  # type: ignore[arg-type]
+
+
+def test_every_rule_can_say_why() -> None:
+    for rule in RULES:
+        words = rule.reason.format(**{name: getattr(GOOD, name) for name in Picture.__slots__})
+        assert words and "{" not in words
+
+
+def test_the_variant_for_the_host_has_no_least_amount_of_work() -> None:
+    small = replace(GOOD, codec="vp9", profile="Profile 0", width=96, height=64, num_frames=1)
+    assert refusal(small, "cpu") == "" and refusal(small, "gpu")
+    assert refusal(GOOD, "cpu") == "the device decodes no h264"

@@ -1,0 +1,176 @@
+"""GPU trouble as the doctor tells it: every cause by name, with a remedy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import devices, doctor, gpu_checks
+from cluster.cli.main import main
+from models import cuda
+from models.errors import DeviceLostError, ModelError
+
+GOOD = "NVIDIA H200, 580.65.06, 143771 MiB\n"
+INSTALLED = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13-libs": "10.16.1.11"}
+
+
+class Machine:
+    """What `nvidia-smi` prints, what is installed, and how trials end: check -> (exit code, output)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.smi = (0, GOOD)
+        self.installed = dict(INSTALLED)
+        self.trials: dict[str, tuple[int, str, str]] = {}
+        monkeypatch.setattr(gpu_checks.shutil, "which", lambda name: f"/bin/{name}")
+        monkeypatch.setattr(gpu_checks.subprocess, "run", self.run)
+        monkeypatch.setattr(
+            cuda,
+            "version_of",
+            lambda *names: next((self.installed[n] for n in names if n in self.installed), ""),
+        )
+
+    def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if command[0] == "/bin/nvidia-smi":
+            return subprocess.CompletedProcess(command, self.smi[0], self.smi[1], "")
+        code = command[2]
+        trial = next(
+            name
+            for name, mark in (("dali", "nvidia.dali"), ("cublas", "cublas"), (command[-1], "try_provider"))
+            if mark in code
+        )
+        exit_code, out, err = self.trials.get(trial, (0, '""\n', ""))
+        if exit_code == 999:
+            raise subprocess.TimeoutExpired(command, 1)
+        return subprocess.CompletedProcess(command, exit_code, out, err)
+
+    def findings(self) -> dict[str, dict[str, str]]:
+        found = list(gpu_checks.gpu_checks())
+        for finding in found:
+            assert finding["detail"] and bool(finding["remedy"]) == (finding["status"] != "ok"), finding
+        return {finding["check"]: finding for finding in found}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_all_is_well(machine: Machine) -> None:
+    found = machine.findings()
+    assert {finding["status"] for finding in found.values()} == {"ok"}
+    assert set(found) == {"gpu", "tensorrt", "cuda", "decoder on the GPU", "speech on the GPU"}
+
+
+def test_no_gpu_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_checks.shutil, "which", lambda name: None)
+    monkeypatch.setattr(gpu_checks.sys, "platform", "linux")
+    assert [f["status"] for f in gpu_checks.gpu_checks()] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("smi", "words", "remedy"),
+    [
+        ((0, "NVIDIA T4, 535.1, 15360 MiB\n"), "T4", "older ones take extra gpu-cu12"),
+        ((0, "NVIDIA K80, 470.82, 11441 MiB\n"), "K80", "update the driver to 580"),
+        (
+            (9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver"),
+            "couldn't",
+            "driver",
+        ),
+        ((0, ""), "ended with 0", "check the driver"),
+    ],
+)
+def test_drivers(machine: Machine, smi: tuple[int, str], words: str, remedy: str) -> None:
+    machine.smi = smi
+    finding = machine.findings()["gpu"]
+    assert finding["status"] == "warn" and words in finding["detail"] and remedy in finding["remedy"]
+
+
+def test_a_gpu_with_the_cpu_runtime(machine: Machine) -> None:
+    del machine.installed["onnxruntime-gpu"]
+    found = machine.findings()
+    assert set(found) == {"gpu", "gpu use"} and found["gpu use"]["status"] == "warn"
+
+
+def test_tensorrt_of_the_wrong_major(machine: Machine) -> None:
+    machine.installed["tensorrt-cu13-libs"] = "11.0.0.5"
+    finding = machine.findings()["tensorrt"]
+    assert (
+        finding["status"] == "fail"
+        and "11.0.0.5 is installed, but ONNX Runtime links version 10" in finding["detail"]
+    )
+    assert "constraints/gpu-cu13.txt" in finding["remedy"]
+    del machine.installed["tensorrt-cu13-libs"]
+    assert machine.findings()["tensorrt"]["status"] == "ok"  # nothing requires it
+
+
+@pytest.mark.parametrize(
+    ("trial", "end", "check", "words"),
+    [
+        ("cuda", (0, '"libcudnn.so.9: cannot open shared object file"\n', ""), "cuda", "libcudnn.so.9"),
+        (
+            "tensorrt",
+            (0, 'noise\n"silently absent: the session has CPU"\n', ""),
+            "tensorrt",
+            "silently absent",
+        ),
+        ("cuda", (-11, "", "Segmentation fault"), "cuda", "ended with -11: Segmentation fault"),
+        ("cuda", (999, "", ""), "cuda", "no answer within"),
+        (
+            "dali",
+            (1, "", "ModuleNotFoundError: No module named 'cupy'"),
+            "decoder on the GPU",
+            "No module named 'cupy'",
+        ),
+        (
+            "cublas",
+            (0, '"libcublas.so.12 cannot be loaded"\n', ""),
+            "speech on the GPU",
+            "speech runs on the CPU",
+        ),
+    ],
+)
+def test_a_library_that_lacks_is_named(
+    machine: Machine, trial: str, end: tuple[int, str, str], check: str, words: str
+) -> None:
+    machine.trials[trial] = end
+    found = machine.findings()
+    assert found[check]["status"] == "fail" and words in found[check]["detail"]
+    assert [name for name, finding in found.items() if finding["status"] != "ok"] == [check]
+
+
+def test_the_trials_are_programs_that_run() -> None:
+    """As they are typed, in a fresh interpreter: here without a GPU, so that each has something to tell."""
+    (cuda_finding,) = gpu_checks._provider("cuda", "mend it")
+    assert "not in this build of ONNX Runtime" in cuda_finding["detail"]
+    (cpu_finding,) = gpu_checks._provider("cpu", "mend it")
+    assert cpu_finding["status"] == "ok", cpu_finding
+    (cublas,) = gpu_checks._tried("speech", gpu_checks._TRY_CUBLAS, [], "good", "bad", "mend it")
+    assert cublas["status"] == "ok" or "libcublas.so.12 cannot be loaded" in cublas["detail"]
+
+
+def test_doctor_tells_where_each_model_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRAMEMILL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("FRAMEMILL_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.delenv("FRAMEMILL_MODEL_MIRROR", raising=False)
+    monkeypatch.setattr(doctor, "_CHECKS", ())
+    assert main(["doctor", "--models", "--json"]) == 0
+    found = {finding["check"]: finding["detail"] for finding in json.loads(capsys.readouterr().out)}
+    assert found["session of silero_vad_v6"].startswith("cpu, fp32; 25 nodes on CPUExecutionProvider")
+
+
+def test_a_worker_leaves_when_its_device_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(devices.os, "_exit", codes.append)
+    devices.leave_if_lost(ModelError("something else"))
+    assert codes == []
+    devices.leave_if_lost(DeviceLostError("model m failed: unspecified launch failure"))
+    assert codes == [devices.DEVICE_LOST] and "unspecified launch failure" in capsys.readouterr().err

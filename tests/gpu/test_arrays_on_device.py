@@ -1,0 +1,50 @@
+"""Array code on CuPy gives what it gives on NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.arrays import await_producer, cupy_module, is_on_host, to_host
+from ops.boxes import choose_boxes
+from ops.model_input import letterbox, planes
+from ops.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (4, 90, 161, 3), np.uint8)
+BOXES = np.array([[10, 20, 60, 70], [-20, -10, 40, 30], [100, 50, 200, 120]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda p: resize_linear(p, (64, 48)),
+        lambda p: shrink(p[..., 0], (32, 32)),
+        halve,
+        lambda p: turn(p, 1),
+        lambda p: turn(p, 2),
+        lambda p: mix_channels(p, np.eye(3, dtype=np.float32)[::-1] * 0.7),
+        lambda p: cut_regions(p, np.array([0, 1, 3]), BOXES, (24, 20)),
+        lambda p: planes(p, "bgr", (127.0,), (1 / 128,)),
+        lambda p: letterbox(p, (200, 120), (20, 10), 114, "bgr"),
+    ],
+)
+def test_pictures(work: Any) -> None:
+    there = work(cupy_module().asarray(PICTURES))
+    assert not is_on_host(there)
+    await_producer(there)
+    here, copied = work(PICTURES), to_host(there)
+    assert copied.dtype == here.dtype
+    np.testing.assert_allclose(
+        copied.astype(float), here.astype(float), atol=1 if here.dtype == np.uint8 else 1e-5
+    )
+
+
+def test_boxes() -> None:
+    low = RNG.random((200, 2)) * 80
+    boxes = np.concatenate([low, low + RNG.random((200, 2)) * 40], axis=1).astype(np.float32)
+    scores, labels = (RNG.integers(0, 30, 200) / 30).astype(np.float32), RNG.integers(0, 3, 200)
+    there = choose_boxes(*(cupy_module().asarray(a) for a in (boxes, scores, labels)), 0.4, 50)
+    np.testing.assert_array_equal(to_host(there), choose_boxes(boxes, scores, labels, 0.4, 50))

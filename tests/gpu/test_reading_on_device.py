@@ -1,0 +1,87 @@
+"""NVDEC gives the frames that PyAV gives, and what it cannot decode is read by PyAV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors import dali_rules
+from actors.dali_copies import Copy
+from actors.dali_reader import DaliDecoder, read_shard_on_device
+from actors.indexing import index_source
+from actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from models.arrays import is_on_host
+from ops.chunks import Frames
+from tests.actors.clips import write_clip
+
+NONE = np.zeros(0, np.int64)
+SIZE = (160, 90)
+
+
+@pytest.fixture(autouse=True)
+def any_amount_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dali_rules, "GPU_LEAST_PIXELS", 0)
+
+
+def pictures(count: int) -> list[Any]:
+    import cv2
+
+    coarse = np.random.default_rng(5).integers(20, 236, (5, 7, 3), np.uint8)
+    large = cv2.resize(coarse, (1280, 720), interpolation=cv2.INTER_CUBIC)
+    return [large[3 * i : 3 * i + 360, 2 * i : 2 * i + 640].copy() for i in range(count)]
+
+
+def views(chunks: Any, on_device: bool) -> dict[int, tuple[Any, Any]]:
+    found = {}
+    for chunk in chunks:
+        assert isinstance(chunk, Frames)
+        assert is_on_host(chunk.rgb(SIZE)) != on_device
+        host = chunk.on_host()
+        for row, frame in enumerate(host.frame_index.tolist()):
+            found[frame] = (host.luma(SIZE)[row].astype(int), host.rgb(SIZE)[row].astype(int))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"g": "12", "bf": "3"}),
+        ("libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
+        ("libx265", {"x265-params": "keyint=12:log-level=error"}),
+        ("libvpx-vp9", {"g": "12", "b": "0", "crf": "10"}),
+        ("libvpx", {"g": "12", "b": "4M"}),
+        ("mpeg4", {"g": "12", "q": "2"}),
+    ],
+)
+@pytest.mark.parametrize("wanted", [range(60), range(0, 60, 12), [5, 6, 31]], ids=["all", "keys", "few"])
+def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, options: dict[str, str], wanted: Any) -> None:
+    path = str(write_clip(tmp_path / "clip.mkv", pictures(60), codec=codec, options=options))
+    index = index_source(path)
+    request = ReadRequest(np.array(list(wanted)), NONE, False, 1)
+    expected = views(read_shard(path, index, request, ReadReport()), False)
+    report = ReadReport()
+    got = views(read_shard_on_device(path, index, request, report, DaliDecoder("gpu", 1 << 30)), True)
+    assert report.decoder == "dali on the gpu" and list(got) == list(expected)
+    for frame, (luma, rgb) in expected.items():
+        assert np.abs(got[frame][0] - luma).mean() < 1 and np.abs(got[frame][1] - rgb).mean() < 3
+
+
+def test_ten_bits_are_read_by_pyav(tmp_path: Path) -> None:
+    path = str(write_clip(tmp_path / "clip.mp4", pictures(20), pixel_format="yuv420p10le"))
+    index, report = index_source(path), ReadReport()
+    request = ReadRequest(np.arange(20), NONE, False, 1)
+    got = views(read_shard_on_device(path, index, request, report, DaliDecoder("gpu", 1 << 30)), False)
+    assert len(got) == 20 and report.decoder.startswith("pyav: the device's colour conversion is for 8 bits")
+
+
+def test_a_bad_copy_fails_alone(tmp_path: Path) -> None:
+    good = write_clip(tmp_path / "clip.mkv", pictures(5)).read_bytes()
+    numbers = np.array([0, 3], np.int32)
+    copies = [
+        Copy(content, numbers.astype(np.int64), numbers) for content in (good, b"no video at all", good)
+    ]
+    first, bad, last = DaliDecoder("gpu", 1 << 30).decode(copies)
+    assert isinstance(bad, Exception) and first.shape == last.shape == (2, 360, 640, 3)

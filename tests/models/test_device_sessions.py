@@ -1,0 +1,168 @@
+"""Sessions on a device, with devices that behave as told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from models import cuda, rungs
+from models.cuda import Gpu
+from models.errors import DeviceFullError, DeviceLostError, ProviderError
+from models.memory_plan import plan_memory
+from models.providers import GPU_BATCH
+from models.session import OnnxSession, open_model
+from models.store import cache_folder
+from tests.models.graphs import mixer, scaler
+from tests.models.test_session import Devices, devices, entry_of, rows
+
+__all__ = ["devices"]  # a fixture
+
+
+class Cuda:
+    """A session on a device with room for `room` rows in a call; the rest runs out of memory, or is lost."""
+
+    def __init__(self, room: int, words: str) -> None:
+        self.room, self.words = room, words
+        self.sizes: list[int] = []
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="x")]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="y")]
+
+    def run(self, names: None, inputs: dict[str, Any]) -> list[Any]:
+        self.sizes.append(len(inputs["x"]))
+        if len(inputs["x"]) > self.room:
+            raise RuntimeError(self.words)
+        return [inputs["x"] * 2]
+
+
+FULL = "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 708837376"
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on() -> None:
+    device = Cuda(5, FULL)
+    session = OnnxSession("m", device, 32, 0)
+    inputs = rows(40)
+    np.testing.assert_array_equal(session.run(inputs)["y"], inputs["x"] * 2)
+    assert device.sizes == [32, 16, 8, *[4] * 10]
+    assert (session.max_batch, session.num_halved, session.num_rows) == (4, 3, 40)
+    session.run(inputs)
+    assert session.num_halved == 3 and max(device.sizes[13:]) == 4  # for good
+
+
+def test_one_row_that_does_not_fit_is_an_error() -> None:
+    session = OnnxSession("m", Cuda(0, "CUDA error 2: out of memory"), 4, 0)
+    with pytest.raises(
+        DeviceFullError, match=r"model m failed on .*out of memory.*FRAMEMILL_GPU_MEMORY_SHARE"
+    ):
+        session.run(rows(3))
+    assert (session.max_batch, session.num_halved) == (1, 1)
+
+
+def test_a_device_that_is_lost_is_told_apart() -> None:
+    session = OnnxSession("m", Cuda(0, "CUDA failure 700: an illegal memory access was encountered"), 4, 0)
+    with pytest.raises(DeviceLostError, match="Xid"):
+        session.run(rows(1))
+
+
+def test_a_device_sees_few_lengths_and_the_caller_its_own() -> None:
+    device = Cuda(99, "")
+    session = OnnxSession("m", device, 32, 0)
+    for count in (1, 3, 5, 17, 33):
+        inputs = rows(count)
+        np.testing.assert_array_equal(session.run(inputs)["y"], inputs["x"] * 2)
+    assert device.sizes == [1, 4, 8, 32, 32, 1]
+    assert (session.num_batches, session.num_rows) == (6, 59)
+
+
+H200 = Gpu("NVIDIA H200", "sm90", 141 << 30)
+
+
+def test_an_engine_is_built_in_its_folder_and_its_time_told(
+    tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = devices(tensorrt="ok", cuda="ok")
+    monkeypatch.setattr(cuda, "find_gpus", lambda: (H200,))
+    path = scaler(tmp_path / "m.onnx")
+    report = open_model(entry_of(path), path, 1, sharing=4)[1]
+    assert report.build_seconds > 0 and report.precision == "fp32"
+    (engine,) = [f for f in (cache_folder() / "tensorrt" / "engines").iterdir() if f.is_dir()]
+    building, using = made.options
+    assert using["trt_engine_cache_path"] == str(engine) != building["trt_engine_cache_path"]
+    assert using["trt_profile_max_shapes"] == f"x:{GPU_BATCH}x3x4x4"
+    assert using["trt_timing_cache_path"].endswith("sm90")
+    assert int(using["trt_max_workspace_size"]) == plan_memory(H200.memory_bytes).onnxruntime // 4
+    assert open_model(entry_of(path), path, 1)[1].build_seconds == 0
+    monkeypatch.setenv("FRAMEMILL_GPU_PRECISION", "fp16")
+    report = open_model(entry_of(path), path, 1)[1]
+    assert report.precision == "fp16" and report.build_seconds > 0  # another engine
+
+
+def test_tensorrt_of_another_major_goes_down_a_rung(
+    tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices(tensorrt="ok", cuda="ok")
+    monkeypatch.setattr(cuda, "version_of", lambda *names: "11.0.0.5")
+    path = scaler(tmp_path / "m.onnx")
+    report = open_model(entry_of(path), path, 1)[1]
+    assert report.rung == "cuda" and "links version 10" in report.attempts[0][1]
+    with pytest.raises(ProviderError, match="must run on tensorrt, but tensorrt: TensorRT 11"):
+        open_model(entry_of(path), path, 1, "tensorrt")
+
+
+def test_core_ml_gets_closed_shapes(
+    tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: dict[str, int] = {}
+    real = onnxruntime.SessionOptions
+
+    class Options(real):  # type: ignore[misc, valid-type]
+        def add_free_dimension_override_by_name(self, name: str, length: int) -> None:
+            closed[name] = length
+            super().add_free_dimension_override_by_name(name, length)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    devices(coreml="ok")
+    path = mixer(tmp_path / "m.onnx", "n")
+    model, report = open_model(entry_of(path, "dynamic"), path, 1)
+    assert (report.rung, report.max_batch, closed) == ("coreml", 1, {"n": 1})
+    assert model.runner.run(rows(3))["y"].shape == (3, 3, 4, 4)
+
+
+def test_each_session_on_a_device_has_a_stream_that_its_work_goes_to(
+    tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    entered: list[int] = []
+
+    class Stream:
+        def __init__(self, non_blocking: bool) -> None:
+            assert non_blocking
+            self.ptr = 1000 + len(streams)
+            streams.append(self)
+
+        def __enter__(self) -> None:
+            entered.append(self.ptr)
+
+        def __exit__(self, *given: object) -> None: ...
+
+    streams: list[Stream] = []
+    pool = SimpleNamespace(set_limit=lambda size: limits.append(size))
+    cupy = SimpleNamespace(get_default_memory_pool=lambda: pool, cuda=SimpleNamespace(Stream=Stream))
+    monkeypatch.setattr(rungs, "cupy_module", lambda: cupy)
+    monkeypatch.setattr(cuda, "find_gpus", lambda: (H200,))
+    made = devices(cuda="ok")
+    path = scaler(tmp_path / "m.onnx")
+    models = [open_model(entry_of(path), path, 1)[0] for _ in range(2)]
+    assert [options["user_compute_stream"] for options in made.options] == ["1000", "1001"]
+    assert set(limits) == {plan_memory(H200.memory_bytes).arrays}
+    models[1].runner.run(rows(40))
+    assert entered == [1001, 1001]

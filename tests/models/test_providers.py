@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import UsageError
+from models.memory_plan import LEAST_BYTES, RESERVE_BYTES, plan_memory
+from models.providers import LADDER, Setup, padded_rows, provider_options, wanted_precision
+
+SETUP = Setup(
+    max_batch=16,
+    row_shapes={"images": (3, 416, 416), "sizes": (2,)},
+    precision="fp16",
+    engines=Path("/cache/e"),
+    timings=Path("/cache/t"),
+    memory_bytes=1 << 30,
+    stream=4711,
+)
+
+
+def test_tensorrt_gets_profiles_caches_precision_and_stream() -> None:
+    options = provider_options(LADDER["tensorrt"], SETUP)
+    assert options["trt_profile_min_shapes"] == "images:1x3x416x416,sizes:1x2"
+    assert options["trt_profile_opt_shapes"] == options["trt_profile_max_shapes"]
+    assert options["trt_profile_max_shapes"] == "images:16x3x416x416,sizes:16x2"
+    assert (options["trt_engine_cache_path"], options["trt_timing_cache_path"]) == ("/cache/e", "/cache/t")
+    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
+    assert (options["trt_max_workspace_size"], options["user_compute_stream"]) == (str(1 << 30), "4711")
+    assert all(isinstance(value, str) for value in options.values())
+
+
+def test_cuda_gets_its_limit_and_full_precision() -> None:
+    options = provider_options(LADDER["cuda"], SETUP)
+    assert (options["gpu_mem_limit"], options["use_tf32"]) == (str(1 << 30), "0")
+    assert "gpu_mem_limit" not in provider_options(LADDER["cuda"], Setup(max_batch=1))
+    assert "user_compute_stream" not in provider_options(LADDER["cuda"], Setup(max_batch=1))
+    assert "trt_profile_min_shapes" not in provider_options(LADDER["tensorrt"], Setup(max_batch=1))
+    assert provider_options(LADDER["coreml"], SETUP)["RequireStaticInputShapes"] == "1"
+    assert provider_options(LADDER["cpu"], SETUP) == {}
+
+
+def test_batches_come_in_few_lengths() -> None:
+    assert [padded_rows(n, 32) for n in (1, 2, 3, 5, 8, 9, 17, 31, 32)] == [1, 2, 4, 8, 8, 16, 32, 32, 32]
+    assert padded_rows(5, 6) == 6  # after halving, a batch may be no power of two
+
+
+def test_precision_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wanted_precision() == "fp32"
+    monkeypatch.setenv("FRAMEMILL_GPU_PRECISION", "fp16")
+    assert wanted_precision() == "fp16"
+    monkeypatch.setenv("FRAMEMILL_GPU_PRECISION", "int4")
+    with pytest.raises(UsageError, match="FRAMEMILL_GPU_PRECISION=int4: choose fp32 or fp16"):
+        wanted_precision()
+
+
+@pytest.mark.parametrize("gigabytes", [4, 16, 24, 80, 141])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_parts_of_the_memory_add_up(gigabytes: int, share: float) -> None:
+    device = gigabytes << 30
+    plan = plan_memory(device, share)
+    parts = (plan.onnxruntime, plan.ctranslate2, plan.arrays, plan.decoder)
+    assert min(parts) > 0 and sum(parts) == plan.total
+    assert LEAST_BYTES * 0.99 <= plan.total <= device * share - RESERVE_BYTES
+
+
+def test_two_workers_fit_one_device() -> None:
+    device = 24 << 30
+    assert 2 * (plan_memory(device, 0.5).total + RESERVE_BYTES) <= device
+
+
+def test_shares_that_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="raise FRAMEMILL_GPU_MEMORY_SHARE, or run on the CPU"):
+        plan_memory(4 << 30, 0.4)
+    for text in ("0", "1.5", "half"):
+        monkeypatch.setenv("FRAMEMILL_GPU_MEMORY_SHARE", text)
+        with pytest.raises(UsageError, match=f"FRAMEMILL_GPU_MEMORY_SHARE={text}"):
+            plan_memory(80 << 30)
+    monkeypatch.setenv("FRAMEMILL_GPU_MEMORY_SHARE", "0.25")
+    assert plan_memory(80 << 30) == plan_memory(80 << 30, 0.25)
