@@ -52,7 +52,7 @@ def extract(
         sources: files, folders, globs or `@list.txt`; one or several.
         output: result folder; made if missing.
         ops: operation names; empty means those that run by default.
-        sample: keyframes, every:SECONDS, scenes or all.
+        sample: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
         options: per operation, option name -> value, such as {"frames": {"images": True}}.
         models: role -> name or path.
         reporter: where progress and messages go; None shows nothing.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import array_module, await_producer
 from models.loading import Runner
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -27,6 +28,7 @@ class BatchStats:
         num_batches, num_rows: calls of the model, and rows in them.
         num_retried: pieces run again alone because a batch failed.
         fill: mean share of a full batch, 0..1; 0 before the first.
+        wait_seconds: mean wait of a piece for its batch; 0 before the first.
     """
 
     num_calls: int
@@ -34,6 +36,7 @@ class BatchStats:
     num_rows: int
     num_retried: int
     fill: float
+    wait_seconds: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -67,7 +70,8 @@ class Batcher:
         self._waiting: deque[_Piece] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._num_calls = self._num_batches = self._num_rows = self._num_retried = 0
+        self._num_calls = self._num_batches = self._num_rows = self._num_retried = self._num_pieces = 0
+        self._waited_seconds = 0.0
         self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
         self._thread.start()
 
@@ -83,6 +87,8 @@ class Batcher:
         if len(counts) != 1 or 0 in counts:
             raise ValueError(f"inputs need the same number of rows, at least 1, not {sorted(counts)}")
         (count,) = counts
+        for array in inputs.values():
+            await_producer(array)
         pieces = []
         for start in range(0, count, self.max_batch):
             stop = min(start + self.max_batch, count)
@@ -107,7 +113,9 @@ class Batcher:
         with self._changed:
             room = self._num_batches * self.max_batch
             fill = self._num_rows / room if room else 0.0
-            return BatchStats(self._num_calls, self._num_batches, self._num_rows, self._num_retried, fill)
+            wait = self._waited_seconds / self._num_pieces if self._num_pieces else 0.0
+            counts = (self._num_calls, self._num_batches, self._num_rows, self._num_retried)
+            return BatchStats(*counts, fill, wait)
 
     def close(self) -> None:
         """Serves what is waiting, then ends; later calls of `run` are refused. May be called again."""
@@ -171,9 +179,14 @@ class Batcher:
         with self._changed:
             self._num_batches += 1
             self._num_rows += num_rows
+            self._num_pieces += len(batch)
+            now = time.monotonic()
+            self._waited_seconds += sum(now - piece.arrived for piece in batch)
         joined = batch[0].inputs
         if len(batch) > 1:
-            joined = {k: np.concatenate([piece.inputs[k] for piece in batch]) for k in joined}
+            joined = {
+                k: array_module(v).concat([piece.inputs[k] for piece in batch]) for k, v in joined.items()
+            }
         outputs = self._runner.run(joined)
         if wrong := [name for name, array in outputs.items() if len(array) != num_rows]:
             raise ValueError(f"output {wrong[0]!r} has {len(outputs[wrong[0]])} rows for {num_rows} given")

@@ -12,8 +12,11 @@ import av
 import av.error
 import numpy as np
 
+from actors.codec_names import codec_tag
 from actors.opening import open_media, rewind
 from actors.packets import Picture, read_packets
+from actors.ranged import file_of
+from actors.subtitles import text_streams
 from models.errors import UnsupportedError
 from ops.chunks import BoolArray, FrameIndex, Int64Array
 from ops.media import MediaDescription, StreamDescription
@@ -61,6 +64,7 @@ class SourceIndex:
         picture_problem, sound_problem: why a track that exists cannot be decoded, or empty.
         missing_seconds: how much picture the container promises beyond what its packets hold.
         sound_seconds: length of the sound where the container tells it reliably, else 0.
+        text_streams: stream indices of the subtitles that are text.
     """
 
     description: MediaDescription
@@ -78,6 +82,12 @@ class SourceIndex:
     sound_problem: str
     missing_seconds: float
     sound_seconds: float
+    text_streams: tuple[int, ...] = ()
+
+    @property
+    def has_more_than_pictures(self) -> bool:
+        """Whether a piece of it is to carry sound or subtitles."""
+        return self.audio_stream >= 0 or bool(self.text_streams)
 
 
 def index_source(path: str) -> SourceIndex:
@@ -97,7 +107,9 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
     container = open_media(path)
     try:
         index = _index(container, path)
-        if container.format.name.startswith(("mov", "matroska")) and not index.missing_seconds:
+        # In an object store the second pass fetches other bytes than the first.
+        can_go_on = container.format.name.startswith(("mov", "matroska")) and file_of(container) is None
+        if can_go_on and not index.missing_seconds:
             with contextlib.suppress(av.error.FFmpegError):
                 rewind(container)
                 return index, container
@@ -109,7 +121,7 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
 
 
 def _index(container: InputContainer, path: str) -> SourceIndex:
-    audio, sound_problem = _choose_sound(container)
+    audio, sound_problem = _choose_sound(container, path)
     video, picture, picture_problem = _choose_picture(container, path)
     if video is None and audio is None:
         problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
@@ -159,6 +171,7 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         sound_problem=sound_problem,
         missing_seconds=missing,
         sound_seconds=_sound_seconds(container, audio),
+        text_streams=text_streams(container),
     )
 
 
@@ -169,7 +182,7 @@ def _choose_picture(container: InputContainer, path: str) -> tuple[VideoStream |
         if stream.disposition & av.stream.Disposition.attached_pic:
             continue
         if stream.codec_context is None:
-            problem = f"no decoder for the picture track (codec tag {_tag(stream)!r})"
+            problem = f"no decoder for the picture track (codec {codec_tag(path, stream.index)})"
             continue
         if _is_encrypted(container, stream):
             problem = f"the picture track ({stream.codec_context.name}) is encrypted; decrypt the file first"
@@ -203,11 +216,11 @@ def _last_duration(picture: Picture, frames: FrameIndex) -> int:
     return int(np.median(np.diff(frames.pts))) if len(frames) > 1 else 0
 
 
-def _choose_sound(container: InputContainer) -> tuple[AudioStream | None, str]:
+def _choose_sound(container: InputContainer, path: str) -> tuple[AudioStream | None, str]:
     problem = ""
     for stream in container.streams.audio:
         if stream.codec_context is None:
-            problem = f"no decoder for the sound track (codec tag {_tag(stream)!r})"
+            problem = f"no decoder for the sound track (codec {codec_tag(path, stream.index)})"
         elif _is_encrypted(container, stream):
             problem = f"the sound track ({stream.codec_context.name}) is encrypted; decrypt the file first"
         else:
@@ -226,14 +239,6 @@ def _is_encrypted(container: InputContainer, stream: VideoStream | AudioStream) 
             break
         rewind(container)
     return is_encrypted
-
-
-def _tag(stream: Any) -> str:
-    """Four characters that name the codec in the container, where PyAV tells them."""
-    try:
-        return str(stream.codec_context.codec_tag) if stream.codec_context else str(stream.name or "unknown")
-    except AttributeError:
-        return "unknown"
 
 
 def _sound_end(container: InputContainer, audio: AudioStream, path: str) -> float:
@@ -343,9 +348,10 @@ def _describe(
             "sample_rate": audio.rate,
             "num_channels": audio.channels,
         }
+    remote = file_of(container)
     return MediaDescription(
         uri=path,
-        num_bytes=os.stat(path).st_size,
+        num_bytes=os.stat(path).st_size if remote is None else remote.num_bytes,
         container=container.format.name,
         start_seconds=origin,
         duration_seconds=duration,

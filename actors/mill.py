@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.batcher import Batcher
+from actors.accounts import session_account, session_note
+from actors.batcher import Batcher, BatchStats
 from actors.indexing import SourceIndex
 from actors.plan import Sampling, sample_frames
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from actors.read_ahead import read_ahead
 from actors.shards import Shard
 from actors.tracing import Trace
 from models.errors import CorruptError, SetupError
@@ -24,7 +25,7 @@ from models.registry import resolve
 from models.session import SessionReport, open_model, shared_cores
 from models.store import find
 from ops import load_op
-from ops.chunks import Audio, Chunk, Frames, Int64Array, ShardInfo, Signals
+from ops.chunks import Audio, Chunk, Frames, Int64Array, NativeAudio, ShardInfo, Subtitles
 from ops.operation import Extractor, Op, Partial, Reads, TableOp
 
 # Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
@@ -36,8 +37,6 @@ BATCH_WAIT_SECONDS = 0.003
 # Chunks that may wait between the thread that decodes and the thread that computes.
 AHEAD = 2
 
-_FED = {Reads.FRAMES: Frames, Reads.SIGNALS: Signals, Reads.AUDIO: Audio}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
@@ -47,7 +46,7 @@ class ShardTask:
         path: the file. index: what `index_source` found in it.
         shard, shard_index, num_shards: which piece of it.
         ops: names, each after those it depends on.
-        shots: for the sampling policy `scenes`, int64 [n, 2] start and end frame of each shot; else None.
+        picked: sorted frames that tables say to look at, where the policy alone does not; else None.
         threads: decoder threads, >= 1.
         upstream: rows of operations that were computed earlier and that some of `ops` come after.
         container: the file as `index_and_keep` left it open, or None.
@@ -59,7 +58,7 @@ class ShardTask:
     shard_index: int
     num_shards: int
     ops: tuple[str, ...]
-    shots: Int64Array | None
+    picked: Int64Array | None
     threads: int
     upstream: Mapping[str, pa.Table] = field(default_factory=dict)
     container: Any = None
@@ -88,6 +87,7 @@ class Mill:
     Attributes:
         providers: model role -> execution provider that runs it.
         notes: per model that was opened, what was tried and what came of it.
+        read: what reads a shard instead of `read_shard` in this process, or None; takes the same arguments.
 
     Args:
         options: operation name -> its Options object, for every operation that will be asked for.
@@ -95,6 +95,7 @@ class Mill:
         sampling: the sampling policy.
         threads: threads for models on the CPU.
         require_provider: provider that every model must run on, or empty.
+        after: operation name -> what it comes after in this run, where that is not its class's `after`.
         trace: where stages are measured.
     """
 
@@ -106,18 +107,22 @@ class Mill:
         sampling: Sampling,
         threads: int,
         require_provider: str = "",
+        after: Mapping[str, tuple[str, ...]] | None = None,
         trace: Trace | None = None,
     ) -> None:
         self.trace = trace or Trace()
         self.providers: dict[str, str] = {}
         self.notes: list[str] = []
+        self.read: Callable[..., Iterator[Chunk]] | None = None
         self._options = options
+        self._after = after or {}
         self._choices = models
         self._sampling = sampling
         self._threads = threads
         self._require = require_provider
         self._ops: dict[str, Op] = {}
         self._models: dict[str, Model] = {}
+        self._sessions: dict[str, tuple[SessionReport, Any]] = {}
         self._lock = threading.Lock()
 
     def op(self, name: str) -> Op:
@@ -129,23 +134,43 @@ class Mill:
         with self._lock:
             if name not in self._ops:
                 kind = load_op(name)
-                loaded = {role: self._model(role) for role in kind.models}
-                self._ops[name] = kind(self._options[name], loaded)
+                options = self._options[name]
+                loaded = {role: self._model(role) for role in kind.roles(options)}
+                self._ops[name] = kind(options, loaded)
             return self._ops[name]
+
+    def after(self, name: str) -> tuple[str, ...]:
+        """The operations whose rows one needs, in this run."""
+        return self._after.get(name, load_op(name).after)
 
     def _model(self, role: str) -> Model:
         if role not in self._models:
             with self.trace.span("open model", role=role):
                 entry = resolve(role, self._choices.get(role, ""))
-                model, report = open_model(entry, find(entry), self._threads, self._require)
+                sharing = max(
+                    1, len({r for name, o in self._options.items() for r in load_op(name).roles(o)})
+                )
+                model, report = open_model(entry, find(entry), self._threads, self._require, sharing)
+            self._sessions[role] = (report, model.runner)
             if model.runner.max_batch > 1:
                 model = replace(
                     model, runner=Batcher(model.runner, model.runner.max_batch, BATCH_WAIT_SECONDS)
                 )
             self._models[role] = model
             self.providers[role] = report.rung
-            self.notes.append(_describe(role, report))
+            self.notes.append(session_note(role, report))
         return self._models[role]
+
+    def batches(self) -> dict[str, BatchStats]:
+        """Per model that runs in batches, what its batcher did so far."""
+        runners = {role: model.runner for role, model in self._models.copy().items()}
+        return {role: runner.stats() for role, runner in runners.items() if isinstance(runner, Batcher)}
+
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        """Per model role, the state of its session (see `session_account`)."""
+        batches = self.batches()
+        opened = self._sessions.copy().items()
+        return {role: session_account(report, runner, batches.get(role)) for role, (report, runner) in opened}
 
     def process(self, task: ShardTask, on_frames: Callable[[int], None] | None = None) -> ShardResult:
         """Reads a shard once and feeds every operation.
@@ -164,37 +189,40 @@ class Mill:
         request = self._request(task, ops)
         extractors = {name: op.open(info) for name, op in ops.items()}
         container = task.container
-        if container is not None and request.with_sound:
+        if container is not None and (request.with_sound or request.subtitles):
             # After a seek FFmpeg no longer leaves out the priming samples of AAC: sound wants a fresh start.
             container.close()
             container = None
-        chunks = read_shard(task.path, task.index, request, result.report, container)
+        chunks = (self.read or read_shard)(task.path, task.index, request, result.report, container)
         if task.threads > 1:
             # Beside others a shard keeps its core busy by itself; alone it decodes while it computes.
-            chunks = _read_ahead(chunks, AHEAD)
+            chunks = read_ahead(chunks, AHEAD)
         with shared_cores(self._threads).shard():
             self._feed(self._timed(chunks), ops, extractors, result, task.upstream, on_frames)
         for name, extractor in extractors.items():
             if name not in result.failures:
                 with self.trace.span(name), _Catch(result, name):
                     result.partials[name] = extractor.finish()
-        stopped_early = bool(extractors) and all(
-            e.done for n, e in extractors.items() if ops[n].reads in _FED
-        )
+        stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].takes())
         result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
         return result
 
-    def combine(self, name: str, upstream: Mapping[str, pa.Table], index: SourceIndex) -> pa.Table:
+    def combine(
+        self, name: str, upstream: Mapping[str, pa.Table], index: SourceIndex, source_id: str = ""
+    ) -> pa.Table:
         """Rows of an operation that reads tables, for a whole source."""
         op = self.op(name)
         assert isinstance(op, TableOp)
         whole = Shard(0, len(index.frames), index.audio_stream >= 0, index.duration_seconds)
         with self.trace.span(name):
-            return op.combine(upstream, _shard_info(index, whole, 0, 1))
+            return op.combine(upstream, replace(_shard_info(index, whole, 0, 1), source_id=source_id))
 
     def merge(self, name: str, partials: Sequence[Partial]) -> pa.Table:
         """Rows of a whole source from the partials of its shards in time order."""
         with self.trace.span("merge " + name):
+            if load_op(name).merge is Op.merge:
+                # Without opening its models: where rows are merged there may be no device that runs them.
+                return pa.concat_tables([partial.rows for partial in partials])
             return self.op(name).merge(partials)
 
     def _request(self, task: ShardTask, ops: Mapping[str, Op]) -> ReadRequest:
@@ -203,17 +231,23 @@ class Mill:
         none = np.zeros(0, np.int64)
         sampled, signals = none, none
         if any(op.reads is Reads.FRAMES for op in ops.values()):
-            sampled = _clip(sample_frames(frames, self._sampling, task.shots), inside)
+            picked = sample_frames(frames, self._sampling) if task.picked is None else task.picked
+            sampled = _clip(picked, inside)
         for op in ops.values():
             if op.reads is Reads.SIGNALS:
                 selected = op.select(frames)
                 everything = np.arange(len(frames), dtype=np.int64)
                 signals = np.union1d(signals, _clip(everything if selected is None else selected, inside))
+        kinds = {kind for op in ops.values() for kind in op.takes()}
+        rates = {op.sound_rate for op in ops.values() if Audio in op.takes()}
         return ReadRequest(
             frames=sampled,
             signals=signals,
-            with_sound=task.shard.with_sound and any(op.reads is Reads.AUDIO for op in ops.values()),
+            with_sound=task.shard.with_sound and bool(rates or NativeAudio in kinds),
             threads=task.threads,
+            sound_rates=tuple(sorted(rates)),
+            native_sound=NativeAudio in kinds,
+            subtitles=task.shard.with_sound and Subtitles in kinds,
         )
 
     def _feed(
@@ -228,25 +262,25 @@ class Mill:
         for chunk in chunks:
             upstream = _rows_of(chunk, earlier)
             for name, op in ops.items():
-                if name in result.failures or not isinstance(chunk, _FED.get(op.reads, ())):
+                if name in result.failures or not _is_for(chunk, op):
                     continue
                 if extractors[name].done:
                     continue
-                missing = [other for other in op.after if other not in upstream]
+                after = self.after(name)
+                missing = [other for other in after if other not in upstream]
                 if missing:
                     # What it comes after failed, and said why; without those rows it has nothing to do.
                     result.failures[name] = ("MediaError", f"{missing[0]} failed, which {name} comes after")
                     continue
                 with self.trace.span(name), _Catch(result, name):
-                    rows = extractors[name].feed(chunk, {other: upstream[other] for other in op.after})
+                    seen = chunk.on_host() if isinstance(chunk, Frames) and not op.on_device else chunk
+                    rows = extractors[name].feed(seen, {other: upstream[other] for other in after})
                     if rows is not None:
                         upstream[name] = rows
             if on_frames is not None:
                 on_frames(result.report.num_decoded)
             if all(
-                name in result.failures or extractors[name].done
-                for name, op in ops.items()
-                if op.reads in _FED
+                name in result.failures or extractors[name].done for name, op in ops.items() if op.takes()
             ):
                 break
         close = getattr(chunks, "close", None)
@@ -283,13 +317,6 @@ class _Catch:
         return False
 
 
-def _describe(role: str, report: SessionReport) -> str:
-    tried = "; ".join(f"{provider}: {what}" for provider, what in report.attempts)
-    nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in report.num_nodes.items())
-    details = "; ".join(filter(None, [nodes, tried, report.note]))
-    return f"{role}: {report.model} runs on {report.rung} ({details})"
-
-
 def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     """The rows, among those computed earlier, that speak of the frames of a chunk."""
     if not isinstance(chunk, Frames):
@@ -298,6 +325,13 @@ def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Tabl
     return {
         name: rows.filter(pc.is_in(rows["frame_index"], value_set=wanted)) for name, rows in earlier.items()
     }
+
+
+def _is_for(chunk: Chunk, op: Op) -> bool:
+    """Whether the operation is fed this chunk."""
+    if isinstance(chunk, Audio) and chunk.sample_rate != op.sound_rate:
+        return False
+    return isinstance(chunk, op.takes())
 
 
 def _clip(frames: Int64Array, inside: tuple[int, int]) -> Int64Array:
@@ -327,6 +361,8 @@ def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str
     wanted = len(np.union1d(request.frames, request.signals))
     if wanted and not report.num_decoded and not report.sound_seconds and task.num_shards == 1:
         raise CorruptError(f"none of the {wanted} frames asked for could be decoded: damaged or encrypted")
+    if request.with_sound and not wanted and report.num_sound_lost and not report.sound_seconds:
+        raise CorruptError("no packet of the sound could be decoded: damaged or encrypted")
     if report.num_missing > max(TOLERATED_FRAMES, TOLERATED_SHARE * wanted):
         return f"{report.num_missing} of {wanted} frames could not be decoded"
     if report.cut_off:
@@ -336,40 +372,6 @@ def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str
     promised = task.index.sound_seconds if request.with_sound else 0.0
     if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
         return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
+    if report.num_sound_lost:
+        return f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
     return ""
-
-
-def _read_ahead(chunks: Iterator[Chunk], depth: int) -> Iterator[Chunk]:
-    """The same chunks, read by a thread of their own at most `depth` ahead."""
-    waiting: queue.Queue[Chunk | BaseException | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Chunk | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        try:
-            for chunk in chunks:
-                put(chunk)
-                if stop.is_set():
-                    break
-            put(None)
-        except BaseException as error:  # crosses to the thread that asked
-            put(error)
-        finally:
-            chunks.close()  # type: ignore[attr-defined]
-
-    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

@@ -10,6 +10,8 @@ import av
 import av.error
 import av.logging
 
+from actors.ranged import RangedFile, raise_failure
+from actors.remote import is_remote
 from models.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -33,10 +35,10 @@ av.logging.set_level(None)  # FFmpeg's own messages about bad files; ours go int
 
 
 def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContainer:
-    """Opens a local file, or a readable and seekable binary file object.
+    """Opens a local file, an object in a store, or a readable and seekable binary file object.
 
     Args:
-        source: the file.
+        source: the file: a path, an address such as s3://bucket/key, or an object to read from.
         look_ahead: whether to read and decode as much of the start as it takes to find out what the
             header does not tell; without, times of streams and the reordering of pictures may be unknown.
 
@@ -51,7 +53,12 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
         options |= {"probesize": "32", "analyzeduration": "1"}  # the least that FFmpeg accepts
     # A container that asks for another file (a playlist, an external track) must not get one.
     target: Any = source
-    if isinstance(source, str):
+    if isinstance(source, str) and is_remote(source):
+        target = RangedFile(source)
+        if not target.num_bytes:
+            raise CorruptError("the file is empty (0 bytes)")
+        options["protocol_whitelist"] = ""
+    elif isinstance(source, str):
         require_regular_file(source)
         if not os.path.getsize(source):
             raise CorruptError("the file is empty (0 bytes)")
@@ -65,14 +72,17 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
                 target,
                 options=options,
                 metadata_errors="replace",
-                io_open=None if isinstance(source, str) else _refuse,
+                io_open=None if isinstance(target, str) else _refuse,
             ),
         )
     except av.error.FFmpegError as exc:
+        if isinstance(target, RangedFile) and target.failure is not None:
+            raise target.failure from None
         raise _explain(exc) from exc
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be opened: {exc}") from exc
     try:
+        raise_failure(container)
         _check_limits(container)
     except Exception:
         container.close()

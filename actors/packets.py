@@ -14,6 +14,7 @@ import av.error
 from av.stream import Discard
 
 from actors.opening import open_media
+from actors.ranged import leave_out_all_but_keys, raise_failure
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -57,11 +58,14 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     others = [other for other in container.streams if other is not stream]
     for other in others:
         other.discard = Discard.all  # their bytes need not be read
+    listed_keys = leave_out_all_but_keys(container, stream, MAX_TRIES)
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
             is_key = packet.is_keyframe
+            if listed_keys is not None and len(packets) < len(listed_keys):
+                is_key = bool(listed_keys[len(packets)])
             pts = packet.pts
             if pts is None:
                 is_timed = False
@@ -84,6 +88,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 keys_stand_alone = _is_idr(packet) or _decode_alone(stream, packet) is not None
     except av.error.FFmpegError:
         pass  # what was read until here is what there is; the shortfall shows as `missing_seconds`
+    raise_failure(container)
     for other in others:
         other.discard = Discard.default
     if not keys_stand_alone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from av.video.format import VideoFormatComponent
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from actors.carried import CarriedPicture, carry, converts_alike, unpack
 from ops.chunks import (
     BoolArray,
     Float32Array,
@@ -126,6 +127,18 @@ class PyavFrames(Frames):
         self._views: dict[object, Any] = {}
         self._scaler = VideoReformatter()
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the decoded planes."""
+        return sum(plane.buffer_size for frame in self._frames for plane in frame.planes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """They travel to another process as decoded; views are made anew there."""
+        pictures = [carry(frame) for frame in self._frames]
+        made = {i: self._coded_rgb(i) for i, frame in enumerate(self._frames) if not converts_alike(frame)}
+        at = (self.frame_index, self.pts_seconds, self.is_key)
+        return _arrived, (pictures, made, *at, (self.width, self.height), self._quarters)
+
     def luma(self, size: tuple[int, int] | None = None) -> UInt8Array:
         key = ("luma", size)
         if key not in self._views:
@@ -210,6 +223,12 @@ class PyavFrames(Frames):
     def _coded(self, size: tuple[int, int]) -> tuple[int, int]:
         """A displayed size before rotation."""
         return (size[1], size[0]) if self._quarters % 2 else size
+
+
+def _arrived(pictures: Sequence[CarriedPicture], made: Mapping[object, UInt8Array], *rest: Any) -> PyavFrames:
+    frames = PyavFrames([unpack(picture) for picture in pictures], *rest)
+    frames._views.update(made)
+    return frames
 
 
 def _shrink(plane: UInt8Array, size: tuple[int, int]) -> UInt8Array:

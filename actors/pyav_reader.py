@@ -15,12 +15,15 @@ from actors.indexing import SourceIndex
 from actors.opening import open_media, rewind
 from actors.plan import plan_decode
 from actors.pyav_frames import PyavFrames, SignalsBatch
-from actors.sound import SAMPLE_RATE, SoundTrack
+from actors.ranged import leave_out_unneeded, raise_failure
+from actors.sound import SoundTrack
+from actors.subtitles import SubtitleTrack
 from ops.chunks import BoolArray, Chunk, Int64Array
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.subtitles.stream import SubtitleStream
     from av.video.stream import VideoStream
 
 # What one batch of frames may hold, and how many signals travel together.
@@ -43,12 +46,18 @@ class ReadRequest:
         signals: sorted indices of the frames to deliver as `Signals`.
         with_sound: whether to deliver the sound.
         threads: decoder threads for the picture, >= 1.
+        sound_rates: hertz of the mono sound to deliver, each once.
+        native_sound: whether to deliver the sound as it was recorded too.
+        subtitles: whether to deliver the subtitles that are text.
     """
 
     frames: Int64Array
     signals: Int64Array
     with_sound: bool
     threads: int
+    sound_rates: tuple[int, ...] = (16_000,)
+    native_sound: bool = False
+    subtitles: bool = False
 
 
 @dataclass(slots=True)
@@ -59,15 +68,19 @@ class ReadReport:
         num_decoded: frames that came out of the decoder.
         num_missing: frames asked for that did not come.
         num_errors: packets that could not be decoded.
+        num_sound_lost: packets of sound that were lost between others, or all where none could be decoded.
         sound_seconds: length of the sound delivered.
         cut_off: whether the file ended in an error.
+        decoder: who decoded the frames, and why where it was not the device; empty for PyAV as ever.
     """
 
     num_decoded: int = 0
     num_missing: int = 0
     num_errors: int = 0
+    num_sound_lost: int = 0
     sound_seconds: float = 0.0
     cut_off: bool = False
+    decoder: str = ""
 
 
 def read_shard(
@@ -125,11 +138,18 @@ class _Reader:
             self._set_up(picture)
         if self.request.with_sound and self.index.audio_stream >= 0:
             track = cast("AudioStream", self.container.streams[self.index.audio_stream])
+        texts = [
+            cast("SubtitleStream", self.container.streams[i])
+            for i in (self.index.text_streams if self.request.subtitles else ())
+        ]
+        wanted = {stream.index for stream in (picture, track, *texts) if stream is not None}
         for stream in self.container.streams:
-            if stream.index not in (self.index.video_stream if picture else -1, track.index if track else -1):
+            if stream.index not in wanted:
                 stream.discard = Discard.all
-        if track is not None:
-            yield from self._in_one_pass(picture, track)
+        if picture is not None:
+            leave_out_unneeded(self.container, picture, self.plan.needed, [s for s in (track, *texts) if s])
+        if track is not None or texts:
+            yield from self._in_one_pass(picture, track, texts)
         elif picture is not None:
             yield from self._picture_alone(picture)
         if len(self.signals):
@@ -149,13 +169,24 @@ class _Reader:
         self.is_untimed = self.container.format.name == "avi"  # what it says of presentation is a guess
         self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
 
-    def _in_one_pass(self, picture: VideoStream | None, track: AudioStream) -> Iterator[Chunk]:
-        sound = SoundTrack(track, self.index.origin_seconds)
+    def _in_one_pass(
+        self, picture: VideoStream | None, track: AudioStream | None, texts: list[SubtitleStream]
+    ) -> Iterator[Chunk]:
+        request, origin = self.request, self.index.origin_seconds
+        sound = None
+        if track is not None:
+            sound = SoundTrack(track, origin, request.sound_rates, request.native_sound)
+        subtitles = {text.index: SubtitleTrack(text, origin) for text in texts}
+        streams = [stream for stream in (picture, track, *texts) if stream is not None]
         last = int(np.flatnonzero(self.plan.needed)[-1]) if picture is not None else -1
         position = 0
-        for packet in self._demux([picture, track] if picture is not None else [track]):
-            if packet.stream_index == track.index:
+        for packet in self._demux(streams):
+            if sound is not None and packet.stream_index == self.index.audio_stream:
                 yield from sound.feed(packet)
+            elif packet.stream_index in subtitles:
+                cues = subtitles[packet.stream_index].feed(packet)
+                if cues is not None:
+                    yield cues
             elif packet.size:
                 if position <= last:
                     self._decode(packet, position)
@@ -167,9 +198,12 @@ class _Reader:
         if picture is not None:
             self._drain()  # a file that is cut off never came to its last packet
             yield from self._take_ready()
-        yield from sound.finish()
-        self.report.num_errors += sound.num_errors
-        self.report.sound_seconds = sound.num_samples / SAMPLE_RATE
+        if sound is not None:
+            yield from sound.finish()
+            self.report.num_errors += sound.num_errors
+            self.report.num_sound_lost = sound.num_lost if sound.seconds else sound.num_errors
+            self.report.sound_seconds = sound.seconds
+        self.report.num_errors += sum(text.num_errors for text in subtitles.values())
 
     def _picture_alone(self, picture: VideoStream) -> Iterator[Chunk]:
         """Only the picture is wanted, so that stretches nobody needs can be jumped over."""
@@ -215,6 +249,7 @@ class _Reader:
             yield from self.container.demux(streams)
         except av.error.FFmpegError:
             self.report.cut_off = True
+        raise_failure(self.container)
 
     def _decode(self, packet: Any, position: int) -> None:
         plan, context = self.plan, self.context

@@ -20,7 +20,7 @@ class Shard:
 
     Attributes:
         start_frame, end_frame: range of presented frames; it starts at a key frame.
-        with_sound: whether this piece carries the source's sound, always as a whole.
+        with_sound: whether this piece carries the source's sound and subtitles, always as a whole.
         seconds: length of what it covers, for deadlines and progress.
     """
 

@@ -25,6 +25,7 @@ class Trace:
 
     def __init__(self, keep_spans: bool = False) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._by_thread: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._spans: list[dict[str, Any]] | None = [] if keep_spans else None
         self._lock = threading.Lock()
 
@@ -41,6 +42,7 @@ class Trace:
         """Records a span that was measured elsewhere; `start` is of `time.perf_counter`."""
         with self._lock:
             self.seconds[stage] += seconds
+            self._by_thread[threading.get_ident()][stage] += seconds
             if self._spans is not None:
                 self._spans.append(
                     {
@@ -53,6 +55,11 @@ class Trace:
                         "args": {key: str(value) for key, value in (details or {}).items()},
                     }
                 )
+
+    def of_this_thread(self) -> dict[str, float]:
+        """Stage -> seconds that the calling thread spent on it so far."""
+        with self._lock:
+            return dict(self._by_thread[threading.get_ident()])
 
     def write(self, path: Path) -> None:
         """Writes all spans so far; does nothing when spans are not kept."""

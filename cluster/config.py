@@ -1,7 +1,7 @@
 """Settings of a run: flags beat FRAMEMILL_* variables, which beat framemill.toml, which beats defaults.
 
-A setting is a field of `cluster.request.ExtractRequest`, apart from `images` and `set`, which both land in
-its `options`.
+A setting is a field of `cluster.request.ExtractRequest`, apart from `set` and the shortcuts `images`,
+`language`, `task`, `budget`, `max_segments` and `recall_target`, which all land in its `options`.
 In the file, `model` and `set` are tables:
 
     sample = "every:1"
@@ -26,6 +26,7 @@ from models.errors import UsageError
 
 FILE_NAME = "framemill.toml"
 ENGINES = ("auto", "local", "ray")
+TOPOLOGIES = ("fused", "split")
 PROVIDERS = ("tensorrt", "cuda", "coreml", "cpu")
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
@@ -51,12 +52,19 @@ def read_settings(
     """
     settings: dict[str, Any] = {}
     merged: dict[str, dict[str, Any]] = {"model": {}, "set": {}}
-    for values in (_from_file(path), _from_environ(environ), _from_flags(flags)):
+    spare: set[str] = set()
+    for is_shared, values in (
+        (True, _from_file(path)),
+        (False, _from_environ(environ)),
+        (False, _from_flags(flags)),
+    ):
         for name, value in values.items():
+            if name in _SHORTCUTS:
+                name, value = "set", {_SHORTCUTS[name]: value}
             if name in merged:
                 merged[name].update(value)
-            elif name == "images":
-                merged["set"]["frames.images"] = value
+                named = {key.partition(".")[0] for key in value}
+                spare = spare | named if is_shared else spare - named
             else:
                 settings[_FIELDS.get(name, name)] = value
     options: dict[str, dict[str, Any]] = {}
@@ -67,6 +75,8 @@ def read_settings(
         settings["options"] = options
     if merged["model"]:
         settings["models"] = merged["model"]
+    if spare:
+        settings["spare"] = tuple(sorted(spare))
     return settings
 
 
@@ -187,7 +197,13 @@ def _json_or_text(text: str) -> Any:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "ops": _names,
     "sample": _text,
+    "cascade": _names,
+    "budget": _count,
+    "max_segments": _count,
+    "recall_target": _factor,
     "images": _switch,
+    "language": _text,
+    "task": _text,
     "set": _assignments,
     "model": _pairs,
     "engine": _one_of(ENGINES),
@@ -195,7 +211,12 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "mills": _text,
     "mill_cpus": _factor,
     "mill_gpus": _factor,
+    "topology": _one_of(TOPOLOGIES),
+    "decoders": _text,
+    "decoder_cpus": _factor,
+    "stall_after": _factor,
     "require_provider": _one_of(PROVIDERS),
+    "accept_licence": _switch,
     "replace": _switch,
     "retry_failed": _switch,
     "keep_bytes": parse_size,
@@ -204,7 +225,16 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "deadline_factor": _factor,
     "profile": _text,
 }
-_FIELDS = {"memory": "memory_bytes"}
+_FIELDS = {"memory": "memory_bytes", "stall_after": "stall_seconds"}
+# Settings that are an operation's option.
+_SHORTCUTS = {
+    "images": "frames.images",
+    "language": "transcript.language",
+    "task": "transcript.task",
+    "budget": "sampling.budget",
+    "max_segments": "sampling.max_segments",
+    "recall_target": "candidates.recall_target",
+}
 
 
 def _variable(name: str) -> str:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.remote import is_remote
 from cluster import layout
 from cluster.commits import WHOLE_SOURCE, Commit, new_run_id
 from cluster.committing import PendingRun
 from cluster.dataset import Dataset
+from cluster.folders import holds_results
 from cluster.jobs import Job, known_failures, missing_ops, remembered_id
 from cluster.local import LocalRun
 from cluster.machine import usable_cores, worker_memory_bytes
 from cluster.marks import InFlightMarks
 from cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from cluster.sources import SourceList, list_sources
+from cluster.storage import list_names, open_root, remove_tree
 from cluster.tally import Outcome
 from cluster.workerprocess import WorkerProcess
 from models.errors import SetupError, UsageError
-from ops import load_op
 
 if TYPE_CHECKING:
     from cluster.planning import OpsPlan
@@ -51,7 +52,7 @@ class _Extraction:
         self.started = time.monotonic()
         self.started_at = time.time()
         self.run_id = new_run_id()
-        self.root = Path(request.output).absolute()
+        self.root = open_root(request.output)
         self.worker: WorkerProcess | None = None
         # What `ray job submit` sets for the program that it starts.
         is_inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
@@ -61,7 +62,7 @@ class _Extraction:
     def _require_absolute(self) -> None:
         """A job starts in a temporary folder, and workers elsewhere know nothing of this one."""
         for path in (self.request.output, *self.request.sources) if self.is_elsewhere else ():
-            if not Path(path.removeprefix("@")).is_absolute():
+            if not is_remote(path) and not Path(path.removeprefix("@")).is_absolute():
                 raise SetupError(
                     f"{path!r} is a relative path, which a cluster cannot find: give an absolute one"
                 )
@@ -71,6 +72,8 @@ class _Extraction:
             raise UsageError(f"--engine {self.request.engine!r}: choose auto, local or ray")
         if self.on_ray:
             self._require_absolute()
+        elif self.request.topology == "split":
+            raise UsageError("--topology split needs Ray: add --engine ray or --address, or leave it out")
         profile = Path(self.request.profile).absolute()
         if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
             raise UsageError(f"--profile {profile}: name a file in a folder that exists")
@@ -104,9 +107,7 @@ class _Extraction:
 
     def _open(self, files: SourceList) -> Dataset | None:
         """The dataset if it is there; and a head start for the worker when there is work for sure."""
-        dataset = None
-        if self.root.exists() and (layout.dataset_file(self.root).exists() or not self.root.is_dir()):
-            dataset = Dataset.open(self.root, create=False)
+        dataset = Dataset.open(self.root, create=False) if holds_results(self.root) else None
         if not self.on_ray and any(
             dataset is None or remembered_id(file, dataset.state) is None for file in files.files
         ):
@@ -139,6 +140,7 @@ class _Extraction:
         if jobs:
             outcome = self._open_run(dataset, plan, jobs, len(cached)).run(conclude)
         summary = self._summary(files, jobs, cached, outcome, plan, dataset)
+        self._say_what_was_left_out(dataset, plan, jobs, outcome)
         if not jobs and used:
             dataset.commit(Commit(run_id=self.run_id, used=used))
         if not outcome.interrupted:
@@ -150,6 +152,26 @@ class _Extraction:
             self.reporter.message(0, f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
         return summary
 
+    def _say_what_was_left_out(
+        self, dataset: Dataset, plan: OpsPlan, jobs: Sequence[Job], outcome: Outcome
+    ) -> None:
+        """What adaptive sampling took beyond its budget, and what a cascade may have missed."""
+        if "sampling" in plan.ops:
+            options = plan.ops["sampling"].options
+            taken = [job.rows.get("sampling", 0) for job in jobs]
+            over = [count for count in taken if count > options["budget"]]
+            if over:
+                floor = f"one in each shot and in every {options['floor_seconds']:g} s is the floor"
+                budget = f"the budget of {options['budget']} frames"
+                took = f"{len(over)} of {len(jobs)} files took more than {budget}, up to {max(over)}"
+                self.reporter.message(0, f"{took}: {floor}")
+        if "candidates" in plan.ops and not outcome.interrupted:
+            from cluster.recall import update_recall
+
+            target = plan.ops["candidates"].options["recall_target"]
+            for line in update_recall(dataset, self.run_id, target):
+                self.reporter.message(0, line)
+
     def _open_run(
         self, dataset: Dataset, plan: OpsPlan, jobs: list[Job], num_cached: int
     ) -> LocalRun | RayRun:
@@ -157,13 +179,19 @@ class _Extraction:
         config = self._config(dataset, plan)
         shared = (self.request, self.reporter, dataset, plan, jobs, config)
         if not self.on_ray:
+            from cluster.needed_models import require_models
+
+            wanted = {
+                op for job in jobs for op in missing_ops(job, plan, dataset.state, self.request.retry_failed)
+            }
+            require_models(plan, wanted, self.request.models, lambda text: self.reporter.message(0, text))
             worker = self.worker or WorkerProcess()
             self.worker = None  # the run owns it now
             return LocalRun(*shared, worker=worker, started=self.started, num_cached=num_cached)
         from cluster.ray_cluster import open_pool
         from cluster.ray_engine import RayRun
 
-        roles = {role for name in plan.ops for role in load_op(name).models}
+        roles = {role for op in plan.ops.values() for role in op.key["models"]}
         choices = {role: self.request.models.get(role, "") for role in roles}
         pool = open_pool(self.request, dataset.root, choices, self.run_id)
         return RayRun(*shared, pool=pool, started=self.started, num_cached=num_cached)
@@ -176,6 +204,7 @@ class _Extraction:
             "keys": {name: op.key["digest"] for name, op in plan.ops.items()},
             "shard_seconds": dataset.constants["shard_seconds"],
             "options": {name: dict(op.options) for name, op in plan.ops.items()},
+            "after": {name: op.after for name, op in plan.ops.items()},
             "models": dict(self.request.models),
             "sampling": self.request.sample,
             "threads": threads,
@@ -239,18 +268,29 @@ class _Extraction:
             rows=rows,
             seconds={stage: round(seconds, 4) for stage, seconds in sorted(outcome.seconds.items())},
             providers=dict(outcome.providers),
+            sessions=dict(outcome.sessions),
+            decoders=_decoders(jobs),
+            device_memory_bytes=outcome.device_memory_bytes,
             errors=tuple(failures[:20]),
             elapsed_seconds=time.monotonic() - self.started,
         )
+
+
+def _decoders(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    uris: dict[str, list[str]] = {}
+    for job in jobs:
+        for decoder in sorted(job.decoders):
+            uris.setdefault(decoder, []).append(job.file.uri)
+    return uris
 
 
 def _sweep(dataset: Dataset, source_ids: set[str]) -> None:
     """Removes what a run that was killed after its last commit left behind of sources that are done."""
     InFlightMarks(dataset.root).clear()
     left = layout.partials_folder(dataset.root, "")
-    for folder in left.iterdir() if left.is_dir() else ():
-        if folder.name in source_ids:
-            shutil.rmtree(folder, ignore_errors=True)
+    for name in list_names(left) if left.is_dir() else ():
+        if name in source_ids:
+            remove_tree(left / name)
 
 
 def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
@@ -293,6 +333,9 @@ def _run_row(
         "exit_code": summary.exit_code,
         "options": json.dumps(options),
         "providers": summary.providers,
+        "sessions": {role: json.dumps(account) for role, account in summary.sessions.items()},
+        "decoders": summary.decoders,
+        "device_memory_bytes": summary.device_memory_bytes,
         "seconds": summary.seconds,
         "rows": summary.rows,
         "num_files": summary.files_total,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.commits import OWNED_BY_URI, WHOLE_SOURCE
 from cluster.dataset import Dataset
 from cluster.jobs import Failure, Job, missing_ops
+from ops import load_op
 
 if TYPE_CHECKING:
     from cluster.planning import OpsPlan
@@ -86,6 +87,8 @@ class Flow:
     def shard_done(self, job: Job, done: Mapping[str, Any]) -> None:
         """One shard of the current stage is done."""
         self._take(job, done)
+        if done.get("decoder"):
+            job.decoders.add(done["decoder"])
         if done["shortfall"]:
             job.shortfalls[done["shard_index"]] = done["shortfall"]
         self._go_on(job)
@@ -203,6 +206,8 @@ class Flow:
         """Why an operation cannot run: another whose rows it reads failed, now or in an earlier run."""
         now = {failure.operation: (failure.status, failure.transient) for failure in job.failures}
         for need in self._plan.ops[op].key["after"]:
+            if need in load_op(op).may_fail:
+                continue
             entry = self._dataset.state.entries.get((need, job.source_id))
             status, transient = now.get(need, ("ok", False))
             if need not in job.todo and entry is not None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from actors.indexing import SourceIndex, index_source
-from actors.plan import plan_decode, sample_frames
+from actors.plan import STEERED_BY, plan_decode, sample_frames
 from actors.shards import SHARD_SECONDS, cut_shards
-from cluster import layout
 from cluster.commits import DatasetState
 from cluster.dataset import Dataset
+from cluster.folders import holds_results
 from cluster.jobs import Job, missing_ops, remembered_id
 from cluster.planning import OpsPlan, check_keys, plan_ops
 from cluster.request import ExtractRequest
 from cluster.sources import SourceFile, list_sources
+from cluster.storage import open_root
 from models.errors import MediaError
 from ops import load_op
 from ops.chunks import Int64Array
@@ -53,9 +53,8 @@ def plan_sources(request: ExtractRequest) -> dict[str, Any]:
     Raises:
         UsageError: as `extract` would.
     """
-    root = Path(request.output).absolute()
-    is_there = root.is_file() or layout.dataset_file(root).exists()
-    dataset = Dataset.open(root, create=False) if is_there else None
+    root = open_root(request.output)
+    dataset = Dataset.open(root, create=False) if holds_results(root) else None
     shard_seconds = dataset.constants["shard_seconds"] if dataset is not None else SHARD_SECONDS
     plan = plan_ops(request, shard_seconds)
     if dataset is not None and not request.replace:
@@ -99,7 +98,7 @@ def _plan_file(
         return {"uri": file.uri, "action": "error row", "operations": ops, "why": str(error)}
     wanted = _wanted(index, ops, plan)
     decode = plan_decode(index.packets, wanted)
-    shards = cut_shards(index.frames, index.audio_stream >= 0, index.duration_seconds, shard_seconds)
+    shards = cut_shards(index.frames, index.has_more_than_pictures, index.duration_seconds, shard_seconds)
     return {
         "uri": file.uri,
         "action": "extract",
@@ -114,13 +113,13 @@ def _plan_file(
 
 
 def _wanted(index: SourceIndex, ops: Iterable[str], plan: OpsPlan) -> Int64Array:
-    """Frames that some operation needs; those that the policy `scenes` picks are known only later."""
+    """Frames that some operation needs; those that a table picks are known only when it is made."""
     wanted = np.zeros(0, np.int64)
     for name in ops:
         if plan.ops[name].reads is Reads.SIGNALS:
             kind = load_op(name)
             selected = kind(kind.Options(**plan.ops[name].options), {}).select(index.frames)
             wanted = np.union1d(wanted, np.arange(len(index.frames)) if selected is None else selected)
-        elif plan.ops[name].reads is Reads.FRAMES and plan.sampling.kind != "scenes":
+        elif plan.ops[name].reads is Reads.FRAMES and plan.sampling.kind not in STEERED_BY:
             wanted = np.union1d(wanted, sample_frames(index.frames, plan.sampling))
     return wanted.astype(np.int64)

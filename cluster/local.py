@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from cluster.interrupts import noticing_interrupts
 from cluster.jobs import Failure, Job
 from cluster.marks import InFlightMarks
 from cluster.request import ExtractRequest, Reporter
+from cluster.storage import remove_tree
 from cluster.tally import Outcome, Tally
 from cluster.workerprocess import WorkerProcess, describe_death
 from models import errors
@@ -285,8 +285,8 @@ class LocalRun:
         self.flow.leaving = frozenset()
         for job in pending.jobs:
             self.worker.send({"id": 0, "do": "forget", "uri": job.file.uri})
-            if job.source_id:
-                shutil.rmtree(layout.partials_folder(self.dataset.root, job.source_id), ignore_errors=True)
+            if len(job.shards) > 1:
+                remove_tree(layout.partials_folder(self.dataset.root, job.source_id))
 
     def _conclude(self, pending: PendingRun) -> None:
         """A worker that dies over it is replaced, and too many of them end the run."""

@@ -6,14 +6,16 @@ import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from actors.plan import DECODE_VERSION, Sampling, parse_sampling
+from actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
 from cluster.request import ExtractRequest
+from models.entry import ModelEntry
 from models.errors import UsageError
-from models.registry import resolve
+from models.registry import check_licence, resolve
 from ops import OPS, load_op
 from ops.operation import Op, Reads
 
@@ -27,7 +29,7 @@ class PlannedOp:
         options: every option with its value, as JSON.
         key: the operation key as JSON, with its "digest": rows made under equal keys are equal.
         reads: what it is fed.
-        after: operations whose rows it needs first.
+        after: operations whose rows it needs first, in this run.
     """
 
     name: str
@@ -52,12 +54,23 @@ class OpsPlan:
     added: tuple[str, ...]
 
     def stages(self) -> list[list[str]]:
-        """Operations that can share one decode. Only the policy `scenes` needs two: shots, then frames."""
-        names = list(self.ops)
-        if self.sampling.kind != "scenes":
-            return [names]
-        first = [name for name in names if not _is_sampled(self.ops[name].name)]
-        return [first, [name for name in names if name not in first]]
+        """Operations that can share one decode: those behind a table that picks frames need another one."""
+        number: dict[str, int] = {}
+        for name, op in self.ops.items():
+            steps = op.reads is Reads.FRAMES
+            needs = [need for need in op.key["after"] if need in number]
+            number[name] = max((number[need] + (steps and need in _PICKING) for need in needs), default=0)
+        return [
+            [name for name in self.ops if number[name] == stage] for stage in sorted(set(number.values()))
+        ]
+
+
+# Tables that say which frames others look at.
+_PICKING = (*STEERED_BY.values(), "candidates")
+_SHORT = {
+    "sampling": "--budget, --max-segments and the options of sampling need --sample adaptive",
+    "candidates": "--recall-target and the options of candidates need --cascade",
+}
 
 
 def _is_sampled(name: str) -> bool:
@@ -69,7 +82,7 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
     """Checks what was asked for and makes the operation keys.
 
     Raises:
-        UsageError: an unknown operation, option, value, role or model.
+        UsageError: an unknown operation, option, value, role or model, or a licence that is not accepted.
         ModelError: a model given by path cannot be read.
     """
     sampling = parse_sampling(request.sample)
@@ -77,15 +90,25 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
     for name in [*asked, *request.options]:
         if name not in OPS:
             raise UsageError(f"unknown operation {name!r}; known: {', '.join(OPS)} (see `framemill ops`)")
-    kinds = _ordered(asked + (["scenes"] if sampling.kind == "scenes" else []))
+    entry_of = cache(lambda role: resolve(role, request.models.get(role, "")))
+    _check_cascade(request, asked)
+    afters = _ordered(asked, entry_of, sampling, request.cascade)
+    kinds = {name: load_op(name) for name in afters}
     for name in request.options:
-        if name not in kinds:
+        if name not in kinds and name not in request.spare:
+            if name in _SHORT:
+                raise UsageError(_SHORT[name])
             raise UsageError(f"options are given for {name!r}, which does not run: add it to --ops")
+        _options(load_op(name), request.options[name])
     roles = {role for kind in kinds.values() for role in kind.models}
     for role in request.models:
-        if role not in roles:
+        if role in request.spare:
+            entry_of(role)
+        elif role not in roles:
             known = ", ".join(sorted(roles)) or "none"
             raise UsageError(f"--model {role}=...: no operation of this run uses that role; used: {known}")
+    for role in sorted(roles):
+        check_licence(entry_of(role), request.accept_licence)
     planned: dict[str, PlannedOp] = {}
     for name, kind in kinds.items():
         options = _options(kind, request.options.get(name, {}))
@@ -93,36 +116,65 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             "name": name,
             "version": kind.version,
             "options": options,
-            "models": {role: resolve(role, request.models.get(role, "")).key for role in kind.models},
+            "models": {role: entry_of(role).key for role in kind.roles(kind.Options(**options))},
             "sampling": request.sample if _is_sampled(name) else None,
             "decode_version": DECODE_VERSION,
             "shard_seconds": shard_seconds,
-            "after": {other: planned[other].key["digest"] for other in _needs(name, kind, sampling)},
+            "after": {other: planned[other].key["digest"] for other in _needs(name, afters[name], sampling)},
         }
         text = json.dumps(key, sort_keys=True)
         key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        planned[name] = PlannedOp(name, options, key, kind.reads, kind.after)
+        planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
     return OpsPlan(planned, sampling, tuple(name for name in planned if name not in asked))
 
 
-def _needs(name: str, kind: type[Op], sampling: Sampling) -> tuple[str, ...]:
+def _needs(name: str, after: tuple[str, ...], sampling: Sampling) -> tuple[str, ...]:
     scenes = ("scenes",) if sampling.kind == "scenes" and _is_sampled(name) else ()
-    return (*kind.after, *scenes)
+    return (*after, *scenes)
 
 
-def _ordered(asked: Iterable[str]) -> dict[str, type[Op]]:
-    """The operations and those they depend on, dependencies first."""
-    ordered: dict[str, type[Op]] = {}
+def _check_cascade(request: ExtractRequest, asked: Collection[str]) -> None:
+    for name in request.cascade:
+        if name not in OPS:
+            raise UsageError(f"--cascade: unknown operation {name!r} (see `framemill ops`)")
+        if load_op(name).reads is not Reads.FRAMES or name == "frames":
+            raise UsageError(
+                f"--cascade {name}: only operations that look at sampled frames can be spared some of them, "
+                "and frames is the cheap look that the choice is made by"
+            )
+        if name not in asked:
+            raise UsageError(f"--cascade {name}: it does not run; add it to --ops")
+
+
+def _ordered(
+    asked: Collection[str],
+    entry_of: Callable[[str], ModelEntry],
+    sampling: Sampling,
+    cascade: Collection[str],
+) -> dict[str, tuple[str, ...]]:
+    """The operations and those that each comes after, which stand before it."""
+    ordered: dict[str, tuple[str, ...]] = {}
+    steering = (STEERED_BY[sampling.kind],) if sampling.kind in STEERED_BY else ()
+
+    def is_cascaded(name: str) -> bool:
+        kind = load_op(name)
+        return kind.reads is Reads.FRAMES and (name in cascade or any(map(is_cascaded, kind.after)))
+
+    def picked_by(name: str) -> tuple[str, ...]:
+        """The table with the very frames that an operation is to see."""
+        if is_cascaded(name):
+            return ("candidates",)
+        return steering if steering == ("sampling",) and load_op(name).reads is Reads.FRAMES else ()
 
     def add(name: str) -> None:
         if name not in ordered:
-            kind = load_op(name)
-            for other in kind.after:
+            after = (*load_op(name).follows(asked, entry_of), *picked_by(name))
+            for other in after:
                 add(other)
-            ordered[name] = kind
+            ordered[name] = after
 
     # `scenes` goes before what it may steer; otherwise the order of OPS.
-    for name in sorted(set(asked), key=lambda name: (name != "scenes", list(OPS).index(name))):
+    for name in sorted({*asked, *steering}, key=lambda name: (name != "scenes", list(OPS).index(name))):
         add(name)
     return ordered
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from cluster import layout
 from cluster.commits import DatasetState
 from cluster.dataset import Dataset
+from cluster.storage import REQUESTS_AT_ONCE, RemotePath, ResultPath, arrow_path, file_system
 from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from models.errors import DatasetError, UsageError
 from ops import OPS, load_op
@@ -53,7 +54,7 @@ class QueryResult:
     rows: list[tuple[Any, ...]]
 
 
-def query(root: str | os.PathLike[str], sql: str) -> QueryResult:
+def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
     """Runs one reading statement over the tables of a result folder; each table is a view.
 
     Beside the tables there is `sources`, which file has which content, from the commit log; and where there
@@ -89,18 +90,26 @@ def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
     """
     state = dataset.state
     tables = {name: _empty(schema) for name, schema in _known_schemas(state).items()}
+    files = file_system(dataset.root)
     for name in state.tables():
-        paths = [str(layout.live_path(dataset.root, name, part.name)) for part in state.parts_of(name)]
+        paths = [arrow_path(layout.live_path(dataset.root, name, part.name)) for part in state.parts_of(name)]
         try:
             # Later versions may add fields: older parts answer null for them.
-            schema = pa.unify_schemas([pq.read_schema(path) for path in paths])
-            tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet")
+            schema = pa.unify_schemas(_read_schemas(paths, files))
+            tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=files)
         except (pa.ArrowException, OSError) as exc:
             raise DatasetError(f"table {name}: {exc}") from exc
     return tables
 
 
-def _live_paths(dataset: Dataset) -> set[Path]:
+def _read_schemas(paths: Sequence[str], files: Any) -> list[pa.Schema]:
+    if files is None:
+        return [pq.read_schema(path) for path in paths]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        return list(pool.map(lambda path: pq.read_schema(path, filesystem=files), paths))
+
+
+def _live_paths(dataset: Dataset) -> set[ResultPath]:
     """Compared instead of the parts: publishing moves a file without a new commit."""
     return {layout.live_path(dataset.root, table, name) for table, name in dataset.state.parts}
 
@@ -118,6 +127,18 @@ def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
         from cluster.duplicates import DUPLICATES_SCHEMA
 
         schemas["duplicates"] = DUPLICATES_SCHEMA
+    if "thumbnails" in state.keys:
+        from cluster.thumbnails import THUMBNAILS_SCHEMA
+
+        schemas["thumbnails"] = THUMBNAILS_SCHEMA
+    if "highlights" in state.keys:
+        from cluster.highlights import HIGHLIGHTS_SCHEMA
+
+        schemas["highlights"] = HIGHLIGHTS_SCHEMA
+    if "recall" in state.keys:
+        from cluster.recall import RECALL_SCHEMA
+
+        schemas["recall"] = RECALL_SCHEMA
     return schemas
 
 

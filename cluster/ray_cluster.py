@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,42 +17,22 @@ import ray
 import ray.data
 import ray.exceptions
 import ray.util
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.layout import SYSTEM_FOLDER
 from cluster.machine import usable_cores
+from cluster.ray_pools import Pool, plan_pool
 from cluster.request import ExtractRequest
-from models.errors import SetupError, UsageError
+from cluster.storage import ResultPath, open_root
+from cluster.workerprocess import ENVIRONMENT
+from models.errors import SetupError
 
 CHECK_SECONDS = 15.0
+# A worker on a busy or cold node takes its time to start; that alone is no reason to refuse.
+LOOK_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
 _PROJECT = Path(__file__).resolve().parent.parent
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """The pool of mills.
-
-    Attributes:
-        size: as `ray.data.ActorPoolStrategy` takes it: {"size": n} or {"min_size": a, "max_size": b}.
-        cpus, gpus: what each mill holds of the cluster; gpus may be a fraction.
-        calls: tasks that each mill works on at once.
-    """
-
-    size: Mapping[str, int]
-    cpus: float
-    gpus: float
-    calls: int
-
-    @property
-    def least(self) -> int:
-        """Mills that must fit for the job to start."""
-        return self.size.get("size", self.size.get("min_size", 1))
-
-    def describe(self) -> str:
-        """In words."""
-        size = self.size.get("size") or f"{self.size['min_size']} to {self.size['max_size']}"
-        return f"{size} mills of {self.cpus:g} CPUs and {self.gpus:g} GPUs"
 
 
 def connect(request: ExtractRequest) -> None:
@@ -67,26 +48,36 @@ def connect(request: ExtractRequest) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is told to anybody
     _require_answer(request.address)
+    variables = {name: value for name, value in ENVIRONMENT.items() if name not in _job_variables()}
     try:
         if request.address or "RAY_ADDRESS" in os.environ:
             with _without_stderr():
-                ray.init(address=request.address or "auto", **quiet)
+                ray.init(address=request.address or "auto", runtime_env={"env_vars": variables}, **quiet)
         else:
             path = filter(None, (str(_PROJECT), os.environ.get("PYTHONPATH")))
+            variables["PYTHONPATH"] = os.pathsep.join(path)
+            os.environ.setdefault("RAY_worker_niceness", "0")  # the local engine's worker is as nice
             # With fewer logical CPUs none is left for reading beside the mills: Ray Data waits for ever.
             with _without_stderr():
                 ray.init(
                     num_cpus=max(4, usable_cores()),
                     include_dashboard=False,
-                    runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(path)}},
+                    runtime_env={"env_vars": variables},
                     **quiet,
                 )
-    except (ConnectionError, ValueError, RuntimeError) as exc:
+    except Exception as exc:  # a node that is too slow to start raises nothing more exact
         raise SetupError(
             f"no Ray cluster at {request.address or 'this machine'}: {str(exc).splitlines()[0]}; "
             "check the address, or start one with `ray start --head`"
         ) from exc
     _hush()
+
+
+def _job_variables() -> Mapping[str, str]:
+    """Variables that the surrounding job sets for its workers; Ray refuses to set one of them again."""
+    told = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    variables: Mapping[str, str] = (told.get("runtime_env") or {}).get("env_vars") or {}
+    return variables
 
 
 @contextlib.contextmanager
@@ -123,6 +114,7 @@ def _require_answer(address: str) -> None:
 
 def _hush() -> None:
     """The user's terminal shows our progress, not Ray's."""
+    warnings.filterwarnings("ignore", module=r"ray\.")
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
@@ -142,57 +134,7 @@ def describe_cluster() -> str:
     )
 
 
-def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> Pool:
-    """Mills that fit the cluster, leaving one CPU for reading and opening.
-
-    Args:
-        request: `mills` (N or MIN-MAX; empty for as many as fit), `mill_cpus`, `mill_gpus`.
-        nodes: resources of each node, as `ray.nodes()` tells.
-
-    Raises:
-        UsageError: a value that is no number.
-        SetupError: what is asked for does not fit.
-    """
-    there = [node.get("CPU", 0.0) for node in nodes]
-    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
-    gpus = request.mill_gpus
-    cpus = request.mill_cpus or max(1.0, min(4.0, max(there, default=0.0) - 2))
-    if gpus and gpus_there < gpus:
-        raise SetupError(
-            f"each mill wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
-            "add GPU nodes, or leave out --mill-gpus"
-        )
-    # A mill lies on one node.
-    fit = sum(
-        min(int(node.get("CPU", 0.0) // cpus), int(node.get("GPU", 0.0) // gpus) if gpus else 1 << 30)
-        for node in nodes
-    )
-    fit = min(fit, int((sum(there) - 1) // cpus))
-    low, high = _range(request.mills, max(fit, 1))
-    if low > fit:
-        raise SetupError(
-            f"{low} mills of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
-            f"{sum(there):g} CPUs on {len(nodes)} nodes with one CPU left for reading (at most {max(fit, 0)} "
-            "do): lower --mills or --mill-cpus, or add nodes"
-        )
-    size = {"size": low} if low == high else {"min_size": low, "max_size": high}
-    return Pool(size, cpus, gpus, calls=8 if gpus else max(2, round(cpus)))
-
-
-def _range(text: str, fit: int) -> tuple[int, int]:
-    if not text:
-        return fit, fit
-    low, _, high = text.partition("-")
-    try:
-        least, most = int(low), int(high or low)
-    except ValueError:
-        least = most = 0
-    if not 1 <= least <= most:
-        raise UsageError(f"--mills {text!r}: give a number such as 4, or a range such as 1-16")
-    return least, most
-
-
-def open_pool(request: ExtractRequest, root: Path, models: Mapping[str, str], run_id: str) -> Pool:
+def open_pool(request: ExtractRequest, root: ResultPath, models: Mapping[str, str], run_id: str) -> Pool:
     """Connects, and plans and checks the pool of mills.
 
     Args:
@@ -238,14 +180,16 @@ def look(root: str, token: str, models: Mapping[str, str], code: str) -> str:
             f"another Framemill is installed {where}, in {_PROJECT}: "
             "install the same there, or submit the job with --working-dir"
         )
-    folder = Path(root) / SYSTEM_FOLDER
     shared = f"results must lie in a folder that every node mounts at the same path, and {root}"
-    if not (folder / token).exists():
-        return f"{shared} is not there {where}"
     try:
+        folder = open_root(root) / SYSTEM_FOLDER
+        if not (folder / token).exists():
+            return f"{shared} is not there {where}"
         (folder / f"{token}-{ray.get_runtime_context().get_task_id()}").write_text("")
     except OSError as exc:
         return f"{shared} cannot be written {where}: {exc.strerror}"
+    except FramemillError as error:
+        return f"{error} ({where})"
     try:
         for role, choice in models.items():
             entry = resolve(role, choice)
@@ -253,17 +197,37 @@ def look(root: str, token: str, models: Mapping[str, str], code: str) -> str:
             if locate(entry) is not None or is_offline():
                 find(entry)
     except FramemillError as error:
-        return f"{error} ({where})"
+        return f"no model for the role {role}: {error} ({where})"
     return ""
 
 
+def _require_room(pool: Pool) -> None:
+    """Whether one of each kind finds room now. Reserving tells it at once, however long a worker takes to
+    start.
+    """
+    bundles = [{"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}]
+    wanted = ["a mill"]
+    if pool.decoders is not None:
+        bundles.append({"CPU": pool.decoders.cpus})
+        wanted.append("a decoder")
+    room = placement_group(bundles)
+    try:
+        if not room.wait(CHECK_SECONDS):
+            raise SetupError(
+                f"no room for {' and '.join(wanted)} within {CHECK_SECONDS:g} s. Wanted: {pool.describe()}. "
+                f"{describe_cluster()}"
+            )
+    finally:
+        remove_placement_group(room)
+
+
 def check_workers(
-    root: Path, pool: Pool, node_ids: Sequence[str], models: Mapping[str, str], run_id: str
+    root: ResultPath, pool: Pool, node_ids: Sequence[str], models: Mapping[str, str], run_id: str
 ) -> None:
     """Tries on every node what a mill will need there, and that one mill finds room.
 
     Raises:
-        SetupError: one clear message, within `CHECK_SECONDS`.
+        SetupError: one clear message; within `CHECK_SECONDS` where there is no room.
     """
     token = f"check-{run_id}"
     marker = root / SYSTEM_FOLDER / token
@@ -273,16 +237,16 @@ def check_workers(
     looking: Any = ray.remote(max_retries=0)(look)
     there = [NodeAffinitySchedulingStrategy(node_id, soft=True) for node_id in node_ids]
     try:
+        _require_room(pool)
         answers = [looking.options(num_cpus=0, scheduling_strategy=one).remote(*asked) for one in there]
-        answers.append(looking.options(num_cpus=pool.cpus, num_gpus=pool.gpus or None).remote(*asked))
-        _, waiting = ray.wait(answers, num_returns=len(answers), timeout=CHECK_SECONDS)
+        _, waiting = ray.wait(answers, num_returns=len(answers), timeout=LOOK_SECONDS)
         for answer in waiting:
             ray.cancel(answer, force=True)
         problems = [ray.get(answer) for answer in answers if answer not in waiting]
         if waiting and not any(problems):
             raise SetupError(
-                f"{len(waiting)} of {len(answers)} checks had no answer within {CHECK_SECONDS:g} s. "
-                f"Wanted: {pool.describe()}. {describe_cluster()}"
+                f"{len(waiting)} of {len(answers)} nodes had no answer within {LOOK_SECONDS:g} s; either no "
+                f"worker starts there, or {root} does not answer. {describe_cluster()}"
             )
     except ray.exceptions.RayError as exc:
         last = str(exc.cause if isinstance(exc, ray.exceptions.RayTaskError) else exc).splitlines()[-1]

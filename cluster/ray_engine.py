@@ -1,23 +1,21 @@
 """The Ray engine: the main job on a cluster.
 
 The driver lists sources and commits; hashing, indexing, decoding and inference run on the workers, as one
-Ray Data pipeline: `sources -> open_sources -> one task a row -> pool of RayMill -> results`. The list goes
-through the object store: to read it back from Parquet, Ray 2.60 starts 32 actors for footers alone, which
-takes a small cluster minutes. What a mill was working on when it died runs alone in a further round; what
-dies alone twice is quarantined.
+Ray Data pipeline: `sources -> open_sources -> one task a row -> pool of RayMill -> results`. Small files
+skip `open_sources`: mills open them by themselves. The list goes through the object store: to read it back
+from Parquet, Ray 2.60 starts 32 actors for footers alone, which takes a small cluster minutes. What a mill
+was working on when it died runs alone in a further round; what dies alone twice is quarantined.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
@@ -30,22 +28,27 @@ from cluster.flow import Flow, failure_from
 from cluster.interrupts import noticing_interrupts
 from cluster.jobs import Failure, Job
 from cluster.local import DEADLINE_SECONDS
-from cluster.ray_cluster import Pool, describe_cluster
+from cluster.ray_cluster import describe_cluster
+from cluster.ray_head import HeadWatch
+from cluster.ray_ledger import Ledger
+from cluster.ray_pipeline import plan_tasks, run_mills
+from cluster.ray_pools import Pool, describe_idle_gpus
+from cluster.ray_split import open_decoders
 from cluster.ray_stream import ResultStream, StallWatch
-from cluster.ray_tasks import Ledger, RayMill, merge_source, open_sources, tasks_of
+from cluster.ray_tasks import merge_source, tasks_of
 from cluster.request import ExtractRequest, Reporter
+from cluster.storage import remove_tree
 from cluster.tally import Outcome, Tally
 from cluster.worker import Worker
 from models import errors
 from models.errors import FramemillError
 from ops.media import MediaDescription, StreamDescription
+from ops.operation import Reads
 
 if TYPE_CHECKING:
     from cluster.planning import OpsPlan
 
 COMMIT_SECONDS = 2.0
-# Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
-OPEN_SOURCES = 16
 TICK_SECONDS = 0.2
 WATCH_SECONDS = 5.0
 # After a Ctrl-C, what is at work may finish for so long.
@@ -79,6 +82,8 @@ class RayRun:
             **config,
             "stages": plan.stages(),
             "profile": "",
+            "threads": pool.threads,
+            "gpus": pool.gpus,
             "deadline_seconds": DEADLINE_SECONDS,
             "deadline_factor": request.deadline_factor,
         }
@@ -90,7 +95,9 @@ class RayRun:
         # Parts that wait for their jobs: of tasks whose jobs all finish with them, and by uri.
         self._parts: list[dict[str, Any]] = []
         self._held: dict[str, list[dict[str, Any]]] = {}
+        # Pieces for a further round: those that were at work when something died, alone; and others.
         self._again: list[dict[str, Any]] = []
+        self._next: list[dict[str, Any]] = []
         self._opened: dict[str, dict[str, Any]] = {}
         self._descriptions: dict[str, MediaDescription] = {}
         self._merges: dict[Any, Job] = {}
@@ -100,12 +107,14 @@ class RayRun:
         self._changed = {uri for uri, job in self.jobs.items() if uri in state.sources and not job.source_id}
         self._copies: dict[str, list[Mapping[str, Any]]] = {}
         self._owned: set[str] = set()
-        self._stall = StallWatch()
+        self._stall = StallWatch(request.stall_seconds)
         self._next_watch = 0.0
+        self._head = HeadWatch(ray.get_runtime_context().gcs_address)
         # Beside the driver, which no other node can take with it; without a CPU, for a head often has none.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         ledger: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Ledger)
         self._ledger = ledger.remote(state, plan, request.retry_failed)
+        self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)
 
     def run(self, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
         """Works until every job is committed or it is interrupted; `conclude` tells the last commit.
@@ -114,12 +123,19 @@ class RayRun:
             SetupError: a model cannot be had on a worker.
             FramemillError: the run cannot go on; what was committed stays.
         """
+        known: Any = ray
+        idle = describe_idle_gpus(self.pool, known.cluster_resources().get("GPU", 0.0))
+        if idle and any(op.key["models"] for op in self.plan.ops.values()):
+            self.reporter.message(0, idle)
         try:
             with noticing_interrupts(self._notice):
                 self._round(self._sources(), alone=False)
-                while self._again and not self._is_interrupted:
-                    tasks, self._again = tasks_of(self._again), []
-                    self._round(ray.data.from_arrow(tasks), alone=True)
+                while (self._next or self._again) and not self._is_interrupted:
+                    alone = not self._next
+                    tasks = tasks_of(self._again if alone else self._next)
+                    self._next = []
+                    self._again = [] if alone else self._again
+                    self._round(ray.data.from_arrow(tasks), alone=alone, most=len(tasks))
                 self._give_up_copies()
                 self._commit(is_last=True)
                 pending = conclude(self._outcome())
@@ -135,9 +151,13 @@ class RayRun:
 
     def _end(self) -> None:
         """Kills every mill; what died with some of its parts written belongs to no commit."""
+        if self._head.is_lost:
+            return  # nothing can be told to anybody; the workers end by themselves
         with contextlib.suppress(ray.exceptions.RayError):
             for mill in ray.get(self._ledger.stop.remote(), timeout=LAST_SECONDS):
                 ray.kill(mill)
+            if self._decoders is not None:
+                ray.kill(self._decoders)  # and with it those that it owns
         for merge in self._merges:
             ray.cancel(merge, force=True)
         with contextlib.suppress(FramemillError):
@@ -160,36 +180,17 @@ class RayRun:
         rows = [
             {**asdict(job.file), "is_changed": job.file.uri in self._changed} for job in self.jobs.values()
         ]
-        sources = pa.Table.from_pylist(rows)
-        # A block is what Ray shares out: every mill gets work soon.
-        size = max(1, min(OPEN_SOURCES, len(rows) // (2 * self.pool.least)))
-        blocks = [sources.slice(start, size) for start in range(0, len(rows), size)]
-        return ray.data.from_arrow(blocks).map_batches(
-            cast(Any, open_sources),
-            batch_size=OPEN_SOURCES,
-            batch_format="pyarrow",
-            num_cpus=0.5,
-            fn_kwargs={"config": self.config, "ledger": self._ledger},
-        )
+        return plan_tasks(rows, self.pool, self.config, self._ledger)
 
-    def _round(self, tasks: ray.data.Dataset, alone: bool) -> None:
-        """Runs tasks through a pool of mills and takes their results as they come."""
-        calls = 1 if alone else self.pool.calls
-        results = tasks.repartition(target_num_rows_per_block=1).map_batches(
-            RayMill,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                **self.pool.size,
-                max_concurrent_calls_per_actor=calls,
-                # Without it the concurrent calls would run one after the other.
-                enable_true_multi_threading=True,
-                max_tasks_in_flight_per_actor=2 * calls,
-            ),
-            num_cpus=self.pool.cpus,
-            num_gpus=self.pool.gpus or None,
-            fn_constructor_args=({**self.config, "alone": alone}, self._ledger),
-        )
+    def _round(self, tasks: ray.data.Dataset, alone: bool, most: int = 1 << 30) -> None:
+        """Runs tasks through a pool of mills and takes their results as they come.
+
+        Args:
+            most: mills that find something to do.
+        """
+        # What was at work when a decoder died is decoded by the mill itself: its death tells who did it.
+        decoders = None if alone else self._decoders
+        results = run_mills(tasks, most, self.pool, {**self.config, "alone": alone}, self._ledger, decoders)
         stream = ResultStream(results)
         give_up = 0.0
         while not stream.is_done:
@@ -214,14 +215,16 @@ class RayRun:
         if time.monotonic() < self._next_watch:
             return
         self._next_watch = time.monotonic() + WATCH_SECONDS
+        self._head.check()
         num_at_work, late = ray.get(self._ledger.watch.remote())
         for mill in late:
             self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new mill")
             ray.kill(mill, no_restart=False)
         waited = self._stall.waited(num_at_work + len(self._merges))
         if waited:
-            told = f"no progress for {waited:.0f} s: no mill works. Wanted: {self.pool.describe()}."
-            self.reporter.message(0, f"{told} {describe_cluster()}")
+            left = sum(job.state in ("new", "open") for job in self.jobs.values())
+            told = f"no progress for {waited:.0f} s: {left} files wait for a mill, and none works."
+            self.reporter.message(0, f"{told} Wanted: {self.pool.describe()}. {describe_cluster()}")
 
     def _take(self, result: Mapping[str, Any]) -> None:
         self._check(result.get("fatal", {"fatal": False}))
@@ -235,8 +238,11 @@ class RayRun:
             self._again.append(raw if len(piece.get("shards", [])) < 2 else piece)
             self.reporter.message(1, f"a worker died while {piece['uri']} was at work: it runs alone next")
         for piece in result.get("quarantined", ()):
-            self._quarantine(self.jobs[piece["uri"]], "ended its worker process or took too long, twice")
-            self._own(self.jobs[piece["uri"]].source_id)
+            job = self.jobs[piece["uri"]]
+            job.source_id = piece["source_id"] or job.source_id
+            self._quarantine(job, "ended its worker process or took too long, twice")
+            self._own(job.source_id)
+        self._next += result.get("cut", ())
         pieces = result.get("pieces", ())
         if len(pieces) == 1 and pieces[0]["uri"] in self._changed:
             self._held.setdefault(pieces[0]["uri"], []).extend(result["parts"])
@@ -249,6 +255,7 @@ class RayRun:
             self._reports[result["actor"]] = result
             self.tally.outcome.frames = sum(report["frames"] for report in self._reports.values())
             self.tally.outcome.providers = {**self.tally.outcome.providers, **result["providers"]}
+            self.tally.note_devices(result)
 
     def _check(self, failure: Mapping[str, Any]) -> None:
         """Raises what concerns the run and not one source."""
@@ -300,15 +307,20 @@ class RayRun:
     def _start_merge(self, job: Job) -> None:
         failed = {failure.operation for failure in job.failures}
         ops = [op for op in job.stages[0] if op not in failed]
+        # Laying rows end to end takes no model; only what reads tables may run one.
+        planned = [self.plan.ops[op] for op in ops]
+        runs_models = any(op.reads is Reads.TABLES and op.key["models"] for op in planned)
+        gpus = self.pool.gpus if runs_models else 0.0
         request = {
             "uri": job.file.uri,
             "path": job.file.path,
             "source_id": job.source_id,
+            "gpus": gpus,
             "ops": ops,
             "num_shards": len(job.shards),
             "earlier": self._earlier(job, ops),
         }
-        self._merges[merge_source.remote(self.config, request)] = job
+        self._merges[merge_source.options(num_gpus=gpus).remote(self.config, request)] = job
 
     def _earlier(self, job: Job, ops: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """As `Flow.earlier`, with what the first stage of this very source wrote but is not committed yet."""
@@ -341,7 +353,7 @@ class RayRun:
                 ops = self._opened[job.file.uri]["ops"]
                 stage = sum(not set(ops).isdisjoint(each) for each in self.plan.stages()) - len(job.stages)
                 opened = {**self._opened[job.file.uri], "earlier": self._earlier(job, job.stages[0])}
-                self._again += [
+                self._next += [
                     {**opened, "stage": stage, "shard": shard, "shard_index": i}
                     for i, shard in enumerate(job.shards)
                 ]
@@ -375,7 +387,7 @@ class RayRun:
             self._opened.pop(job.file.uri, None)
             self._writer.do_forget({"uri": job.file.uri})
             if len(job.shards) > 1:
-                shutil.rmtree(layout.partials_folder(self.dataset.root, job.source_id), ignore_errors=True)
+                remove_tree(layout.partials_folder(self.dataset.root, job.source_id))
 
 
 def _described(told: Mapping[str, Any]) -> MediaDescription:

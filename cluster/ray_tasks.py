@@ -1,4 +1,4 @@
-"""What runs on the workers of a Ray cluster: hashing and indexing, mills, merges, and the ledger.
+"""What runs on the workers of a Ray cluster: hashing and indexing, mills and merges.
 
 Rows between the stages are small JSON texts. Tables never pass through the object store: each mill writes
 the parts of what it computed by itself, and the driver commits them.
@@ -6,118 +6,36 @@ the parts of what it computed by itself, and the driver commits them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 import ray
 
-from cluster.commits import OWNED_BY_URI, DatasetState
-from cluster.jobs import Job, missing_ops
+from cluster.devices import leave_if_lost
 from cluster.local import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND
-from cluster.sources import SourceFile
+from cluster.machine import hide_gpus
+from cluster.ray_indexes import KeptIndexes
+from cluster.ray_ledger import STOPPED
+from cluster.ray_metrics import MillMetrics
+from cluster.ray_split import ReaderDiedError, RemoteReader
 from cluster.worker import Worker, describe_failure
 from ops import load_op
 from ops.operation import Reads
-
-if TYPE_CHECKING:
-    from cluster.planning import OpsPlan
 
 # Short files share a task until it is worth this much media: Ray's scheduler needs milliseconds for each
 # task, and pauses up to 100 ms between rounds.
 TASK_SECONDS = 30.0
 TASK_PIECES = 64
+# What a source is before it is opened.
+RAW = ("uri", "path", "num_bytes", "mtime_ns")
 # What a mill never writes: the driver does.
 NOTHING_ELSE: Mapping[str, list[Any]] = {"media": [], "errors": [], "drops": [], "runs": []}
-STOPPED = -1
-
-
-class Ledger:
-    """Who does what: an actor beside the driver. Its answers decide, so that nothing is done twice.
-
-    Args:
-        state: what the dataset holds as the run begins.
-        plan: the operations of the run.
-        retry_failed: whether what failed for good is tried again.
-    """
-
-    def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool) -> None:
-        self._state = state
-        self._plan = plan
-        self._retry_failed = retry_failed
-        self._claims: dict[str, str] = {}
-        self._attempts: dict[str, int] = {}
-        self._mills: dict[str, Any] = {}
-        self._at_work: dict[str, tuple[str, float]] = {}
-        self._is_stopped = False
-
-    def claim(self, uri: str, source_id: str) -> dict[str, Any] | None:
-        """What the caller is to do for this content; None when another uri has it already.
-
-        Returns:
-            `ops`, and `earlier`: per operation that they need and that is done, the parts with its rows.
-        """
-        if self._claims.setdefault(source_id, uri) != uri:
-            return None
-        job = Job(SourceFile(uri, "", 0, 0), source_id)
-        missing = missing_ops(job, self._plan, self._state, self._retry_failed)
-        ops: list[str] = []
-        for op in missing:
-            # What needs something that failed is given up by the driver, which says so.
-            needs = [need for need in self._plan.ops[op].key["after"] if need not in ops]
-            states = [self._state.entries.get((need, source_id)) for need in needs]
-            if op not in OWNED_BY_URI and all(
-                state and state.status in ("ok", "partial") for state in states
-            ):
-                ops.append(op)
-        others = {need for op in ops for need in self._plan.ops[op].key["after"]} - set(ops)
-        earlier = {
-            need: [
-                asdict(replace(p, owners=(source_id,))) for p, _ in self._state.plan_drop(need, {source_id})
-            ]
-            for need in sorted(others)
-        }
-        return {"ops": ops, "earlier": earlier}
-
-    def enlist(self, mill_id: str, mill: Any) -> None:
-        """A mill tells its handle, for when it has to be killed."""
-        self._mills[mill_id] = mill
-
-    def start(self, task_id: str, mill_id: str = "", allowed_seconds: float = 0.0) -> int:
-        """How often this task was begun before and not finished; `STOPPED` when nothing is to begin any more.
-
-        Args:
-            mill_id: of the mill that begins it, if one does.
-            allowed_seconds: how long it may take there.
-        """
-        if self._is_stopped:
-            return STOPPED
-        before = self._attempts.get(task_id, 0)
-        self._attempts[task_id] = before + 1
-        if mill_id:
-            self._at_work[task_id] = (mill_id, time.monotonic() + allowed_seconds)
-        return before
-
-    def finish(self, task_id: str) -> None:
-        """The task gave its result."""
-        self._attempts.pop(task_id, None)
-        self._at_work.pop(task_id, None)
-
-    def watch(self) -> tuple[int, list[Any]]:
-        """How many tasks are at work, and the mills that hold one for too long."""
-        now = time.monotonic()
-        late = {mill_id for mill_id, deadline in self._at_work.values() if now > deadline}
-        self._at_work = {task: held for task, held in self._at_work.items() if held[0] not in late}
-        return len(self._at_work), [self._mills[mill_id] for mill_id in late]
-
-    def stop(self) -> list[Any]:
-        """Begins nothing any more, and tells every mill."""
-        self._is_stopped = True
-        return list(self._mills.values())
 
 
 def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> Iterator[pa.Table]:
@@ -144,20 +62,26 @@ def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> 
             pieces = open_source(worker, source, ledger)
         ray.get(ledger.finish.remote(task_id))
         if len(pieces) > 1 or pieces[0].get("suspect") or source["is_changed"]:
-            yield from (_task([piece]) for piece in pieces)
+            yield from (task_of([piece]) for piece in pieces)
             continue
         short += pieces
         seconds += pieces[0].get("duration_seconds", 0.0)
         if seconds >= TASK_SECONDS or len(short) >= TASK_PIECES:
-            yield _task(short)
+            yield task_of(short)
             short, seconds = [], 0.0
     if short:
-        yield _task(short)
+        yield task_of(short)
 
 
-def open_source(worker: Worker, source: Mapping[str, Any], ledger: Any) -> list[dict[str, Any]]:
-    """One piece for each shard of a file; one without a shard when there is nothing to compute."""
-    source = {key: source[key] for key in ("uri", "path", "num_bytes", "mtime_ns")}
+def open_source(
+    worker: Worker, source: Mapping[str, Any], ledger: Any, keep: bool = False
+) -> list[dict[str, Any]]:
+    """One piece for each shard of a file; one without a shard when there is nothing to compute.
+
+    Args:
+        keep: whether the worker goes on with what it found; otherwise it forgets it.
+    """
+    source = {key: source[key] for key in RAW}
     try:
         opened = worker.do_open(source)
     except Exception as error:
@@ -166,7 +90,8 @@ def open_source(worker: Worker, source: Mapping[str, Any], ledger: Any) -> list[
     if "failed" in piece:
         return [{**piece, "shards": [], "shard": None}]
     piece["description"] = asdict(worker.index(source["uri"], source["path"]).description)
-    worker.do_forget(source)
+    if not keep:
+        worker.do_forget(source)
     claim = ray.get(ledger.claim.remote(source["uri"], piece["source_id"]))
     piece |= claim or {"ops": [], "earlier": {}, "is_copy": True}
     if piece["picture_problem"]:
@@ -180,6 +105,7 @@ def open_source(worker: Worker, source: Mapping[str, Any], ledger: Any) -> list[
 
 def _own_failure(error: Exception) -> dict[str, Any]:
     """A failure that concerns one source alone; any other is raised again."""
+    leave_if_lost(error)
     told = describe_failure(error)
     if told["fatal"]:
         raise error
@@ -190,12 +116,15 @@ class RayMill:
     """A mill as an actor of Ray Data: one task in, one result out, several calls at a time.
 
     Args:
-        config: as for `cluster.worker.Worker`; with `alone`, whether each call has the actor to itself, and
-            `stages`, the operations of each decode.
+        config: as for `cluster.worker.Worker`; with `alone`, whether each call has the actor to itself,
+            `gpus`, the share of GPUs that it holds, and `stages`, the operations of each decode.
         ledger: handle of the run's `Ledger`.
+        decoders: in the split topology, handle of the run's `DecoderPool`.
     """
 
-    def __init__(self, config: Mapping[str, Any], ledger: Any) -> None:
+    def __init__(self, config: Mapping[str, Any], ledger: Any, decoders: Any = None) -> None:
+        if not config["gpus"]:
+            hide_gpus()
         self._worker = Worker(config)
         self._ledger = ledger
         self._name = ray.get_runtime_context().get_actor_id() or ""
@@ -203,7 +132,13 @@ class RayMill:
         self._stages: Sequence[Sequence[str]] = config["stages"]
         self._deadline_seconds: float = config["deadline_seconds"]
         self._deadline_factor: float = config["deadline_factor"]
+        self._metrics = MillMetrics(config["run_id"], self._name)
+        self._indexes = KeptIndexes(self._index, lambda uri: self._worker.do_forget({"uri": uri}))
+        self._reader: RemoteReader | None = None
         ray.get(ledger.enlist.remote(self._name, ray.get_runtime_context().current_actor))
+        if decoders is not None:
+            self._reader = RemoteReader(decoders, self._name)
+            self._worker.mill.read = self._reader.read
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         text = batch["task"][0].as_py()
@@ -215,12 +150,18 @@ class RayMill:
         if before == STOPPED:
             result = {}
         elif self._alone and before >= DEATHS_ALONE:
-            result = {"quarantined": task["pieces"]}
+            # What others with the same content wait for is known from before the deaths.
+            contents = [self._ledger.content_of.remote(piece["uri"]) for piece in task["pieces"]]
+            ids = ray.get(contents)
+            known = [{"source_id": i, **piece} for i, piece in zip(ids, task["pieces"], strict=True)]
+            result = {"quarantined": known}
         elif suspected and not self._alone:
             # It was at work when a worker died. Whether it did it shows when it runs alone.
             result = {"suspects": task["pieces"]}
         else:
-            result = self._mill(task["pieces"])
+            self._metrics.begin()
+            result = self._mill(task["pieces"], task_id)
+            self._metrics.end(self._worker.mill.batches())
         ray.get(self._ledger.finish.remote(task_id))
         return pa.table({"result": [json.dumps(result)]})
 
@@ -230,47 +171,87 @@ class RayMill:
         opening: float = sum(max(piece["num_bytes"], 0) for piece in pieces) / SLOWEST_BYTES_PER_SECOND
         return self._deadline_seconds + self._deadline_factor * (seconds + opening)
 
-    def _mill(self, given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _mill(self, given: Sequence[Mapping[str, Any]], task_id: str) -> dict[str, Any]:
         pieces: list[dict[str, Any]] = []
+        cut: list[dict[str, Any]] = []
         try:
-            for piece in given:
-                opened = (
-                    open_source(self._worker, piece, self._ledger) if "source_id" not in piece else [piece]
-                )
+            for number, piece in enumerate(given):
+                opened = [dict(piece)]
+                if "source_id" not in piece:
+                    opened = open_source(self._worker, piece, self._ledger, keep=True)
+                    if len(opened) > 1 and not self._alone:
+                        cut += opened  # longer than its size let suppose: it is shared out
+                        continue
+                    self._ledger.allow.remote(task_id, self._allowed([*opened, *given[number + 1 :]]))
                 pieces += [{**one, **self._answer(one)} for one in opened]
             parts = write_sources(self._worker, [p for p in pieces if len(p["shards"]) == 1])
+        except ReaderDiedError:
+            for op, owner in list(self._worker.finished):
+                if owner in {piece.get("source_id") for piece in pieces}:
+                    del self._worker.finished[op, owner]
+            return {"suspects": given}
         except Exception as error:
             return {"fatal": describe_failure(error)}
         finally:
             for piece in given:
-                self._worker.do_forget(piece)
-        return {"pieces": pieces, "parts": parts, "actor": self._name, **self._worker.do_report({})}
+                if len(piece.get("shards", ())) < 2:
+                    self._worker.do_forget(piece)
+        done = {"pieces": pieces, "parts": parts, "cut": cut}
+        return {**done, "actor": self._name, **self._worker.do_report({})}
 
     def _answer(self, piece: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes one piece; a failure that is the file's own is told, any other is raised."""
+        """Computes one piece and tells of it; a failure that is the file's own is told, any other raised."""
+        if "failed" in piece:
+            self._metrics.shard(piece, piece, {}, {}, 0.0)
         if "failed" in piece or piece["shard"] is None:
             return {}
+        trace, started = self._worker.trace, time.monotonic()
+        before = trace.of_this_thread()
+        answer: dict[str, Any]
         try:
-            self._worker.index(piece["uri"], piece["path"])
-            stages = [[op for op in stage if op in piece["ops"]] for stage in self._stages]
-            stages = [ops for ops in stages if ops]
-            # An undivided source goes through every stage at once, a divided one is merged in between.
-            if len(piece["shards"]) > 1:
-                stages = stages[piece.get("stage", 0) :][:1]
-            done: dict[str, Any] = {"rows": {}, "failures": {}, "shortfall": ""}
-            done["shard_index"] = piece["shard_index"]
-            for number, ops in enumerate(stages):
-                # From the second decode on, the shots say which frames to look at: they were just found.
-                found: dict[str, Any] = {"scenes": []} if number + piece.get("stage", 0) > 0 else {}
-                earlier = {**found, **piece["earlier"]}
-                request = {**piece, "id": id(piece), "num_shards": len(piece["shards"]), "threads": 1}
-                answer = self._worker.do_shard({**request, "ops": ops, "earlier": earlier})
-                done["rows"] |= answer["rows"]
-                done["failures"] |= answer["failures"]
-                done["shortfall"] = done["shortfall"] or answer["shortfall"]
-            return {"done": done}
+            with contextlib.ExitStack() as held:
+                if len(piece["shards"]) > 1:
+                    held.enter_context(self._indexes.using(piece["uri"], piece["path"]))
+                else:
+                    self._index(piece["uri"], piece["path"])
+                answer = {"done": self._compute(piece)}
+        except ReaderDiedError:
+            raise
         except Exception as error:
-            return {"failed": _own_failure(error)}
+            answer = {"failed": _own_failure(error)}
+        after = trace.of_this_thread()
+        seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in after.items()}
+        seconds = {stage: spent for stage, spent in seconds.items() if spent}
+        elapsed = time.monotonic() - started
+        self._metrics.shard(piece, answer, seconds, self._worker.mill.providers, elapsed)
+        return answer
+
+    def _index(self, uri: str, path: str) -> None:
+        if self._reader is not None and uri not in self._worker.indexes:
+            self._worker.indexes[uri] = self._reader.index(path)
+        self._worker.index(uri, path)
+
+    def _compute(self, piece: Mapping[str, Any]) -> dict[str, Any]:
+        stages = [[op for op in stage if op in piece["ops"]] for stage in self._stages]
+        stages = [ops for ops in stages if ops]
+        # An undivided source goes through every stage at once, a divided one is merged in between.
+        if len(piece["shards"]) > 1:
+            stages = stages[piece.get("stage", 0) :][:1]
+        done: dict[str, Any] = {"rows": {}, "failures": {}, "shortfall": "", "frames": 0}
+        done["shard_index"] = piece["shard_index"]
+        for ops in stages:
+            ops, broken = _unbroken(ops, done["failures"], self._worker.mill.after)
+            done["failures"] |= broken
+            if not ops:
+                continue
+            request = {**piece, "id": id(piece), "num_shards": len(piece["shards"]), "threads": 1}
+            answer = self._worker.do_shard({**request, "ops": ops})
+            done["rows"] |= answer["rows"]
+            done["failures"] |= answer["failures"]
+            done["shortfall"] = done["shortfall"] or answer["shortfall"]
+            done["frames"] += answer.get("frames", 0)
+            done["decoder"] = answer.get("decoder") or done.get("decoder", "")
+        return done
 
 
 def write_sources(worker: Worker, pieces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -290,12 +271,17 @@ def merge_source(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[
     """Merges the shards of one source for one stage, and writes the parts.
 
     Args:
-        request: as for `Worker.do_merge`, with `uri`, `path` and `earlier`: rows that earlier stages made.
+        request: as for `Worker.do_merge`, with `uri`, `path` and `earlier`: rows that earlier stages made;
+            and `gpus`, the share of GPUs that this holds.
     """
+    if not request["gpus"]:
+        hide_gpus()
     worker = Worker(config)
     try:
-        worker.index(request["uri"], request["path"])
+        if any(load_op(op).reads is Reads.TABLES for op in request["ops"]):
+            worker.index(request["uri"], request["path"])
         done = worker.do_merge(request)
+        MillMetrics(config["run_id"], "").made(done["rows"])
         tables = {op: [request["source_id"]] for op in done["rows"]}
         parts = worker.do_write({"tables": tables, **NOTHING_ELSE})["parts"]
         return {**done, "parts": parts}
@@ -303,10 +289,27 @@ def merge_source(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[
         return {"failed": describe_failure(error)}
 
 
-def _task(pieces: Sequence[Mapping[str, Any]]) -> pa.Table:
+def task_of(pieces: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table({"task": [json.dumps({"pieces": pieces})]})
 
 
-def tasks_of(pieces: Sequence[Mapping[str, Any]]) -> pa.Table:
+def tasks_of(pieces: Sequence[Mapping[str, Any]]) -> list[pa.Table]:
     """One task for each piece."""
-    return pa.concat_tables([_task([piece]) for piece in pieces])
+    return [task_of([piece]) for piece in pieces]
+
+
+def _unbroken(
+    ops: Sequence[str], failures: Mapping[str, Any], after: Callable[[str], Sequence[str]]
+) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """Operations that can run after these failures, and the failures of those that cannot."""
+    going: list[str] = []
+    broken: dict[str, tuple[str, str]] = {}
+    for op in ops:
+        lost = [
+            need for need in after(op) if need in {*failures, *broken} and need not in load_op(op).may_fail
+        ]
+        if lost:
+            broken[op] = ("FramemillError", f"it needs {lost[0]}, which failed for this file")
+        else:
+            going.append(op)
+    return going, broken

@@ -15,16 +15,24 @@ class ExtractRequest:
         sources: files, folders, globs and `@list.txt`, as typed.
         output: result folder.
         ops: operation names; empty means every operation with `default = True`.
-        sample: sampling policy: keyframes, every:SECONDS, scenes or all.
+        sample: sampling policy: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
+        cascade: of the operations above, those that see only the best of the sampled frames.
         options: per operation, option name -> value (`--set frames.images=true`).
         models: role -> registry name or path (`--model objects=yolox_nano`).
+        spare: operations and roles of the two above that may go unused, since a configuration file that
+            serves several commands names them; any other is refused.
         engine: auto, local or ray; auto is ray inside a Ray job or where an address is given, else local.
         address: of a Ray cluster; empty for that of the surrounding job, or one started here.
         mills: on Ray, how many actors work: N, or MIN-MAX for as many as there is work for; empty for
             all that fit.
         mill_cpus: CPUs that each of them holds; 0 means up to 4.
         mill_gpus: GPUs that each of them holds, also a fraction; 0 for none.
+        topology: on Ray, fused (mills decode themselves) or split (a pool of CPU actors decodes for them).
+        decoders: in the split topology, how many actors decode, written as `mills` is.
+        decoder_cpus: CPUs that each of those holds; 0 means 1.
+        stall_seconds: on Ray, after so long without any work a message says what waits for what.
         require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
+        accept_licence: models that are not for commercial use may be used.
         replace: recompute tables whose operation key differs instead of refusing.
         retry_failed: also try again what failed for good.
         keep_bytes: after the run, prune the least recently used sources until the tables fit.
@@ -39,14 +47,21 @@ class ExtractRequest:
     output: str
     ops: tuple[str, ...] = ()
     sample: str = "keyframes"
+    cascade: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    spare: tuple[str, ...] = ()
     engine: str = "auto"
     address: str = ""
     mills: str = ""
     mill_cpus: float = 0.0
     mill_gpus: float = 0.0
+    topology: str = "fused"
+    decoders: str = ""
+    decoder_cpus: float = 0.0
+    stall_seconds: float = 120.0
     require_provider: str = ""
+    accept_licence: bool = False
     replace: bool = False
     retry_failed: bool = False
     keep_bytes: int = 0
@@ -110,6 +125,9 @@ class RunSummary:
             sources; skipped ones were found in folders and are no media.
         rows: rows written per table. seconds: wall-clock seconds per stage.
         providers: per model role, the execution provider that ran.
+        sessions: per model role, the state of its session (column of `runs`).
+        decoders: who decoded frames, and why where it was not the device -> uris.
+        device_memory_bytes: the most device memory in use at once.
         errors: the first 20 failures as {uri, operation, status, error, message}.
     """
 
@@ -128,3 +146,6 @@ class RunSummary:
     providers: Mapping[str, str]
     errors: tuple[Mapping[str, str], ...]
     elapsed_seconds: float
+    sessions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    decoders: Mapping[str, list[str]] = field(default_factory=dict)
+    device_memory_bytes: int = 0

@@ -30,6 +30,23 @@ RUNS_SCHEMA = pa.schema(
         _field("exit_code", pa.int32(), "0 ok, 3 some inputs failed, 4 no usable input, 130 interrupted"),
         _field("options", pa.string(), "what was asked for, as JSON", nullable=False),
         _field("providers", pa.map_(pa.string(), pa.string()), "model role -> execution provider that ran"),
+        _field(
+            "sessions",
+            pa.map_(pa.string(), pa.string()),
+            "model role -> JSON: model, provider, precision, num_nodes by provider, attempts (rung -> what "
+            "came of it), build_seconds of its engine, max_batch in the end, num_halved (times its batch was "
+            "halved because memory ran out), num_batches, batch_fill (0..1), note",
+        ),
+        _field(
+            "decoders",
+            pa.map_(pa.string(), pa.list_(pa.string())),
+            "who decoded frames, and why where it was not the device -> uris; empty where no device decodes",
+        ),
+        _field(
+            "device_memory_bytes",
+            pa.int64(),
+            "most device memory in use at once, by this run and others, sampled 4 times a second; 0 without",
+        ),
         _field("seconds", pa.map_(pa.string(), pa.float64()), "operation or stage -> seconds of work, >= 0"),
         _field("rows", pa.map_(pa.string(), pa.int64()), "table -> rows written, >= 0"),
         _field("num_files", pa.int64(), "sources asked for, >= 0"),

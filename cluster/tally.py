@@ -21,12 +21,16 @@ class Outcome:
         frames: frames decoded.
         seconds: stage or operation -> seconds of work, added over threads.
         providers: model role -> what ran it.
+        sessions: model role -> state of its session, as `actors.accounts.session_account` has it.
+        device_memory_bytes: the most device memory in use at once, by whomever; 0 without a device.
         interrupted: whether a person ended it early.
     """
 
     frames: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     providers: Mapping[str, str] = field(default_factory=dict)
+    sessions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device_memory_bytes: int = 0
     interrupted: bool = False
 
 
@@ -52,7 +56,14 @@ class Tally:
             seconds[stage] = seconds.get(stage, 0.0) + spent
         self.outcome.seconds = seconds
         self.outcome.providers = {**self.outcome.providers, **told["providers"]}
+        self.note_devices(told)
         self._notes += [note for note in told["notes"] if note not in self._notes]
+
+    def note_devices(self, told: Mapping[str, Any]) -> None:
+        """Takes what a worker says of its sessions and of device memory."""
+        self.outcome.sessions = {**self.outcome.sessions, **told.get("sessions", {})}
+        peak = told.get("device_memory_bytes", 0)
+        self.outcome.device_memory_bytes = max(self.outcome.device_memory_bytes, peak)
 
     def begin_worker(self) -> None:
         """The next worker counts from nothing."""

@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from actors.indexing import SourceIndex, index_and_keep, index_source
+from actors.listening import lack_of_sound
 from actors.mill import Mill, ShardTask
 from actors.plan import parse_sampling
 from actors.shards import Shard, cut_shards
@@ -34,7 +35,10 @@ from actors.tracing import Trace
 from cluster import partials
 from cluster.commits import Part
 from cluster.contents import content_id
+from cluster.devices import Devices, leave_if_lost
 from cluster.parts import read_rows, rewrite_part, write_part
+from cluster.picking import picked_frames
+from cluster.storage import open_root
 from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from models.errors import FramemillError, LimitError, MediaError, SetupError
 from ops import load_op
@@ -57,16 +61,18 @@ class Worker:
     """Answers requests; `config` is the first line of the pipe (see `cluster.local`)."""
 
     def __init__(self, config: Mapping[str, Any], out: TextIO | None = None) -> None:
-        self.root = Path(config["root"])
+        self.root = open_root(config["root"])
         self.run_id: str = config["run_id"]
         self.keys: Mapping[str, str] = config["keys"]
         self.shard_seconds: float = config["shard_seconds"]
         self.profile: str = config["profile"]
         self.trace = Trace(keep_spans=bool(self.profile))
+        self.sampling = parse_sampling(config["sampling"])
         self.mill = Mill(
             options={name: load_op(name).Options(**values) for name, values in config["options"].items()},
+            after={name: tuple(others) for name, others in config["after"].items()},
             models=config["models"],
-            sampling=parse_sampling(config["sampling"]),
+            sampling=self.sampling,
             threads=config["threads"],
             require_provider=config["require_provider"],
             trace=self.trace,
@@ -77,6 +83,7 @@ class Worker:
         self.finished: dict[tuple[str, str], pa.Table] = {}
         self.frames_done = 0
         self.frames_at_work: dict[int, int] = {}
+        self.devices = Devices(config["threads"])
         self._out = out
         self._lock = threading.Lock()
 
@@ -86,6 +93,7 @@ class Worker:
             done = getattr(self, "do_" + request["do"])(request)
             self.say({"id": request["id"], "done": done})
         except BaseException as error:
+            leave_if_lost(error)
             self.say({"id": request["id"], "failed": describe_failure(error)})
 
     def say(self, message: Mapping[str, Any]) -> None:
@@ -109,13 +117,15 @@ class Worker:
         self._close(uri)
         if container is not None:
             self.containers[uri] = container
-        shards = cut_shards(index.frames, index.audio_stream >= 0, index.duration_seconds, self.shard_seconds)
+        shards = cut_shards(
+            index.frames, index.has_more_than_pictures, index.duration_seconds, self.shard_seconds
+        )
         return {
             "source_id": source_id,
             "duration_seconds": index.duration_seconds,
             "shards": [asdict(shard) for shard in shards],
             "picture_problem": index.picture_problem,
-            "sound_problem": index.sound_problem,
+            "sound_problem": index.sound_problem or lack_of_sound(index, self.keys),
         }
 
     def do_shard(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,14 +150,21 @@ class Worker:
             shard_index=shard_index,
             num_shards=num_shards,
             ops=ops,
-            shots=self._shots(request),
+            picked=picked_frames(
+                {op: (load_op(op), self.mill.after(op)) for op in ops},
+                self.sampling,
+                self.indexes[uri].frames,
+                partial(self._rows, request),
+            ),
             threads=request["threads"],
             container=self.containers.pop(uri, None) if num_shards == request["threads"] == 1 else None,
             upstream={
                 need: self._rows(request, need)
-                for need in {need for op in ops for need in load_op(op).after} - set(ops)
+                for need in {need for op in ops for need in self.mill.after(op)} - set(ops)
             },
         )
+
+        self.devices.open_reader(self.mill)
 
         def count(frames: int) -> None:
             self.frames_at_work[request["id"]] = frames
@@ -171,6 +188,8 @@ class Worker:
             "failures": made.failures,
             "shortfall": result.shortfall,
             "shard_index": shard_index,
+            "frames": result.report.num_decoded,
+            "decoder": result.report.decoder,
         }
 
     def do_merge(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,6 +267,8 @@ class Worker:
             "seconds": self.trace.seconds.copy(),
             "providers": self.mill.providers.copy(),
             "notes": self.mill.notes.copy(),
+            "sessions": self.mill.sessions(),
+            "device_memory_bytes": self.devices.peak_bytes(),
         }
 
     def _close(self, uri: str) -> None:
@@ -257,13 +278,15 @@ class Worker:
 
     def _combine(self, op: str, request: Mapping[str, Any], made: _Made) -> None:
         """Makes the rows of an operation that reads the tables of others."""
-        broken = [need for need in load_op(op).after if need in made.failures]
+        needs = self.mill.after(op)
+        broken = [need for need in needs if need in made.failures and need not in load_op(op).may_fail]
         if broken:
             made.failures[op] = ("FramemillError", f"it needs {broken[0]}, which failed for this file")
             return
-        upstream = {need: self._rows(request, need) for need in load_op(op).after}
-        index = self.indexes[request["uri"]]
-        self._make(op, request["source_id"], made, partial(self.mill.combine, op, upstream, index))
+        upstream = {need: self._rows(request, need) for need in needs}
+        source_id = request["source_id"]
+        combine = partial(self.mill.combine, op, upstream, self.indexes[request["uri"]], source_id)
+        self._make(op, source_id, made, combine)
 
     def _make(self, op: str, source_id: str, made: _Made, work: Callable[[], pa.Table]) -> None:
         """Makes the rows of a whole source; one operation's failure is not the others'."""
@@ -287,15 +310,6 @@ class Worker:
             ]
             rows = read_rows(self.root, op, parts, [source_id])
         return load_op(op).schema.empty_table() if rows is None else rows.drop_columns(["source_id"])
-
-    def _shots(self, request: Mapping[str, Any]) -> np.ndarray | None:
-        """Start and end frame of each shot of the source, where they say which frames to look at."""
-        if "scenes" not in request["earlier"] or not any(
-            load_op(op).reads is Reads.FRAMES for op in request["ops"]
-        ):
-            return None
-        rows = self._rows(request, "scenes")
-        return np.stack([rows["start_frame"].to_numpy(), rows["end_frame"].to_numpy()], axis=1)
 
 
 def _with_source(rows: pa.Table, source_id: str) -> pa.Table:

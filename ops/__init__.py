@@ -31,6 +31,7 @@ OPS: dict[str, str] = {
     "text_spans": "ops.text_spans:TextSpans",
     "labels": "ops.labels:Labels",
     "image_embeddings": "ops.image_embeddings:ImageEmbeddings",
+    "aesthetics": "ops.aesthetics:Aesthetics",
     "text_embeddings": "ops.text_embeddings:TextEmbeddings",
     "transcript_embeddings": "ops.text_embeddings:TranscriptEmbeddings",
     "poses": "ops.poses:PosesOp",
@@ -39,6 +40,11 @@ OPS: dict[str, str] = {
     "stretches": "ops.stretches:Stretches",
     "composition": "ops.composition:Composition",
     "editability": "ops.editability:Editability",
+    "key_frames": "ops.key_frames:KeyFrames",
+    "importance": "ops.importance:Importance",
+    "sampling": "ops.sampling:Sampling",
+    "candidates": "ops.candidates:Candidates",
+    "preview": "ops.preview:Preview",
 }
 
 

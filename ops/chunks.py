@@ -58,6 +58,10 @@ class Frames(ABC):
     def jpeg(self, quality: int) -> list[bytes]:
         """Each frame at display size as a JPEG; quality 1..100 on libjpeg's scale."""
 
+    def on_host(self) -> Frames:
+        """The same frames, whose views are NumPy arrays; those of others may be CuPy's, on a device."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Signals:
@@ -86,7 +90,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Consecutive mono sound of the chosen track.
+    """Consecutive mono sound of the chosen track, at the rate that the operation wants.
 
     Attributes:
         start_sample: position of samples[0] counted from the start of the presentation at
@@ -101,7 +105,53 @@ class Audio:
     sample_rate: int
 
 
-Chunk = Frames | Signals | Audio
+@dataclass(frozen=True, slots=True)
+class NativeAudio:
+    """Consecutive sound of the chosen track as it was recorded: every channel, at its own rate.
+
+    Attributes:
+        start_sample: as in `Audio`, at `sample_rate`.
+        samples: float32 [channels, n], nominally -1..1.
+        sample_rate: hertz; of the track's first samples, like the channels.
+        channels: FFmpeg's short name of each, such as FL, FR, FC, LFE, BL, SR; NONE where it has no place.
+    """
+
+    start_sample: int
+    samples: Float32Array
+    sample_rate: int
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A subtitle: plain text, its lines parted by newlines, never empty.
+
+    Attributes:
+        start_seconds, end_seconds: since the start of the presentation, 0 <= start <= end; the end is
+            infinite where the file does not tell it.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subtitles:
+    """The next cues of one subtitle stream.
+
+    Attributes:
+        stream_index: of the stream in the container.
+        language: as tagged in the container, usually ISO 639-2 such as eng; und where it is not.
+        cues: in the order of the file; those of one stream may overlap.
+    """
+
+    stream_index: int
+    language: str
+    cues: tuple[Cue, ...]
+
+
+Chunk = Frames | Signals | Audio | NativeAudio | Subtitles
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +185,7 @@ class ShardInfo:
         width, height: display size in pixels, 0 where there is no picture.
         duration_seconds: of the whole source.
         has_audio: whether sound will be fed.
+        source_id: content id, 64 hex digits, where a whole source is combined; else empty.
     """
 
     index: FrameIndex
@@ -146,3 +197,4 @@ class ShardInfo:
     height: int
     duration_seconds: float
     has_audio: bool
+    source_id: str = ""

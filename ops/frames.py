@@ -47,6 +47,7 @@ class FramesOp(FrameOp):
     """One row a frame: position, quality measures, hash, optional JPEG."""
 
     name = "frames"
+    version = 2
     Options = FramesOptions
     schema = pa.schema(
         [
@@ -56,7 +57,14 @@ class FramesOp(FrameOp):
             column(
                 "tier",
                 pa.string(),
-                "why adaptive sampling picked it; null under other policies",
+                "how closely adaptive sampling looks there: critical, high, medium, low or minimal; null "
+                "under other policies",
+                nullable=True,
+            ),
+            column(
+                "reason",
+                pa.string(),
+                "why adaptive sampling took it: what stands out there; null under other policies",
                 nullable=True,
             ),
             column(
@@ -107,7 +115,7 @@ class FramesOp(FrameOp):
                 "frame_index": frames.frame_index,
                 "pts_seconds": frames.pts_seconds,
                 "is_key": frames.is_key,
-                "tier": pa.nulls(len(frames), pa.string()),
+                **_picked_for(frames, upstream.get("sampling")),
                 "sharpness": [m.sharpness for m in measures],
                 "brightness": [m.brightness for m in measures],
                 "contrast": [m.contrast for m in measures],
@@ -121,3 +129,12 @@ class FramesOp(FrameOp):
             },
             schema=self.schema,
         )
+
+
+def _picked_for(frames: Frames, sampling: pa.Table | None) -> dict[str, list[str | None]]:
+    """Tier and reason of each frame from the plan that picked it, if one did."""
+    names = ("tier", "reason")
+    if sampling is None:
+        return {name: [None] * len(frames) for name in names}
+    found = {row["frame_index"]: row for row in sampling.to_pylist()}
+    return {name: [found[i][name] for i in frames.frame_index.tolist()] for name in names}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
+from models.entry import ModelEntry
 from models.loading import Model
-from ops.chunks import Chunk, FrameIndex, Frames, Int64Array, ShardInfo
+from ops.chunks import Audio, Chunk, FrameIndex, Frames, Int64Array, ShardInfo, Signals
 
 
 class Reads(Enum):
@@ -20,8 +21,15 @@ class Reads(Enum):
     INDEX = "index"  # the packet index and the container's description: nothing is decoded
     FRAMES = "frames"  # the frames that the sampling policy picks
     SIGNALS = "signals"  # thinned planes of every frame, or of those that `select` names
-    AUDIO = "audio"  # mono sound at 16 kHz
+    AUDIO = "audio"  # sound: mono at 16 kHz unless the operation wants another kind
     TABLES = "tables"  # only rows of other operations
+
+
+_CHUNKS: Mapping[Reads, tuple[type[Chunk], ...]] = {
+    Reads.FRAMES: (Frames,),
+    Reads.SIGNALS: (Signals,),
+    Reads.AUDIO: (Audio,),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,14 +76,35 @@ class Op(ABC):
     version: ClassVar[int] = 1  # raise it when rows would change
     reads: ClassVar[Reads]
     after: ClassVar[tuple[str, ...]] = ()
+    may_fail: ClassVar[tuple[str, ...]] = ()  # of `after`: where they fail it goes on without their rows
     models: ClassVar[tuple[str, ...]] = ()  # roles, keys of models.registry
     schema: ClassVar[pa.Schema]  # without source_id, which the mill puts first
     default: ClassVar[bool] = True  # whether it runs when --ops is not given
     Options: ClassVar[type[Any]] = NoOptions
+    sound_rate: int = 16_000  # hertz of the `Audio` it is fed
+    on_device: ClassVar[bool] = False  # whether it takes views of frames as arrays of a device (CuPy's)
 
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
         self.options = options
         self.loaded = models
+
+    @classmethod
+    def roles(cls, options: Any) -> tuple[str, ...]:
+        """The model roles that it needs under these options: all of `models`, or fewer."""
+        return cls.models
+
+    def takes(self) -> tuple[type[Chunk], ...]:
+        """The kinds of chunks it is fed; by default the one that `reads` says."""
+        return _CHUNKS.get(self.reads, ())
+
+    @classmethod
+    def follows(cls, asked: Collection[str], entry_of: Callable[[str], ModelEntry]) -> tuple[str, ...]:
+        """Which of `after` it comes after in a run: all of them, unless it can do with less.
+
+        Args:
+            asked: operations that the user named. entry_of: gives the model chosen for a role.
+        """
+        return cls.after
 
     def select(self, index: FrameIndex) -> Int64Array | None:
         """For SIGNALS: sorted frame indices it must see, or None for all. A pure function of the index."""

@@ -22,16 +22,16 @@ CUT_PAUSE_SAMPLES = 0.098 * SAMPLE_RATE
 LIMIT = 1e6
 
 
-def clean_samples(chunk: Audio) -> Float32Array:
+def clean_samples(chunk: Audio, sample_rate: int = SAMPLE_RATE) -> Float32Array:
     """The samples of a chunk, damaged ones silenced.
 
     Float tracks can hold NaN, infinity and numbers without sense; one would poison what remembers the past.
 
     Raises:
-        ValueError: the sound is not at 16 kHz.
+        ValueError: the sound is not at this rate.
     """
-    if chunk.sample_rate != SAMPLE_RATE:
-        raise ValueError(f"voice activity needs sound at {SAMPLE_RATE} Hz, got {chunk.sample_rate}")
+    if chunk.sample_rate != sample_rate:
+        raise ValueError(f"sound at {sample_rate} Hz is needed, got {chunk.sample_rate}")
     return np.where(np.abs(chunk.samples) < LIMIT, chunk.samples, np.float32(0))
 
 

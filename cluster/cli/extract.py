@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cluster.cli.output import Invocation, conventions, duration, print_json, print_table
-from cluster.config import ENGINES, FILE_NAME, PROVIDERS, read_settings
+from cluster.cli.output import Invocation, conventions, duration, print_json, print_table, printable
+from cluster.config import ENGINES, FILE_NAME, PROVIDERS, TOPOLOGIES, read_settings
 
 if TYPE_CHECKING:
     from cluster.request import ExtractRequest, RunSummary
@@ -25,9 +25,27 @@ _OPTIONS = (
         "--ops", metavar="A,B", help="Operations to run [default: all cheap ones; see framemill ops]."
     ),
     click.option(
-        "--sample", metavar="POLICY", help="keyframes, every:SECONDS, scenes or all [default: keyframes]."
+        "--sample",
+        metavar="POLICY",
+        help="keyframes[:N], every:SECONDS, scenes, adaptive or all [default: keyframes].",
+    ),
+    click.option("--budget", metavar="N", help="Adaptive: frames per file [default: 60]."),
+    click.option(
+        "--max-segments", metavar="N", help="Adaptive: stretches per file looked at closely [default: 8]."
+    ),
+    click.option("--cascade", metavar="A,B", help="Of --ops, those that see the best sampled frames only."),
+    click.option(
+        "--recall-target", metavar="X", help="Cascade: share of the promise to keep, 0 to 1 [default: 0.95]."
+    ),
+    click.option(
+        "--preview",
+        is_flag=True,
+        default=None,
+        help="A first look: media, some key frames, sound levels, small pictures; nothing else runs.",
     ),
     click.option("--images/--no-images", default=None, help="Keep each sampled frame as a JPEG in `frames`."),
+    click.option("--language", metavar="CODE", help="Spoken, for `transcript` [default: detected]."),
+    click.option("--task", metavar="transcribe|translate", help="What `transcript` writes [transcribe]."),
     click.option(
         "--set",
         multiple=True,
@@ -46,9 +64,27 @@ _OPTIONS = (
     click.option("--mill-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
     click.option("--mill-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."),
     click.option(
+        "--topology",
+        metavar="|".join(TOPOLOGIES),
+        help="On Ray: mills decode, or CPU actors do for them [default: fused].",
+    ),
+    click.option(
+        "--decoders", metavar="N|MIN-MAX", help="Split: actors that decode [default: all that fit]."
+    ),
+    click.option("--decoder-cpus", metavar="X", help="Split: CPUs of each [default: 1]."),
+    click.option(
+        "--stall-after", metavar="SECONDS", help="On Ray: say so when nothing works for long [default: 120]."
+    ),
+    click.option(
         "--require-provider",
         metavar="|".join(PROVIDERS),
         help="Fail rather than run models on anything else.",
+    ),
+    click.option(
+        "--accept-licence",
+        is_flag=True,
+        default=None,
+        help="Use models that are not for commercial use (see framemill models list).",
     ),
     click.option("--replace", is_flag=True, default=None, help="Recompute tables made with other settings."),
     click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed for good."),
@@ -88,7 +124,13 @@ def _request(
 ) -> ExtractRequest:
     from cluster.request import ExtractRequest
 
+    flags = dict(flags)
+    is_preview = flags.pop("preview", None)
     settings = read_settings(flags, os.environ, config)
+    if is_preview:
+        from cluster.preview import preview_settings
+
+        settings = preview_settings(flags, settings)
     return ExtractRequest(sources=sources, output=output, verbosity=invocation.verbosity, **settings)
 
 
@@ -114,6 +156,8 @@ def extract(
     if invocation.as_json:
         print_json(summary)
     elif invocation.verbosity >= 0:
+        if flags["preview"] and summary.exit_code in (0, 3):
+            _print_first_look(summary.output)
         _print_summary(summary)
     return summary.exit_code
 
@@ -139,6 +183,15 @@ def plan(
         print_mapping(planned)
 
 
+def _print_first_look(output: str) -> None:
+    from cluster.preview import first_look
+
+    rows = first_look(output)
+    if rows:
+        print_table(tuple(rows[0]), [list(row.values()) for row in rows])
+        click.echo()
+
+
 def _print_summary(summary: RunSummary) -> None:
     if summary.rows:
         print_table(("table", "new rows"), sorted(summary.rows.items()))
@@ -155,6 +208,8 @@ def _print_summary(summary: RunSummary) -> None:
     click.echo(f"{summary.frames} frames in {duration(summary.elapsed_seconds)}")
     for role, provider in sorted(summary.providers.items()):
         click.echo(f"{role} ran on {provider}")
+    for decoder, uris in sorted(summary.decoders.items()):
+        click.echo(f"{len(uris)} files decoded by {printable(decoder)}")
     if summary.errors:
         click.echo()
         print_table(

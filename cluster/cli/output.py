@@ -9,11 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from cluster.dataset import Dataset
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +28,18 @@ class Invocation:
 
     as_json: bool = False
     verbosity: int = 0
+
+
+@contextmanager
+def held(invocation: Invocation, output: str) -> Iterator[tuple[Dataset, str]]:
+    """The result folder `output`, held for writing, and the id of this run; says so where it has to wait."""
+    from cluster.commits import new_run_id
+    from cluster.dataset import Dataset
+
+    dataset = Dataset.open(output, create=False)
+    run_id = new_run_id()
+    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+        yield dataset, run_id
 
 
 def conventions(command: F) -> F:

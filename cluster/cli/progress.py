@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LINES = 5.0
 @contextmanager
 def open_reporter(verbosity: int) -> Iterator[Reporter]:
     """The reporter that suits where stderr goes."""
-    if verbosity < 0 or not _is_live():
+    if verbosity < 0 or not is_live():
         yield LineReporter(verbosity)
         return
     from rich.console import Console
@@ -112,5 +112,6 @@ class BarReporter:
                 self._bar.console.print(printable(line), markup=False, soft_wrap=True)
 
 
-def _is_live() -> bool:
+def is_live() -> bool:
+    """Whether stderr is a terminal that can redraw a line."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")

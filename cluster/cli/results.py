@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, print_table, say, size
+from cluster.cli.output import Invocation, conventions, held, print_json, print_table, say, size
 
 
 @click.command()
@@ -68,12 +68,8 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
 def compact(invocation: Invocation, output: str) -> None:
     """Join the small Parquet files of a result folder."""
     from cluster import compaction
-    from cluster.commits import new_run_id
-    from cluster.dataset import Dataset
 
-    dataset = Dataset.open(output, create=False)
-    run_id = new_run_id()
-    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+    with held(invocation, output) as (dataset, run_id):
         done = [dataclasses.asdict(tidied) for tidied in compaction.compact(dataset, run_id)]
     if invocation.as_json:
         print_json(done)

@@ -156,7 +156,7 @@ def mill(monkeypatch: pytest.MonkeyPatch) -> Mill:
 
 def _task(clip: tuple[Path, SourceIndex], *names: str, shard: Shard | None = None, **more: Any) -> ShardTask:
     path, index = clip
-    given = {"shard_index": 0, "num_shards": 1, "shots": None, "threads": 1, **more}
+    given = {"shard_index": 0, "num_shards": 1, "picked": None, "threads": 1, **more}
     whole = Shard(0, FRAMES, True, index.duration_seconds)
     return ShardTask(path=str(path), index=index, shard=shard or whole, ops=names, **given)
 

@@ -15,7 +15,14 @@ import pytest
 
 from actors.indexing import index_source
 from actors.opening import MAX_PIXELS, open_media, rewind
-from models.errors import CorruptError, LimitError, MediaError, UnreadableError, UnsupportedError
+from models.errors import (
+    CorruptError,
+    LimitError,
+    MediaError,
+    UnreadableError,
+    UnsupportedError,
+    UsageError,
+)
 from tests.actors.clips import moving, remux, sine, write_clip
 from tests.actors.kinds import KINDS
 from tests.hostile import HOSTILE, Canary, Material, canary_server, png_video
@@ -134,9 +141,11 @@ def test_pipes_folders_and_absent_files_are_refused_at_once(tmp_path: Path) -> N
     for other in (str(tmp_path), "/dev/zero"):
         with pytest.raises(UnsupportedError, match="not a regular file"):
             open_media(other)
-    for absent in (str(tmp_path / "absent.mp4"), "pipe:0", "http://127.0.0.1:9/x.mp4", "a\0b", "-"):
+    for absent in (str(tmp_path / "absent.mp4"), "pipe:0", "a\0b", "-"):
         with pytest.raises(UnreadableError):
             open_media(absent)
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_media("http://127.0.0.1:9/x.mp4")
     assert time.monotonic() - started < 2
 
 

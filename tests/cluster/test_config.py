@@ -23,12 +23,18 @@ mills = "1-4"
 mill_cpus = 2
 mill_gpus = 0.5
 require_provider = "cpu"
+accept_licence = true
+cascade = "objects"
 replace = true
 retry_failed = true
 keep_bytes = "10GB"
 threads = 2
 memory = "512MiB"
 deadline_factor = 30
+topology = "split"
+decoders = "2"
+decoder_cpus = 0.5
+stall_after = 90
 profile = "trace.json"
 [model]
 objects = "yolox_nano"
@@ -43,6 +49,15 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+def test_shortcuts_are_options_of_an_operation(tmp_path: Path) -> None:
+    settings = read_settings({"language": "de", "task": None}, {"FRAMEMILL_TASK": "translate"}, None)
+    assert settings == {"options": {"transcript": {"language": "de", "task": "translate"}}}
+    assert read_settings({}, {}, write(tmp_path, 'language = "fr"')) == {
+        "options": {"transcript": {"language": "fr"}},
+        "spare": ("transcript",),
+    }
+
+
 def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) -> None:
     settings = read_settings({}, {}, write(tmp_path, EVERY_SETTING))
     assert settings == {
@@ -54,6 +69,12 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "mill_cpus": 2.0,
         "mill_gpus": 0.5,
         "require_provider": "cpu",
+        "accept_licence": True,
+        "cascade": ("objects",),
+        "topology": "split",
+        "decoders": "2",
+        "decoder_cpus": 0.5,
+        "stall_seconds": 90.0,
         "replace": True,
         "retry_failed": True,
         "keep_bytes": 10_000_000_000,
@@ -63,6 +84,7 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "profile": "trace.json",
         "models": {"objects": "yolox_nano"},
         "options": {"scenes": {"threshold": 2.5}, "frames": {"images": True}},
+        "spare": ("frames", "objects", "scenes"),
     }
     request = ExtractRequest(sources=("a.mp4",), output="out", **settings)
     assert {field.name for field in fields(request)} == set(settings) | {"sources", "output", "verbosity"}
@@ -95,7 +117,9 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
 def test_a_flag_switches_off_what_the_file_switches_on(tmp_path: Path) -> None:
     path = write(tmp_path, "images = true\nreplace = true")
     settings = read_settings({"images": False, "replace": False}, {}, path)
-    assert settings == {"options": {"frames": {"images": False}}, "replace": False}
+    assert settings == {"options": {"frames": {"images": False}}, "replace": False}, (
+        "typed: not to be left unused"
+    )
 
 
 def test_the_file_in_the_current_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_operations_apart_and_threads_give_the_same_rows(clips: Path, tmp_path: 
     together = tables_of(tmp_path / "together")
     assert tables_of(tmp_path / "one thread") == together
     for op in OPS:
-        extract(clips, out=tmp_path / "apart", ops=(op,), sample="every:0.5")
+        extract(clips, out=tmp_path / "apart", ops=("media", op), sample="every:0.5")
     assert tables_of(tmp_path / "apart") == together
 
 

@@ -86,9 +86,38 @@ def test_what_cannot_be_is_refused_with_the_remedy(asked: dict[str, Any], said: 
         _plan(**asked)
 
 
+def test_a_shared_file_may_name_what_does_not_run_but_nothing_unknown() -> None:
+    shared: dict[str, Any] = {"options": {"objects": {"score": 0.5}}, "models": {"sounds": "yamnet"}}
+    plan = _plan(ops=("frames",), **shared, spare=("objects", "sounds"))
+    assert list(plan.ops) == ["frames"]
+    with pytest.raises(UsageError, match="--model sounds"):
+        _plan(ops=("frames",), **shared, spare=("objects",))
+    for wrong, said in (
+        ({"options": {"objects": {"scores": 0.5}}}, r"no option 'scores'; .*score"),
+        ({"options": {"object": {}}}, "unknown operation 'object'"),
+        ({"models": {"sounds": "yamet"}}, "no model 'yamet'"),
+        ({"models": {"sound": "yamnet"}}, "unknown model role 'sound'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            _plan(ops=("frames",), **wrong, spare=("objects", "object", "sounds", "sound"))
+
+
 def test_a_difference_is_named() -> None:
     plan = _plan(ops=("frames",), sample="every:1")
     held = {"frames": copy.deepcopy(dict(_plan(ops=("frames",)).ops["frames"].key))}
     with pytest.raises(UsageError, match=r"sampling is 'keyframes' there and 'every:1' here.*--replace"):
         check_keys(plan, held)
     check_keys(plan, {"frames": plan.ops["frames"].key, "scenes": {"digest": "another"}})
+
+
+def test_tracks_follow_what_is_asked_for() -> None:
+    for asked, followed in (
+        (("tracks",), ("objects",)),
+        (("faces", "tracks"), ("faces",)),
+        (("objects", "faces", "tracks"), ("objects", "faces")),
+        (("tracks", "emotions"), ("objects",)),
+    ):
+        plan = _plan(ops=asked)
+        assert plan.ops["tracks"].after == ("frames", *followed)
+        assert set(plan.ops["tracks"].key["after"]) == {"frames", *followed}
+        assert ("faces" in plan.ops) == bool({"faces", "emotions"} & set(asked))

@@ -59,3 +59,13 @@ def test_what_a_model_runs_on_is_said_once() -> None:
     tally.note({"frames": 0, "seconds": {}, "providers": {}, "notes": ["vad: on cpu"]})
     tally.tell(screen)
     assert screen.said == [(1, "vad: on cpu"), (1, "objects: on cpu")]
+
+
+def test_sessions_and_the_peak_of_device_memory_outlive_a_worker() -> None:
+    tally = Tally([], 0, 0.0)
+    told = {"frames": 0, "seconds": {}, "providers": {}, "notes": []}
+    tally.note({**told, "sessions": {"vad": {"max_batch": 32}}, "device_memory_bytes": 7})
+    tally.begin_worker()
+    tally.note({**told, "sessions": {"vad": {"max_batch": 8}, "faces": {}}, "device_memory_bytes": 5})
+    assert tally.outcome.sessions == {"vad": {"max_batch": 8}, "faces": {}}
+    assert tally.outcome.device_memory_bytes == 7
