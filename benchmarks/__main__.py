@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME...] [--runs 5] [--media DIR] [--check | --accept]"""
+"""python -m benchmarks [NAME...] [--list] [--runs 5] [--media DIR] [--check | --accept]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.harness import REPOSITORY, BenchmarkError, Setting, SkippedError
-from benchmarks.registry import Benchmark, Measured, all_benchmarks
+from benchmarks.registry import Benchmark, Measured, all_benchmarks, suites
 
 
 def parse() -> argparse.Namespace:
@@ -51,8 +51,10 @@ def main() -> int:
         report.say(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
         return 2
     if chosen.list:
-        for benchmark in known.values():
-            print(f"{benchmark.name}: {benchmark.work}; against {benchmark.against}")
+        for suite in suites():
+            print(f"{suite.__name__.rpartition('.')[2]}: {suite.__doc__}")
+            for benchmark in suite.BENCHMARKS:
+                print(f"  {benchmark.name}: {benchmark.work}; against {benchmark.against}")
         return 0
     worse = []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

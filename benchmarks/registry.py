@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from benchmarks.harness import Setting
@@ -47,9 +48,45 @@ class Benchmark:
         return median >= self.goal if self.at_least else median <= self.goal
 
 
+def suites() -> tuple[ModuleType, ...]:
+    """The suites in the order in which they run: a docstring and a list BENCHMARKS each."""
+    from benchmarks.suite import (
+        adaptive,
+        audio,
+        cluster,
+        gpu,
+        keyframes,
+        memory,
+        objects,
+        planner,
+        resuming,
+        runs,
+        scenes,
+        selection,
+        text,
+        transcripts,
+        vision,
+    )
+
+    return (
+        keyframes,
+        scenes,
+        objects,
+        runs,
+        text,
+        vision,
+        transcripts,
+        audio,
+        selection,
+        adaptive,
+        memory,
+        gpu,
+        cluster,
+        planner,
+        resuming,
+    )
+
+
 def all_benchmarks() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
-    from benchmarks.suite import keyframes, memory, objects, runs, scenes, text, transcripts
-
-    suites = (keyframes, scenes, objects, runs, text, transcripts, memory)
-    return {benchmark.name: benchmark for suite in suites for benchmark in suite.BENCHMARKS}
+    return {benchmark.name: benchmark for suite in suites() for benchmark in suite.BENCHMARKS}

@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import socket
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,16 +23,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.layout import SYSTEM_FOLDER
 from cluster.machine import usable_cores
-from cluster.ray_pools import Pool, plan_pool
+from cluster.ray_pools import TASK_CPUS, Pool, plan_pool
 from cluster.request import ExtractRequest
 from cluster.storage import ResultPath, open_root
 from cluster.workerprocess import ENVIRONMENT
-from models.errors import SetupError
+from models.errors import SetupError, UsageError
 
-CHECK_SECONDS = 15.0
+CHECK_SECONDS = 10.0
 # A worker on a busy or cold node takes its time to start; that alone is no reason to refuse.
 LOOK_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
+# How a client of HTTP/2 begins: a preface and an empty frame of settings (RFC 9113, 3.4 and 6.5). Ray's
+# control store speaks it by gRPC, and answers with a frame of settings.
+_SETTINGS = b"\x04"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0\0\0\0\0"
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -39,7 +44,7 @@ def connect(request: ExtractRequest) -> None:
     """Connects to the cluster at `request.address`, to that of the surrounding job, or starts one here.
 
     Raises:
-        SetupError: no cluster answers there.
+        UsageError: the address is none of a head. SetupError: no cluster answers there.
     """
     if ray.is_initialized():
         return _hush()
@@ -95,21 +100,29 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself tries for a minute to reach an address where nobody listens.
+    """Ray itself tries for a minute to reach an address where nobody listens, or for ever another server.
 
     Raises:
-        SetupError: it is so.
+        UsageError: it is no address of a head. SetupError: no head answers there.
     """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if "://" in address:
+        raise UsageError(f"--address {address}: give HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
+    host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
         return  # a word such as auto
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as there:
+            if "RAY_USE_TLS" not in os.environ:
+                there.sendall(_HELLO)
+            if "RAY_USE_TLS" in os.environ or there.recv(9, socket.MSG_WAITALL)[3:4] == _SETTINGS:
+                return
+            problem = "another kind of server listens there, such as the dashboard"
     except OSError as exc:
-        raise SetupError(
-            f"no Ray cluster at {address}: {exc.strerror or exc}; "
-            "check the address, or start one with `ray start --head`"
-        ) from exc
+        problem = exc.strerror or str(exc)
+    raise SetupError(
+        f"no Ray cluster at {address}: {problem}; check the address (`ray start --head` tells it, with port "
+        "6379 by default), or start one"
+    )
 
 
 def _hush() -> None:
@@ -120,6 +133,9 @@ def _hush() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Else Ray ends the run when nothing is finished for half an hour, as happens where one long shard is
+    # left. Tasks have deadlines of their own, and `StallWatch` tells when none is at work.
+    context.execution_no_progress_timeout_s = -1
 
 
 def describe_cluster() -> str:
@@ -145,10 +161,9 @@ def open_pool(request: ExtractRequest, root: ResultPath, models: Mapping[str, st
     """
     connect(request)
     known: Any = ray
-    nodes = [node for node in known.nodes() if node["Alive"]]
-    pool = plan_pool(request, [node["Resources"] for node in nodes])
-    able = [node for node in nodes if node["Resources"].get("CPU", 0.0) >= pool.cpus]
-    check_workers(root, pool, [node["NodeID"] for node in able], models, run_id)
+    nodes = {node["NodeID"]: node["Resources"] for node in known.nodes() if node["Alive"]}
+    pool = plan_pool(request, list(nodes.values()))
+    check_workers(root, pool, nodes, models, run_id)
     return pool
 
 
@@ -222,39 +237,57 @@ def _require_room(pool: Pool) -> None:
 
 
 def check_workers(
-    root: ResultPath, pool: Pool, node_ids: Sequence[str], models: Mapping[str, str], run_id: str
+    root: ResultPath,
+    pool: Pool,
+    nodes: Mapping[str, Mapping[str, float]],
+    models: Mapping[str, str],
+    run_id: str,
 ) -> None:
-    """Tries on every node what a mill will need there, and that one mill finds room.
+    """Tries on every node what will be needed there, and that one mill finds room.
+
+    Args:
+        nodes: id -> resources. Models are needed where a mill has room; files are opened and pieces merged
+            wherever there is a CPU.
 
     Raises:
-        SetupError: one clear message; within `CHECK_SECONDS` where there is no room.
+        SetupError: one clear message, as soon as a node tells what is wrong; within `CHECK_SECONDS` where
+            there is no room.
     """
     token = f"check-{run_id}"
     marker = root / SYSTEM_FOLDER / token
     marker.write_text("")
-    asked = (str(root), token, dict(models), code_digest())
     # Wrapped here and not where it is defined: so it travels by name, and the node's own code is what runs.
     looking: Any = ray.remote(max_retries=0)(look)
-    there = [NodeAffinitySchedulingStrategy(node_id, soft=True) for node_id in node_ids]
+    code = code_digest()
+    waiting = []
     try:
         _require_room(pool)
-        answers = [looking.options(num_cpus=0, scheduling_strategy=one).remote(*asked) for one in there]
-        _, waiting = ray.wait(answers, num_returns=len(answers), timeout=LOOK_SECONDS)
-        for answer in waiting:
-            ray.cancel(answer, force=True)
-        problems = [ray.get(answer) for answer in answers if answer not in waiting]
-        if waiting and not any(problems):
-            raise SetupError(
-                f"{len(waiting)} of {len(answers)} nodes had no answer within {LOOK_SECONDS:g} s; either no "
-                f"worker starts there, or {root} does not answer. {describe_cluster()}"
-            )
+        for node_id, there in nodes.items():
+            has_mill = there.get("CPU", 0.0) >= pool.cpus and there.get("GPU", 0.0) >= pool.gpus
+            if has_mill or there.get("CPU", 0.0) >= TASK_CPUS:
+                here = NodeAffinitySchedulingStrategy(node_id, soft=True)
+                look_there = looking.options(num_cpus=0, scheduling_strategy=here)
+                wanted = dict(models) if has_mill else {}
+                waiting.append(look_there.remote(str(root), token, wanted, code))
+        num_asked, deadline = len(waiting), time.monotonic() + LOOK_SECONDS
+        while waiting:
+            left = max(0.0, deadline - time.monotonic())
+            answers, waiting = ray.wait(waiting, num_returns=1, timeout=left)
+            if not answers:
+                raise SetupError(
+                    f"{len(waiting)} of {num_asked} nodes had no answer within {LOOK_SECONDS:g} s; either no "
+                    f"worker starts there, or {root} does not answer. {describe_cluster()}"
+                )
+            problem = ray.get(answers[0])
+            if problem:
+                raise SetupError(problem)
     except ray.exceptions.RayError as exc:
         last = str(exc.cause if isinstance(exc, ray.exceptions.RayTaskError) else exc).splitlines()[-1]
         raise SetupError(
             f"a worker cannot run Framemill: {last}; install it there, or submit the job with --working-dir"
         ) from exc
     finally:
+        for answer in waiting:
+            ray.cancel(answer, force=True)
         for path in marker.parent.glob(f"{token}*"):
             path.unlink(missing_ok=True)
-    for problem in filter(None, problems):
-        raise SetupError(problem)

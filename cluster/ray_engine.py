@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import ray
 import ray.data
@@ -24,23 +24,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster import layout
 from cluster.committing import PendingCommit, PendingRun
 from cluster.dataset import Dataset
-from cluster.flow import Flow, failure_from
+from cluster.flow import Flow, error_from, failure_from
 from cluster.interrupts import noticing_interrupts
 from cluster.jobs import Failure, Job
 from cluster.local import DEADLINE_SECONDS
 from cluster.ray_cluster import describe_cluster
 from cluster.ray_head import HeadWatch
 from cluster.ray_ledger import Ledger
+from cluster.ray_merging import Merges
 from cluster.ray_pipeline import plan_tasks, run_mills
 from cluster.ray_pools import Pool, describe_idle_gpus
 from cluster.ray_split import open_decoders
 from cluster.ray_stream import ResultStream, StallWatch
-from cluster.ray_tasks import merge_source, tasks_of
+from cluster.ray_tasks import tasks_of
 from cluster.request import ExtractRequest, Reporter
 from cluster.storage import remove_tree
 from cluster.tally import Outcome, Tally
 from cluster.worker import Worker
-from models import errors
 from models.errors import FramemillError
 from ops.media import MediaDescription, StreamDescription
 from ops.operation import Reads
@@ -53,6 +53,7 @@ TICK_SECONDS = 0.2
 WATCH_SECONDS = 5.0
 # After a Ctrl-C, what is at work may finish for so long.
 LAST_SECONDS = 5.0
+LEDGER_SECONDS = 300.0  # it answers within milliseconds
 
 
 class RayRun:
@@ -100,7 +101,6 @@ class RayRun:
         self._next: list[dict[str, Any]] = []
         self._opened: dict[str, dict[str, Any]] = {}
         self._descriptions: dict[str, MediaDescription] = {}
-        self._merges: dict[Any, Job] = {}
         self._reports: dict[str, Mapping[str, Any]] = {}
         self._writer = Worker(self.config)
         state = dataset.state
@@ -114,6 +114,7 @@ class RayRun:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         ledger: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Ledger)
         self._ledger = ledger.remote(state, plan, request.retry_failed)
+        self._merges = Merges(self.config, self._ledger)
         self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)
 
     def run(self, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
@@ -136,18 +137,26 @@ class RayRun:
                     self._next = []
                     self._again = [] if alone else self._again
                     self._round(ray.data.from_arrow(tasks), alone=alone, most=len(tasks))
-                self._give_up_copies()
+                self._give_up_rest()
                 self._commit(is_last=True)
                 pending = conclude(self._outcome())
                 pending.commit(self._writer.do_write(pending.request)["parts"])
         except ray.exceptions.RayError as exc:
-            raise FramemillError(
-                f"the Ray cluster failed: {str(exc).strip().splitlines()[-1]}; what was committed stays, and "
-                "the same command goes on from there"
-            ) from exc
+            raise self._reason(exc) from exc
         finally:
             self._end()
         return self._outcome()
+
+    def _reason(self, exc: ray.exceptions.RayError) -> FramemillError:
+        """What a worker said before it ended the pipeline, or that the cluster failed."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            failure = ray.get(self._ledger.failure.remote(), timeout=LAST_SECONDS)
+            if failure is not None:
+                return error_from(failure)
+        return FramemillError(
+            f"the Ray cluster failed: {str(exc).strip().splitlines()[-1]}; what was committed stays, and the "
+            "same command goes on from there"
+        )
 
     def _end(self) -> None:
         """Kills every mill; what died with some of its parts written belongs to no commit."""
@@ -158,8 +167,7 @@ class RayRun:
                 ray.kill(mill)
             if self._decoders is not None:
                 ray.kill(self._decoders)  # and with it those that it owns
-        for merge in self._merges:
-            ray.cancel(merge, force=True)
+        self._merges.cancel()
         with contextlib.suppress(FramemillError):
             self.dataset.recover()
 
@@ -193,11 +201,11 @@ class RayRun:
         results = run_mills(tasks, most, self.pool, {**self.config, "alone": alone}, self._ledger, decoders)
         stream = ResultStream(results)
         give_up = 0.0
-        while not stream.is_done:
-            for text in stream.take(TICK_SECONDS):
+        while not stream.is_done or self._merges:
+            for text in () if stream.is_done else stream.take(TICK_SECONDS):
                 self._stall.note()
                 self._take(json.loads(text))
-            self._take_merges(wait=False)
+            self._take_merges(TICK_SECONDS if stream.is_done else 0.0)
             if time.monotonic() - self._last_commit >= COMMIT_SECONDS:
                 self._commit()
             self.tally.tell(self.reporter)
@@ -207,7 +215,6 @@ class RayRun:
                 self._ledger.stop.remote()
             if give_up and time.monotonic() > give_up:
                 return
-        self._take_merges(wait=True)
         self._commit()
 
     def _watch(self) -> None:
@@ -216,18 +223,23 @@ class RayRun:
             return
         self._next_watch = time.monotonic() + WATCH_SECONDS
         self._head.check()
-        num_at_work, late = ray.get(self._ledger.watch.remote())
+        if self._decoders is not None:
+            self._decoders.tend.remote()
+        num_at_work, late = ray.get(self._ledger.watch.remote(), timeout=LEDGER_SECONDS)
         for mill in late:
             self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new mill")
             ray.kill(mill, no_restart=False)
-        waited = self._stall.waited(num_at_work + len(self._merges))
+        waited = self._stall.waited(num_at_work)
         if waited:
-            left = sum(job.state in ("new", "open") for job in self.jobs.values())
+            left = sum(job.state in ("new", "open") for job in self.jobs.values()) - len(self._merges)
             told = f"no progress for {waited:.0f} s: {left} files wait for a mill, and none works."
+            if self._merges:
+                told += f" {len(self._merges)} files wait for half a CPU to have their pieces merged."
             self.reporter.message(0, f"{told} Wanted: {self.pool.describe()}. {describe_cluster()}")
 
     def _take(self, result: Mapping[str, Any]) -> None:
-        self._check(result.get("fatal", {"fatal": False}))
+        if "fatal" in result:
+            self._refuse(result["fatal"])
         for piece in result.get("suspects", ()):
             job = self.jobs[piece["uri"]]
             if job.state not in ("new", "open"):
@@ -257,11 +269,11 @@ class RayRun:
             self.tally.outcome.providers = {**self.tally.outcome.providers, **result["providers"]}
             self.tally.note_devices(result)
 
-    def _check(self, failure: Mapping[str, Any]) -> None:
+    def _refuse(self, failure: Mapping[str, Any]) -> NoReturn:
         """Raises what concerns the run and not one source."""
-        if failure["fatal"]:
-            kind = getattr(errors, failure["error"], FramemillError)
-            raise kind(f"{failure['message']} (on a worker)")
+        if failure["trace"]:
+            self.reporter.message(2, failure["trace"])
+        raise error_from({**failure, "message": f"{failure['message']} (on a worker)"})
 
     def _take_piece(self, piece: Mapping[str, Any]) -> None:
         job = self.jobs[piece["uri"]]
@@ -292,13 +304,12 @@ class RayRun:
         for copy in self._copies.pop(source_id, ()):
             self._take_piece(copy)
 
-    def _give_up_copies(self) -> None:
-        """The file that was to speak for these was changed while it was worked on."""
-        why = "another file with the same content was changed meanwhile: run again"
-        for copy in [copy for copies in self._copies.values() for copy in copies]:
-            failure = Failure("*", "failed", "UnreadableError", why, transient=True)
-            if not self._is_interrupted:
-                self.flow.failed(self.jobs[copy["uri"]], failure)
+    def _give_up_rest(self) -> None:
+        """Files that nobody told of, as when the one that was to speak for a copy changed meanwhile."""
+        why = "no worker told what came of it, or of another file with the same content: run again"
+        for job in self.jobs.values() if not self._is_interrupted else ():
+            if job.state in ("new", "open") and not job.is_duplicate:
+                self.flow.failed(job, Failure("*", "failed", "FramemillError", why, transient=True))
 
     def _quarantine(self, job: Job, why: str) -> None:
         if job.state in ("new", "open"):
@@ -319,8 +330,9 @@ class RayRun:
             "ops": ops,
             "num_shards": len(job.shards),
             "earlier": self._earlier(job, ops),
+            "seconds": job.duration_seconds,
         }
-        self._merges[merge_source.options(num_gpus=gpus).remote(self.config, request)] = job
+        self._merges.start(job, request)
 
     def _earlier(self, job: Job, ops: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """As `Flow.earlier`, with what the first stage of this very source wrote but is not committed yet."""
@@ -330,19 +342,12 @@ class RayRun:
                 earlier[part["table"]].append(part)
         return earlier
 
-    def _take_merges(self, wait: bool) -> None:
-        while self._merges:
-            ready, _ = ray.wait(list(self._merges), num_returns=1, timeout=None if wait else 0)
-            if not ready:
-                return
-            job = self._merges.pop(ready[0])
-            try:
-                done = ray.get(ready[0])
-            except ray.exceptions.WorkerCrashedError:
-                self._quarantine(job, "ended the worker process that merged its shards")
-                continue
+    def _take_merges(self, timeout_seconds: float) -> None:
+        for job, done in self._merges.take(timeout_seconds):
+            self._stall.note()
             if "failed" in done:
-                self._check(done["failed"])
+                if done["failed"]["fatal"]:
+                    self._refuse(done["failed"])
                 self.flow.failed(job, failure_from(done["failed"]))
                 continue
             self._held.setdefault(job.file.uri, []).extend(done["parts"])

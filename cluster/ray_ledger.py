@@ -35,6 +35,7 @@ class Ledger:
         self._mills: dict[str, Any] = {}
         self._at_work: dict[str, tuple[str, float]] = {}
         self._is_stopped = False
+        self._failure: dict[str, Any] | None = None
 
     def claim(self, uri: str, source_id: str) -> dict[str, Any] | None:
         """What the caller is to do for this content; None when another uri has it already.
@@ -77,14 +78,14 @@ class Ledger:
         """How often this task was begun before and not finished; `STOPPED` when nothing is to begin any more.
 
         Args:
-            mill_id: of the mill that begins it, if one does.
-            allowed_seconds: how long it may take there.
+            mill_id: of the mill that begins it; empty for a task that ends by itself when it is late.
+            allowed_seconds: how long it may take.
         """
         if self._is_stopped:
             return STOPPED
         before = self._attempts.get(task_id, 0)
         self._attempts[task_id] = before + 1
-        if mill_id:
+        if allowed_seconds:
             self._at_work[task_id] = (mill_id, time.monotonic() + allowed_seconds)
         return before
 
@@ -101,9 +102,19 @@ class Ledger:
     def watch(self) -> tuple[int, list[Any]]:
         """How many tasks are at work, and the mills that hold one for too long."""
         now = time.monotonic()
-        late = {mill_id for mill_id, deadline in self._at_work.values() if now > deadline}
-        self._at_work = {task: held for task, held in self._at_work.items() if held[0] not in late}
+        late = {mill_id for mill_id, deadline in self._at_work.values() if now > deadline} - {""}
+        self._at_work = {
+            task: held for task, held in self._at_work.items() if held[0] not in late and now <= held[1]
+        }
         return len(self._at_work), [self._mills[mill_id] for mill_id in late]
+
+    def give_up(self, failure: dict[str, Any]) -> None:
+        """Why the run cannot go on, as `cluster.worker.describe_failure` tells it; the first counts."""
+        self._failure = self._failure or failure
+
+    def failure(self) -> dict[str, Any] | None:
+        """What was given to `give_up`."""
+        return self._failure
 
     def stop(self) -> list[Any]:
         """Begins nothing any more, and tells every mill."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pyarrow as pa
 import ray.data
 
-from cluster.ray_pools import Pool
+from cluster.ray_pools import TASK_CPUS, Pool
 from cluster.ray_tasks import RAW, TASK_PIECES, RayMill, open_sources, task_of
 
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
@@ -52,7 +52,7 @@ def plan_tasks(
             cast(Any, open_sources),
             batch_size=OPEN_SOURCES,
             batch_format="pyarrow",
-            num_cpus=0.5,
+            num_cpus=TASK_CPUS,
             fn_kwargs={"config": config, "ledger": ledger},
         )
         .repartition(target_num_rows_per_block=1)

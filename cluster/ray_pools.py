@@ -10,6 +10,8 @@ from cluster.request import ExtractRequest
 from models.errors import SetupError, UsageError
 
 MOST_CALLS = 16
+# What a task holds that opens files or merges their pieces.
+TASK_CPUS = 0.5
 # Shards that a decoder has open at once: while a mill computes on one, the other is decoded.
 STREAMS = 2
 

@@ -33,6 +33,8 @@ STORE_SHARE = 0.5
 MESSAGES = 2
 # A decoder that does not put down within this time what a dead mill had open hangs in a file.
 HANG_SECONDS = 60.0
+# A decoder beyond the least that nobody asked for so long gives its CPUs back: tasks may wait for them.
+IDLE_SECONDS = 5.0
 
 Message = tuple[list[Chunk], ReadReport, bool]
 
@@ -120,23 +122,26 @@ class _Lent:
         is_ready: pending until it found room; then it is lent.
         streams: stream id -> mill that reads it.
         closing: calls that put down what dead mills had open, and since when.
+        used: when it was lent or given back the last time.
     """
 
     actor: Any
     is_ready: Any
     streams: dict[str, str] = field(default_factory=dict)
     closing: list[tuple[Any, float]] = field(default_factory=list)
+    used: float = field(default_factory=time.monotonic)
 
 
 class DecoderPool:
     """An actor beside the driver: lends decoders to mills, and replaces those that died.
 
     Args:
-        least, most: how many there are; it grows while all are busy.
+        least, most: how many there are; it grows while all are busy, and shrinks when some are idle.
         cpus: what each holds. most_bytes: as `Decoder` takes it.
     """
 
     def __init__(self, least: int, most: int, cpus: float, most_bytes: int) -> None:
+        self._least = least
         self._most = most
         self._options = {
             "num_cpus": cpus,
@@ -157,10 +162,7 @@ class DecoderPool:
 
     def lend(self, stream_id: str, mill: str) -> tuple[str, Any]:
         """The decoder with the least to do, by name and handle, to read one shard."""
-        self._end_hanging()
-        for lent in self._decoders.values():
-            if lent.is_ready is not None and ray.wait([lent.is_ready], timeout=0)[0]:
-                lent.is_ready = None
+        self._look_for_ready()
         there = {name: lent for name, lent in self._decoders.items() if lent.is_ready is None}
         is_growing = len(there) < len(self._decoders)
         is_busy = all(len(lent.streams) >= STREAMS for lent in there.values())
@@ -169,12 +171,14 @@ class DecoderPool:
         # Before the first is there, calls wait for it.
         name = min(there or self._decoders, key=lambda one: len(self._decoders[one].streams))
         self._decoders[name].streams[stream_id] = mill
+        self._decoders[name].used = time.monotonic()
         return name, self._decoders[name].actor
 
     def give_back(self, name: str, stream_id: str) -> None:
         """The shard is read, or given up."""
         if name in self._decoders:
             self._decoders[name].streams.pop(stream_id, None)
+            self._decoders[name].used = time.monotonic()
 
     def lost(self, name: str) -> None:
         """A decoder died: another takes its place."""
@@ -188,12 +192,26 @@ class DecoderPool:
                 del lent.streams[stream_id]
                 lent.closing.append((lent.actor.close.remote(stream_id), time.monotonic()))
 
-    def _end_hanging(self) -> None:
+    def tend(self) -> None:
+        """Ends decoders that hang, and those that are not needed; to be called now and then."""
+        self._look_for_ready()
+        now = time.monotonic()
         for name, lent in list(self._decoders.items()):
             lent.closing = [one for one in lent.closing if not ray.wait([one[0]], timeout=0)[0]]
-            if lent.closing and time.monotonic() - lent.closing[0][1] > HANG_SECONDS:
+            if lent.closing and now - lent.closing[0][1] > HANG_SECONDS:
                 ray.kill(lent.actor)
                 self.lost(name)
+            elif lent.is_ready is not None or lent.streams or lent.closing:
+                continue  # one that found no room yet says that more nodes are wanted
+            elif now - lent.used > IDLE_SECONDS and len(self._decoders) > self._least:
+                del self._decoders[name]
+                ray.kill(lent.actor)
+
+    def _look_for_ready(self) -> None:
+        for lent in self._decoders.values():
+            if lent.is_ready is not None and ray.wait([lent.is_ready], timeout=0)[0]:
+                lent.is_ready = None
+                lent.used = time.monotonic()
 
 
 def open_decoders(pool: Pool, here: Any) -> Any:

@@ -7,6 +7,7 @@ the parts of what it computed by itself, and the driver commits them.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import time
@@ -43,23 +44,40 @@ def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> 
 
     Args:
         batch: rows with uri, path, num_bytes, mtime_ns; is_changed where the dataset holds other content.
+        config: as for `RayMill`. ledger: handle of the run's `Ledger`.
 
     Yields:
         Tables with one row and one column, `task`: JSON with the `pieces` that one call of a mill takes.
+
+    Raises:
+        Exception: what concerns the run and not one source; the ledger knows it, too.
     """
+    try:
+        yield from _open_all(batch.to_pylist(), config, ledger)
+    except Exception as error:
+        # Of what ends a pipeline, Ray tells the driver a text alone, and not its kind.
+        ray.get(ledger.give_up.remote(describe_failure(error)))
+        raise
+
+
+def _open_all(
+    sources: Sequence[Mapping[str, Any]], config: Mapping[str, Any], ledger: Any
+) -> Iterator[pa.Table]:
     worker = Worker({**config, "options": {}, "profile": ""})
     short: list[dict[str, Any]] = []
     seconds = 0.0
-    for source in batch.to_pylist():
+    for source in sources:
         task_id = "open " + source["uri"]
-        before = ray.get(ledger.start.remote(task_id))
+        allowed = allowed_seconds(config, work_seconds([source]))
+        before = ray.get(ledger.start.remote(task_id, "", allowed))
         if before == STOPPED:
             return
         if before:
             # It was being opened when a worker died: a mill of its own opens it later.
             pieces: list[dict[str, Any]] = [{**source, "suspect": True}]
         else:
-            pieces = open_source(worker, source, ledger)
+            with ending_late(allowed):
+                pieces = open_source(worker, source, ledger)
         ray.get(ledger.finish.remote(task_id))
         if len(pieces) > 1 or pieces[0].get("suspect") or source["is_changed"]:
             yield from (task_of([piece]) for piece in pieces)
@@ -71,6 +89,32 @@ def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> 
             short, seconds = [], 0.0
     if short:
         yield task_of(short)
+
+
+def work_seconds(pieces: Sequence[Mapping[str, Any]]) -> float:
+    """How much there is to do: the media in these pieces, and the time to read their files."""
+    media: float = sum((piece.get("shard") or {"seconds": 0.0})["seconds"] for piece in pieces)
+    opening: float = sum(max(piece["num_bytes"], 0) for piece in pieces) / SLOWEST_BYTES_PER_SECOND
+    return media + opening
+
+
+def allowed_seconds(config: Mapping[str, Any], seconds: float) -> float:
+    """How long so much work may take; what else a mill works on slows it down no more than the factor."""
+    allowed: float = config["deadline_seconds"] + config["deadline_factor"] * seconds
+    return allowed
+
+
+@contextlib.contextmanager
+def ending_late(seconds: float) -> Iterator[None]:
+    """Ends this process, which is a task's own, where the body takes longer. Nobody outside could.
+
+    The timer is no thread of Python's: a library that hangs and lets no other thread run does not stop it.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def open_source(
@@ -125,13 +169,12 @@ class RayMill:
     def __init__(self, config: Mapping[str, Any], ledger: Any, decoders: Any = None) -> None:
         if not config["gpus"]:
             hide_gpus()
+        self._config = config
         self._worker = Worker(config)
         self._ledger = ledger
         self._name = ray.get_runtime_context().get_actor_id() or ""
         self._alone: bool = config["alone"]
         self._stages: Sequence[Sequence[str]] = config["stages"]
-        self._deadline_seconds: float = config["deadline_seconds"]
-        self._deadline_factor: float = config["deadline_factor"]
         self._metrics = MillMetrics(config["run_id"], self._name)
         self._indexes = KeptIndexes(self._index, lambda uri: self._worker.do_forget({"uri": uri}))
         self._reader: RemoteReader | None = None
@@ -166,10 +209,7 @@ class RayMill:
         return pa.table({"result": [json.dumps(result)]})
 
     def _allowed(self, pieces: Sequence[Mapping[str, Any]]) -> float:
-        """How long a task may take; what else this mill works on slows it down no more than the factor."""
-        seconds: float = sum((piece.get("shard") or {"seconds": 0.0})["seconds"] for piece in pieces)
-        opening: float = sum(max(piece["num_bytes"], 0) for piece in pieces) / SLOWEST_BYTES_PER_SECOND
-        return self._deadline_seconds + self._deadline_factor * (seconds + opening)
+        return allowed_seconds(self._config, work_seconds(pieces))
 
     def _mill(self, given: Sequence[Mapping[str, Any]], task_id: str) -> dict[str, Any]:
         pieces: list[dict[str, Any]] = []
@@ -264,29 +304,6 @@ def write_sources(worker: Worker, pieces: Sequence[Mapping[str, Any]]) -> list[d
     written = worker.do_write({"tables": tables, **NOTHING_ELSE})
     parts: list[dict[str, Any]] = written["parts"]
     return parts
-
-
-@ray.remote(num_cpus=0.5)
-def merge_source(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges the shards of one source for one stage, and writes the parts.
-
-    Args:
-        request: as for `Worker.do_merge`, with `uri`, `path` and `earlier`: rows that earlier stages made;
-            and `gpus`, the share of GPUs that this holds.
-    """
-    if not request["gpus"]:
-        hide_gpus()
-    worker = Worker(config)
-    try:
-        if any(load_op(op).reads is Reads.TABLES for op in request["ops"]):
-            worker.index(request["uri"], request["path"])
-        done = worker.do_merge(request)
-        MillMetrics(config["run_id"], "").made(done["rows"])
-        tables = {op: [request["source_id"]] for op in done["rows"]}
-        parts = worker.do_write({"tables": tables, **NOTHING_ELSE})["parts"]
-        return {**done, "parts": parts}
-    except Exception as error:
-        return {"failed": describe_failure(error)}
 
 
 def task_of(pieces: Sequence[Mapping[str, Any]]) -> pa.Table:

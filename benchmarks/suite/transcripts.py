@@ -74,7 +74,7 @@ def _short_clips(setting: Setting) -> Path:
     return folder
 
 
-def _long_file(setting: Setting) -> Path:
+def long_file(setting: Setting) -> Path:
     """A folder with one file of half an hour: all recordings over and over, with pauses."""
     folder = setting.cache / "spoken_half_hour"
     if folder.exists():
@@ -203,7 +203,7 @@ BENCHMARKS = [
         goal=1.0,
         unit="x",
         at_least=True,
-        run=_against_peer(_long_file, "auto", "batched"),
+        run=_against_peer(long_file, "auto", "batched"),
     ),
     Benchmark(
         name="transcripts_auto_language",

@@ -14,24 +14,27 @@ from tests.cluster.extraction import PROJECT, extract
 
 @contextmanager
 def small_ray(
-    patch: Path | None = None, environment: Mapping[str, str] | None = None, num_cpus: int = 4
+    patch: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    num_cpus: int = 4,
+    **started: Any,
 ) -> Iterator[None]:
     """A Ray of one node and four logical CPUs.
 
     Args:
         patch: a folder with a `sitecustomize.py` that its workers run at their start.
         environment: further variables for the workers.
+        started: further arguments of `ray.init`, such as GPUs that are not there.
     """
     import ray
 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     path = os.pathsep.join(str(folder) for folder in (patch, PROJECT) if folder)
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     ray.init(
         num_cpus=num_cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": path, **(environment or {})}},
+        **{**quiet, **started},
     )
     try:
         yield

@@ -112,7 +112,8 @@ def test_ops_lists_all_and_describes_each(capsys: Capture) -> None:
     records = json.loads(capsys.readouterr().out)
     assert [record["name"] for record in records] == list(OPS)
     for record in records:
-        assert record["doc"], record["name"]
+        assert record["what"] and record["doc"], record["name"]
+        assert all(option["doc"] for option in record["options"]), record["name"]
         assert all(column["doc"] for column in record["columns"]), record["name"]
     assert main(["ops"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == list(OPS)

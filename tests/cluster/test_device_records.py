@@ -53,7 +53,7 @@ def test_who_decoded_what_is_in_runs_and_rows_agree(
         "pyav: the device decodes no h264": [str(clips / "b.mp4")],
     }
     assert the_run(tmp_path / "pyav")["decoders"] == [] and run["device_memory_bytes"] == 0
-    assert "1 files decoded by pyav: the device decodes no h264" in capsys.readouterr().out
+    assert "1 file decoded by pyav: the device decodes no h264" in capsys.readouterr().out
     assert len(frames["pyav"]) == 24
     for mine, theirs in zip(frames["pyav"], frames["dali-cpu"], strict=True):
         for name in ("source_id", "frame_index", "pts_seconds", "is_key"):

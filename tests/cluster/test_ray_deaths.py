@@ -13,9 +13,11 @@ import pytest
 
 pytest.importorskip("ray")
 
-from models.errors import DatasetError, SetupError
+from cluster import ray_engine, ray_pipeline
+from models.errors import DatasetError, FramemillError, SetupError
 from tests.cluster.extraction import Listener, extract, failures, render_clip, rows_of, statuses, tables_of
 from tests.cluster.ray_local import extract_on_ray, small_ray
+from tests.cluster.test_engine_shards import divided
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -27,6 +29,7 @@ def lay_traps():
     import cluster.worker as worker
     import cluster.parts as parts
     read_real, hash_real, write_real = mill.read_shard, worker.content_id, worker.write_part
+    merge_real = worker.Worker.do_merge
     def read_shard(path, *rest):
         name = os.path.basename(path)
         folder = os.path.dirname(path)
@@ -42,15 +45,32 @@ def lay_traps():
             time.sleep(1)
         yield from read_real(path, *rest)
     def content_id(path):
-        if os.path.basename(path).startswith('opens badly'):
+        name = os.path.basename(path)
+        if name.startswith('opens badly'):
             os.kill(os.getpid(), 11)
+        if name.startswith('opens never'):
+            ctypes.PyDLL(None).sleep(600)
+        if name.startswith('without credentials'):
+            from models.errors import SetupError
+            raise SetupError('no credentials for s3://: set AWS_PROFILE')
         return hash_real(path)
+    def do_merge(self, request):
+        name = os.path.basename(request['uri'])
+        if name.startswith('merges badly'):
+            os.kill(os.getpid(), 9)
+        if name.startswith('merges never'):
+            ctypes.PyDLL(None).sleep(600)
+        return merge_real(self, request)
     def write_part(root, table, tables, **rest):
-        if os.path.exists(os.path.join(root, '_framemill', 'refuse')):
-            from models.errors import DatasetError
-            raise DatasetError(f'{root}: no space left on device')
+        refuse = os.path.join(root, '_framemill', 'refuse')
+        if os.path.exists(refuse):
+            import builtins, models.errors
+            name = open(refuse).read()
+            kind = getattr(models.errors, name, None) or getattr(builtins, name)
+            raise kind(f'{root}: no space left on device')
         return write_real(root, table, tables, **rest)
     mill.read_shard, worker.content_id, worker.write_part = read_shard, content_id, write_part
+    worker.Worker.do_merge = do_merge
 class Late:
     def find_spec(self, name, path=None, target=None):
         if name == 'cluster.ray_tasks':
@@ -93,6 +113,21 @@ def _check(folder: Path, out: Path, guilty: dict[str, str]) -> None:
     assert (again.files_computed, again.exit_code) == (0, 3 if guilty else 0)
 
 
+@pytest.fixture(params=["opened by mills", "opened by tasks"])
+def opener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens files: small ones are left to mills, and none is small in the second case."""
+    if request.param == "opened by tasks":
+        monkeypatch.setattr(ray_pipeline, "SMALL_BYTES", -1)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines of a few seconds."""
+    monkeypatch.setattr(ray_engine, "WATCH_SECONDS", 0.5)
+    monkeypatch.setattr(ray_engine, "DEADLINE_SECONDS", 5.0)
+
+
+@pytest.mark.usefixtures("opener")
 def test_files_that_kill_are_quarantined(folder: Path, tmp_path: Path) -> None:
     for seed, name in enumerate(("crash.mp4", "opens badly.mp4", "once.mp4")):
         render_clip(folder / name, seed=20 + seed, seconds=3.0)
@@ -128,15 +163,65 @@ def test_a_mill_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) 
     _check(folder, tmp_path / "out", {})
 
 
-def test_a_hanging_file_is_quarantined(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cluster import ray_engine
-
-    monkeypatch.setattr(ray_engine, "WATCH_SECONDS", 0.5)
-    monkeypatch.setattr(ray_engine, "DEADLINE_SECONDS", 4.0)
-    render_clip(folder / "hang.mp4", seed=30, seconds=3.0)
+@pytest.mark.usefixtures("opener", "impatient")
+@pytest.mark.parametrize(
+    ("opener", "name"),
+    [("opened by mills", "hang.mp4"), ("opened by tasks", "opens never.mp4")],
+    indirect=["opener"],
+)
+def test_a_hanging_file_is_quarantined(folder: Path, tmp_path: Path, name: str) -> None:
+    render_clip(folder / name, seed=30, seconds=3.0)
     summary = extract_on_ray(folder, out=tmp_path / "out", deadline_factor=0.0)
     assert (summary.exit_code, summary.files_failed) == (3, 1)
-    _check(folder, tmp_path / "out", {"hang.mp4": "quarantined"})
+    _check(folder, tmp_path / "out", {name: "quarantined"})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_merge_that_kills_or_hangs_costs_its_file(folder: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate(("merges badly.mp4", "merges never.mp4", "merges well.mp4")):
+        render_clip(folder / name, seed=50 + seed, seconds=5.0)
+    summary = extract_on_ray(folder, out=divided(tmp_path / "out"), deadline_factor=0.0)
+    assert (summary.exit_code, summary.files_failed) == (3, 2)
+    guilty = dict.fromkeys(("merges badly.mp4", "merges never.mp4"), "quarantined")
+    assert failures(tmp_path / "out") == {(name, "*"): status for name, status in guilty.items()}
+    assert len(statuses(tmp_path / "out")) == 7
+    tables = tables_of(tmp_path / "out")
+    extract(*(path for path in folder.iterdir() if path.name not in guilty), out=divided(tmp_path / "other"))
+    assert {**tables, "errors": []} == {**tables_of(tmp_path / "other"), "errors": []}
+
+
+def test_what_concerns_the_run_ends_it_with_its_own_exit_code(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "0.mp4").rename(folder / "without credentials.mp4")
+    for small in (ray_pipeline.SMALL_BYTES, -1):
+        monkeypatch.setattr(ray_pipeline, "SMALL_BYTES", small)
+        with pytest.raises(SetupError, match="no credentials for s3://: set AWS_PROFILE"):
+            extract_on_ray(folder, out=tmp_path / "out")
+
+
+def test_a_task_may_take_longer_than_ray_has_patience(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray.data
+
+    (folder / "0.mp4").rename(folder / "slow.mp4")
+    context = ray.data.DataContext.get_current()
+    monkeypatch.setattr(context, "execution_no_progress_timeout_s", 0.5)
+    assert extract_on_ray(folder / "slow.mp4", out=tmp_path / "out").exit_code == 0
+
+
+def test_a_file_that_no_worker_tells_of_is_left_to_the_next_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        real = ray_engine.run_mills
+        patch.setattr(ray_engine, "run_mills", lambda tasks, *rest: real(tasks.limit(5), *rest))
+        summary = extract_on_ray(folder, out=tmp_path / "out")
+    assert (summary.exit_code, summary.files_failed) == (3, 1)
+    assert ["no worker told" in row["message"] for row in rows_of(tmp_path / "out", "errors")] == [True]
+    assert extract_on_ray(folder, out=tmp_path / "out").exit_code == 0
+    _check(folder, tmp_path / "out", {})
 
 
 def test_a_model_that_is_missing_ends_the_run_at_once(clips: Path, tmp_path: Path) -> None:
@@ -146,13 +231,20 @@ def test_a_model_that_is_missing_ends_the_run_at_once(clips: Path, tmp_path: Pat
     assert time.monotonic() - started < 20
 
 
-def test_storage_that_refuses_ends_the_run_and_the_next_goes_on(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "raised"),
+    [("DatasetError", DatasetError), ("MemoryError", FramemillError), ("ValueError", FramemillError)],
+)
+def test_storage_that_refuses_ends_the_run_and_the_next_goes_on(
+    clips: Path, tmp_path: Path, name: str, raised: type[FramemillError]
+) -> None:
     out = tmp_path / "out"
     extract_on_ray(clips / "a.mp4", out=out)
     tables = tables_of(out)
-    (out / "_framemill" / "refuse").touch()
-    with pytest.raises(DatasetError, match="no space left on device"):
+    (out / "_framemill" / "refuse").write_text(name)
+    with pytest.raises(raised, match=r"no space left on device|ran out of memory") as told:
         extract_on_ray(clips, out=out)
+    assert told.value.exit_code == 1
     (out / "_framemill" / "refuse").unlink()
     assert tables_of(out) == tables
     assert extract_on_ray(clips, out=out).exit_code == 0

@@ -142,6 +142,27 @@ def test_no_cluster_at_that_address(clips: Path, tmp_path: Path) -> None:
     assert "no Ray cluster at" in run.stderr and time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize(
+    ("scheme", "key", "code", "said"),
+    [
+        ("", "JOBS", 5, "another kind of server listens there, such as the dashboard"),
+        ("http://", "JOBS", 2, "give HOST:PORT of the cluster's head"),
+        ("ray://", "GCS", 2, "give HOST:PORT of the cluster's head"),
+    ],
+)
+def test_addresses_of_something_else(
+    head: dict[str, str], clips: Path, tmp_path: Path, scheme: str, key: str, code: int, said: str
+) -> None:
+    address = scheme + head[key].removeprefix("http://")
+    line = [sys.executable, "-m", "cluster", "extract", str(clips), "-o", str(tmp_path / "out")]
+    started = time.monotonic()
+    run = subprocess.run(
+        [*line, "--address", address], cwd=PROJECT, env=head, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == code and said in " ".join(run.stderr.split()), run.stderr
+    assert time.monotonic() - started < 20
+
+
 def test_what_would_hang_is_refused(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cluster import ray_cluster
 

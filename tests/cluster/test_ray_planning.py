@@ -16,9 +16,10 @@ pytest.importorskip("ray")
 from cluster import ray_tasks
 from cluster.commits import DatasetState, Entry
 from cluster.planning import plan_ops
-from cluster.ray_cluster import plan_pool
+from cluster.ray_ledger import STOPPED, Ledger
+from cluster.ray_pools import plan_pool
 from cluster.ray_stream import StallWatch
-from cluster.ray_tasks import STOPPED, TASK_PIECES, Ledger, open_sources
+from cluster.ray_tasks import TASK_PIECES, open_sources
 from cluster.request import ExtractRequest
 from models.errors import SetupError, UsageError
 from tests.cluster.extraction import OPS, render_clip
@@ -119,7 +120,18 @@ def test_the_ledger_names_mills_that_are_late() -> None:
     book.start("long", "slow", -1.0)
     assert book.watch() == (1, ["handle of slow"])
     assert book.watch() == (1, []), "a mill is killed once for it"
+    book.start("open", "", 3600.0)
+    book.start("merge", "", -1.0)
+    assert book.watch() == (2, []), "tasks of no mill end by themselves"
     assert sorted(book.stop()) == ["handle of quick", "handle of slow"]
+
+
+def test_the_ledger_keeps_the_first_reason_to_give_up() -> None:
+    book = ledger()
+    assert book.failure() is None
+    book.give_up({"message": "no credentials"})
+    book.give_up({"message": "the ledger is gone"})
+    assert book.failure() == {"message": "no credentials"}
 
 
 def test_a_stall_is_told_only_while_nobody_works() -> None:
@@ -153,7 +165,8 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     def cut(*paths: Path, book: Ledger | None = None, shard_seconds: float = 600.0) -> list[list[Any]]:
         config = {
             "root": str(tmp_path), "run_id": "run", "keys": {}, "shard_seconds": shard_seconds, "options": {},
-            "models": {}, "sampling": "keyframes", "threads": 1, "require_provider": "",
+            "after": {}, "models": {}, "sampling": "keyframes", "threads": 1, "require_provider": "",
+            "deadline_seconds": 60.0, "deadline_factor": 60.0,
         }  # fmt: skip
         rows = [
             {"uri": p.name, "path": str(p), "num_bytes": 1, "mtime_ns": 0, "is_changed": False} for p in paths
@@ -196,3 +209,10 @@ def test_shards_suspects_copies_and_bad_files(tasks: Callable[..., list[list[Any
     assert third["failed"]["status"] == "failed" and third["shard"] is None
     book.stop()
     assert tasks(long, book=book) == []
+
+
+def test_the_ledger_remembers_whose_content_it_was() -> None:
+    book = ledger()
+    book.claim("a", "content")
+    book.claim("b", "content")
+    assert (book.content_of("a"), book.content_of("b")) == ("content", "")

@@ -26,7 +26,7 @@ def test_the_interval_holds_what_brute_force_finds_likely(found: int, left: int,
         least = sum(
             chance(k, truth) for k in range(missed, audited + 1) if audited - k <= left - truth and k <= truth
         )
-        return most > 0.025 and least > 0.025
+        return most > 0.025 - 1e-12 and least > 0.025 - 1e-12  # ties are held
 
     likely = [truth for truth in range(missed, left - audited + missed + 1) if is_likely(truth)]
     got = estimate_recall(found, left, audited, missed)
@@ -37,6 +37,12 @@ def test_the_interval_holds_what_brute_force_finds_likely(found: int, left: int,
     assert got.high == pytest.approx(found / (found + likely[0]) if found + likely[0] else 1.0)
     if got.recall is not None and got.low is not None and got.high is not None:
         assert got.low - 1e-9 <= got.recall <= got.high + 1e-9
+
+
+def test_what_is_just_as_unlikely_as_allowed_is_held() -> None:
+    # 13 of 16 audited, none missed: two of the other three may be, with a chance of 14 / 560 = 0.025.
+    got = estimate_recall(1, 16, 13, 0)
+    assert got.low == pytest.approx(1 / 3) and got.high == 1.0
 
 
 def test_everything_audited_leaves_no_doubt() -> None:

@@ -163,6 +163,22 @@ def test_text_is_found_by_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert hits[0]["score"] == pytest.approx(1, abs=1e-5) and hits[0]["pts_seconds"] == 7.5
     assert main(["search", out, "a cat", "--in", "frames"]) == 5
     assert "has no vectors of frames" in capsys.readouterr().err
+    # Vectors of frames that a model unknown here made leave the texts alone.
+    with dataset.hold("s"):
+        unknown = {"digest": "l", "models": {"image_embeddings": "clip:0:0:0"}}
+        dataset.commit(
+            Commit(
+                run_id="s",
+                entries=(Entry("image_embeddings", "s", "l", rows=0),),
+                parts=(),
+                keys={"image_embeddings": unknown},
+            )
+        )
+    for kind in ("auto", "text"):
+        assert main(["search", out, "a cat sleeps", "--in", kind, "--model", model, "--json"]) == 0
+        assert {hit["text"] for hit in json.loads(capsys.readouterr().out)} == set(texts)
+    assert main(["search", out, "a cat", "--in", "frames"]) == 5
+    assert "not in the registry" in capsys.readouterr().err
 
 
 def test_what_cannot_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

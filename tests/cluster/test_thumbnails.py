@@ -149,3 +149,6 @@ def test_pictures_are_the_frames_that_were_asked_for(extracted: Path) -> None:
 def test_the_sheet_has_a_known_ending(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["thumbnails", str(extracted), "--sheet", "sheet.gif"]) == 2
     assert ".jpg" in capsys.readouterr().err
+    assert main(["thumbnails", str(extracted), "--sheet", str(extracted / "none" / "sheet.jpg")]) == 2
+    assert "make it first" in capsys.readouterr().err
+    assert "thumbnails" not in Dataset.open(extracted, create=False).state.keys, "refused before any work"

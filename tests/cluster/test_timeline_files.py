@@ -48,6 +48,16 @@ def test_otio_comes_back_whole(tmp_path: Path, fps: int) -> None:
     assert music[0].source_range.duration.value == 250
 
 
+@pytest.mark.parametrize("ending", ["otio", "edl", "fcpxml"])
+def test_files_in_a_store_are_named_by_their_address(tmp_path: Path, ending: str) -> None:
+    made = Timeline(
+        "cut", 30, 64, 64, (Clip("s3://bucket/a b\n.mp4", 0, 40, 400, 64, 64, True),), "gs://m/x.ogg", 90
+    )
+    write_timeline(made, str(tmp_path / f"cut.{ending}"))
+    text = (tmp_path / f"cut.{ending}").read_text()
+    assert "s3://bucket/a%20b%0A.mp4" in text and "gs://m/x.ogg" in text
+
+
 def test_edl_comes_back_with_its_times_and_its_files(tmp_path: Path) -> None:
     made = timeline()
     write_timeline(made, str(tmp_path / "cut.edl"))

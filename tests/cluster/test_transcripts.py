@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import pytest
+from onnx import helper
 
 from actors import shards
 from actors.indexing import index_source
@@ -17,6 +18,7 @@ from cluster.queries import query
 from tests.actors.clips import sine, write_sound
 from tests.actors.subtitled import CueTuple, write_subtitled
 from tests.cluster.extraction import extract, failures, render_clip, rows_of
+from tests.models.graphs import save
 
 ENGLISH: list[CueTuple] = [
     (0.5, 2.0, r"{\i1}Well{\i0}, then\Nlet us begin"),
@@ -120,6 +122,14 @@ def test_other_files_give_no_subtitles_and_no_error(tmp_path: Path) -> None:
     assert not rows_of(out, "transcript") and not failures(out)
 
 
+def stand_in_speaker_model(path: Path) -> Path:
+    """A network with the contract of speaker models: how far each band moves over time."""
+    square = helper.make_node("Mul", ["feats", "feats"], ["squares"])
+    mean = helper.make_node("ReduceMean", ["squares"], ["means"], axes=[1], keepdims=0)
+    root = helper.make_node("Sqrt", ["means"], ["embs"])
+    return save(path, [square, mean, root], {"feats": ["n", "frames", 80]}, {"embs": ["n", 80]})
+
+
 @pytest.mark.slow
 def test_what_is_said_is_in_the_subtitles_at_its_time(
     media_dir: Path, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,11 +140,13 @@ def test_what_is_said_is_in_the_subtitles_at_its_time(
     monkeypatch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
     folder = media_dir / "audio" / "whisper_words"
     out, subs = tmp_path / "out", tmp_path / "subs"
-    ops = "media,speech,transcript,sounds,beats,audio_levels"
+    ops = "media,speech,transcript,sounds,beats,audio_levels,speakers"
+    speaker_model = stand_in_speaker_model(tmp_path / "voices.onnx")
     line = ["extract", str(folder), "-o", str(out), "--ops", ops, "--model", "transcript=whisper_words", "-q"]
-    assert main(line) == 0
+    assert main([*line, "--model", f"speaker_embeddings={speaker_model}"]) == 0
     assert main(["export", str(out), "--format", "srt", "-o", str(subs), "--json"]) == 0
-    clips = json.loads((folder / "transcripts.json").read_text("utf-8"))["clips"]
+    described = json.loads((folder / "transcripts.json").read_text("utf-8"))
+    clips = described["clips"]
     right = heard = 0
     for clip in clips:
         (path,) = subs.glob(Path(clip["file"]).stem + "-*.srt")
@@ -150,9 +162,16 @@ def test_what_is_said_is_in_the_subtitles_at_its_time(
     joined = query(
         out,
         """
-        SELECT w.text, s.label FROM (SELECT source_id, unnest(words) AS w FROM transcript) t
+        SELECT w.text, s.label, p.speaker FROM (SELECT source_id, unnest(words) AS w FROM transcript) t
         JOIN sounds s ON s.source_id = t.source_id AND s.start_seconds < w.end_seconds
             AND s.end_seconds > w.start_seconds
+        JOIN speakers p ON p.source_id = t.source_id AND p.start_seconds < w.end_seconds
+            AND p.end_seconds > w.start_seconds
         """,
     )
-    assert len(joined.rows) > 100 and "Speech" in {label for _, label in joined.rows}
+    texts, labels, speakers = map(set, zip(*joined.rows, strict=True))
+    assert len(joined.rows) > 100 and "Speech" in labels and "speaker_0" in speakers
+    known = {word for words in described["vocabulary"].values() for word in words}
+    assert len(texts & known) > 0.9 * len(texts)
+    spoken = query(out, "SELECT speaker, text FROM spoken WHERE speaker IS NOT NULL").rows
+    assert len(spoken) > len(clips) / 2

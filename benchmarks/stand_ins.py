@@ -1,0 +1,77 @@
+"""Stand-ins for the work of mills, put into the workers of a Ray cluster at their start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.harness import REPOSITORY
+
+# Instead of computing, each file sleeps; when it began and ended is written down.
+SLEEPING = """
+def stand_in():
+    import os, time, actors.mill as mill
+    real = mill.read_shard
+    def read_shard(*given):
+        began = time.time()
+        time.sleep(float(os.environ['STAND_IN_SECONDS']))
+        yield from real(*given)
+        with open(os.path.join(os.environ['STAND_IN_LOG'], str(os.getpid())), 'a') as log:
+            log.write(f'{began} {time.time()}\\n')
+    mill.read_shard = read_shard
+"""
+# No file is hashed, indexed or decoded: what is left is scheduling, the ledger, the driver and its commits.
+NO_WORK = """
+def stand_in():
+    import hashlib
+    from cluster.worker import Worker
+    opened, index = {}, Worker.index
+    def do_open(self, request, real=Worker.do_open):
+        if not opened:
+            opened.update(real(self, request), index=self.indexes[request['uri']])
+        told = {key: value for key, value in opened.items() if key != 'index'}
+        return {**told, 'source_id': hashlib.blake2b(request['uri'].encode(), digest_size=16).hexdigest()}
+    Worker.do_open = do_open
+    Worker.index = lambda self, uri, path: opened.get('index') or index(self, uri, path)
+    Worker.do_shard = lambda self, request: {'rows': {}, 'failures': {}, 'shortfall': ''}
+"""
+_LATE = """
+import sys
+class Late:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'cluster.ray_tasks':
+            sys.meta_path.remove(self)
+            stand_in()
+if 'default_worker' in ' '.join(sys.orig_argv):
+    sys.meta_path.insert(0, Late())
+"""
+
+
+def environment(folder: Path, code: str, **variables: str) -> Mapping[str, str]:
+    """What the processes of a cluster need in order to run with a stand-in.
+
+    Args:
+        folder: a new one, for the code and the `log` of `SLEEPING`.
+        code: `SLEEPING` or `NO_WORK`.
+    """
+    (folder / "log").mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(code + _LATE, encoding="utf-8")
+    path = os.pathsep.join((str(folder), str(REPOSITORY)))
+    return {"PYTHONPATH": path, "STAND_IN_LOG": str(folder / "log"), **variables}
+
+
+def efficiency(folder: Path, num_slots: int) -> float:
+    """Share of the time of all slots that was slept, from when every mill had begun until the last ended.
+
+    Raises:
+        ValueError: no mill wrote anything.
+    """
+    mills = [
+        [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        for path in (folder / "log").iterdir()
+    ]
+    start = max(min(began for began, _ in mill) for mill in mills)
+    end = max(ended for mill in mills for _, ended in mill)
+    slept = sum(max(0.0, ended - max(began, start)) for mill in mills for began, ended in mill)
+    return slept / (num_slots * (end - start))
