@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import array_module, await_producer
+from models.arrays import array_module, await_producer, is_on_host
 from models.loading import Runner
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -50,8 +50,10 @@ class _Piece:
 
     @property
     def kind(self) -> object:
-        """Only rows of equal names, types and shapes fit one batch."""
-        return {name: (array.dtype, array.shape[1:]) for name, array in self.inputs.items()}
+        """Only rows of equal names, types and shapes fit one batch, and of one memory."""
+        return {
+            name: (array.dtype, array.shape[1:], is_on_host(array)) for name, array in self.inputs.items()
+        }
 
 
 class Batcher:

@@ -1,7 +1,8 @@
 """Frames as DALI decoded them: RGB on a device (or, in its variant for the host, in memory), views on demand.
 
 DALI always converts with the matrix of BT.601, whatever the file says; views undo that where the file has
-another, after they were made small.
+another, after they were made small. Its conversion is exact and draws colours linearly between their samples;
+libswscale's fast one repeats them, and cuts off instead of rounding: 1 to 1.5 steps of 255 darker (measured).
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class DaliFrames(Frames):
         size = size or (self.width, self.height)
         key = ("rgb", size)
         if key not in self._views:
-            pixels = resize_linear(self._pixels, self._coded(size))
-            self._views[key] = turn(self._corrected(pixels), self._quarters)
+            pixels = resize_linear(self._pixels, self._coded(size), self._correction)
+            self._views[key] = turn(pixels, self._quarters)
         view: UInt8Array = self._views[key]
         return view
 
@@ -89,7 +90,7 @@ class DaliFrames(Frames):
         if "display" not in self._views:
             pixels = resize_linear(self._pixels, self._coded((self.width, self.height)))
             self._views["display"] = turn(pixels, self._quarters)
-        cut: UInt8Array = self._corrected(cut_regions(self._views["display"], index, boxes, size))
+        cut: UInt8Array = cut_regions(self._views["display"], index, boxes, size, self._correction)
         return cut
 
     def jpeg(self, quality: int) -> list[bytes]:
@@ -109,9 +110,6 @@ class DaliFrames(Frames):
 
     def on_host(self) -> Frames:
         return self if is_on_host(self._pixels) else _HostViews(self)
-
-    def _corrected(self, pixels: Any) -> Any:
-        return pixels if self._correction is None else mix_channels(pixels, self._correction)
 
     def _coded(self, size: tuple[int, int]) -> tuple[int, int]:
         """A displayed size before rotation."""

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 BATCH_COPIES = 4
 # Decoded pictures that one reader may hold at once where nobody says more.
 DECODED_BYTES = 256 << 20
-MAX_FRAMES = 64
+# Frames that one chunk holds, and one copy where it is decoded alone.
+MAX_FRAMES, MAX_FRAMES_ALONE = 64, 256
 # Codes of ITU-T H.273, table 4.
 _CODES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _NAMES = {"itu709": "bt709", "itu601": "bt601", "bt2020": "bt2020"}
@@ -127,9 +127,11 @@ def read_shard_on_device(
                 if container is not None:
                     container.close()
                     container = None
-                matrix = _matrix(index, stream.codec_context)
+                context = stream.codec_context
+                fit = _fitting(decoder, context.width, context.height)
                 copies = copy_pieces(opened, stream, index.packets, pieces)
-                yield from _frames(path, index, request, report, decoder, copies, matrix)
+                matrix = _matrix(index, context)
+                yield from _frames(path, index, request, report, decoder, copies, fit, matrix)
                 request = replace(request, frames=np.zeros(0, np.int64))
     if reason:
         report.decoder = f"pyav: {reason}"
@@ -144,12 +146,31 @@ def _plan(
     picture = _picture(index, request, context)
     if reason := refusal(picture, decoder.device):
         return reason, []
-    frame_bytes = picture.width * picture.height * 3
-    most = max(1, min(MAX_FRAMES, decoder.bytes_per_reader // (BATCH_COPIES * frame_bytes)))
-    pieces = plan_pieces(index.packets, index.frames, request.frames, most)
-    if pieces is None:
-        return f"a group of pictures holds far more wanted frames than the {most} that fit the device", []
-    return "", pieces
+    fit = _fitting(decoder, picture.width, picture.height)
+    # Copies go side by side; only groups of pictures with very many wanted frames are worth a call alone.
+    for most in (max(1, min(MAX_FRAMES, fit // BATCH_COPIES)), min(MAX_FRAMES_ALONE, fit)):
+        pieces = plan_pieces(index.packets, index.frames, request.frames, most)
+        if pieces is not None:
+            return "", pieces
+    return f"a group of pictures holds far more wanted frames than the {most} that fit the device", []
+
+
+def _fitting(decoder: DaliDecoder, width: int, height: int) -> int:
+    """Frames of a size that one reader may hold, at least 1."""
+    return max(1, decoder.bytes_per_reader // (width * height * 3))
+
+
+def _together(copies: Iterator[Copy], most: int) -> Iterator[list[Copy]]:
+    """Copies for one call each, of at most so many frames together unless one alone has more."""
+    batch: list[Copy] = []
+    for copy in copies:
+        count = sum(len(other.frames) for other in batch) + len(copy.frames)
+        if batch and (len(batch) == BATCH_COPIES or count > most):
+            yield batch
+            batch = []
+        batch.append(copy)
+    if batch:
+        yield batch
 
 
 def _by_pyav(
@@ -168,11 +189,11 @@ def _frames(
     report: ReadReport,
     decoder: DaliDecoder,
     copies: Iterator[Copy],
+    fit: int,
     matrix: str,
 ) -> Iterator[Chunk]:
-    num_asked = num_given = 0
-    while batch := list(islice(copies, BATCH_COPIES)):
-        num_asked += sum(len(copy.frames) for copy in batch)
+    num_given = 0
+    for batch in _together(copies, fit):
         usable = [copy for copy in batch if len(copy.frames)]
         for copy, pixels in zip(usable, decoder.decode(usable), strict=True):
             if isinstance(pixels, Exception):
@@ -183,7 +204,9 @@ def _frames(
                 continue
             report.num_decoded += len(pixels)
             num_given += len(pixels)
-            yield _chunk(pixels, copy.frames, index.frames, index, matrix)
+            for start in range(0, len(pixels), MAX_FRAMES):
+                part = slice(start, start + MAX_FRAMES)
+                yield _chunk(pixels[part], copy.frames[part], index.frames, index, matrix)
     report.num_missing += len(request.frames) - num_given
     report.cut_off = report.cut_off or num_given < len(request.frames)
 

@@ -6,10 +6,9 @@ its own media.
 
 from __future__ import annotations
 
-from pathlib import Path
 from xml.etree import ElementTree
 
-from cluster.timeline import Clip, Timeline, plain_name
+from cluster.timeline import Clip, Timeline, media_url, plain_name
 
 VERSION = "1.10"
 
@@ -90,7 +89,7 @@ def _asset(
         **attributes,
     }
     asset = ElementTree.SubElement(resources, "asset", own)
-    ElementTree.SubElement(asset, "media-rep", kind="original-media", src=Path(uri).as_uri())
+    ElementTree.SubElement(asset, "media-rep", kind="original-media", src=media_url(uri))
     return f"r{number}"
 
 

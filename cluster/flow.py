@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cluster.commits import OWNED_BY_URI, WHOLE_SOURCE
 from cluster.dataset import Dataset
 from cluster.jobs import Failure, Job, missing_ops
+from models import errors
+from models.errors import FramemillError, MediaError
 from ops import load_op
 
 if TYPE_CHECKING:
@@ -216,6 +218,12 @@ class Flow:
                 message = f"it needs {need}, which failed for this file"
                 return Failure(op, status, "FramemillError", message, transient)
         return None
+
+
+def error_from(told: Mapping[str, Any]) -> FramemillError:
+    """What ends the run, as the worker tells it. Errors of one input have an exit code that says less."""
+    kind = getattr(errors, told["error"], FramemillError)
+    return (FramemillError if issubclass(kind, MediaError) else kind)(told["message"])
 
 
 def failure_from(told: Mapping[str, Any], operation: str = WHOLE_SOURCE) -> Failure:

@@ -84,5 +84,5 @@ def read_constants(marker: ResultPath) -> dict[str, float]:
         ) from exc
     raise UsageError(
         f"{marker.parent.parent} was written by a newer framemill (format {version}; this one knows up to "
-        f"{FORMAT_VERSION}): upgrade with `pip install --upgrade framemill`, or choose another output folder"
+        f"{FORMAT_VERSION}): install the newer one, or choose another output folder"
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import layout
 from cluster.committing import PendingCommit, PendingRun
 from cluster.dataset import Dataset
-from cluster.flow import Flow, failure_from
+from cluster.flow import Flow, error_from, failure_from
 from cluster.interrupts import noticing_interrupts
 from cluster.jobs import Failure, Job
 from cluster.marks import InFlightMarks
@@ -25,7 +25,6 @@ from cluster.request import ExtractRequest, Reporter
 from cluster.storage import remove_tree
 from cluster.tally import Outcome, Tally
 from cluster.workerprocess import WorkerProcess, describe_death
-from models import errors
 from models.errors import FramemillError, SetupError
 
 if TYPE_CHECKING:
@@ -274,8 +273,7 @@ class LocalRun:
         if failure["trace"]:
             self.reporter.message(2, failure["trace"])
         if failure["fatal"] or task.job is None:
-            kind = getattr(errors, failure["error"], FramemillError)
-            raise kind(failure["message"])
+            raise error_from(failure)
         self.flow.failed(task.job, failure_from(failure))
 
     def _commit(self, pending: PendingCommit | PendingRun, parts: Sequence[Mapping[str, Any]]) -> None:

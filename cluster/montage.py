@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from actors.listening import run_on_sound
+from actors.remote import is_remote
 from cluster.attention_curves import Curves, draw_curves
 from cluster.corpus_tables import uris_by_source
 from cluster.dataset import Dataset
@@ -119,12 +120,13 @@ def make_montage(dataset: Dataset, request: MontageRequest) -> Montage:
     grid_frames = np.unique(np.round(grid * request.fps)).astype(np.int64).tolist()
     cut_frames = np.round(grid[cuts] * request.fps).astype(np.int64).tolist()
     chosen = _assemble(moments, grid_frames, cut_frames, num_frames, request)
-    clips = tuple(
-        _clip(cut, int(moments.file[cut.moment]), reader, files, curves, request.fps) for cut in chosen
-    )
+    clips = tuple(_clip(cut, files[int(moments.file[cut.moment])], request.fps) for cut in chosen)
+    music = request.music
+    if music and not is_remote(music):
+        music = os.path.abspath(music)
     timeline = Timeline(
         request.name, request.fps, request.width, request.height, clips,
-        os.path.abspath(request.music) if request.music else "", int(music_seconds * request.fps),
+        music, int(music_seconds * request.fps + 1e-6),
     )  # fmt: skip
     _tell(timeline, request, moments, music_seconds, notes)
     ends = np.cumsum([cut.num_frames for cut in chosen])[:-1] / request.fps
@@ -245,10 +247,7 @@ def _assemble(
         per_file *= 2
 
 
-def _clip(
-    cut: Cut, source: int, reader: SourceColumns, files: Mapping[int, _File], curves: Curves, fps: int
-) -> Clip:
-    file = files[source]
+def _clip(cut: Cut, file: _File, fps: int) -> Clip:
     lasts = int(np.floor(file.seconds * fps + 1e-6))
     return Clip(file.uri, cut.start_frame, cut.num_frames, lasts, file.width, file.height, file.has_sound)
 

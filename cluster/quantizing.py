@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,34 +98,38 @@ def quantize_model(name: str, sources: Sequence[str], max_loss: float, say: Say)
     if not expected.num_rows:
         raise ModelError(f"{name} finds nothing in these frames, so nothing can be judged: name other videos")
     target = cache_folder() / "quantized" / f"{name}-int8.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
     losses: list[tuple[float, float]] = []
-    for recipe in RECIPES:
-        say(f"calibrating on {len(rows)} rows: {recipe.name}")
-        quantize(entry, path, rows, target, recipe)
-        made = _entry(entry, target)
-        loss = 1 - agreement(expected, _rows(kind, _open(made, target), judging))
-        signed = signed_beside(target)
-        signed_loss = 1 - agreement(expected, _rows(kind, _open(made, signed), judging))
-        losses.append((loss, signed_loss))
-        say(f"rows that change: {loss:.1%} on processors, {signed_loss:.1%} on TensorRT")
-        if max(loss, signed_loss) <= max_loss:
-            return {
-                "name": made.name,
-                "path": str(target),
-                "sha256": made.sha256,
-                "block": str(write_block(made)),
-                "recipe": recipe.name,
-                "num_frames": sum(len(batch) for batch in judging),
-                "num_rows": expected.num_rows,
-                "loss": round(loss, 4),
-                "signed_loss": round(signed_loss, 4),
-                "rows_per_second": {
+    # Beside the target, which stays as it is until the new one has passed.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trial-") as folder:
+        trial = Path(folder) / target.name
+        for recipe in RECIPES:
+            say(f"calibrating on {len(rows)} rows: {recipe.name}")
+            quantize(entry, path, rows, trial, recipe)
+            made = _entry(entry, trial, target)
+            loss = 1 - agreement(expected, _rows(kind, _open(made, trial), judging))
+            signed_loss = 1 - agreement(expected, _rows(kind, _open(made, signed_beside(trial)), judging))
+            losses.append((loss, signed_loss))
+            say(f"rows that change: {loss:.1%} on processors, {signed_loss:.1%} on TensorRT")
+            if max(loss, signed_loss) <= max_loss:
+                speeds = {
                     "fp32": round(rows_per_second(entry, path, 1, 1), 2),
-                    "int8": round(rows_per_second(made, target, 1, 1), 2),
-                },
-            }
-    for file in (target, signed_beside(target)):
-        file.unlink(missing_ok=True)
+                    "int8": round(rows_per_second(made, trial, 1, 1), 2),
+                }
+                signed_beside(trial).replace(signed_beside(target))
+                trial.replace(target)
+                return {
+                    "name": made.name,
+                    "path": str(target),
+                    "sha256": made.sha256,
+                    "block": str(write_block(made)),
+                    "recipe": recipe.name,
+                    "num_frames": sum(len(batch) for batch in judging),
+                    "num_rows": expected.num_rows,
+                    "loss": round(loss, 4),
+                    "signed_loss": round(signed_loss, 4),
+                    "rows_per_second": speeds,
+                }
     tried = "; ".join(f"{unsigned:.1%} and {signed:.1%}" for unsigned, signed in losses)
     raise ModelError(
         f"model {name} loses too much in eight bits: {tried} of rows change on processors and on TensorRT, "
@@ -188,16 +193,17 @@ def _open(entry: ModelEntry, path: Path) -> Model:
     return open_model(entry, path, 1, "cpu")[0]
 
 
-def _entry(entry: ModelEntry, target: Path) -> ModelEntry:
+def _entry(entry: ModelEntry, made: Path, target: Path) -> ModelEntry:
+    """The entry of a file that lies at `made` and is to lie at `target`."""
     return replace(
         entry,
         name=f"{entry.name}-int8",
-        sha256=digest_file(target),
-        num_bytes=target.stat().st_size,
+        sha256=digest_file(made),
+        num_bytes=made.stat().st_size,
         url="",
         package_file="",
         path=str(target),
-        batching=judge_batching(load_graph(target), entry.input_size)[0],
+        batching=judge_batching(load_graph(made), entry.input_size)[0],
     )
 
 

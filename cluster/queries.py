@@ -8,6 +8,7 @@ and truncates the part (measured).
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,14 @@ from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from models.errors import DatasetError, UsageError
 from ops import OPS, load_op
 
+# Tables that commands make -> module and schema; imported only where a folder has the table.
+CORPUS_TABLES = {
+    "people": "cluster.people:PEOPLE_SCHEMA",
+    "duplicates": "cluster.duplicates:DUPLICATES_SCHEMA",
+    "thumbnails": "cluster.thumbnails:THUMBNAILS_SCHEMA",
+    "highlights": "cluster.highlights:HIGHLIGHTS_SCHEMA",
+    "recall": "cluster.recall:RECALL_SCHEMA",
+}
 _ATTEMPTS = 20  # a compaction may replace parts while they are read
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
 # The speaker of a segment is the one who speaks longest in it.
@@ -119,27 +128,15 @@ def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
     for name in state.keys:
         if name in OPS:
             schemas[name] = pa.schema([SOURCE_ID, *load_op(name).schema])
-    if "people" in state.keys:
-        from cluster.people import PEOPLE_SCHEMA
-
-        schemas["people"] = PEOPLE_SCHEMA
-    if "duplicates" in state.keys:
-        from cluster.duplicates import DUPLICATES_SCHEMA
-
-        schemas["duplicates"] = DUPLICATES_SCHEMA
-    if "thumbnails" in state.keys:
-        from cluster.thumbnails import THUMBNAILS_SCHEMA
-
-        schemas["thumbnails"] = THUMBNAILS_SCHEMA
-    if "highlights" in state.keys:
-        from cluster.highlights import HIGHLIGHTS_SCHEMA
-
-        schemas["highlights"] = HIGHLIGHTS_SCHEMA
-    if "recall" in state.keys:
-        from cluster.recall import RECALL_SCHEMA
-
-        schemas["recall"] = RECALL_SCHEMA
+        elif name in CORPUS_TABLES:
+            schemas[name] = corpus_schema(name)
     return schemas
+
+
+def corpus_schema(name: str) -> pa.Schema:
+    """The schema behind a key of `CORPUS_TABLES`, source_id included."""
+    module, _, schema = CORPUS_TABLES[name].partition(":")
+    return getattr(importlib.import_module(module), schema)
 
 
 def _sources(state: DatasetState) -> pyarrow.dataset.Dataset:

@@ -118,5 +118,5 @@ def _tell(op: str, counts: Counter[str], target: float) -> str:
     interval = f"{estimate.low:.3f} to {estimate.high:.3f} with 95% confidence"
     words = f"{looked}; recall {share} ({interval}, {audit})"
     if estimate.high < target:
-        words += f"; that is below {target:g}: raise --recall-target, or lower candidates.max_change"
+        words += f"; that is below {target:g}: raise --recall-target"
     return words

@@ -40,7 +40,8 @@ def estimate_recall(
             f"found {num_found}, left out {num_left_out}, audited {num_audited}, missed {num_missed}: "
             "0 <= missed <= audited <= left out must hold"
         )
-    tail = (1 - confidence) / 2
+    # A hair less: what is just as unlikely as allowed is held, whatever the rounding.
+    tail = (1 - confidence) / 2 * (1 - 1e-9)
     first, last = num_missed, num_left_out - num_audited + num_missed
 
     def seen(missed: int, at_most: bool) -> float:

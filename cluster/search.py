@@ -75,7 +75,13 @@ def search_text(
         raise UsageError(f"cannot search in {kind!r}; choose one of {', '.join(KINDS)}")
     chosen = models or {}
     tables = [table for table in TEXTS if table in dataset.state.keys]
-    tower = _text_tower(dataset, chosen) if IMAGES in dataset.state.keys else None
+    tower = None
+    if kind != "text" and IMAGES in dataset.state.keys:
+        try:
+            tower = _text_tower(dataset, chosen)
+        except SetupError:  # an unknown model made the frames' vectors: there may be texts to look through
+            if kind == "frames" or not tables:
+                raise
     if kind == "frames" or (kind == "auto" and (tower or not tables)):
         if tower is None:
             raise _no_text_tower(dataset, bool(tables))

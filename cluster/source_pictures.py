@@ -72,6 +72,20 @@ def find_file(dataset: Dataset, uris: Sequence[str]) -> tuple[str, str]:
     return uris[0], "is not there any more: put it back, or extract it from where it is now"
 
 
+def check_sheet_path(path: str) -> Path:
+    """The path of a contact sheet, whole; refused before any work is done for it.
+
+    Raises:
+        UsageError: the ending is none of `SHEET_FORMATS`, or there is no such folder.
+    """
+    target = Path(os.path.abspath(path))
+    if target.suffix.lower() not in SHEET_FORMATS:
+        raise UsageError(f"the sheet {path} must end in {', '.join(SHEET_FORMATS)}")
+    if not target.parent.is_dir():
+        raise UsageError(f"the folder of {path} is not there: make it first")
+    return target
+
+
 def write_sheet(dataset: Dataset, pictures: SourcePictures, path: str) -> list[str]:
     """Draws the table `thumbnails` as contact sheets, a section for each file.
 
@@ -82,11 +96,9 @@ def write_sheet(dataset: Dataset, pictures: SourcePictures, path: str) -> list[s
         The files that were written; none where there is no thumbnail.
 
     Raises:
-        UsageError: the path's ending is another, or it cannot be written.
+        UsageError: as `check_sheet_path`, or it cannot be written.
     """
-    target = Path(os.path.abspath(path))
-    if target.suffix.lower() not in SHEET_FORMATS:
-        raise UsageError(f"the sheet {path} must end in {', '.join(SHEET_FORMATS)}")
+    target = check_sheet_path(path)
     written = []
     for number, page in enumerate(draw_pages(_sections(dataset, pictures)), 1):
         name = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")

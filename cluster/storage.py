@@ -167,11 +167,23 @@ ResultPath: TypeAlias = Path | RemotePath
 
 
 def open_root(root: str | os.PathLike[str] | RemotePath) -> ResultPath:
-    """The result folder that a person names; a relative path counts from the current folder.
+    """The result folder that a person names, once it is known that its storage answers.
 
     Raises:
         UsageError: an address that cannot hold results, or with credentials in it.
         SetupError: the store does not answer, or there are no credentials.
+    """
+    path = name_root(root)
+    if isinstance(path, RemotePath) and not isinstance(root, RemotePath):
+        require_reachable(path.scheme, path.bucket)
+    return path
+
+
+def name_root(root: str | os.PathLike[str] | RemotePath) -> ResultPath:
+    """The same without asking anybody; a relative path counts from the current folder.
+
+    Raises:
+        UsageError: an address that cannot hold results, or with credentials in it.
     """
     if isinstance(root, RemotePath):
         return root
@@ -182,7 +194,6 @@ def open_root(root: str | os.PathLike[str] | RemotePath) -> ResultPath:
     key = "/".join(part for part in address.key.split("/") if part not in ("", "."))
     if not key or ".." in key.split("/"):
         raise UsageError(f"results cannot lie in {text}: name a folder in the bucket, such as {text}/out")
-    require_reachable(address.scheme, address.bucket)
     return RemotePath(address.scheme, address.bucket, key)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from actors.remote import is_remote
 
 FRAME_RATES = (24, 25, 30, 50, 60)
 
@@ -52,6 +55,14 @@ class Timeline:
     @property
     def seconds(self) -> float:
         return self.num_frames / self.fps
+
+
+def media_url(uri: str) -> str:
+    """Where a file is, as documents name it: `file:///...`, or the address in a store."""
+    if not is_remote(uri):
+        return Path(uri).as_uri()
+    scheme, _, place = uri.partition("://")
+    return f"{scheme}://{quote(place)}"
 
 
 def plain_name(uri: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.fcpxml import fcpxml_text
 from cluster.layout import write_file
-from cluster.timeline import Timeline, plain_name
+from cluster.timeline import Timeline, media_url, plain_name
 from models.errors import DatasetError, SetupError, UsageError
 
 
@@ -65,7 +65,7 @@ def _edl(timeline: Timeline) -> str:
         _as_otio(otio, timeline), "cmx_3600", rate=float(timeline.fps), reelname_len=8
     )
     if timeline.music:
-        text += f"* MUSIC: {Path(timeline.music).as_uri()}\n"
+        text += f"* MUSIC: {media_url(timeline.music)}\n"
     return text
 
 
@@ -76,7 +76,7 @@ def _as_otio(otio: Any, timeline: Timeline) -> Any:
         return time.TimeRange(time.RationalTime(start, fps), time.RationalTime(length, fps))
 
     def clip_of(name: str, uri: str, used: Any, available: Any, metadata: Mapping[str, Any]) -> Any:
-        media = otio.schema.ExternalReference(Path(uri).as_uri(), available)
+        media = otio.schema.ExternalReference(media_url(uri), available)
         return otio.schema.Clip(name, media, used, dict(metadata))
 
     reels = {

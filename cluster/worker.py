@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,8 +37,9 @@ from cluster.contents import content_id
 from cluster.devices import Devices, leave_if_lost
 from cluster.parts import read_rows, rewrite_part, write_part
 from cluster.picking import picked_frames
-from cluster.storage import open_root
+from cluster.storage import name_root
 from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from cluster.without_pandas import without_pandas
 from models.errors import FramemillError, LimitError, MediaError, SetupError
 from ops import load_op
 from ops.media import MediaDescription, media_row
@@ -61,7 +61,8 @@ class Worker:
     """Answers requests; `config` is the first line of the pipe (see `cluster.local`)."""
 
     def __init__(self, config: Mapping[str, Any], out: TextIO | None = None) -> None:
-        self.root = open_root(config["root"])
+        # Whoever started this process knows that the storage answers; a hiccup now must not end the run.
+        self.root = name_root(config["root"])
         self.run_id: str = config["run_id"]
         self.keys: Mapping[str, str] = config["keys"]
         self.shard_seconds: float = config["shard_seconds"]
@@ -357,21 +358,14 @@ def _die_with_supervisor(pid: int) -> None:
         os._exit(1)  # it was killed before this process asked to be told
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Where pandas is installed, pyarrow imports it at its first array: longer than a short clip takes.
-
-    A module set to None would do, but pyarrow looks at it from several threads without a lock.
-    """
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("the worker does without pandas", name=fullname)
-
-
 def main() -> None:
     """Serves the pipe until it closes. The only argument is the process id of the supervisor."""
     _die_with_supervisor(int(sys.argv[1]))
-    sys.meta_path.insert(0, _WithoutPandas())
+    with without_pandas():
+        _serve()
+
+
+def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not end up among the answers

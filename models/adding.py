@@ -94,7 +94,7 @@ def add(
             "colour": usual["colour"] if colour is None else colour,
             "mean": usual["mean"] if mean is None else mean,
             "scale": usual["scale"] if scale is None else scale,
-            "labels": default.labels if labels is None else labels,
+            "labels": usual.get("labels", default.labels) if labels is None else labels,
         }
         entry = parse_entry(block)
         check_graph(entry, model)

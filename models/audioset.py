@@ -1,4 +1,7 @@
-"""Names of the sounds that YAMNet tells apart: 521 classes of AudioSet in the order of its class map."""
+"""Names of the sounds that networks trained on AudioSet tell apart (Gemmeke et al., ICASSP 2017).
+
+YAMNet knows 521 classes, in the order of its class map; most others, such as PANNs, know all 527.
+"""
 
 # fmt: off
 AUDIOSET_521 = (
@@ -83,3 +86,22 @@ AUDIOSET_521 = (
     "Television", "Radio", "Field recording",
 )
 # fmt: on
+
+
+def _with_all() -> tuple[str, ...]:
+    names = list(AUDIOSET_521)
+    for place, name in _LEFT_OUT.items():
+        names.insert(place, name)
+    return tuple(names)
+
+
+# What YAMNet leaves out, by the place among all classes; the others stand in the same order in both.
+_LEFT_OUT = {
+    1: "Male speech, man speaking",
+    2: "Female speech, woman speaking",
+    12: "Battle cry",
+    32: "Male singing",
+    33: "Female singing",
+    277: "Funny music",
+}
+AUDIOSET_527 = _with_all()

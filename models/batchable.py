@@ -40,12 +40,13 @@ def load_graph(path: Path) -> Any:
         raise ModelError(f"{path} is a pickle or an archive, which can run code; export it as ONNX")
     try:
         model = onnx.load_from_string(content)
-        external = sorted(set(_external_files(model)))
-        if not external:
-            onnx.checker.check_model(model)
-    except Exception as exc:  # the parser and the checker have classes of their own, which share no root
+    except Exception as exc:  # the parser has classes of its own
         raise ModelError(f"{path} is no valid ONNX model: {str(exc)[:200]}; export it again") from exc
-    if external:
+    # What is in the graph the runtime judges when it opens it: `onnx.checker` refuses some that run, such as
+    # those whose nodes are not in order.
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(f"{path} is no valid ONNX model: it holds no graph; export it again")
+    if external := sorted(set(_external_files(model))):
         raise ModelError(
             f"{path} keeps weights in other files ({', '.join(external[:3])}), which no digest covers; "
             "save the model as one file"

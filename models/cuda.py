@@ -48,13 +48,25 @@ def find_gpus() -> tuple[Gpu, ...]:
 
 
 def used_memory_bytes() -> int:
-    """Memory in use on the current device, by whomever; 0 where none is in use by this process."""
+    """Memory in use on the first device, by whomever; 0 where none is in use by this process."""
     driver = _driver()
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    # Without a context of this process the driver answers with an error.
-    if driver is None or driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+    device, flags, is_active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+    if driver is None or driver.cuDeviceGet(ctypes.byref(device), 0):
         return 0
-    return total.value - free.value
+    # A context must not be made for the question: it takes some hundred megabytes itself.
+    refused = driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(is_active))
+    context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+    if refused or not is_active.value or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+        return 0
+    try:
+        # The thread that asks need not be one that ever worked on the device.
+        if driver.cuCtxPushCurrent_v2(context):
+            return 0
+        failed = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(device)
+    return 0 if failed else total.value - free.value
 
 
 @cache

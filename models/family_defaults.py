@@ -1,4 +1,4 @@
-"""How the pictures of each family of models are coloured and normalised, unless an entry says otherwise."""
+"""How pictures of each family are coloured and normalised, or its classes named, unless an entry tells."""
 
 from __future__ import annotations
 
@@ -41,4 +41,5 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "nima": _IMAGENET,
     "nima_keras": _CENTRED_RGB,
     **dict.fromkeys(("dbnet", "ctc_text", "text_orientation"), _CENTRED_BGR),
+    "panns": {"colour": "", "mean": (), "scale": (), "labels": "audioset527"},
 }

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from models.audioset import AUDIOSET_521
+from models.audioset import AUDIOSET_521, AUDIOSET_527
 from models.entries_aesthetics import AESTHETICS_ENTRIES
 from models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
 from models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
@@ -34,6 +34,7 @@ COLOURS = ("rgb", "bgr", "gray", "")
 
 LABEL_SETS: Mapping[str, tuple[str, ...]] = {
     "audioset521": AUDIOSET_521,
+    "audioset527": AUDIOSET_527,
     "coco80": COCO_80,
     "imagenet1000": IMAGENET_1000,
 }

@@ -116,12 +116,9 @@ class OnnxSession:
                     values = run_bound(self._session, inputs, self._outputs, self._device)
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             shapes = {k: f"{v.dtype}{list(v.shape)}" for k, v in inputs.items()}
-            text = f"model {self._name} failed on {shapes}: {str(exc)[:300]}"
-            if any(words in str(exc).lower() for words in _FULL):
-                raise DeviceFullError(f"{text}; lower FRAMEMILL_GPU_MEMORY_SHARE of other workers") from exc
-            if any(words in str(exc).lower() for words in _LOST):
-                raise DeviceLostError(f"{text}; look at the driver's log for Xid errors") from exc
-            raise ModelError(f"{text}; check that it fits its family") from exc
+            raise model_failure(
+                f"model {self._name} failed on {shapes}", exc, "check that it fits its family"
+            ) from exc
         return dict(zip(self._outputs, values, strict=True))
 
     def _run_on_device(self, inputs: Arrays, count: int) -> list[dict[str, npt.NDArray[Any]]]:
@@ -166,6 +163,20 @@ class OnnxSession:
         if len(results) == 1:
             return results[0]
         return {name: np.concatenate([r[name] for r in results]) for name in self._outputs}
+
+
+def model_failure(what: str, exc: Exception, remedy: str) -> ModelError:
+    """The error for what a runtime raised; whether a device is to blame shows in its words alone.
+
+    Args:
+        what: which model failed on what. remedy: what to do where no device is to blame.
+    """
+    text, said = f"{what}: {str(exc)[:300]}", str(exc).lower()
+    if any(words in said for words in _FULL):
+        return DeviceFullError(f"{text}; lower FRAMEMILL_GPU_MEMORY_SHARE of other workers")
+    if any(words in said for words in _LOST):
+        return DeviceLostError(f"{text}; look at the driver's log for Xid errors")
+    return ModelError(f"{text}; {remedy}")
 
 
 def _with_copies(array: Any, count: int) -> Any:

@@ -56,9 +56,12 @@ class _Levels:
     start_sample: int = -1
     sample_rate: int = 0
     window: int = 0
-    rest: Float32Array = field(default_factory=lambda: np.empty(0, np.float32))
-    rms: list[Float64Array] = field(default_factory=list)
-    peak: list[Float64Array] = field(default_factory=list)
+    # Absolute values that are measured at once, and how many of them wait for more. Fresh memory for each
+    # chunk would cost as much as what is computed on it.
+    buffer: Float32Array = field(default_factory=lambda: np.empty(0, np.float32))
+    num_waiting: int = 0
+    energy: list[Float32Array] = field(default_factory=list)
+    peak: list[Float32Array] = field(default_factory=list)
     done: bool = False
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
@@ -66,21 +69,29 @@ class _Levels:
         if self.start_sample < 0:
             self.start_sample, self.sample_rate = chunk.start_sample, chunk.sample_rate
             self.window = chunk.sample_rate // WINDOWS_PER_SECOND
-        # A copy costs less than measuring the window between two chunks by itself.
-        samples = np.concatenate([self.rest, chunk.samples]) if len(self.rest) else chunk.samples
-        whole = len(samples) - len(samples) % self.window
-        self._measure(samples[:whole].reshape(-1, self.window))
-        self.rest = samples[whole:].copy()
+        count = self.num_waiting + len(chunk.samples)
+        if count > len(self.buffer):
+            waiting = self.buffer[: self.num_waiting]
+            self.buffer = np.empty(count + count // 4, np.float32)  # chunks differ a little in length
+            self.buffer[: self.num_waiting] = waiting
+        np.abs(chunk.samples, out=self.buffer[self.num_waiting : count])
+        whole = count - count % self.window
+        self._measure(self.buffer[:whole].reshape(-1, self.window))
+        self.num_waiting = count - whole
+        self.buffer[: self.num_waiting] = self.buffer[whole:count]
 
     def finish(self) -> Partial:
-        if len(self.rest):
-            self._measure(self.rest[None])
-        rms = np.concatenate([*self.rms, np.empty(0)])
-        starts = self.start_sample + self.window * np.arange(len(rms), dtype=np.int64)
+        if self.num_waiting:
+            self._measure(self.buffer[None, : self.num_waiting])
+        energy = np.concatenate([*self.energy, np.empty(0)])
+        lengths = np.full(len(energy), max(self.window, 1))
+        if self.num_waiting:
+            lengths[-1] = self.num_waiting
+        starts = self.start_sample + self.window * np.arange(len(energy), dtype=np.int64)
         rows = pa.table(
             {
                 "start_seconds": starts / max(self.sample_rate, 1),
-                "rms_db": decibels(rms),
+                "rms_db": decibels(np.sqrt(energy / lengths)),
                 "peak_db": decibels(np.concatenate([*self.peak, np.empty(0)])),
             },
             schema=AudioLevels.schema,
@@ -88,14 +99,12 @@ class _Levels:
         return Partial(rows)
 
     def _measure(self, windows: Float32Array) -> None:
-        # A dot product for each window: einsum adds in an order that depends on where the array lies.
-        with np.errstate(over="ignore", invalid="ignore"):
-            energy = np.vecdot(windows, windows)
-            is_damaged = not np.isfinite(energy.sum())
-        if is_damaged:
+        """Takes absolute samples, float32 [windows, samples]."""
+        peak = windows.max(axis=1)
+        if not peak.max(initial=0.0) < MAX_SAMPLE:
             # Damaged float tracks can hold NaN and infinity; they carry no level.
-            windows = np.where(np.abs(windows) < MAX_SAMPLE, windows, np.float32(0))
-            energy = np.vecdot(windows, windows)
-        self.rms.append(np.sqrt(energy / np.float64(max(windows.shape[1], 1))))
-        peak = np.maximum(windows.max(axis=1, initial=0.0), -windows.min(axis=1, initial=0.0))
-        self.peak.append(peak.astype(np.float64))
+            windows = np.where(windows < MAX_SAMPLE, windows, np.float32(0))
+            peak = windows.max(axis=1)
+        self.peak.append(peak)
+        # A dot product for each window: einsum adds in an order that depends on where the array lies.
+        self.energy.append(np.vecdot(windows, windows))

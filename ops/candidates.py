@@ -23,10 +23,11 @@ class CandidatesOptions:
     """Options of `candidates`.
 
     Attributes:
-        recall_target: share of the weights of all groups that the kept ones carry, above 0 up to 1: higher
-            keeps more frames. A group weighs the score of its best frame times the root of its size.
+        recall_target: frames are kept until this share of what there is to find is expected to be found,
+            above 0 up to 1.
         audit_share: chance of each frame that is left out to be looked at all the same, 0..1.
-        max_distance: bits of 64 by which the hash of a frame may differ from that of its group's first.
+        max_distance: bits of 64 by which the hash of a frame may differ from that of the kept frame that
+            stands for it.
         max_change: how far its brightness, contrast, entropy, colourfulness and (in logarithms) sharpness
             may differ from those of that frame, each in the median change from frame to frame of the file.
         max_group_seconds: a frame stands for others at most so far away.
@@ -53,12 +54,13 @@ class CandidatesOptions:
 class Candidates(TableOp):
     """One row a sampled frame.
 
-    Frames that look alike form groups, and the best of each stands for the others. Groups are kept, the
-    best first, until they carry `recall_target` of what all carry. Of the frames left out a random sample,
-    drawn by the file's content id, is audited: what it finds tells what was missed.
+    A frame that is left out shows something new the more likely, the further it is from the kept frame that
+    stands for it. The most promising frames are kept until `recall_target` is expected to be reached. Of the
+    frames left out a random sample, drawn by the file's content id, is audited: it tells what was missed.
     """
 
     name = "candidates"
+    version = 2
     after = ("frames",)
     default = False
     Options = CandidatesOptions
@@ -69,7 +71,8 @@ class Candidates(TableOp):
             column(
                 "score",
                 pa.float32(),
-                "how much a look promises, 0 to 1: frame_score times how new the frame's group is",
+                "how much a look promises, 0 to 1: frame_score times the chance that it shows what no frame "
+                "kept before it (of those left out: no kept frame) shows",
             ),
             column(
                 "decision",
@@ -79,7 +82,7 @@ class Candidates(TableOp):
             column(
                 "reason",
                 pa.string(),
-                "why it is kept or not: best of its group, near duplicate, too dark, too bright, flat, "
+                "why it is kept or not: shows something new, near duplicate, too dark, too bright, flat, "
                 "blurred, low score",
             ),
             column(

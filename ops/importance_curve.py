@@ -19,7 +19,9 @@ LEAVE = 0.05
 # Where the curve does not rise by so much over its median, nothing stands out, whatever the quantiles say.
 LEAST_RISE = 0.05
 # Two pictures further apart than this many levels belong to two shots, if they are key frames that follow
-# each other: within one shot of the labelled clips 95 of 100 pairs are nearer.
+# each other. On the labelled clips (tests/ops/scene_clips.py) 149 of 165 pairs within a shot are nearer
+# (without fades.mp4, which goes to black inside shots), and all 6 across a cut are further, 64 levels and
+# more; fades and dissolves, 12 to 17, are not seen. A shot too many costs one frame of the floor.
 SHOT_CHANGE = 18.0
 CUT_REACH_SECONDS = 5.0  # cuts within this distance make a moment busy
 NEAR_SECONDS = 10.0  # what sound is usual is judged over this long on both sides

@@ -14,11 +14,12 @@ from ops.chunks import ShardInfo
 from ops.columns import column
 from ops.operation import Reads, TableOp
 
-# Classes of AudioSet. `Music` is the parent of all instruments and kinds of music, and YAMNet gives it to
+# Classes of AudioSet. `Music` is the parent of all instruments and kinds of music, and networks give it to
 # each of them; singing counts as music.
-MUSIC = ("Music", "Singing")
+MUSIC = ("Music", "Singing", "Male singing", "Female singing")
 SPEECH = (
-    "Speech", "Child speech, kid speaking", "Conversation", "Narration, monologue", "Speech synthesizer",
+    "Speech", "Male speech, man speaking", "Female speech, woman speaking", "Child speech, kid speaking",
+    "Conversation", "Narration, monologue", "Speech synthesizer",
 )  # fmt: skip
 # By what was heard: nothing, music, speech, both.
 LABELS = ("", "music", "speech", "speech_and_music")

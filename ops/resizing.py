@@ -17,12 +17,19 @@ from ops.chunks import Float32Array
 Pictures = Any
 
 
-def resize_linear(pictures: Pictures, size: tuple[int, int]) -> Pictures:
-    """Pictures at `size` = (width, height) by bilinear sampling at pixel centres, edges repeated."""
+def resize_linear(pictures: Pictures, size: tuple[int, int], matrix: Float32Array | None = None) -> Pictures:
+    """Pictures at `size` = (width, height) by bilinear sampling at pixel centres, edges repeated.
+
+    Args:
+        matrix: mixes the channels as in `mix_channels`, before values are rounded; None leaves them.
+    """
+    resized = pictures
     for axis, length in ((1, size[1]), (2, size[0])):
         if pictures.shape[axis] != length:
-            pictures = _resize_axis(pictures, axis, length)
-    return pictures
+            resized = _resize_axis(resized, axis, length)
+    if matrix is not None:
+        return mix_channels(resized, matrix)
+    return pictures if resized is pictures else _rounded(array_module(pictures), resized)
 
 
 def shrink(pictures: Pictures, size: tuple[int, int]) -> Pictures:
@@ -46,7 +53,13 @@ def halve(pictures: Pictures) -> Pictures:
     return xp.astype((total + two) // four, xp.uint8)  # rounded as OpenCV does
 
 
-def cut_regions(pictures: Pictures, index: Any, boxes: Float32Array, size: tuple[int, int]) -> Pictures:
+def cut_regions(
+    pictures: Pictures,
+    index: Any,
+    boxes: Float32Array,
+    size: tuple[int, int],
+    matrix: Float32Array | None = None,
+) -> Pictures:
     """Regions of pictures by bilinear sampling at pixel centres; what lies outside is black.
 
     Args:
@@ -54,6 +67,7 @@ def cut_regions(pictures: Pictures, index: Any, boxes: Float32Array, size: tuple
         index: int64 [m] on the host, the picture of each region.
         boxes: float32 [m, 4] on the host, x0, y0, x1, y1 in pixels; empty ones give black.
         size: (width, height) of every region.
+        matrix: as in `resize_linear`.
 
     Returns:
         uint8 [m, height, width, 3].
@@ -73,7 +87,7 @@ def cut_regions(pictures: Pictures, index: Any, boxes: Float32Array, size: tuple
             taken = xp.take(flat, xp.reshape(xp.asarray(place), (-1,)), axis=0)
             taken = xp.astype(xp.reshape(taken, (*place.shape, channels)), xp.float32) * xp.asarray(weight)
             total = taken if total is None else total + taken
-    return _rounded(xp, total)
+    return _rounded(xp, total) if matrix is None else mix_channels(total, matrix)
 
 
 def turn(pictures: Pictures, quarters: int) -> Pictures:
@@ -88,7 +102,10 @@ def turn(pictures: Pictures, quarters: int) -> Pictures:
 
 
 def mix_channels(pictures: Pictures, matrix: Float32Array) -> Pictures:
-    """Each pixel's channels [.., 3] replaced by weighted sums of them, `matrix` float32 [k, 3] on the host.
+    """Each pixel's channels [.., 3] replaced by weighted sums of them.
+
+    Args:
+        pictures: of uint8 or float32. matrix: float32 [k, 3] on the host.
 
     Returns:
         uint8 [.., k], rounded and limited to 0..255; without the last axis where k is 1.
@@ -100,6 +117,7 @@ def mix_channels(pictures: Pictures, matrix: Float32Array) -> Pictures:
 
 
 def _resize_axis(pictures: Pictures, axis: int, length: int) -> Pictures:
+    """Pictures of float32 with an axis of another length."""
     xp = array_module(pictures)
     old = pictures.shape[axis]
     centres = np.clip((np.arange(length) + 0.5) * (old / length) - 0.5, 0, old - 1)
@@ -110,7 +128,7 @@ def _resize_axis(pictures: Pictures, axis: int, length: int) -> Pictures:
     weight = xp.asarray((centres - low).astype(np.float32).reshape(shape))
     first = xp.astype(xp.take(pictures, xp.asarray(low), axis=axis), xp.float32)
     second = xp.astype(xp.take(pictures, xp.asarray(high), axis=axis), xp.float32)
-    return _rounded(xp, first + (second - first) * weight)
+    return first + (second - first) * weight
 
 
 def _average_axis(pictures: Pictures, axis: int, length: int) -> Pictures:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
+import sys
 from typing import Any
 
 import click
@@ -32,7 +35,7 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
             _print_one(record)
     else:
         print_table(
-            ("operation", "by default", "reads", "after", "models", "makes"),
+            ("operation", "by default", "reads", "after", "models", "what"),
             [
                 (
                     record["name"],
@@ -40,7 +43,7 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
                     record["reads"],
                     ", ".join(record["after"]),
                     ", ".join(record["models"]),
-                    record["doc"],
+                    record["what"],
                 )
                 for record in records
             ],
@@ -52,6 +55,7 @@ def _describe(name: str) -> dict[str, Any]:
     from ops import load_op
 
     op = load_op(name)
+    meanings = _attributes(op.Options)
     return {
         "name": name,
         "version": op.version,
@@ -59,9 +63,15 @@ def _describe(name: str) -> dict[str, Any]:
         "reads": op.reads.value,
         "after": list(op.after),
         "models": list(op.models),
-        "doc": (op.__doc__ or "").strip().split("\n")[0],
+        "what": _first_line(sys.modules[op.__module__].__doc__),
+        "doc": _first_line(op.__doc__),
         "options": [
-            {"name": field.name, "type": str(field.type), "default": _default(field)}
+            {
+                "name": field.name,
+                "type": str(field.type),
+                "default": _default(field),
+                "doc": meanings.get(field.name, ""),
+            }
             for field in dataclasses.fields(op.Options)
         ],
         "columns": [
@@ -75,6 +85,17 @@ def _describe(name: str) -> dict[str, Any]:
     }
 
 
+def _attributes(kind: type[Any]) -> dict[str, str]:
+    """Attribute -> what the class's docstring says of it, on one line."""
+    told = inspect.getdoc(kind) or ""
+    entries = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n        .*)*)", told, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]
+
+
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
@@ -84,10 +105,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _print_one(record: dict[str, Any]) -> None:
-    click.echo(f"{record['name']} (version {record['version']}): {record['doc']}")
+    click.echo(f"{record['name']} (version {record['version']}): {record['what']}")
+    click.echo(record["doc"])
     click.echo(f"reads {record['reads']}; {'runs by default' if record['default'] else 'runs when named'}")
-    for title, keys in (("options", ("name", "type", "default")), ("columns", ("name", "type", "doc"))):
+    for title, keys in (("options", ("name", "type", "default")), ("columns", ("name", "type"))):
         if record[title]:
             click.echo()
-            print_table(keys, [[entry[key] for key in keys] for entry in record[title]], title)
+            rows = [[*(entry[key] for key in keys), entry["doc"]] for entry in record[title]]
+            print_table((*keys, "meaning"), rows, title)
     click.echo()

@@ -14,14 +14,18 @@ from cluster.cli.output import Invocation, conventions, held, print_json, say
 @click.option(
     "--distance",
     type=int,
-    help="Bits, 0 to 12, in which the hashes of near-identical frames may differ; 10 if not given.",
+    metavar="N",
+    help="Bits, 0 to 12, in which the hashes of near-identical frames may differ [default: 10].",
 )
 @click.option(
     "--share",
     type=float,
-    help="Part of the frames, up to 1, that two videos must have in common; 0.8 if not given.",
+    metavar="X",
+    help="Part of the frames, up to 1, that two videos must have in common [default: 0.8].",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Groups to show.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Groups to show."
+)
 @conventions
 @click.pass_obj
 def duplicates(
@@ -33,7 +37,8 @@ def duplicates(
     frames: sample them with --sample every:1 instead.
 
     \b
-    framemill sql OUT "SELECT * FROM duplicates JOIN media USING (source_id) WHERE kind = 'frame'"
+    framemill sql OUT "SELECT * FROM duplicates
+      JOIN media USING (source_id) WHERE kind = 'frame'"
     """
     from cluster.cli.results import print_records
     from cluster.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,101 +19,150 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Values are parsed by `cluster.config`, in one way for flags, variables and the file.
-_OPTIONS = (
-    click.argument("sources", nargs=-1, required=True),
-    click.option("-o", "--output", required=True, metavar="OUT", help="Result folder; made if missing."),
-    click.option(
-        "--ops", metavar="A,B", help="Operations to run [default: all cheap ones; see framemill ops]."
+_SECTIONS = {
+    "What is made": (
+        click.option("-o", "--output", required=True, metavar="OUT", help="Result folder; made if missing."),
+        click.option("--ops", metavar="A,B", help="Operations [default: the cheap ones; see framemill ops]."),
+        click.option(
+            "--preview",
+            is_flag=True,
+            default=None,
+            help="A first look: media, some key frames, sound levels, small pictures; nothing else runs.",
+        ),
+        click.option(
+            "--images/--no-images", default=None, help="Keep each sampled frame as a JPEG in `frames`."
+        ),
+        click.option("--language", metavar="CODE", help="Spoken, for `transcript` [default: detected]."),
+        click.option(
+            "--task",
+            metavar="transcribe|translate",
+            help="What `transcript` writes [default: transcribe].",
+        ),
+        click.option(
+            "--set",
+            multiple=True,
+            metavar="OP.OPTION=VALUE",
+            help="An operation's option, such as frames.images=true.",
+        ),
     ),
-    click.option(
-        "--sample",
-        metavar="POLICY",
-        help="keyframes[:N], every:SECONDS, scenes, adaptive or all [default: keyframes].",
+    "Which frames are looked at": (
+        click.option(
+            "--sample",
+            metavar="POLICY",
+            help="keyframes[:N], every:SECONDS, scenes, adaptive or all [default: keyframes].",
+        ),
+        click.option("--budget", metavar="N", help="Adaptive: frames per file [default: 60]."),
+        click.option(
+            "--max-segments",
+            metavar="N",
+            help="Adaptive: stretches per file looked at closely [default: 8].",
+        ),
+        click.option(
+            "--cascade", metavar="A,B", help="Of --ops, those that see the best sampled frames only."
+        ),
+        click.option(
+            "--recall-target",
+            metavar="X",
+            help="Cascade: share of the findings to keep, 0 to 1 [default: 0.95].",
+        ),
     ),
-    click.option("--budget", metavar="N", help="Adaptive: frames per file [default: 60]."),
-    click.option(
-        "--max-segments", metavar="N", help="Adaptive: stretches per file looked at closely [default: 8]."
+    "Models": (
+        click.option(
+            "--model",
+            multiple=True,
+            metavar="ROLE=NAME|PATH",
+            help="Model for a role, such as objects=yolox_nano.",
+        ),
+        click.option(
+            "--accept-licence",
+            is_flag=True,
+            default=None,
+            help="Use models that are not for commercial use (see framemill models list).",
+        ),
+        click.option(
+            "--require-provider",
+            metavar="|".join(PROVIDERS),
+            help="Fail rather than run models on anything else.",
+        ),
     ),
-    click.option("--cascade", metavar="A,B", help="Of --ops, those that see the best sampled frames only."),
-    click.option(
-        "--recall-target", metavar="X", help="Cascade: share of the promise to keep, 0 to 1 [default: 0.95]."
+    "What is there already": (
+        click.option(
+            "--replace", is_flag=True, default=None, help="Recompute tables made with other settings."
+        ),
+        click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed for good."),
+        click.option(
+            "--keep-bytes",
+            metavar="SIZE",
+            help="In the end, forget the sources least recently used until the tables fit, such as 10GB.",
+        ),
     ),
-    click.option(
-        "--preview",
-        is_flag=True,
-        default=None,
-        help="A first look: media, some key frames, sound levels, small pictures; nothing else runs.",
+    "Limits": (
+        click.option("--threads", metavar="N", help="CPU threads in all [default: the cores it may use]."),
+        click.option(
+            "--memory",
+            metavar="SIZE",
+            help="Memory the worker may use, such as 4GB [default: a share of the machine's].",
+        ),
+        click.option(
+            "--deadline-factor",
+            metavar="X",
+            help="Time limit of a piece: 120 s plus X times its length [default: 60].",
+        ),
     ),
-    click.option("--images/--no-images", default=None, help="Keep each sampled frame as a JPEG in `frames`."),
-    click.option("--language", metavar="CODE", help="Spoken, for `transcript` [default: detected]."),
-    click.option("--task", metavar="transcribe|translate", help="What `transcript` writes [transcribe]."),
-    click.option(
-        "--set",
-        multiple=True,
-        metavar="OP.OPTION=VALUE",
-        help="An operation's option, such as frames.images=true.",
+    "Where it runs": (
+        click.option("--engine", metavar="|".join(ENGINES), help="Here or on Ray [default: auto]."),
+        click.option("--address", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."),
+        click.option(
+            "--mills", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."
+        ),
+        click.option("--mill-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
+        click.option(
+            "--mill-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."
+        ),
+        click.option(
+            "--topology",
+            metavar="|".join(TOPOLOGIES),
+            help="On Ray: mills decode, or CPU actors do for them [default: fused].",
+        ),
+        click.option(
+            "--decoders", metavar="N|MIN-MAX", help="Split: actors that decode [default: all that fit]."
+        ),
+        click.option("--decoder-cpus", metavar="X", help="Split: CPUs of each [default: 1]."),
+        click.option(
+            "--stall-after",
+            metavar="SECONDS",
+            help="On Ray: say so when nothing works for long [default: 120].",
+        ),
     ),
-    click.option(
-        "--model",
-        multiple=True,
-        metavar="ROLE=NAME|PATH",
-        help="Model for a role, such as objects=yolox_nano.",
+    "Settings and messages": (
+        click.option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help=f"Settings file [default: {FILE_NAME} in the current folder].",
+        ),
+        click.option("--profile", metavar="PATH", help="Write a trace that a browser's trace viewer opens."),
     ),
-    click.option("--engine", metavar="|".join(ENGINES), help="Where the work runs [default: auto]."),
-    click.option("--address", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."),
-    click.option("--mills", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."),
-    click.option("--mill-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
-    click.option("--mill-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."),
-    click.option(
-        "--topology",
-        metavar="|".join(TOPOLOGIES),
-        help="On Ray: mills decode, or CPU actors do for them [default: fused].",
-    ),
-    click.option(
-        "--decoders", metavar="N|MIN-MAX", help="Split: actors that decode [default: all that fit]."
-    ),
-    click.option("--decoder-cpus", metavar="X", help="Split: CPUs of each [default: 1]."),
-    click.option(
-        "--stall-after", metavar="SECONDS", help="On Ray: say so when nothing works for long [default: 120]."
-    ),
-    click.option(
-        "--require-provider",
-        metavar="|".join(PROVIDERS),
-        help="Fail rather than run models on anything else.",
-    ),
-    click.option(
-        "--accept-licence",
-        is_flag=True,
-        default=None,
-        help="Use models that are not for commercial use (see framemill models list).",
-    ),
-    click.option("--replace", is_flag=True, default=None, help="Recompute tables made with other settings."),
-    click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed for good."),
-    click.option(
-        "--keep-bytes", metavar="SIZE", help="Prune the least recently used rows to this size (10GB)."
-    ),
-    click.option("--threads", metavar="N", help="CPU threads in all [default: the cores it may use]."),
-    click.option(
-        "--memory", metavar="SIZE", help="Memory the worker may use (4GB) [default: a share of it]."
-    ),
-    click.option(
-        "--deadline-factor",
-        metavar="X",
-        help="Time limit of a piece: 120 s plus X times its length [default: 60].",
-    ),
-    click.option("--profile", metavar="PATH", help="Write a trace that a browser's trace viewer opens."),
-    click.option(
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help=f"Settings file [default: {FILE_NAME} in the current folder].",
-    ),
-)
+}
+
+
+class _SectionedCommand(click.Command):
+    """Its help lists the options under the titles of `_SECTIONS`; what all commands share comes last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        shown = iter([record for option in options if (record := option.get_help_record(ctx))])
+        *sections, last = _SECTIONS
+        for title in sections:
+            with formatter.section(title):
+                formatter.write_dl(list(islice(shown, len(_SECTIONS[title]))))
+        with formatter.section(last):
+            formatter.write_dl(list(shown))
 
 
 def _request_options(command: F) -> F:
-    for option in reversed(_OPTIONS):
+    for option in reversed([option for options in _SECTIONS.values() for option in options]):
         command = option(command)
-    return command
+    return click.argument("sources", nargs=-1, required=True)(command)
 
 
 def _request(
@@ -134,7 +184,7 @@ def _request(
     return ExtractRequest(sources=sources, output=output, verbosity=invocation.verbosity, **settings)
 
 
-@click.command()
+@click.command(cls=_SectionedCommand)
 @_request_options
 @conventions
 @click.pass_obj
@@ -162,7 +212,7 @@ def extract(
     return summary.exit_code
 
 
-@click.command()
+@click.command(cls=_SectionedCommand)
 @_request_options
 @conventions
 @click.pass_obj
@@ -171,7 +221,8 @@ def plan(
 ) -> None:
     """Show what `extract` would decode and run, without doing it.
 
-    The arguments are those of `extract`."""
+    The arguments are those of `extract`.
+    """
     request = _request(invocation, sources, output, config, flags)
     from cluster.cli.results import print_mapping
     from cluster.inspection import plan_sources
@@ -184,9 +235,12 @@ def plan(
 
 
 def _print_first_look(output: str) -> None:
-    from cluster.preview import first_look
+    from cluster.without_pandas import without_pandas
 
-    rows = first_look(output)
+    with without_pandas():
+        from cluster.preview import first_look
+
+        rows = first_look(output)
     if rows:
         print_table(tuple(rows[0]), [list(row.values()) for row in rows])
         click.echo()
@@ -204,12 +258,12 @@ def _print_summary(summary: RunSummary) -> None:
         "skipped (no media)": summary.files_skipped,
     }
     parts = [f"{number} {word}" for word, number in counts.items() if number]
-    click.echo(f"{summary.files_total} files: {', '.join(parts) or 'nothing to do'}")
+    click.echo(f"{_files(summary.files_total)}: {', '.join(parts) or 'nothing to do'}")
     click.echo(f"{summary.frames} frames in {duration(summary.elapsed_seconds)}")
     for role, provider in sorted(summary.providers.items()):
         click.echo(f"{role} ran on {provider}")
     for decoder, uris in sorted(summary.decoders.items()):
-        click.echo(f"{len(uris)} files decoded by {printable(decoder)}")
+        click.echo(f"{_files(len(uris))} decoded by {printable(decoder)}")
     if summary.errors:
         click.echo()
         print_table(
@@ -218,3 +272,7 @@ def _print_summary(summary: RunSummary) -> None:
         )
         click.echo()
     click.echo(f"results in {summary.output}")
+
+
+def _files(number: int) -> str:
+    return f"{number} file" if number == 1 else f"{number} files"

@@ -6,15 +6,18 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, say
+from cluster.cli.choosing import open_completed, say_shortfalls
+from cluster.cli.output import Invocation, conventions, held, print_json, say
 
 
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("--count", type=int, help="Most segments of a file; 5 if not given.")
-@click.option("--least", type=float, metavar="SECONDS", help="Least length of a segment; 3 if not given.")
-@click.option("--most", type=float, metavar="SECONDS", help="Most length of a segment; 10 if not given.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows to show.")
+@click.option("--count", type=int, metavar="N", help="Most stretches of a file [default: 5].")
+@click.option("--least", type=float, metavar="SECONDS", help="Least length of a stretch [default: 3].")
+@click.option("--most", type=float, metavar="SECONDS", help="Most length of a stretch [default: 10].")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Rows to show."
+)
 @click.option("--as-is", is_flag=True, help="Judge by the tables that are there; add none.")
 @conventions
 @click.pass_obj
@@ -33,22 +36,15 @@ def highlights(
     table highlights. Where other tables of frames were extracted without media and frames, these are added.
 
     \b
-    framemill sql OUT "SELECT uri, start_seconds, reasons FROM highlights JOIN sources USING (source_id)"
+    framemill sql OUT "SELECT uri, start_seconds, reasons FROM highlights
+      JOIN sources USING (source_id)"
     """
-    from cluster.cli.progress import open_reporter
     from cluster.cli.results import print_records
-    from cluster.commits import new_run_id
-    from cluster.completing import complete_tables
     from cluster.corpus_tables import uris_by_source
-    from cluster.dataset import Dataset
     from cluster.highlights import COUNT, LEAST_SECONDS, MOST_SECONDS, find_highlights
 
-    dataset = Dataset.open(output, create=False)
-    if not as_is:
-        with open_reporter(invocation.verbosity) as reporter:
-            complete_tables(dataset, ("media", "frames"), reporter)
-    run_id = new_run_id()
-    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+    dataset = open_completed(invocation, output, () if as_is else ("media", "frames"))
+    with held(invocation, dataset) as (dataset, run_id):
         found = find_highlights(
             dataset,
             run_id,
@@ -70,9 +66,7 @@ def highlights(
         more = f"; {limit} shown" if len(found.rows) > limit else ""
         state = "" if found.changed else " (up to date)"
         say(f"{len(found.rows)} highlights of {found.num_files} files{state}{more}")
-        for shortfall in found.shortfalls:
-            others = f" and {shortfall.num_files - 1} others" if shortfall.num_files > 1 else ""
-            say(f"none in {shortfall.uri}{others}: {shortfall.reason}")
+        say_shortfalls("none in", found.shortfalls)
         if found.missing:
             wanted = ", ".join(f"{what} ({table})" for table, what in found.missing.items())
             say(f"not known here: {wanted}; extract these tables to have them judged too")

@@ -14,24 +14,31 @@ from cluster.cli.output import Invocation, say
 from models.errors import FramemillError
 
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
-COMMANDS = {
-    "extract": "cluster.cli.extract",
-    "plan": "cluster.cli.extract",
-    "probe": "cluster.cli.probe",
-    "status": "cluster.cli.results",
-    "sql": "cluster.cli.results",
-    "people": "cluster.cli.people",
-    "duplicates": "cluster.cli.duplicates",
-    "search": "cluster.cli.search",
-    "thumbnails": "cluster.cli.thumbnails",
-    "highlights": "cluster.cli.highlights",
-    "montage": "cluster.cli.montage",
-    "compact": "cluster.cli.results",
-    "export": "cluster.cli.export",
-    "ops": "cluster.cli.catalogue",
-    "models": "cluster.cli.models",
-    "doctor": "cluster.cli.doctor",
+SECTIONS = {
+    "Videos into tables": {
+        "extract": "cluster.cli.extract",
+        "plan": "cluster.cli.extract",
+        "probe": "cluster.cli.probe",
+    },
+    "Out of the tables": {
+        "status": "cluster.cli.results",
+        "sql": "cluster.cli.results",
+        "search": "cluster.cli.search",
+        "people": "cluster.cli.people",
+        "duplicates": "cluster.cli.duplicates",
+        "thumbnails": "cluster.cli.thumbnails",
+        "highlights": "cluster.cli.highlights",
+        "montage": "cluster.cli.montage",
+        "export": "cluster.cli.export",
+        "compact": "cluster.cli.results",
+    },
+    "What there is": {
+        "ops": "cluster.cli.catalogue",
+        "models": "cluster.cli.models",
+        "doctor": "cluster.cli.doctor",
+    },
 }
+COMMANDS = {name: module for commands in SECTIONS.values() for name, module in commands.items()}
 
 EPILOG = """\b
 Exit codes: 0 ok; 1 a bug or a full disk; 2 the command is wrong;
@@ -49,6 +56,19 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
+        for title, names in SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                        for name, command in commands.items()
+                        if command
+                    ]
+                )
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -51,7 +51,7 @@ def list_(invocation: Invocation) -> None:
 @conventions
 @click.pass_obj
 def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -> None:
-    """Fetch each model NAME from the mirror folder or its origin, and check it."""
+    """Fetch models from the mirror folder or their origin, checked."""
     from models import registry, store
 
     entries = {entry.name: entry for entry in registry.all_entries()}
@@ -75,7 +75,10 @@ def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -
 @conventions
 @click.pass_obj
 def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
-    """Check the digests of the named models, or of all that are on this machine; exit 5 if one is wrong."""
+    """Check the files of models by their digests.
+
+    Those of the named models, or all that are on this machine; exit 5 if one is wrong.
+    """
     from models import store
 
     records = store.verify(names)
@@ -93,8 +96,10 @@ def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
 
 @models.command()
 @click.argument("source", metavar="PATH|URL")
-@click.option("--role", required=True, help="What it is used for, such as objects.")
-@click.option("--name", default="", help="Its name in the registry [default: the file's name].")
+@click.option("--role", metavar="ROLE", required=True, help="What it is used for, such as objects.")
+@click.option(
+    "--name", metavar="NAME", default="", help="Its name in the registry [default: the file's name]."
+)
 @click.option(
     "--family", default="", help="Layout of inputs and outputs [default: that of the role's default]."
 )
@@ -107,7 +112,7 @@ def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
 @click.option(
     "--labels", metavar="A,B|SET|@FILE", help="Class names: a list, a known set, or a file of lines."
 )
-@click.option("--licence", default="unknown", help="SPDX identifier, or words.")
+@click.option("--licence", metavar="TEXT", default="unknown", help="SPDX identifier, or words.")
 @click.option("--commercial", is_flag=True, help="The licence allows commercial use.")
 @conventions
 @click.pass_obj
@@ -139,6 +144,7 @@ def add(invocation: Invocation, /, source: str, **given: Any) -> None:
 @click.option(
     "--max-loss",
     type=click.FloatRange(0, 1),
+    metavar="X",
     default=0.1,
     show_default=True,
     help="Largest share of rows that may change; beyond it nothing is registered.",
@@ -146,10 +152,11 @@ def add(invocation: Invocation, /, source: str, **given: Any) -> None:
 @conventions
 @click.pass_obj
 def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max_loss: float) -> None:
-    """Make NAME-int8 from model NAME, calibrated and judged on frames of the videos SOURCES.
+    """Make and judge NAME-int8, an eight-bit variant of a model.
 
-    Two files are made, one for processors and one for TensorRT. Rows of NAME-int8 are kept apart from those
-    of NAME: choose it with --model ROLE=NAME-int8."""
+    It is calibrated and judged on frames of the videos SOURCES. Two files are made, one for processors and
+    one for TensorRT. Rows of the variant are kept apart: choose it with --model ROLE=NAME-int8.
+    """
     from cluster.quantizing import quantize_model
 
     def say(text: str) -> None:
@@ -172,7 +179,7 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
 @conventions
 @click.pass_obj
 def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
-    """Measure how each model NAME runs fastest on this machine's CPU, and remember it."""
+    """Measure how models run fastest on this CPU, and remember it."""
     from cluster.machine import usable_cores
     from models import probing, registry, store
 

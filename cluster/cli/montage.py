@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cluster.cli.choosing import open_completed
 from cluster.cli.output import Invocation, conventions, duration, print_json, say
 from models.errors import MediaError, UsageError
 
@@ -22,14 +23,14 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("--seconds", type=float, required=True, help="Length of the montage.")
+@click.option("--seconds", type=float, metavar="X", required=True, help="Length of the montage.")
 @click.option("--music", metavar="FILE", help="Music under it; cuts fall on its beats.")
 @click.option("-o", "--timeline", "path", metavar="FILE", help="The timeline: .otio, .edl or .fcpxml.")
 @click.option("--render", "film", metavar="FILE", help="Render it to an .mp4; its sound is the music alone.")
-@click.option("--clip-seconds", type=float, help="Usual length of a clip; 2 if not given.")
-@click.option("--per-file", type=click.IntRange(min=1), help="Most clips out of one file.")
-@click.option("--fps", type=int, help="Frames a second: 24, 25, 30, 50 or 60; 30 if not given.")
-@click.option("--size", metavar="WxH", help="Size of the picture; 1280x720 if not given.")
+@click.option("--clip-seconds", type=float, metavar="X", help="Usual length of a clip [default: 2].")
+@click.option("--per-file", type=click.IntRange(min=1), metavar="N", help="Most clips out of one file.")
+@click.option("--fps", type=int, metavar="N", help="Frames a second: 24, 25, 30, 50 or 60 [default: 30].")
+@click.option("--size", metavar="WxH", help="Size of the picture [default: 1280x720].")
 @click.option("--as-is", is_flag=True, help="Choose by the tables that are there; add none.")
 @conventions
 @click.pass_obj
@@ -53,11 +54,9 @@ def montage(
     with whatever tells what happens.
 
     \b
-    framemill montage OUT --seconds 30 --music song.ogg -o cut.otio --render cut.mp4
+    framemill montage OUT --seconds 30 --music song.ogg \\
+      -o cut.otio --render cut.mp4
     """
-    from cluster.cli.progress import open_reporter
-    from cluster.completing import complete_tables
-    from cluster.dataset import Dataset
     from cluster.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
     from cluster.timeline_files import check_timeline_path, write_timeline
 
@@ -80,10 +79,7 @@ def montage(
         width=width,
         height=height,
     )
-    dataset = Dataset.open(output, create=False)
-    if not as_is:
-        with open_reporter(invocation.verbosity) as reporter:
-            complete_tables(dataset, ("media", "frames", "scenes"), reporter)
+    dataset = open_completed(invocation, output, () if as_is else ("media", "frames", "scenes"))
     made = make_montage(dataset, request)
     if made.timeline.clips and path is not None:
         write_timeline(made.timeline, path)

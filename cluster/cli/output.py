@@ -31,12 +31,12 @@ class Invocation:
 
 
 @contextmanager
-def held(invocation: Invocation, output: str) -> Iterator[tuple[Dataset, str]]:
+def held(invocation: Invocation, output: str | Dataset) -> Iterator[tuple[Dataset, str]]:
     """The result folder `output`, held for writing, and the id of this run; says so where it has to wait."""
     from cluster.commits import new_run_id
     from cluster.dataset import Dataset
 
-    dataset = Dataset.open(output, create=False)
+    dataset = Dataset.open(output, create=False) if isinstance(output, str) else output
     run_id = new_run_id()
     with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
         yield dataset, run_id

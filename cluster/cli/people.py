@@ -14,9 +14,13 @@ from cluster.cli.output import Invocation, conventions, held, print_json, say
 @click.option(
     "--threshold",
     type=float,
-    help="Least average similarity of the faces of one person, -1 to 1; higher gives more people.",
+    metavar="X",
+    help="Least average similarity of the faces of one person, -1 to 1; higher gives more people "
+    "[default: 0.5].",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="People to show.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="People to show."
+)
 @conventions
 @click.pass_obj
 def people(invocation: Invocation, output: str, threshold: float | None, limit: int) -> None:

@@ -13,7 +13,9 @@ from cluster.cli.output import Invocation, conventions, print_json, say
 @click.argument("output", metavar="OUT")
 @click.argument("query", required=False)
 @click.option("--image", metavar="FILE", help="Look for frames like this picture (JPEG, PNG, WebP, BMP).")
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Moments to show.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", default=10, show_default=True, help="Moments to show."
+)
 @click.option(
     "--in",
     "kind",

@@ -6,16 +6,19 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, say
+from cluster.cli.choosing import open_completed, say_shortfalls
+from cluster.cli.output import Invocation, conventions, held, print_json, say
 from models.errors import MediaError
 
 
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("--count", type=int, help="Most pictures of a file; 12 if not given.")
+@click.option("--count", type=int, metavar="N", help="Most pictures of a file [default: 12].")
 @click.option("--images", is_flag=True, help="Store the pictures too, decoded from the files.")
 @click.option("--sheet", metavar="FILE", help="Draw the pictures into a contact sheet, .jpg or .png.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows to show.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Rows to show."
+)
 @click.option("--as-is", is_flag=True, help="Choose by the tables that are there; add none.")
 @conventions
 @click.pass_obj
@@ -35,24 +38,19 @@ def thumbnails(
     better with quality, faces and others; writes the table thumbnails.
 
     \b
-    framemill sql OUT "SELECT uri, pts_seconds FROM thumbnails JOIN sources USING (source_id) WHERE rank = 0"
+    framemill sql OUT "SELECT uri, pts_seconds FROM thumbnails
+      JOIN sources USING (source_id) WHERE rank = 0"
     """
-    from cluster.cli.progress import open_reporter
     from cluster.cli.results import print_records
-    from cluster.commits import new_run_id
-    from cluster.completing import complete_tables
     from cluster.corpus_tables import uris_by_source
-    from cluster.dataset import Dataset
-    from cluster.source_pictures import SourcePictures, write_sheet
+    from cluster.source_pictures import SourcePictures, check_sheet_path, write_sheet
     from cluster.thumbnails import COUNT, find_thumbnails
 
-    dataset = Dataset.open(output, create=False)
-    if not as_is:
-        with open_reporter(invocation.verbosity) as reporter:
-            complete_tables(dataset, ("media", "frames", "scenes"), reporter)
-    pictures = SourcePictures(dataset)
-    run_id = new_run_id()
-    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+    if sheet is not None:
+        check_sheet_path(sheet)
+    dataset = open_completed(invocation, output, () if as_is else ("media", "frames", "scenes"))
+    with held(invocation, dataset) as (dataset, run_id):
+        pictures = SourcePictures(dataset)
         found = find_thumbnails(
             dataset, run_id, COUNT if count is None else count, pictures.fetch if images else None
         )
@@ -83,9 +81,7 @@ def thumbnails(
         more = f"; {limit} shown" if len(found.rows) > limit and not invocation.as_json else ""
         state = "" if found.changed else " (up to date)"
         say(f"{len(found.rows)} thumbnails of {found.num_files} files{state}{more}")
-        for shortfall in found.shortfalls:
-            others = f" and {shortfall.num_files - 1} others" if shortfall.num_files > 1 else ""
-            say(f"fewer for {shortfall.uri}{others}: {shortfall.reason}")
+        say_shortfalls("fewer for", found.shortfalls)
         if found.missing:
             wanted = "; ".join(f"{table} {why}" for table, why in found.missing.items())
             say(f"further tables would improve the choice: {wanted}")

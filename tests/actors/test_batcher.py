@@ -166,3 +166,42 @@ def test_close_serves_what_waits_and_refuses_the_rest() -> None:
     shared.close()
     with pytest.raises(RuntimeError, match="closed"):
         shared.run({"x": rows(0, 1)})
+
+
+class OnDevice:
+    """Rows that NumPy cannot look at, nor join with its own."""
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self.values, self.dtype, self.shape = values, values.dtype, values.shape
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice) -> OnDevice:
+        return OnDevice(self.values[rows])
+
+    def __array_namespace__(self) -> type[OnDevice]:
+        return OnDevice
+
+    @staticmethod
+    def concat(parts: list[OnDevice]) -> OnDevice:
+        return OnDevice(np.concatenate([part.values for part in parts]))
+
+
+def test_rows_of_two_memories_do_not_share_a_batch() -> None:
+    """Files that a device decodes, beside one that PyAV reads."""
+
+    class OnBoth(Doubler):
+        def run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+            given = inputs["x"]
+            return super().run({"x": given.values if isinstance(given, OnDevice) else given})
+
+    firsts = (0, 100, 200, 300)
+    jobs: list[Any] = [rows(first, 2) for first in firsts]
+    jobs[1::2] = [OnDevice(job) for job in jobs[1::2]]
+    with batcher(OnBoth(), 0.2) as shared, ThreadPoolExecutor(len(jobs)) as pool:
+        answers = list(pool.map(lambda job: shared.run({"x": job}), jobs))
+        stats = shared.stats()
+    for first, answer in zip(firsts, answers, strict=True):
+        np.testing.assert_array_equal(answer["y"], 2 * rows(first, 2))
+    assert (stats.num_retried, stats.num_rows, stats.num_batches) == (0, 8, 2)

@@ -6,13 +6,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import helper
 
 from models.adding import add
+from models.audioset import AUDIOSET_521, AUDIOSET_527
 from models.errors import ModelError, UsageError
 from models.registry import COCO_80, resolve, user_folder
 from models.store import find, list_models, verify
-from tests.models.graphs import external, mixer, quantizer, scaler
+from tests.models.graphs import external, mixer, quantizer, save, scaler
 
 
 def test_an_added_file_is_found_by_name(tmp_path: Path) -> None:
@@ -100,3 +103,24 @@ def test_unsafe_files_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="only https"):
         add("http://example.invalid/m.onnx", "objects")
     assert not user_folder().exists()
+
+
+def test_networks_that_hear_all_of_audioset_get_its_names(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "hears.onnx",
+        [
+            helper.make_node("ReduceMean", ["input"], ["embedding"], axes=[1], keepdims=1),
+            helper.make_node("Expand", ["embedding", "shape"], ["clipwise_output"]),
+        ],
+        {"input": ["n", "samples"]},
+        {"clipwise_output": ["n", 527], "embedding": ["n", 1]},
+        {"shape": np.array([1, 527])},
+    )
+    add(str(path), "sounds", family="panns")
+    labels = resolve("sounds", "hears").labels
+    assert labels == AUDIOSET_527 and len(set(labels)) == 527
+    # Places in AudioSet's own numbering, before, between and after those that YAMNet leaves out.
+    places = {0: "Speech", 3: "Child speech, kid speaking", 27: "Singing", 34: "Child singing", 137: "Music"}
+    places |= {276: "Happy music", 278: "Sad music", 300: "Vehicle", 500: "Silence", 526: "Field recording"}
+    assert {place: labels[place] for place in places} == places
+    assert tuple(name for name in labels if name in AUDIOSET_521) == AUDIOSET_521

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
+from models.adding import add
 from models.batchable import dynamic_variant, free_batch_axis, judge_batching, load_graph
 from models.errors import ModelError
 from models.registry import DEFAULTS
-from tests.models.graphs import external, mixer, quantizer, scaler
+from tests.models.graphs import external, mixer, quantizer, save, scaler
 
 
 def test_a_fixed_batch_is_freed_and_verified(tmp_path: Path) -> None:
@@ -95,3 +98,24 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes, words: 
 def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"other files \(weights.bin\)"):
         load_graph(external(tmp_path / "m.onnx"))
+
+
+def test_a_graph_whose_nodes_are_not_in_order_is_judged_by_the_runtime(tmp_path: Path) -> None:
+    """Published models are so: ONNX Runtime sorts them, while the checker of the package onnx refuses."""
+    path = scaler(tmp_path / "m.onnx")
+    model = onnx.load(str(path))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    assert judge_batching(load_graph(path), None)[0] == "fixed"
+    assert add(str(path), "objects", name="turned")["batching"] == "fixed"
+
+
+def test_a_graph_that_does_not_run_is_refused_when_it_is_added(tmp_path: Path) -> None:
+    node = helper.make_node("Sqrt", ["nowhere"], ["y"])
+    path = save(tmp_path / "m.onnx", [node], {"x": [1, 3, 4, 4]}, {"y": [1, 48]})
+    with pytest.raises(ModelError, match="cannot be run"):
+        add(str(path), "objects")

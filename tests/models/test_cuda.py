@@ -17,6 +17,8 @@ class Driver:
 
     def __init__(self, has_context: bool = True) -> None:
         self.has_context = has_context
+        self.pushed: list[Any] = []
+        self.num_held = 0
 
     def cuDeviceGetCount(self, count: Any) -> int:
         count._obj.value = 1
@@ -38,9 +40,30 @@ class Driver:
         value._obj.value = {75: 9, 76: 0}[attribute]
         return 0
 
+    def cuDevicePrimaryCtxGetState(self, device: Any, flags: Any, active: Any) -> int:
+        active._obj.value = self.has_context
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:
+        assert self.has_context, "a context is made for the question"
+        context._obj.value, self.num_held = 7, self.num_held + 1
+        return 0
+
+    def cuDevicePrimaryCtxRelease_v2(self, device: Any) -> int:
+        self.num_held -= 1
+        return 0
+
+    def cuCtxPushCurrent_v2(self, context: Any) -> int:
+        self.pushed.append(context.value)
+        return 0
+
+    def cuCtxPopCurrent_v2(self, context: Any) -> int:
+        context._obj.value = self.pushed.pop()
+        return 0
+
     def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:
-        if not self.has_context:
-            return 201  # CUDA_ERROR_INVALID_CONTEXT
+        if not self.pushed:
+            return 201  # CUDA_ERROR_INVALID_CONTEXT, as in a thread that never worked on the device
         free._obj.value, total._obj.value = 100 << 30, 141 << 30
         return 0
 
@@ -53,9 +76,11 @@ def fresh() -> Iterator[None]:
 
 
 def test_the_driver_describes_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_driver", Driver)
+    driver = Driver()
+    monkeypatch.setattr(cuda, "_driver", lambda: driver)
     assert cuda.find_gpus() == (cuda.Gpu("NVIDIA H200", "sm90", 141 << 30),)
     assert cuda.used_memory_bytes() == 41 << 30
+    assert not driver.pushed and not driver.num_held
     monkeypatch.setattr(cuda, "_driver", lambda: Driver(has_context=False))
     assert cuda.used_memory_bytes() == 0
 

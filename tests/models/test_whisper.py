@@ -14,7 +14,7 @@ import pytest
 from actors.batcher import Batcher
 from models import whisper
 from models.cuda import Gpu
-from models.errors import ModelError, ProviderError
+from models.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError
 from models.memory_plan import plan_memory
 from models.registry import resolve
 from models.session import open_model
@@ -143,6 +143,44 @@ def test_a_row_does_not_depend_on_its_neighbours(
     for i in range(6):
         assert same(alone[i], together[i]) and same(alone[i], in_one_batch[i])
         assert alone[i].language == names[i][:2]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("CUDA failed with error out of memory", DeviceFullError),
+        ("CUDA failed with error an illegal memory access was encountered", DeviceLostError),
+        ("unsupported", ModelError),
+    ],
+)
+def test_a_batch_that_does_not_fit_a_device_is_halved(
+    runner: WhisperRunner,
+    sounds: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    kind: type[ModelError],
+) -> None:
+    inner, sizes = runner._whisper, []
+    encode = inner.encode
+
+    def limited(features: Any) -> Any:
+        sizes.append(len(features))
+        if len(features) > 1:
+            raise RuntimeError(words)
+        return encode(features)
+
+    monkeypatch.setattr(inner, "encode", limited)
+    on_device = WhisperRunner("small", inner, 4, 0)
+    inputs = rows(list(sounds.values()), Decoding(language="en", beam_size=1))
+    if kind is not DeviceFullError:
+        with pytest.raises(kind) as told:
+            on_device.run(inputs)
+        assert told.type is kind and sizes == [3] and on_device.max_batch == 4
+        return
+    found = on_device.run(inputs)["heard"]
+    monkeypatch.undo()
+    assert all(same(a, b) for a, b in zip(found, runner.run(inputs)["heard"], strict=True))
+    assert (on_device.max_batch, on_device.num_halved) == (1, 1) and sizes == [3, 1, 2, 1, 1]
 
 
 def test_calls_of_many_threads_are_joined(runner: WhisperRunner, sounds: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ from models.registry import DEFAULTS, resolve
 from models.spoken import MAX_SAMPLES, Decoding, Heard, Span, Word
 from models.whisper import open_whisper
 from ops.chunks import Audio, Cue, Float32Array, Subtitles
-from ops.transcript import GROUP, NO_REPEAT_TOKENS, Transcript, TranscriptOptions
+from ops.listener import GROUP, NO_REPEAT_TOKENS
+from ops.transcript import Transcript, TranscriptOptions
 from tests.ops.speech_stand_ins import WhisperStandIn
 from tests.ops.stand_ins import OrtRunner, audio_chunks, shard, vad_path
 from tests.ops.test_contract import LoudnessRunner

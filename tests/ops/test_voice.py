@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.chunks import Audio, Float32Array
-from ops.transcript import RULES
+from ops.listener import RULES
 from ops.voice import WINDOW, Segment, Segmenter, VoiceDetector, VoiceRules, clean_samples
 from tests.ops.stand_ins import OrtRunner, audio_chunks, vad_path
 from tests.ops.test_speech import read_sound

@@ -1,0 +1,32 @@
+"""What commands share that choose from the tables of a result folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from cluster.cli.output import Invocation, say
+
+if TYPE_CHECKING:
+    from cluster.dataset import Dataset
+    from cluster.shortfalls import Shortfall
+
+
+def open_completed(invocation: Invocation, output: str, tables: Sequence[str]) -> Dataset:
+    """The result folder `output`; what it lacks of `tables` is extracted first (see `complete_tables`)."""
+    from cluster.cli.progress import open_reporter
+    from cluster.completing import complete_tables
+    from cluster.dataset import Dataset
+
+    dataset = Dataset.open(output, create=False)
+    if tables:
+        with open_reporter(invocation.verbosity) as reporter:
+            complete_tables(dataset, tables, reporter)
+    return dataset
+
+
+def say_shortfalls(what: str, shortfalls: Iterable[Shortfall]) -> None:
+    """A line for each reason why files got less; `what` says how much less, such as "none in"."""
+    for shortfall in shortfalls:
+        others = f" and {shortfall.num_files - 1} others" if shortfall.num_files > 1 else ""
+        say(f"{what} {shortfall.uri}{others}: {shortfall.reason}")
