@@ -22,9 +22,9 @@ from models.errors import DatasetError, FramemillError, UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cluster.dataset import Dataset
-    from cluster.queries import QueryResult
     from cluster.request import Reporter, RunSummary
+    from cluster.results.dataset import Dataset
+    from cluster.results.queries import QueryResult
 
 __version__ = "0.1.0"
 __all__ = ["FramemillError", "Results", "__version__", "extract", "open"]
@@ -80,7 +80,7 @@ def extract(
 
 def open(output: str | os.PathLike[str]) -> Results:
     """The results in a folder that `extract` made; raises FramemillError where there are none."""
-    from cluster.dataset import Dataset
+    from cluster.results.dataset import Dataset
 
     return Results(Dataset.open(output, create=False))
 
@@ -96,7 +96,7 @@ class Results:
 
     def tables(self) -> list[str]:
         """Names of the tables, sorted; `errors` and `runs` are always among them."""
-        from cluster.queries import dataset_tables
+        from cluster.results.queries import dataset_tables
 
         self._dataset.reload()
         return sorted(dataset_tables(self._dataset))
@@ -108,7 +108,7 @@ class Results:
             UsageError: there is no such table here.
             DatasetError: a part cannot be read.
         """
-        from cluster.queries import dataset_tables
+        from cluster.results.queries import dataset_tables
 
         failure: Exception | None = None
         for _ in range(_READ_ATTEMPTS):
@@ -124,6 +124,6 @@ class Results:
 
     def sql(self, query: str) -> QueryResult:
         """Answers one reading SQL statement; every table is a view, no other file can be read."""
-        from cluster import queries
+        from cluster.results import queries
 
         return queries.query(self._dataset.root, query)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.commits import Commit, Entry, SourceRecord
-from cluster.dataset import Dataset
-from cluster.parts import write_part
-from cluster.queries import SOURCE_ID
+from cluster.results.commits import Commit, Entry, SourceRecord
+from cluster.results.dataset import Dataset
+from cluster.results.parts import write_part
+from cluster.results.queries import SOURCE_ID
 from ops import load_op
 
 Values = dict[str, np.ndarray[Any, Any]]

@@ -22,9 +22,9 @@ def main() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
-    from cluster import ray_engine
     from cluster.engine import run_extract
-    from cluster.ray_stream import ResultStream
+    from cluster.on_ray import engine as ray_engine
+    from cluster.on_ray.stream import ResultStream
     from cluster.request import ExtractRequest
 
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}

@@ -25,7 +25,7 @@ def stand_in():
 NO_WORK = """
 def stand_in():
     import hashlib
-    from cluster.worker import Worker
+    from cluster.run.worker import Worker
     opened, index = {}, Worker.index
     def do_open(self, request, real=Worker.do_open):
         if not opened:
@@ -40,7 +40,7 @@ _LATE = """
 import sys
 class Late:
     def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.ray_tasks':
+        if name == 'cluster.on_ray.tasks':
             sys.meta_path.remove(self)
             stand_in()
 if 'default_worker' in ' '.join(sys.orig_argv):

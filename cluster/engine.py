@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.remote import is_remote
-from cluster import layout
-from cluster.commits import WHOLE_SOURCE, Commit, new_run_id
-from cluster.committing import PendingRun
-from cluster.dataset import Dataset
-from cluster.folders import holds_results
-from cluster.jobs import Job, known_failures, missing_ops, remembered_id
-from cluster.local import LocalRun
 from cluster.machine import usable_cores, worker_memory_bytes
-from cluster.marks import InFlightMarks
 from cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
-from cluster.sources import SourceList, list_sources
-from cluster.storage import list_names, open_root, remove_tree
-from cluster.tally import Outcome
-from cluster.workerprocess import WorkerProcess
+from cluster.results import layout
+from cluster.results.commits import WHOLE_SOURCE, Commit, new_run_id
+from cluster.results.dataset import Dataset
+from cluster.results.folders import holds_results
+from cluster.results.marks import InFlightMarks
+from cluster.results.storage import list_names, open_root, remove_tree
+from cluster.run.committing import PendingRun
+from cluster.run.jobs import Job, known_failures, missing_ops, remembered_id
+from cluster.run.local import LocalRun
+from cluster.run.sources import SourceList, list_sources
+from cluster.run.tally import Outcome
+from cluster.run.workerprocess import WorkerProcess
 from models.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
-    from cluster.planning import OpsPlan
-    from cluster.ray_engine import RayRun
+    from cluster.on_ray.engine import RayRun
+    from cluster.run.planning import OpsPlan
 
 _PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
 
@@ -82,7 +82,7 @@ class _Extraction:
             dataset = self._open(files)
             # Heavy imports wait until the worker is on its way with its own.
             from actors.shards import SHARD_SECONDS
-            from cluster.planning import check_keys, plan_ops
+            from cluster.run.planning import check_keys, plan_ops
 
             shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
             plan = plan_ops(self.request, shard_seconds)
@@ -115,7 +115,7 @@ class _Extraction:
         return dataset
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
-        from cluster.planning import check_keys
+        from cluster.run.planning import check_keys
 
         if self.request.replace:
             _drop_replaced(dataset, plan, self.run_id)
@@ -146,7 +146,7 @@ class _Extraction:
         if not outcome.interrupted:
             _sweep(dataset, {job.source_id for job in [*jobs, *cached]})
         if self.request.keep_bytes:
-            from cluster.compaction import prune
+            from cluster.results.compaction import prune
 
             pruned = prune(dataset, self.run_id, self.request.keep_bytes)
             self.reporter.message(0, f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
@@ -166,7 +166,7 @@ class _Extraction:
                 took = f"{len(over)} of {len(jobs)} files took more than {budget}, up to {max(over)}"
                 self.reporter.message(0, f"{took}: {floor}")
         if "candidates" in plan.ops and not outcome.interrupted:
-            from cluster.recall import update_recall
+            from cluster.corpus.recall import update_recall
 
             target = plan.ops["candidates"].options["recall_target"]
             for line in update_recall(dataset, self.run_id, target):
@@ -179,7 +179,7 @@ class _Extraction:
         config = self._config(dataset, plan)
         shared = (self.request, self.reporter, dataset, plan, jobs, config)
         if not self.on_ray:
-            from cluster.needed_models import require_models
+            from cluster.run.needed_models import require_models
 
             wanted = {
                 op for job in jobs for op in missing_ops(job, plan, dataset.state, self.request.retry_failed)
@@ -188,8 +188,8 @@ class _Extraction:
             worker = self.worker or WorkerProcess()
             self.worker = None  # the run owns it now
             return LocalRun(*shared, worker=worker, started=self.started, num_cached=num_cached)
-        from cluster.ray_cluster import open_pool
-        from cluster.ray_engine import RayRun
+        from cluster.on_ray.connecting import open_pool
+        from cluster.on_ray.engine import RayRun
 
         roles = {role for op in plan.ops.values() for role in op.key["models"]}
         choices = {role: self.request.models.get(role, "") for role in roles}

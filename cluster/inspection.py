@@ -11,14 +11,14 @@ import numpy as np
 from actors.indexing import SourceIndex, index_source
 from actors.plan import STEERED_BY, plan_decode, sample_frames
 from actors.shards import SHARD_SECONDS, cut_shards
-from cluster.commits import DatasetState
-from cluster.dataset import Dataset
-from cluster.folders import holds_results
-from cluster.jobs import Job, missing_ops, remembered_id
-from cluster.planning import OpsPlan, check_keys, plan_ops
 from cluster.request import ExtractRequest
-from cluster.sources import SourceFile, list_sources
-from cluster.storage import open_root
+from cluster.results.commits import DatasetState
+from cluster.results.dataset import Dataset
+from cluster.results.folders import holds_results
+from cluster.results.storage import open_root
+from cluster.run.jobs import Job, missing_ops, remembered_id
+from cluster.run.planning import OpsPlan, check_keys, plan_ops
+from cluster.run.sources import SourceFile, list_sources
 from models.errors import MediaError
 from ops import load_op
 from ops.chunks import Int64Array

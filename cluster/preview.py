@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.queries import query
+from cluster.results.queries import query
 from models.errors import UsageError
 
 # What `--preview` runs, and on what: the rows of media and audio_levels serve a full run later on.

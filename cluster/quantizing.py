@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from actors.indexing import index_source
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from cluster.sources import list_sources
+from cluster.run.sources import list_sources
 from models.adding import write_block
 from models.batchable import judge_batching, load_graph
 from models.errors import MediaError, ModelError, UsageError

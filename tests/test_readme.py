@@ -14,8 +14,8 @@ from cluster.cli.main import COMMANDS, cli
 from cluster.cli.output import Invocation
 from cluster.config import read_settings, unknown_variables
 from cluster.doctor import OTHER_VARIABLES
-from cluster.queries import CORPUS_TABLES, corpus_schema
-from cluster.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from cluster.results.queries import CORPUS_TABLES, corpus_schema
+from cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from ops import OPS, load_op
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")

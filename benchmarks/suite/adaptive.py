@@ -16,7 +16,7 @@ from benchmarks.inputs import video
 from benchmarks.planted import LASTING, Planted, planted_clip
 from benchmarks.recall_curve import draw_curve
 from benchmarks.registry import Benchmark, Measured
-from cluster.recall_estimate import estimate_recall
+from cluster.corpus.recall_estimate import estimate_recall
 from ops.candidates import AUDITED, KEPT, Candidates, CandidatesOptions
 from ops.chunks import FrameIndex, ShardInfo
 from ops.sampling_plan import Limits, Stretch, plan_frames

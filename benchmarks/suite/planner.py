@@ -46,9 +46,9 @@ def planner(setting: Setting) -> Measured:
 def _plan(seed: int) -> tuple[float, float, int]:
     """Seconds of planning, (end of the last node - ideal) / ideal, and the number of tasks."""
     from actors.shards import SHARD_SECONDS
-    from cluster.ray_pipeline import SMALL_BYTES, group_sources
-    from cluster.ray_pools import plan_pool
-    from cluster.ray_tasks import TASK_PIECES, TASK_SECONDS
+    from cluster.on_ray.pipeline import SMALL_BYTES, group_sources
+    from cluster.on_ray.pools import plan_pool
+    from cluster.on_ray.tasks import TASK_PIECES, TASK_SECONDS
     from cluster.request import ExtractRequest
 
     rng = np.random.default_rng(seed)

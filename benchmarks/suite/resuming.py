@@ -48,12 +48,12 @@ def _finished(setting: Setting) -> tuple[Path, Path]:
 
 def _commit_all(videos: Path, output: Path) -> None:
     from actors.shards import SHARD_SECONDS
-    from cluster.commits import OWNED_BY_URI, Commit, Entry, SourceRecord, new_run_id
-    from cluster.dataset import Dataset
-    from cluster.parts import write_part
-    from cluster.planning import plan_ops
     from cluster.request import ExtractRequest
-    from cluster.sources import list_sources
+    from cluster.results.commits import OWNED_BY_URI, Commit, Entry, SourceRecord, new_run_id
+    from cluster.results.dataset import Dataset
+    from cluster.results.parts import write_part
+    from cluster.run.planning import plan_ops
+    from cluster.run.sources import list_sources
 
     constants = {"shard_seconds": SHARD_SECONDS}
     plan = plan_ops(ExtractRequest(sources=(str(videos),), output=str(output), ops=OPS), SHARD_SECONDS)

@@ -75,8 +75,8 @@ def _made(setting: Setting) -> Path:
 
 def _forget(output: Path, table: str) -> None:
     """Takes the table out of the dataset, so that each run makes it."""
-    from cluster.commits import Commit
-    from cluster.dataset import Dataset
+    from cluster.results.commits import Commit
+    from cluster.results.dataset import Dataset
 
     if not table:
         return

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from cluster.cli.output import Invocation, say
 
 if TYPE_CHECKING:
-    from cluster.dataset import Dataset
-    from cluster.shortfalls import Shortfall
+    from cluster.editing.shortfalls import Shortfall
+    from cluster.results.dataset import Dataset
 
 
 def open_completed(invocation: Invocation, output: str, tables: Sequence[str]) -> Dataset:
     """The result folder `output`; what it lacks of `tables` is extracted first (see `complete_tables`)."""
     from cluster.cli.progress import open_reporter
-    from cluster.completing import complete_tables
-    from cluster.dataset import Dataset
+    from cluster.editing.completing import complete_tables
+    from cluster.results.dataset import Dataset
 
     dataset = Dataset.open(output, create=False)
     if tables:

@@ -41,7 +41,7 @@ def duplicates(
       JOIN media USING (source_id) WHERE kind = 'frame'"
     """
     from cluster.cli.results import print_records
-    from cluster.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
+    from cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
 
     with held(invocation, output) as (dataset, run_id):
         found = find_duplicates(

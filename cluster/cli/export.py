@@ -28,7 +28,7 @@ def export(invocation: Invocation, output: str, form: str, folder: str) -> None:
     \b
     framemill export OUT --format srt -o SUBS
     """
-    from cluster import exports
+    from cluster.corpus import exports
 
     written = exports.export(output, form, folder)
     if invocation.as_json:

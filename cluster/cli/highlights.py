@@ -40,8 +40,8 @@ def highlights(
       JOIN sources USING (source_id)"
     """
     from cluster.cli.results import print_records
-    from cluster.corpus_tables import uris_by_source
-    from cluster.highlights import COUNT, LEAST_SECONDS, MOST_SECONDS, find_highlights
+    from cluster.editing.highlights import COUNT, LEAST_SECONDS, MOST_SECONDS, find_highlights
+    from cluster.results.corpus_tables import uris_by_source
 
     dataset = open_completed(invocation, output, () if as_is else ("media", "frames"))
     with held(invocation, dataset) as (dataset, run_id):

@@ -16,7 +16,7 @@ from cluster.cli.output import Invocation, conventions, duration, print_json, sa
 from models.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
-    from cluster.montage import Montage
+    from cluster.editing.montage import Montage
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -57,8 +57,8 @@ def montage(
     framemill montage OUT --seconds 30 --music song.ogg \\
       -o cut.otio --render cut.mp4
     """
-    from cluster.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
-    from cluster.timeline_files import check_timeline_path, write_timeline
+    from cluster.editing.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
+    from cluster.editing.timeline_files import check_timeline_path, write_timeline
 
     if path is None and film is None:
         raise click.UsageError("say where the result goes: -o TIMELINE, --render FILM, or both")

@@ -32,7 +32,7 @@ def people(invocation: Invocation, output: str, threshold: float | None, limit: 
     framemill sql OUT "SELECT person_id, count(*) FROM people GROUP BY 1"
     """
     from cluster.cli.results import print_records
-    from cluster.people import THRESHOLD, find_people
+    from cluster.corpus.people import THRESHOLD, find_people
 
     with held(invocation, output) as (dataset, run_id):
         found = find_people(dataset, run_id, THRESHOLD if threshold is None else threshold)

@@ -22,8 +22,8 @@ def status(invocation: Invocation, output: str) -> None:
     """Show what a result folder holds.
 
     Files done and failed, cache hits, rows and sizes."""
-    from cluster.dataset import Dataset
-    from cluster.status import summarise
+    from cluster.results.dataset import Dataset
+    from cluster.results.status import summarise
 
     found = summarise(Dataset.open(output, create=False).state)
     if invocation.as_json:
@@ -48,7 +48,7 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
     """
     if as_csv and invocation.as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    from cluster import queries
+    from cluster.results import queries
 
     result = queries.query(output, query)
     if as_csv:
@@ -67,7 +67,7 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
 @click.pass_obj
 def compact(invocation: Invocation, output: str) -> None:
     """Join the small Parquet files of a result folder."""
-    from cluster import compaction
+    from cluster.results import compaction
 
     with held(invocation, output) as (dataset, run_id):
         done = [dataclasses.asdict(tidied) for tidied in compaction.compact(dataset, run_id)]

@@ -52,8 +52,8 @@ def search(
     if not all(role and name for role, equals, name in (text.partition("=") for text in models)):
         raise click.UsageError("--model takes ROLE=NAME")
     from cluster.cli.results import print_records
-    from cluster.dataset import Dataset
-    from cluster.search import search_image, search_text
+    from cluster.corpus.search import search_image, search_text
+    from cluster.results.dataset import Dataset
 
     dataset = Dataset.open(output, create=False)
     chosen = {role: name for role, _, name in (text.partition("=") for text in models)}

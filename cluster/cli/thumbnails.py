@@ -42,9 +42,9 @@ def thumbnails(
       JOIN sources USING (source_id) WHERE rank = 0"
     """
     from cluster.cli.results import print_records
-    from cluster.corpus_tables import uris_by_source
-    from cluster.source_pictures import SourcePictures, check_sheet_path, write_sheet
-    from cluster.thumbnails import COUNT, find_thumbnails
+    from cluster.editing.source_pictures import SourcePictures, check_sheet_path, write_sheet
+    from cluster.editing.thumbnails import COUNT, find_thumbnails
+    from cluster.results.corpus_tables import uris_by_source
 
     if sheet is not None:
         check_sheet_path(sheet)

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.dataset import Dataset
 from cluster.engine import run_extract
 from cluster.request import ExtractRequest, RunSummary, SilentReporter
+from cluster.results.dataset import Dataset
 
 FPS = 12
 RATE = 16_000
@@ -109,7 +109,7 @@ def patch_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> No
     patch = folder / "patch"
     patch.mkdir()
     body = "".join(f"    {line}\n" for line in code.splitlines())
-    (patch / "sitecustomize.py").write_text(f"import sys\nif 'cluster.worker' in sys.orig_argv:\n{body}")
+    (patch / "sitecustomize.py").write_text(f"import sys\nif 'cluster.run.worker' in sys.orig_argv:\n{body}")
     monkeypatch.setenv("PYTHONPATH", str(patch))
 
 

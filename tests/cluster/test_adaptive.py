@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from cluster.planning import plan_ops
 from cluster.request import ExtractRequest
+from cluster.run.planning import plan_ops
 from models.errors import UsageError
 from tests.cluster.extraction import Listener, extract, failures, num_runs, render_clip, rows_of, tables_of
 from tests.cluster.test_engine_shards import divided

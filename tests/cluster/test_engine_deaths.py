@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import local, workerprocess
+from cluster.run import local, workerprocess
 from models.errors import SetupError
 from tests.cluster.extraction import (
     Listener,
@@ -167,7 +167,7 @@ def test_a_worker_that_dies_while_writing_ends_the_run(
     patch_worker(
         monkeypatch,
         tmp_path,
-        "import os, cluster.parts as parts\ndef write_part(*a, **k): os.kill(os.getpid(), 9)\n"
+        "import os, cluster.results.parts as parts\ndef write_part(*a, **k): os.kill(os.getpid(), 9)\n"
         "parts.write_part = write_part\n",
     )
     with pytest.raises(SetupError, match="SIGKILL"):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster import engine, sources
+from cluster import engine
+from cluster.run import sources
 from tests.cluster.extraction import (
     OPS,
     Listener,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster.dataset import Dataset
+from cluster.results.dataset import Dataset
 from tests.cluster.extraction import (
     OPS,
     PROJECT,
@@ -91,7 +91,7 @@ def test_shards_that_were_done_before_a_kill_are_not_done_again(long_clip: Path,
     out = divided(tmp_path / "out")
     script = (
         "import os, signal\n"
-        "from cluster import flow\n"
+        "from cluster.run import flow\n"
         "from cluster.engine import run_extract\n"
         "from cluster.request import ExtractRequest\n"
         "real, seen = flow.Flow.shard_done, []\n"

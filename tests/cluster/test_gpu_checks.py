@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from cluster import devices, doctor, gpu_checks
+from cluster import doctor, gpu_checks
 from cluster.cli.main import main
+from cluster.run import devices
 from models import cuda
 from models.errors import DeviceLostError, ModelError
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from cluster.dataset import Dataset
+from cluster.results.dataset import Dataset
 from tests.cluster.extraction import extract, rows_of, tables_of
 from tests.cluster.test_engine_shards import divided
 
@@ -108,7 +108,7 @@ def test_eight_pieces_on_this_machine(film: Path, whole: Path, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[None]:
     pytest.importorskip("ray")
-    from tests.cluster.ray_local import small_ray
+    from tests.cluster.on_ray.ray_local import small_ray
 
     with small_ray():
         yield
@@ -119,7 +119,7 @@ def on_ray() -> Iterator[None]:
 @pytest.mark.parametrize("shard_seconds", [EIGHTH_SECONDS, 2.0 * SECONDS], ids=["eight", "one"])
 @pytest.mark.usefixtures("on_ray")
 def test_on_ray(film: Path, whole: Path, tmp_path: Path, shard_seconds: float) -> None:
-    from tests.cluster.ray_local import extract_on_ray
+    from tests.cluster.on_ray.ray_local import extract_on_ray
 
     out = divided(tmp_path / "out", shard_seconds)
     assert extract_on_ray(film, out=out, ops=()).exit_code == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.dataset import Dataset
+from cluster.results.dataset import Dataset
 from tests.cluster.extraction import OPS, command, render_clip, rows_of, tables_of
 
 NUM_KILLS = int(os.environ.get("FRAMEMILL_KILLS", "4"))

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cluster.planning import plan_ops
 from cluster.request import ExtractRequest
+from cluster.run.planning import plan_ops
 from models.adding import add
 from models.entry import ModelEntry
 from models.errors import ModelError, UsageError

@@ -1,0 +1,209 @@
+"""Who is who: faces of the whole dataset, gathered into people across files.
+
+It reads the table `face_embeddings` and writes the table `people`. Faces without five points are left out:
+their vectors tell more of the pose than of the person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.corpus.linkage import average_linkage
+from cluster.results.corpus_tables import corpus_key, is_current, replace_table, uris_by_source
+from cluster.results.dataset import Dataset
+from cluster.results.parts import read_rows
+from models.errors import UsageError
+
+TABLE = "people"
+SOURCE_TABLE = "face_embeddings"
+VERSION = 1
+# Faces belong to one person where they are this similar on average. With the default models, pairs of one
+# person on the head-pose clip have at least 0.68 and pairs of two people at most 0.32; two boys of 20 pixels
+# in the classroom clip are 0.70 like themselves and 0.48 like each other on average (measured).
+THRESHOLD = 0.5
+
+
+def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
+    return pa.field(name, kind, nullable=False, metadata={"doc": doc})
+
+
+PEOPLE_SCHEMA = pa.schema(
+    [
+        _field("source_id", pa.string(), "content id of the source"),
+        _field("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
+        _field("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+        _field("person_id", pa.string(), "the same for all faces of one person in all files; 12 digits"),
+        _field("distance", pa.float32(), "1 - cosine to the person's mean vector: 0 (typical) to 2"),
+    ]
+)
+
+FaceKey = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One identity.
+
+    Attributes:
+        num_faces, num_files: where it was seen. is_new: not known before.
+        uri, seconds: the face closest to the person's mean: a file that holds it, and when.
+    """
+
+    person_id: str
+    num_faces: int
+    num_files: int
+    is_new: bool
+    uri: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleReport:
+    """What the dataset's faces amount to.
+
+    Attributes:
+        people: by descending number of faces. num_faces: how many belong to them.
+        num_left_out: faces without five points. changed: False when the table was up to date.
+    """
+
+    people: tuple[Person, ...]
+    num_faces: int
+    num_left_out: int
+    changed: bool
+
+
+def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> PeopleReport:
+    """Clusters all faces by average linkage and replaces the table `people`. Call it inside `dataset.hold`.
+
+    A person that shares most faces with one of an earlier run keeps that one's id.
+
+    Args:
+        threshold: least average similarity of the faces of one person, -1..1.
+
+    Raises:
+        UsageError: the threshold is out of range, or the dataset has no face embeddings.
+        DatasetError: the storage refuses, or the lease is lost.
+    """
+    if not -1 <= threshold <= 1:
+        raise UsageError(f"the threshold is {threshold}; it must be -1 to 1, such as {THRESHOLD}")
+    key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, {"threshold": threshold})
+    faces = _Faces.read(dataset)
+    before = read_rows(dataset.root, TABLE, dataset.state.parts_of(TABLE))
+    earlier = (
+        {} if before is None else dict(zip(_keys_of(before), before["person_id"].to_pylist(), strict=True))
+    )
+    changed = not is_current(dataset, TABLE, SOURCE_TABLE, key)
+    if not changed:
+        ids = [earlier[face] for face in faces.keys]
+    else:
+        ids = name_clusters(faces.keys, average_linkage(faces.vectors, threshold).tolist(), earlier)
+    distances = _distances(faces.vectors, ids)
+    if changed:
+        replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, _rows(faces, ids, distances))
+    return _report(dataset, faces, ids, distances, set(earlier.values()), changed=changed)
+
+
+def name_clusters(
+    keys: Sequence[FaceKey], clusters: Sequence[int], earlier: Mapping[FaceKey, str]
+) -> list[str]:
+    """Ids for clusters: that of the earlier person with most faces in common, or a new one.
+
+    Args:
+        keys: of the faces, sorted. clusters: number of each face's cluster.
+        earlier: ids from the run before.
+    """
+    shared = Counter(
+        (cluster, earlier[key]) for key, cluster in zip(keys, clusters, strict=True) if key in earlier
+    )
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for (cluster, name), _ in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
+        if cluster not in names and name not in taken:
+            names[cluster] = name
+            taken.add(name)
+    taken.update(earlier.values())  # an id once given to somebody is not given to another
+    for key, cluster in zip(keys, clusters, strict=True):
+        attempt = 0
+        while cluster not in names:
+            text = f"{attempt} {key[0]} {key[1]} {key[2]}"
+            name = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+            attempt += 1
+            if name not in taken:
+                names[cluster] = name
+                taken.add(name)
+    return [names[cluster] for cluster in clusters]
+
+
+@dataclass(frozen=True, slots=True)
+class _Faces:
+    """Faces with five points, by source, frame and rank; vectors float32 [n, d] of length 1."""
+
+    keys: list[FaceKey]
+    seconds: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float32]
+    num_left_out: int
+
+    @classmethod
+    def read(cls, dataset: Dataset) -> _Faces:
+        table = read_rows(dataset.root, SOURCE_TABLE, dataset.state.parts_of(SOURCE_TABLE))
+        if table is None:
+            return cls([], np.zeros(0), np.zeros((0, 1), np.float32), 0)
+        pointed = table.filter(pc.equal(table["aligned_by"].cast(pa.string()), "points"))
+        order = [("source_id", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
+        ours = pointed.take(pc.sort_indices(pointed, sort_keys=order)).combine_chunks()
+        flat = pc.list_flatten(ours["vector"]).to_numpy()
+        vectors = flat.reshape(ours.num_rows, -1 if ours.num_rows else 1)
+        seconds = ours["pts_seconds"].to_numpy()
+        return cls(_keys_of(ours), seconds, vectors, table.num_rows - ours.num_rows)
+
+
+def _keys_of(table: pa.Table) -> list[FaceKey]:
+    columns = (table[name].to_pylist() for name in ("source_id", "frame_index", "face_index"))
+    return list(zip(*columns, strict=True))
+
+
+def _distances(vectors: npt.NDArray[np.float32], ids: Sequence[str]) -> npt.NDArray[np.float32]:
+    _, number = np.unique(np.array(ids, dtype=np.str_), return_inverse=True)
+    sums = np.zeros((int(number.max(initial=-1)) + 1, vectors.shape[1]), np.float64)
+    np.add.at(sums, number, vectors)
+    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    alike = np.array([vector @ means[row] for vector, row in zip(vectors, number, strict=True)])
+    distances: npt.NDArray[np.float32] = np.clip(1 - alike, 0, 2).astype(np.float32)
+    return distances
+
+
+def _rows(faces: _Faces, ids: Sequence[str], distances: npt.NDArray[np.float32]) -> pa.Table:
+    sources, frames, ranks = zip(*faces.keys, strict=True) if faces.keys else ((), (), ())
+    columns = zip((sources, frames, ranks, ids, distances), PEOPLE_SCHEMA.types, strict=True)
+    return pa.table([pa.array(values, kind) for values, kind in columns], schema=PEOPLE_SCHEMA)
+
+
+def _report(
+    dataset: Dataset,
+    faces: _Faces,
+    ids: Sequence[str],
+    distances: npt.NDArray[np.float32],
+    known: set[str],
+    *,
+    changed: bool,
+) -> PeopleReport:
+    uris = {source_id: names[0] for source_id, names in uris_by_source(dataset).items()}
+    members: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(ids):
+        members[name].append(row)
+    people = []
+    for name, rows in members.items():
+        best = min(rows, key=lambda row: (float(distances[row]), row))
+        files = {faces.keys[row][0] for row in rows}
+        uri = uris.get(faces.keys[best][0], faces.keys[best][0])
+        people.append(Person(name, len(rows), len(files), name not in known, uri, float(faces.seconds[best])))
+    people.sort(key=lambda person: (-person.num_faces, person.person_id))
+    return PeopleReport(tuple(people), len(ids), faces.num_left_out, changed)

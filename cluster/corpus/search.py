@@ -1,0 +1,215 @@
+"""Finding moments: by a picture, by words that describe a picture, or by the meaning of text.
+
+Queries go through the model that made the vectors of the dataset, or the text tower beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from actors.stills import read_still
+from cluster.results.corpus_tables import uris_by_source
+from cluster.results.dataset import Dataset
+from cluster.results.queries import dataset_tables
+from models.entries_embeddings import text_tower_name
+from models.entry import ModelEntry
+from models.errors import MediaError, ModelError, SetupError, UsageError
+from models.loading import Model
+from models.registry import all_entries, resolve
+from models.session import open_model
+from models.store import find, locate
+from ops.chunks import Float32Array
+from ops.image_embeddings import ImageEmbeddings
+from ops.text_vectors import TextEncoder
+
+IMAGES = "image_embeddings"
+TEXTS = ("text_embeddings", "transcript_embeddings")
+IMAGE_TEXT = "image_text"
+TEXT_ROLE = "text_embeddings"
+KINDS = ("auto", "frames", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A moment that fits.
+
+    Attributes:
+        uri: a file that holds it. pts_seconds: when. score: cosine similarity, -1..1; comparable only
+            among hits of one search.
+        table: where it was found. text: what the row says; empty for frames.
+    """
+
+    uri: str
+    pts_seconds: float
+    score: float
+    table: str
+    text: str = ""
+
+
+def search_text(
+    dataset: Dataset, query: str, top: int, kind: str = "auto", models: Mapping[str, str] | None = None
+) -> list[Hit]:
+    """The moments that words describe, best first.
+
+    Args:
+        query: the words.
+        top: most hits, >= 1.
+        kind: `frames`: what pictures show; `text`: what is written or said; `auto`: frames where their
+            model has a text tower, else text.
+        models: role -> registry name or path: of the model that made the vectors where it is not in the
+            registry, and of `image_text` where another text tower is wanted.
+
+    Raises:
+        UsageError: the query is blank, or the dataset has no vectors of this kind.
+        SetupError: the words cannot be turned into a vector with the models here.
+    """
+    if not query.strip():
+        raise UsageError("the query is blank: say what to look for")
+    if kind not in KINDS:
+        raise UsageError(f"cannot search in {kind!r}; choose one of {', '.join(KINDS)}")
+    chosen = models or {}
+    tables = [table for table in TEXTS if table in dataset.state.keys]
+    tower = None
+    if kind != "text" and IMAGES in dataset.state.keys:
+        try:
+            tower = _text_tower(dataset, chosen)
+        except SetupError:  # an unknown model made the frames' vectors: there may be texts to look through
+            if kind == "frames" or not tables:
+                raise
+    if kind == "frames" or (kind == "auto" and (tower or not tables)):
+        if tower is None:
+            raise _no_text_tower(dataset, bool(tables))
+        encoder = TextEncoder(IMAGE_TEXT, _open(tower), ("clip_text", "siglip_text"))
+        return _nearest(dataset, [IMAGES], encoder.encode([query])[0], top)
+    if not tables:
+        raise UsageError(
+            f"{dataset.root} has no vectors of text: run `framemill extract SOURCES -o {dataset.root} "
+            f"--ops {TEXTS[0]}` for what is written, or `--ops {TEXTS[1]}` for what is said"
+        )
+    hits = []
+    for table in tables:
+        entry = _model_of(dataset, table, TEXT_ROLE, chosen)
+        encoder = TextEncoder(TEXT_ROLE, _open(entry), ("sentence",))
+        hits += _nearest(dataset, [table], encoder.encode([query])[0], top)
+    return sorted(hits, key=_order)[:top]
+
+
+def search_image(
+    dataset: Dataset, image: str, top: int, models: Mapping[str, str] | None = None
+) -> list[Hit]:
+    """The frames that are most like a picture file, best first.
+
+    Raises:
+        UsageError: the picture cannot be used, or the dataset has no vectors of frames.
+        SetupError: the model that made them cannot be had.
+    """
+    if IMAGES not in dataset.state.keys:
+        raise UsageError(
+            f"{dataset.root} has no {IMAGES}: "
+            f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES}` first"
+        )
+    try:
+        still = read_still(image)
+    except MediaError as exc:
+        raise UsageError(f"the picture {image}: {exc}") from exc
+    model = _open(_model_of(dataset, IMAGES, IMAGES, models or {}))
+    vector = ImageEmbeddings(ImageEmbeddings.Options(), {IMAGES: model}).embed(still)[0]
+    return _nearest(dataset, [IMAGES], vector, top)
+
+
+def _open(entry: ModelEntry) -> Model:
+    return open_model(entry, find(entry), 1)[0]
+
+
+def _model_of(dataset: Dataset, table: str, role: str, chosen: Mapping[str, str]) -> ModelEntry:
+    """The model that made a table's vectors.
+
+    Raises:
+        SetupError: it is not known here, or the chosen one is another.
+    """
+    made_by = dataset.state.keys[table]["models"][role]
+    candidates = [resolve(role, chosen[role])] if role in chosen else all_entries()
+    fitting = [entry for entry in candidates if entry.role == role and entry.key == made_by]
+    if fitting:
+        # One file may be known from several places; the one that is on this machine needs no download.
+        return next((entry for entry in fitting if _is_here(entry)), fitting[0])
+    if role in chosen:
+        raise SetupError(
+            f"{candidates[0].name} did not make the vectors of {table} in {dataset.root}; name the model "
+            "that was used"
+        )
+    raise SetupError(
+        f"the vectors of {table} in {dataset.root} were made with a model that is not in the registry "
+        f"({made_by}); name its file with --model {role}=PATH"
+    )
+
+
+def _is_here(entry: ModelEntry) -> bool:
+    try:
+        return locate(entry) is not None
+    except ModelError:
+        return False
+
+
+def _text_tower(dataset: Dataset, chosen: Mapping[str, str]) -> ModelEntry | None:
+    """The model whose vectors of words compare with those of the frames; None where there is none."""
+    if IMAGE_TEXT in chosen:
+        return resolve(IMAGE_TEXT, chosen[IMAGE_TEXT])
+    wanted = text_tower_name(_model_of(dataset, IMAGES, IMAGES, chosen).name)
+    return next((e for e in all_entries() if e.role == IMAGE_TEXT and e.name == wanted), None)
+
+
+def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
+    if IMAGES in dataset.state.keys:
+        said = f"the model of the frames' vectors in {dataset.root} understands no words"
+    else:
+        said = f"{dataset.root} has no vectors of frames"
+    with_towers = [e.name for e in all_entries() if e.role == IMAGE_TEXT]
+    name = with_towers[0].removesuffix("_text") if with_towers else "NAME"
+    remedy = (
+        f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name} --replace` "
+        f"and `framemill models pull {text_tower_name(name)}`, or search with --image"
+    )
+    return SetupError(f"{said}; {remedy}{', or with --in text' if has_texts else ''}")
+
+
+def _nearest(dataset: Dataset, tables: Sequence[str], query: Float32Array, top: int) -> list[Hit]:
+    uris = uris_by_source(dataset)
+    held = dataset_tables(dataset)
+    hits: list[Hit] = []
+    for table in tables:
+        source = held[table]
+        times = "pts_seconds" if "pts_seconds" in source.schema.names else "start_seconds"
+        text = ["text"] if "text" in source.schema.names else []
+        # Batch by batch: the vectors of a large corpus need not fit into memory.
+        for batch in source.to_batches(columns=["source_id", times, "vector", *text]):
+            if not batch.num_rows:
+                continue
+            scores = _similarities(batch.column("vector"), query, table)
+            best = np.argsort(-scores, kind="stable")[:top]
+            for row, score in zip(batch.take(pa.array(best)).to_pylist(), scores[best], strict=True):
+                uri = uris.get(row["source_id"], [row["source_id"]])[0]
+                hits.append(Hit(uri, row[times], float(score), table, row.get("text", "")))
+            hits = sorted(hits, key=_order)[:top]
+    return hits
+
+
+def _similarities(vectors: pa.Array, query: Float32Array, table: str) -> npt.NDArray[np.float32]:
+    flat: npt.NDArray[Any] = vectors.flatten().to_numpy()
+    if len(flat) != len(vectors) * len(query):
+        raise ModelError(
+            f"the query's vector has {len(query)} numbers, those of {table} have "
+            f"{len(flat) // len(vectors)}: choose the text tower of the model that made them"
+        )
+    similar: npt.NDArray[np.float32] = np.clip(flat.reshape(len(vectors), -1) @ query, -1, 1)
+    return similar
+
+
+def _order(hit: Hit) -> tuple[float, str, float]:
+    return -hit.score, hit.uri, hit.pts_seconds

@@ -1,0 +1,239 @@
+"""The stretches of each file in which most happens.
+
+It reads whatever there is of `attention_curves.TELLING`, and writes the table `highlights`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.editing.attention_curves import (
+    DULL_SOUNDS,
+    TELLING,
+    Curves,
+    channel_means,
+    draw_curves,
+    source_seconds,
+)
+from cluster.editing.shortfalls import Shortfall, tell_shortfalls
+from cluster.results.corpus_tables import corpus_key, is_current, replace_table
+from cluster.results.dataset import Dataset
+from cluster.results.source_columns import SourceColumns
+from models.errors import UsageError
+from ops.attention import WEIGHTS
+from ops.chunks import Float64Array, Int64Array
+from ops.segments import Segments, candidates, choose, means
+
+TABLE = "highlights"
+VERSION = 1
+COUNT, MAX_COUNT = 5, 1000
+LEAST_SECONDS, MOST_SECONDS = 3.0, 10.0
+# Below this nothing happens that would be worth a look.
+LEAST_SCORE = 0.02
+# Sources are worked on in groups of about so many seconds, which bounds memory.
+GROUP_SECONDS = 2_000_000.0
+
+
+def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
+    return pa.field(name, kind, False, metadata={"doc": doc})
+
+
+HIGHLIGHTS_SCHEMA = pa.schema(
+    [
+        _field("source_id", pa.string(), "content id of the source"),
+        _field("rank", pa.int32(), "0-based: the best first"),
+        _field(
+            "start_seconds",
+            pa.float64(),
+            "seconds since the start of the presentation; at a cut where shots are known and short enough",
+        ),
+        _field("end_seconds", pa.float64(), "its end, exclusive; segments of a source do not overlap"),
+        _field(
+            "score",
+            pa.float32(),
+            "how much happens, 0..1: weighted mean of motion, loudness, speech, faces, text and sounds, as "
+            "far as they are known, less where the picture is bad",
+        ),
+        _field("reasons", pa.list_(pa.string()), "what happens, in words, the strongest first"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HighlightsReport:
+    """What was found.
+
+    Attributes:
+        rows: in `HIGHLIGHTS_SCHEMA`, by source and rank. num_files: sources with at least one.
+        shortfalls: files with none, by descending number. missing: tables that would tell more -> what.
+        changed: False when the table was up to date.
+    """
+
+    rows: pa.Table
+    num_files: int
+    shortfalls: tuple[Shortfall, ...]
+    missing: Mapping[str, str]
+    changed: bool
+
+
+def find_highlights(
+    dataset: Dataset,
+    run_id: str,
+    count: int = COUNT,
+    least_seconds: float = LEAST_SECONDS,
+    most_seconds: float = MOST_SECONDS,
+) -> HighlightsReport:
+    """Finds up to `count` segments a source and replaces the table. Call it inside `dataset.hold`.
+
+    Args:
+        least_seconds, most_seconds: of a segment; a file that is shorter gives one segment.
+
+    Raises:
+        UsageError: an argument is out of range, or the dataset has nothing to judge by.
+        DatasetError: the storage refuses, or the lease is lost.
+    """
+    if not 1 <= count <= MAX_COUNT:
+        raise UsageError(f"the count is {count}; it must be 1 to {MAX_COUNT}, such as {COUNT}")
+    if not 0.5 <= least_seconds <= most_seconds <= 3600:
+        raise UsageError(
+            f"segments of {least_seconds:g} to {most_seconds:g} seconds cannot be made; "
+            "the least must be 0.5 or more, and the most as much or more, up to 3600"
+        )
+    owners: Counter[str] = Counter(of for of, _ in dataset.state.entries if of in TELLING)
+    if not owners:
+        raise UsageError(
+            f"{dataset.root} has none of the tables {', '.join(TELLING)}: "
+            f"run `framemill extract SOURCES -o {dataset.root}` first"
+        )
+    # The table that speaks of most sources says which there are.
+    source_table = max(TELLING, key=lambda table: owners[table])
+    options = {"count": count, "least_seconds": least_seconds, "most_seconds": most_seconds}
+    read = (*TELLING, "media", "quality", "composition", "emotions", "importance")
+    key = corpus_key(dataset, TABLE, source_table, VERSION, options, also=read)
+    owners_of = {owner for of, owner in dataset.state.entries if of == source_table}
+    missing = {name: what for name, what in TELLING.items() if name not in dataset.state.keys}
+    shortfalls: Counter[tuple[str, str]] = Counter()
+    tables = [HIGHLIGHTS_SCHEMA.empty_table()]
+    for reader in _groups(dataset, owners_of):
+        curves = draw_curves(reader)
+        segments, scores, kept = best_segments(curves, count, least_seconds, most_seconds)
+        tables.append(_rows(curves, reader, segments, scores, kept))
+        shortfalls.update(_without(reader, curves, set(segments.file[kept].tolist())))
+    rows = pa.concat_tables(tables)
+    changed = not is_current(dataset, TABLE, source_table, key)
+    if changed:
+        replace_table(dataset, run_id, TABLE, source_table, key, rows)
+    return HighlightsReport(
+        rows=rows,
+        num_files=pc.count_distinct(rows["source_id"]).as_py(),
+        shortfalls=tell_shortfalls(dataset, shortfalls),
+        missing=missing,
+        changed=changed,
+    )
+
+
+def _groups(dataset: Dataset, owners: Collection[str]) -> Iterator[SourceColumns]:
+    """The sources in order, in groups of bounded length."""
+    everything = SourceColumns(dataset, owners)
+    seconds = np.cumsum(source_seconds(everything))
+    if not len(seconds) or seconds[-1] <= GROUP_SECONDS:
+        yield everything
+        return
+    group = np.floor(seconds / GROUP_SECONDS)
+    for number in np.unique(group):
+        own = [everything.sources[row] for row in np.flatnonzero(group == number)]
+        yield SourceColumns(dataset, own, is_part=True)
+
+
+def best_segments(
+    curves: Curves, count: int, least_seconds: float, most_seconds: float
+) -> tuple[Segments, Float64Array, Int64Array]:
+    """All candidates, their scores, and the rows of the chosen ones by source and rank."""
+    segments = candidates(*curves.shots, least_seconds, most_seconds)
+    scores = means(curves.clocks, curves.curve, segments)
+    return segments, scores, choose(segments, scores, curves.clocks.seconds, count, LEAST_SCORE)
+
+
+def _rows(
+    curves: Curves,
+    reader: SourceColumns,
+    segments: Segments,
+    scores: Float64Array,
+    kept: Int64Array,
+) -> pa.Table:
+    chosen = segments.take(kept)
+    first = np.searchsorted(chosen.file, chosen.file)
+    columns = [
+        pa.array(reader.sources, pa.string()).take(pa.array(chosen.file)),
+        (np.arange(len(kept)) - first).astype(np.int32),
+        chosen.start_seconds,
+        np.minimum(chosen.end_seconds, np.maximum(curves.clocks.seconds[chosen.file], chosen.start_seconds)),
+        scores[kept].astype(np.float32),
+        [_reasons(curves, *segment) for segment in zip(
+            chosen.file.tolist(), chosen.start_seconds.tolist(), chosen.end_seconds.tolist(), strict=True
+        )],
+    ]  # fmt: skip
+    arrays = [
+        c if isinstance(c, pa.Array) else pa.array(c, kind)
+        for c, kind in zip(columns, HIGHLIGHTS_SCHEMA.types, strict=True)
+    ]
+    return pa.table(arrays, schema=HIGHLIGHTS_SCHEMA)
+
+
+# What a channel's mean must be to be told, and the words.
+_WORDS: Mapping[str, tuple[float, str]] = {
+    "motion": (0.2, "motion"),
+    "loud": (0.2, "louder than usual"),
+    "faces": (0.2, "faces"),
+    "speech": (0.2, "speech"),
+    "sounds": (0.1, "sound"),
+    "things": (0.2, "more in view than usual"),
+    "text": (0.2, "text on screen"),
+}
+
+
+def _reasons(curves: Curves, source: int, start: float, end: float) -> list[str]:
+    told = []
+    for name, (least, words) in _WORDS.items():
+        if name not in curves.channels or not curves.available[name][source]:
+            continue
+        mean = channel_means(curves, name, source, start, end)
+        if mean >= least:
+            if name == "sounds":
+                words = f"sound: {_sound(curves, source, start, end)}"
+            elif name in ("motion", "speech", "faces") and mean >= 0.6:
+                words = f"much {words}" if name != "faces" else "large faces"
+            told.append((WEIGHTS[name] * mean, words))
+    told.sort(key=lambda reason: (-reason[0], reason[1]))
+    return [words for _, words in told[:4]] or ["the liveliest part"]
+
+
+def _sound(curves: Curves, source: int, start: float, end: float) -> str:
+    """The surest sound in a stretch that is not heard all the time."""
+    sounds = curves.sounds
+    assert sounds is not None
+    low, high = np.searchsorted(sounds.source, [source, source + 1])
+    within = np.arange(low, high)
+    within = within[(sounds["start_seconds"][within] < end) & (sounds["end_seconds"][within] > start)]
+    within = within[~np.isin(sounds["label"][within].astype(np.str_), DULL_SOUNDS)]
+    return str(sounds["label"][within[np.argmax(sounds["score"][within])]])
+
+
+def _without(reader: SourceColumns, curves: Curves, found: set[int]) -> Iterator[tuple[str, str]]:
+    """Sources without a highlight: why, and which."""
+    best = np.maximum.reduceat(curves.curve, curves.clocks.starts[:-1]) if reader.sources else np.zeros(0)
+    for source, source_id in enumerate(reader.sources):
+        if source in found:
+            continue
+        if curves.clocks.seconds[source] <= 0:
+            yield "its length is not known", source_id
+        elif best[source] <= 0:
+            yield "nothing happens in it: no motion, no sound, no face or text", source_id
+        else:
+            yield "too little happens in it", source_id

@@ -1,0 +1,32 @@
+"""Why files got fewer results than asked for, gathered so that it can be told in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cluster.results.corpus_tables import uris_by_source
+from cluster.results.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Files that got fewer than asked for, and why.
+
+    Attributes:
+        reason: in words. num_files: how many. uri: one of them.
+    """
+
+    reason: str
+    num_files: int
+    uri: str
+
+
+def tell_shortfalls(dataset: Dataset, cases: Iterable[tuple[str, str]]) -> tuple[Shortfall, ...]:
+    """Groups pairs of reason and content id, the reason with most files first."""
+    uris = uris_by_source(dataset)
+    found: dict[str, list[str]] = {}
+    for reason, source_id in cases:
+        found.setdefault(reason, []).append(uris.get(source_id, [source_id])[0])
+    told = [Shortfall(reason, len(names), min(names)) for reason, names in found.items()]
+    return tuple(sorted(told, key=lambda shortfall: (-shortfall.num_files, shortfall.reason)))

@@ -1,0 +1,1 @@
+"""The same run on a Ray cluster. The only place that imports Ray."""

@@ -1,0 +1,56 @@
+"""A note of what is at work, for a run after this one has been killed together with its worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster.results.layout import SYSTEM_FOLDER, storage_errors
+from cluster.results.storage import RemotePath, ResultPath
+from models.store import cache_folder
+
+
+class InFlightMarks:
+    """The uris at work in one result folder, in a file of its own beside the commit log.
+
+    For results in an object store it lies in the cache of this machine: it changes with every shard, and a
+    request each time would hold up the run.
+
+    It only ever means "run these alone first", so it need not survive a power cut, and a torn one counts
+    as none.
+    """
+
+    def __init__(self, root: ResultPath) -> None:
+        if isinstance(root, RemotePath):
+            name = hashlib.blake2b(str(root).encode(), digest_size=16).hexdigest()
+            self._path: Path = cache_folder() / "in_flight" / f"{name}.json"
+        else:
+            self._path = root / SYSTEM_FOLDER / "in_flight.json"
+        self._written: frozenset[str] = frozenset()
+
+    def read(self) -> frozenset[str]:
+        """What an earlier run was at when it was killed; empty where it ended by itself."""
+        try:
+            return frozenset(json.loads(self._path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return frozenset()
+
+    def write(self, uris: Iterable[str]) -> None:
+        """Notes what is at work now.
+
+        Raises:
+            DatasetError: the disk is full or refuses.
+        """
+        now = frozenset(uris)
+        if now != self._written:
+            with storage_errors(self._path, "writing"):
+                if not self._written:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.write_text(json.dumps(sorted(now)))
+            self._written = now
+
+    def clear(self) -> None:
+        """Nothing is at work any more."""
+        self._path.unlink(missing_ok=True)

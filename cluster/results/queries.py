@@ -1,0 +1,182 @@
+"""SQL over a result folder.
+
+The tables are handed to DuckDB as Arrow datasets made from the commit log's list of parts, so the engine
+itself needs no file at all and gets none. Letting it open the parts would let it write them: with
+`allowed_paths`, DuckDB 2.0 runs `WITH x AS (COPY ... TO 'part' (use_tmp_file false)) SELECT ...` as a SELECT
+and truncates the part (measured).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+
+from cluster.results import layout
+from cluster.results.commits import DatasetState
+from cluster.results.dataset import Dataset
+from cluster.results.storage import REQUESTS_AT_ONCE, RemotePath, ResultPath, arrow_path, file_system
+from cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from models.errors import DatasetError, UsageError
+from ops import OPS, load_op
+
+# Tables that commands make -> module and schema; imported only where a folder has the table.
+CORPUS_TABLES = {
+    "people": "cluster.corpus.people:PEOPLE_SCHEMA",
+    "duplicates": "cluster.corpus.duplicates:DUPLICATES_SCHEMA",
+    "thumbnails": "cluster.editing.thumbnails:THUMBNAILS_SCHEMA",
+    "highlights": "cluster.editing.highlights:HIGHLIGHTS_SCHEMA",
+    "recall": "cluster.corpus.recall:RECALL_SCHEMA",
+}
+_ATTEMPTS = 20  # a compaction may replace parts while they are read
+_READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
+# The speaker of a segment is the one who speaks longest in it.
+_SPOKEN = """
+CREATE VIEW spoken AS
+SELECT t.*, (
+    SELECT s.speaker FROM speakers s
+    WHERE s.source_id = t.source_id AND s.start_seconds < t.end_seconds AND s.end_seconds > t.start_seconds
+    GROUP BY s.speaker
+    ORDER BY sum(least(s.end_seconds, t.end_seconds) - greatest(s.start_seconds, t.start_seconds)) DESC,
+        s.speaker
+    LIMIT 1
+) AS speaker
+FROM transcript t
+"""
+SOURCE_ID = pa.field("source_id", pa.string(), False, metadata={"doc": "content id of the source"})
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Rows as Python values, in the order DuckDB gives them, and the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
+    """Runs one reading statement over the tables of a result folder; each table is a view.
+
+    Beside the tables there is `sources`, which file has which content, from the commit log; and where there
+    are a transcript and speakers, `spoken`: who says each segment.
+
+    The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
+
+    Raises:
+        UsageError: no results at `root`, or DuckDB refuses the statement (its own message is passed on).
+        DatasetError: a part cannot be read.
+    """
+    dataset = Dataset.open(root, create=False)
+    failure: DatasetError | None = None
+    for _ in range(_ATTEMPTS):
+        paths = _live_paths(dataset)
+        try:
+            return _run({"sources": _sources(dataset.state), **dataset_tables(dataset)}, sql)
+        except DatasetError as exc:
+            failure = exc
+            dataset.reload()
+            if paths == _live_paths(dataset):
+                break
+    raise DatasetError(
+        f"a part of {dataset.root} cannot be read: {failure}; restore it, or delete it and extract again"
+    ) from failure
+
+
+def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
+    """Every table as an Arrow dataset over its live parts. Asked-for tables without rows are there, empty.
+
+    Raises:
+        DatasetError: a part is gone or damaged; or the state is out of date: reload and try again.
+    """
+    state = dataset.state
+    tables = {name: _empty(schema) for name, schema in _known_schemas(state).items()}
+    files = file_system(dataset.root)
+    for name in state.tables():
+        paths = [arrow_path(layout.live_path(dataset.root, name, part.name)) for part in state.parts_of(name)]
+        try:
+            # Later versions may add fields: older parts answer null for them.
+            schema = pa.unify_schemas(_read_schemas(paths, files))
+            tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=files)
+        except (pa.ArrowException, OSError) as exc:
+            raise DatasetError(f"table {name}: {exc}") from exc
+    return tables
+
+
+def _read_schemas(paths: Sequence[str], files: Any) -> list[pa.Schema]:
+    if files is None:
+        return [pq.read_schema(path) for path in paths]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        return list(pool.map(lambda path: pq.read_schema(path, filesystem=files), paths))
+
+
+def _live_paths(dataset: Dataset) -> set[ResultPath]:
+    """Compared instead of the parts: publishing moves a file without a new commit."""
+    return {layout.live_path(dataset.root, table, name) for table, name in dataset.state.parts}
+
+
+def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
+    schemas = {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
+    for name in state.keys:
+        if name in OPS:
+            schemas[name] = pa.schema([SOURCE_ID, *load_op(name).schema])
+        elif name in CORPUS_TABLES:
+            schemas[name] = corpus_schema(name)
+    return schemas
+
+
+def corpus_schema(name: str) -> pa.Schema:
+    """The schema behind a key of `CORPUS_TABLES`, source_id included."""
+    module, _, schema = CORPUS_TABLES[name].partition(":")
+    return getattr(importlib.import_module(module), schema)
+
+
+def _sources(state: DatasetState) -> pyarrow.dataset.Dataset:
+    records = [asdict(record) for record in state.sources.values() if record.source_id]
+    columns = ("source_id", "uri", "num_bytes", "duration_seconds")
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.float64())
+    arrays = [pa.array([r[name] for r in records], kind) for name, kind in zip(columns, kinds, strict=True)]
+    return pyarrow.dataset.dataset(pa.table(arrays, names=columns))
+
+
+def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
+    return pyarrow.dataset.dataset(schema.empty_table())
+
+
+def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str) -> QueryResult:
+    with (
+        tempfile.TemporaryDirectory(prefix="framemill-sql-") as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
+        # Large sorts spill; the default place would be a folder in the user's current one.
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("SET lock_configuration = true")
+        for name, table in tables.items():
+            connection.register(name, table)
+        if {"transcript", "speakers"} <= tables.keys():
+            connection.execute(_SPOKEN)
+        try:
+            statements = connection.extract_statements(sql)
+            kinds = [statement.type.name for statement in statements]
+            if len(kinds) != 1 or kinds[0] not in _READING:
+                raise UsageError(
+                    f"sql takes one statement that reads, not {' and '.join(kinds) or 'an empty one'}: "
+                    "use SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN"
+                )
+            cursor = connection.execute(statements[0])
+            return QueryResult(tuple(column[0] for column in cursor.description or ()), cursor.fetchall())
+        except duckdb.Error as exc:
+            text = str(exc).strip()
+            if "reading the stream registered as" in text:
+                raise DatasetError(text) from exc
+            raise UsageError(f"{text}\ntables here: {', '.join(sorted(tables))}") from exc

@@ -1,0 +1,49 @@
+"""What a result folder holds, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.results.commits import STATUSES, WHOLE_SOURCE, DatasetState
+
+
+def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Counts and sizes as plain data, ready for JSON.
+
+    Args:
+        state: of an open dataset.
+        cache_hits: per table, how many of the sources asked for are already done; left out when None.
+
+    Returns:
+        sources: uris known; contents: distinct ones; commits: length of the log; runs: how many;
+        errors: rows of `errors`; failed_sources: sources that failed as a whole; num_bytes: of all parts;
+        tables: per table rows, num_bytes, num_parts, the number of sources per status, and the digest of its
+        operation key (empty for errors and runs).
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    parts = list(state.parts.values())
+    counts = Counter((entry.table, entry.status) for entry in state.entries.values())
+    names = {part.table for part in parts} | {table for table, _ in state.entries} | set(state.keys)
+    for table in sorted(names - {WHOLE_SOURCE}):
+        ours = [part for part in parts if part.table == table]
+        tables[table] = {
+            "rows": sum(part.rows for part in ours),
+            "num_bytes": sum(part.num_bytes for part in ours),
+            "num_parts": len(ours),
+            **{status: counts[table, status] for status in STATUSES},
+            "key": str(state.keys.get(table, {}).get("digest", "")),
+        }
+        if cache_hits is not None:
+            tables[table]["cache_hits"] = cache_hits.get(table, 0)
+    return {
+        "sources": len(state.sources),
+        "contents": len({source.source_id for source in state.sources.values()}),
+        "failed_sources": sum(n for (table, _), n in counts.items() if table == WHOLE_SOURCE),
+        "commits": state.sequence,
+        "runs": sum(part.rows for part in parts if part.table == "runs"),
+        "errors": sum(part.rows for part in parts if part.table == "errors"),
+        "num_bytes": sum(part.num_bytes for part in parts),
+        "tables": tables,
+    }

@@ -1,0 +1,204 @@
+"""From finished jobs to commits: what the worker is to write, and what the commit then says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cluster.results.commits import (
+    OWNED_BY_URI,
+    WHOLE_SOURCE,
+    Commit,
+    Entry,
+    Part,
+    Removal,
+    SourceRecord,
+    error_owner,
+    plan_removal,
+)
+from cluster.results.dataset import Dataset
+from cluster.run.jobs import Job
+
+if TYPE_CHECKING:
+    from cluster.run.planning import OpsPlan
+
+
+class PendingCommit:
+    """One commit in the making: some finished jobs, and the rows they replace.
+
+    Args:
+        jobs: finished; they become committed.
+        alive: content ids whose rows must stay, since other jobs of the run count on them.
+
+    Attributes:
+        request: what the worker has to write (see `Worker.do_write`), without `id` and `do`.
+        leaving: content ids whose rows go, since the files that had them hold something else now.
+    """
+
+    def __init__(
+        self, dataset: Dataset, plan: OpsPlan, run_id: str, jobs: Sequence[Job], alive: Collection[str]
+    ) -> None:
+        self.jobs = list(jobs)
+        self._alive = alive
+        self._dataset = dataset
+        self._plan = plan
+        self._run_id = run_id
+        self.leaving: frozenset[str] = frozenset()
+        self._removed_entries: set[tuple[str, str]] = set()
+        self._entries = [entry for job in self.jobs for entry in self._entries_of(job)]
+        drops = self._drops()
+        self.request: dict[str, Any] = {
+            "media": [
+                [job.file.uri, job.source_id, job.status]
+                for job in self.jobs
+                if "media" in job.todo and job.rows.get("media")
+            ],
+            "tables": self._tables(),
+            "errors": [row for job in self.jobs for row in self._error_rows(job)],
+            "runs": [],
+            "drops": [[asdict(part), sorted(owners)] for part, owners in drops],
+        }
+        self._removed_parts = tuple((part.table, part.name) for part, _ in drops)
+
+    def commit(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Commits what the worker wrote."""
+        # A file that cannot be read for now keeps what is known of it.
+        sources = self._dataset.state.sources
+        jobs = [j for j in self.jobs if j.file.num_bytes >= 0 and (j.source_id or j.file.uri not in sources)]
+        self._dataset.commit(
+            Commit(
+                run_id=self._run_id,
+                entries=tuple(self._entries),
+                sources=tuple(
+                    SourceRecord(
+                        job.file.uri,
+                        job.source_id,
+                        job.file.num_bytes,
+                        job.file.mtime_ns,
+                        job.duration_seconds,
+                    )
+                    for job in jobs
+                ),
+                parts=tuple(unpack_part(part) for part in parts),
+                removed_parts=self._removed_parts,
+                removed_entries=tuple(sorted(self._removed_entries)),
+                keys={name: op.key for name, op in self._plan.ops.items()},
+            )
+        )
+        for job in self.jobs:
+            job.state = "committed"
+
+    def _tables(self) -> dict[str, list[str]]:
+        tables: dict[str, list[str]] = {}
+        for job in self.jobs:
+            for op in job.todo:
+                if op in job.rows and op not in OWNED_BY_URI:
+                    tables.setdefault(op, []).append(job.source_id)
+        return tables
+
+    def _attempts(self, job: Job, operation: str) -> int:
+        owner = job.file.uri if operation in OWNED_BY_URI else job.owner
+        before = self._dataset.state.entries.get((operation, owner))
+        if before is None or before.status == "ok":
+            return 1
+        return before.attempts + (not job.is_duplicate)
+
+    def _entries_of(self, job: Job) -> list[Entry]:
+        entries = []
+        failed = {failure.operation: failure for failure in job.failures}
+        whole = failed.get(WHOLE_SOURCE)
+        if whole is not None and not job.is_duplicate:
+            attempts = self._attempts(job, WHOLE_SOURCE)
+            entries.append(Entry(WHOLE_SOURCE, job.owner, "", whole.status, whole.transient, attempts))
+        for owner in (job.owner, job.file.uri):
+            is_past = owner != job.owner or (whole is None and not job.keeps_partial and not job.is_duplicate)
+            if is_past and (WHOLE_SOURCE, owner) in self._dataset.state.entries:
+                self._removed_entries.add((WHOLE_SOURCE, owner))
+        for op in job.todo:
+            owner = job.file.uri if op in OWNED_BY_URI else job.source_id
+            key = str(self._plan.ops[op].key["digest"])
+            if op in failed:
+                failure = failed[op]
+                attempts = self._attempts(job, op)
+                entries.append(Entry(op, owner, key, failure.status, failure.transient, attempts))
+            elif op in job.rows:
+                # What is added to a source known to be partial may itself be complete.
+                status = job.status if op in OWNED_BY_URI or whole is not None else "ok"
+                entries.append(Entry(op, owner, key, status, rows=job.rows[op]))
+        return entries
+
+    def _error_rows(self, job: Job) -> list[dict[str, Any]]:
+        return [
+            {
+                "source_id": job.source_id or None,
+                "uri": job.file.uri,
+                "operation": failure.operation,
+                "status": failure.status,
+                "error": failure.error,
+                "message": failure.message,
+                "attempts": self._attempts(job, failure.operation),
+            }
+            for failure in job.failures
+        ]
+
+    def _drops(self) -> list[tuple[Part, frozenset[str]]]:
+        """Parts with rows that this commit replaces: of changed files, and of what was tried again."""
+        state = self._dataset.state
+        changed = [
+            job.file.uri
+            for job in self.jobs
+            if job.source_id
+            and (record := state.sources.get(job.file.uri))
+            and record.source_id != job.source_id
+        ]
+        # Looking through everything takes a while in a large dataset, and most commits replace nothing.
+        removal = plan_removal(state, changed) if changed else Removal({}, (), ())
+        drops = {table: set(owners - set(self._alive)) for table, owners in removal.drops.items()}
+        self._removed_entries.update(key for key in removal.entries if key[1] not in self._alive)
+        past_ids = {state.sources[uri].source_id for uri in changed} - set(self._alive)
+        self.leaving = frozenset(past_ids & {owner for _, owner in removal.entries})
+        for job in self.jobs:
+            past = [*job.todo]
+            if not job.keeps_partial or any(f.operation == WHOLE_SOURCE for f in job.failures):
+                past.append(WHOLE_SOURCE)
+            drops.setdefault("errors", set()).update(error_owner(op, job.file.uri) for op in past)
+            for op in job.todo:
+                owner = job.file.uri if op in OWNED_BY_URI else job.source_id
+                if (op, owner) in state.entries:
+                    drops.setdefault(op, set()).add(owner)
+        return [drop for table, owners in sorted(drops.items()) for drop in state.plan_drop(table, owners)]
+
+
+class PendingRun:
+    """The last commit of a run: its row of `runs`, and which contents it found already done.
+
+    Attributes:
+        request: as in `PendingCommit`.
+        leaving: none.
+        jobs: none.
+        is_committed: whether it is done.
+    """
+
+    leaving: frozenset[str] = frozenset()
+    jobs: Sequence[Job] = ()
+
+    def __init__(
+        self, dataset: Dataset, run_id: str, row: Mapping[str, Any], used: Mapping[str, float]
+    ) -> None:
+        self._dataset = dataset
+        self._run_id = run_id
+        self._used = used
+        self.is_committed = False
+        self.request = {"media": [], "tables": {}, "errors": [], "drops": [], "runs": [row]}
+
+    def commit(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Commits what the worker wrote."""
+        written = tuple(unpack_part(part) for part in parts)
+        self._dataset.commit(Commit(run_id=self._run_id, parts=written, used=self._used))
+        self.is_committed = True
+
+
+def unpack_part(packed: Mapping[str, Any]) -> Part:
+    """A part as it comes from the worker."""
+    return Part(**{**packed, "owners": tuple(packed["owners"])})

@@ -1,0 +1,157 @@
+"""One source on its way through a run: what is still to be done with it, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
+from cluster.run.sources import SourceFile
+
+if TYPE_CHECKING:
+    from cluster.run.planning import OpsPlan
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why an operation, or with "*" the whole source, gave nothing or less than it should.
+
+    Attributes:
+        operation: key of OPS, or "*".
+        status: partial, failed, quarantined or unsupported.
+        error: name of a class of `models.errors`, or of the exception of an operation.
+        message: in words for a person.
+        transient: whether the next run tries again by itself.
+    """
+
+    operation: str
+    status: str
+    error: str
+    message: str
+    transient: bool = False
+
+
+@dataclass(slots=True)
+class Job:
+    """One source of this run.
+
+    Attributes:
+        file: the input.
+        source_id: content id, empty while unknown.
+        todo: operations that are to be computed.
+        duration_seconds: length of the media, once known.
+        stages: operations of each decode still to come, the current one first.
+        shards: pieces as the worker cut them.
+        waiting: shard indices of the current stage not yet sent.
+        running: tasks at work on it.
+        rows: operation -> rows made.
+        failures: what went wrong.
+        shortfalls: shard index -> why less came of it than was promised.
+        decoders: who decoded its frames, where a device could have (see `actors.dali_reader`).
+        keeps_partial: rows that are there already, and stay, are incomplete.
+        duplicates: jobs of other paths with the same bytes; they wait for this one.
+        is_duplicate: another job of this run speaks for the content; this one adds its row of `media`.
+        deaths: how often the worker died while this job alone could be the cause.
+        is_suspect: it was at work when a worker died: it runs alone.
+        state: new, opening, open, finished or committed.
+    """
+
+    file: SourceFile
+    source_id: str = ""
+    todo: list[str] = field(default_factory=list)
+    duration_seconds: float = 0.0
+    stages: list[list[str]] = field(default_factory=list)
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
+    running: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    shortfalls: dict[int, str] = field(default_factory=dict)
+    decoders: set[str] = field(default_factory=set)
+    keeps_partial: bool = False
+    duplicates: list[Job] = field(default_factory=list)
+    is_duplicate: bool = False
+    deaths: int = 0
+    is_suspect: bool = False
+    state: str = "new"
+
+    @property
+    def owner(self) -> str:
+        """To whom entries that speak of the whole source belong."""
+        return self.source_id or self.file.uri
+
+    @property
+    def status(self) -> str:
+        """ok, partial, or that of the whole source's failure."""
+        whole = [f.status for f in self.failures if f.operation == WHOLE_SOURCE]
+        return whole[0] if whole else "partial" if self.keeps_partial else "ok"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there are rows of it."""
+        return self.status in ("ok", "partial")
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether something of it gave nothing."""
+        return any(failure.status != "partial" for failure in self.failures)
+
+    def reset(self) -> None:
+        """Back to the start, after its worker died. What its shards left on disk still counts."""
+        self.state = "new"
+        self.stages, self.shards, self.waiting, self.running = [], [], [], 0
+        self.rows, self.failures, self.shortfalls = {}, [], {}
+        self.duplicates, self.is_duplicate, self.keeps_partial = [], False, False
+
+    def fail(self, failure: Failure) -> None:
+        """Records a failure. The first of each operation counts, but nothing at all outweighs too little."""
+        known = next((f for f in self.failures if f.operation == failure.operation), None)
+        if known is None:
+            self.failures.append(failure)
+        elif known.status == "partial" and failure.status != "partial":
+            self.failures[self.failures.index(known)] = failure
+
+
+def remembered_id(file: SourceFile, state: DatasetState) -> str | None:
+    """The content id of a file that has not changed since it was last seen; empty if it had none."""
+    record = state.sources.get(file.uri)
+    if record is None or (record.num_bytes, record.mtime_ns) != (file.num_bytes, file.mtime_ns):
+        return None
+    if file.content_id and record.source_id not in ("", file.content_id):
+        return None  # written again within the second that an object store counts in
+    if record.source_id and (WHOLE_SOURCE, file.uri) in state.entries:
+        return None  # it could not be read the last time: look again
+    return record.source_id
+
+
+def is_settled(entry: Entry | None, retry_failed: bool) -> bool:
+    """Whether nothing is to be computed for this entry."""
+    if entry is None:
+        return False
+    return entry.status in ("ok", "partial") or not (entry.transient or retry_failed)
+
+
+def missing_ops(job: Job, plan: OpsPlan, state: DatasetState, retry_failed: bool) -> list[str]:
+    """Operations of the plan that the dataset does not hold for this source."""
+    record = state.sources.get(job.file.uri)
+    if record is not None and record.source_id == job.source_id:
+        whole = state.entries.get((WHOLE_SOURCE, job.owner))
+        if whole is not None and whole.status != "partial" and is_settled(whole, retry_failed):
+            return []
+    missing = []
+    for name in plan.ops:
+        entry = state.entries.get((name, job.file.uri if name in OWNED_BY_URI else job.source_id))
+        if not is_settled(entry, retry_failed):
+            missing.append(name)
+    return missing
+
+
+def known_failures(job: Job, plan: OpsPlan, state: DatasetState) -> dict[str, str]:
+    """Operations of the plan (or "*") that failed or fell short in an earlier run, with their status."""
+    owners = [(WHOLE_SOURCE, job.owner)]
+    owners += [(name, job.file.uri if name in OWNED_BY_URI else job.source_id) for name in plan.ops]
+    return {
+        table: entry.status
+        for table, owner in owners
+        if (entry := state.entries.get((table, owner))) and entry.status != "ok"
+    }

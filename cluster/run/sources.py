@@ -1,0 +1,185 @@
+"""From what a person types to a list of files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.remote import is_remote
+from cluster.results.storage import ResultPath
+from models.errors import UsageError
+
+# Files in folders with these endings are taken for media; others only when their first bytes say so.
+MEDIA_EXTENSIONS = frozenset((
+    "3g2", "3gp", "aac", "ac3", "aif", "aiff", "amr", "ape", "apng", "asf", "au", "av1", "avi", "caf",
+    "divx", "dv", "eac3", "f4v", "flac", "flv", "gif", "gxf", "h264", "h265", "hevc", "ivf", "m2ts",
+    "m2v", "m4a", "m4b", "m4v", "mjpeg", "mjpg", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpa", "mpeg",
+    "mpg", "mpv", "mts", "mxf", "nut", "obu", "oga", "ogg", "ogm", "ogv", "opus", "qt", "rm", "rmvb",
+    "ts", "tta", "vob", "w64", "wav", "webm", "wma", "wmv", "wtv", "wv",
+))  # fmt: skip
+# Endings that source code has too: there the first bytes decide.
+AMBIGUOUS_EXTENSIONS = frozenset(["ts", "mts"])
+
+HEAD_BYTES = 192
+# (offset, bytes) of containers that often travel without an ending.
+_SIGNATURES = (
+    (4, b"ftyp"),
+    (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
+    (8, b"AVI "),
+    (8, b"WAVE"),
+    (0, b"OggS"),
+    (0, b"fLaC"),
+    (0, b"ID3"),
+    (0, b"FLV\x01"),
+    (0, b"GIF8"),
+    (0, b"\x00\x00\x01\xba"),  # MPEG program stream
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One input.
+
+    Attributes:
+        uri: absolute path as text, or an address; bytes that are no UTF-8 are shown escaped.
+        path: absolute path to open, or the address.
+        num_bytes, mtime_ns: as the storage tells; -1 where the file cannot be looked at.
+        content_id: what an object store tells of the content; empty for a local file, which must be read.
+    """
+
+    uri: str
+    path: str
+    num_bytes: int
+    mtime_ns: int
+    content_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceList:
+    """All inputs of a run.
+
+    Attributes:
+        files: each once, in the order found.
+        num_skipped: files in folders that are no media.
+    """
+
+    files: tuple[SourceFile, ...]
+    num_skipped: int
+
+
+def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) -> SourceList:
+    """Resolves files, folders (recursive), globs and `@list.txt` (one of them a line), also in object stores.
+
+    Args:
+        arguments: as typed.
+        leave_out: a folder whose files are never inputs: the results.
+
+    Raises:
+        UsageError: a list cannot be read, or an address not be used.
+        SetupError: an object store does not answer, or lets us not in.
+    """
+    found: dict[str, SourceFile] = {}
+    num_skipped = 0
+    expanded = list(_expand_lists(arguments))
+    addresses = [argument for argument in expanded if is_remote(argument)]
+    if addresses:
+        from cluster.run.remote_sources import RemoteSources
+
+        remote = RemoteSources(addresses, leave_out)
+    here = leave_out if isinstance(leave_out, Path) else None
+    for argument in expanded:
+        if addresses and is_remote(argument):
+            files, skipped = remote.expand(argument, found)
+            found.update((file.uri, file) for file in files)
+            num_skipped += skipped
+            continue
+        for path, is_named in _expand(argument):
+            absolute = os.path.abspath(path)
+            if absolute in found or (here is not None and Path(absolute).is_relative_to(here)):
+                continue
+            if is_named or _is_media(absolute):
+                found[absolute] = _look_at(absolute)
+            else:
+                num_skipped += 1
+    return SourceList(tuple(found.values()), num_skipped)
+
+
+def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:
+    for argument in arguments:
+        if not argument.startswith("@") or os.path.exists(argument):
+            yield argument
+            continue
+        try:
+            lines = Path(argument[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(
+                f"the list {argument[1:]} cannot be read ({exc}): give a text file with a path a line"
+            ) from exc
+        yield from (line for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _expand(argument: str) -> Iterator[tuple[str, bool]]:
+    """Paths, each with whether the user named it himself."""
+    if os.path.isdir(argument):
+        for folder, folders, names in os.walk(argument):
+            folders.sort()
+            yield from ((os.path.join(folder, name), False) for name in sorted(names))
+    elif not os.path.lexists(argument) and glob.has_magic(argument):
+        for match in sorted(glob.glob(argument, recursive=True)):
+            if os.path.isdir(match):
+                # `videos/**` names every folder and every file in it: the files come by themselves.
+                if "**" not in argument:
+                    yield from _expand(match)
+            else:
+                yield match, False
+    else:
+        yield argument, True
+
+
+def _is_media(path: str) -> bool:
+    name = os.path.basename(path)
+    if name.startswith("."):
+        return False
+    extension = os.path.splitext(name)[1][1:].lower()
+    is_ambiguous = extension in AMBIGUOUS_EXTENSIONS
+    if extension in MEDIA_EXTENSIONS and not is_ambiguous:
+        return True
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return is_ambiguous
+    return looks_like_media(head, is_ambiguous)
+
+
+def looks_like_media(head: bytes, is_ambiguous: bool) -> bool:
+    """Whether a file is media by its first bytes.
+
+    Args:
+        head: the first HEAD_BYTES of it.
+        is_ambiguous: whether its ending is that of media and of text.
+    """
+    if is_ambiguous:
+        return not head or not _is_text(head)
+    # MPEG transport streams: a sync byte at the start of each packet of 188 bytes.
+    is_ts = len(head) > 188 and head[0] == 0x47 and head[188] == 0x47
+    return is_ts or any(head[at : at + len(magic)] == magic for at, magic in _SIGNATURES)
+
+
+def _is_text(head: bytes) -> bool:
+    # Four bytes less: the last character may be cut off.
+    return b"\0" not in head and head[:-4].decode("utf-8", "ignore").encode() == head[:-4]
+
+
+def _look_at(path: str) -> SourceFile:
+    uri = os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError):
+        return SourceFile(uri, path, -1, -1)
+    return SourceFile(uri, path, info.st_size, info.st_mtime_ns)

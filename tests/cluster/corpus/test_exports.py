@@ -1,0 +1,217 @@
+"""Exports: what a subtitle library reads back, names, hostile text, and what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from cluster.cli.main import main
+from cluster.corpus.exports import export
+from cluster.results.commits import Commit, Entry, SourceRecord
+from cluster.results.dataset import Dataset
+from cluster.results.parts import write_part
+from models.errors import UsageError
+from ops.speakers import Speakers
+from ops.transcript import Transcript
+
+ID = "a1" * 16
+OTHER = ID[:20] + "ff" * 6
+SEGMENTS = [(0.5, 2.25, "And so, my fellow Americans:"), (3661.001, 3662.0, "größer ist  nicht\nimmer 更好")]
+
+
+def segment(start: float, end: float, text: str) -> dict[str, Any]:
+    return {
+        "segment_index": 0,
+        "start_seconds": start,
+        "end_seconds": end,
+        "text": text,
+        "language": "en",
+        "origin": "speech",
+        "avg_logprob": -0.1,
+        "no_speech_prob": 0.0,
+        "words": [{"start_seconds": start, "end_seconds": end, "text": "And", "probability": 0.5}],
+    }
+
+
+def add(dataset: Dataset, source_id: str, uri: str, table: str, rows: list[dict[str, Any]]) -> None:
+    schema = {"transcript": Transcript.schema, "speakers": Speakers.schema}[table]
+    content = pa.Table.from_pylist(rows, schema=schema)
+    content = content.add_column(0, "source_id", pa.array([source_id] * len(rows), pa.string()))
+    part = write_part(dataset.root, table, [content], run_id="r", seed=[source_id])
+    dataset.commit(
+        Commit(
+            run_id="r",
+            entries=(Entry(table, source_id, "k", rows=len(rows)),),
+            sources=(SourceRecord(uri, source_id, 1, 1, 1.0),),
+            parts=() if part is None else (part,),
+            keys={table: {"digest": "k"}},
+        )
+    )
+
+
+def results(root: Path, *sources: tuple[str, str, str, list[dict[str, Any]]]) -> Path:
+    dataset = Dataset.open(root, create=True)
+    with dataset.hold("r"):
+        for source in sources:
+            add(dataset, *source)
+    return root
+
+
+def spoken(*segments: tuple[float, float, str]) -> list[dict[str, Any]]:
+    return [segment(*values) for values in segments]
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    return results(tmp_path / "out", (ID, "/films/My talk.mp4", "transcript", spoken(*SEGMENTS)))
+
+
+def test_srt_says_what_was_said_when(talk: Path, tmp_path: Path) -> None:
+    (written,) = export(talk, "srt", tmp_path / "subs")
+    assert Path(written.path).name == f"My_talk-{ID[:16]}.srt" and written.uri == "/films/My talk.mp4"
+    assert Path(written.path).read_text("utf-8") == (
+        "1\n00:00:00,500 --> 00:00:02,250\nAnd so, my fellow Americans:\n\n"
+        "2\n01:01:01,001 --> 01:01:02,000\ngrößer ist nicht\nimmer 更好\n"
+    )
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_a_subtitle_library_reads_the_same_back(talk: Path, tmp_path: Path, form: str) -> None:
+    pysubs2 = pytest.importorskip("pysubs2")
+    (written,) = export(talk, form, tmp_path)
+    events = pysubs2.load(written.path, encoding="utf-8").events
+    assert [(e.start, e.end, e.plaintext) for e in events] == [
+        (500, 2250, "And so, my fellow Americans:"),
+        (3661001, 3662000, "größer ist nicht\nimmer 更好"),
+    ]
+
+
+def test_hostile_text_stays_one_cue(tmp_path: Path) -> None:
+    texts = (
+        "one\n\n2\n00:00:09,000 --> 00:00:10,000\nforged",
+        "<script>alert(1)</script> & <v Eve>x",
+        "\x1b[31mred\u202e\x00\r\n",
+        "\n \n",
+    )
+    rows = spoken(*((float(i), float(i), text) for i, text in enumerate(texts)))
+    out = results(tmp_path / "out", (ID, "x.mp4", "transcript", rows))
+    (srt,) = export(out, "srt", tmp_path)
+    content = Path(srt.path).read_text("utf-8")
+    assert content.count("-->") == 3 and len(re.findall(r"(?m)^\d+$", content)) == 3
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", content)
+    assert "00:00:01,000 --> 00:00:01,001" in content
+    (vtt,) = export(out, "vtt", tmp_path)
+    content = Path(vtt.path).read_text("utf-8")
+    assert content.startswith("WEBVTT\n\n") and content.count("-->") == 3
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;v Eve&gt;x" in content and "<" not in content
+
+
+def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> None:
+    def cue(start: float, text: str, stream: int, language: str) -> dict[str, Any]:
+        return {
+            **segment(start, start + 2, text),
+            "origin": "subtitles",
+            "stream_index": stream,
+            "language": language,
+            "words": None,
+            "avg_logprob": None,
+            "no_speech_prob": None,
+        }
+
+    rows = [
+        *spoken((0, 1, "heard")),
+        cue(0, "one\ntwo", 2, "eng"),
+        cue(1, "7", 2, "eng"),
+        cue(0, "eins", 3, "../x"),
+    ]
+    out = results(tmp_path / "out", (ID, "film.mp4", "transcript", rows))
+    names = {
+        Path(file.path).name: Path(file.path).read_text("utf-8")
+        for file in export(out, "txt", tmp_path / "t")
+    }
+    base = f"film-{ID[:16]}"
+    assert names == {
+        f"{base}.txt": "heard\n",
+        f"{base}.2.eng.txt": "one two\n7\n",
+        f"{base}.3.x.txt": "eins\n",
+    }
+    srt = {Path(file.path).name: Path(file.path).read_text("utf-8") for file in export(out, "srt", tmp_path)}
+    assert srt[f"{base}.2.eng.srt"] == (
+        "1\n00:00:00,000 --> 00:00:02,000\none\ntwo\n\n2\n00:00:01,000 --> 00:00:03,000\n7\n"
+    ), "overlapping cues stay"
+    (document,) = export(out, "json", tmp_path)
+    segments = json.loads(Path(document.path).read_text("utf-8"))["segments"]
+    assert {(s["origin"], s["stream_index"]) for s in segments} == {
+        ("speech", None),
+        ("subtitles", 2),
+        ("subtitles", 3),
+    }
+
+
+def test_names_come_from_ids_and_are_safe_and_unique(tmp_path: Path) -> None:
+    rows = spoken((0, 1, "hello"))
+    out = results(
+        tmp_path / "out",
+        (ID, "/a/../../etc/pass wd.mp4", "transcript", rows),
+        (OTHER, "C:\\clips\\..\\pass wd.mp4", "transcript", rows),
+        ("b2" * 16, "s3://bucket/-rf \n更.mp4", "transcript", rows),
+        ("c3" * 16, "/a/更.mp4", "transcript", rows),
+    )
+    folder = tmp_path / "subs"
+    written = export(out, "txt", folder)
+    names = sorted(path.name for path in folder.iterdir())
+    assert sorted(Path(file.path).name for file in written) == names and len(names) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9]\w*-[0-9a-f]{21}\.txt", name, re.ASCII) for name in names)
+    assert f"pass_wd-{ID[:21]}.txt" in names and f"pass_wd-{OTHER[:21]}.txt" in names
+    assert f"file-{('c3' * 16)[:21]}.txt" in names
+    assert {path.read_text("utf-8") for path in folder.iterdir()} == {"hello\n"}
+
+
+def test_speakers_go_to_rttm_and_json_holds_both(talk: Path, tmp_path: Path) -> None:
+    turns = [
+        {"start_seconds": 0.5, "end_seconds": 2.0, "speaker": "speaker_0"},
+        {"start_seconds": 1.75, "end_seconds": 3.0, "speaker": "speaker_1"},
+    ]
+    results(talk, (ID, "/films/My talk.mp4", "speakers", turns))
+    (rttm,) = export(talk, "rttm", tmp_path)
+    assert Path(rttm.path).read_text("utf-8").splitlines() == [
+        f"SPEAKER {ID[:16]} 1 0.500 1.500 <NA> <NA> speaker_0 <NA> <NA>",
+        f"SPEAKER {ID[:16]} 1 1.750 1.250 <NA> <NA> speaker_1 <NA> <NA>",
+    ]
+    (document,) = export(talk, "json", tmp_path)
+    content = json.loads(Path(document.path).read_text("utf-8"))
+    assert content["source_id"] == ID and content["uris"] == ["/films/My talk.mp4"]
+    assert content["speakers"] == turns
+    assert [s["text"] for s in content["segments"]] == [text for _, _, text in SEGMENTS]
+    assert content["segments"][0]["words"][0]["text"] == "And"
+
+
+def test_the_command_writes_files_and_says_which(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(talk), "--format", "vtt", "-o", str(tmp_path / "subs"), "--json"]) == 0
+    (file,) = json.loads(capsys.readouterr().out)
+    assert file["source_id"] == ID and Path(file["path"]).is_file()
+    # Again, over what is there; no half-written file is left.
+    assert main(["export", str(talk), "--format", "vtt", "-o", str(tmp_path / "subs")]) == 0
+    assert [path.name for path in (tmp_path / "subs").iterdir()] == [Path(file["path"]).name]
+
+
+def test_what_is_missing_is_named(talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=r"has no table speakers: extract it first, .* --ops speakers"):
+        export(talk, "rttm", tmp_path)
+    with pytest.raises(UsageError, match="unknown format 'ass'; known: srt"):
+        export(talk, "ass", tmp_path)
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match=r"cannot be written .*: choose another folder"):
+        export(talk, "srt", tmp_path / "taken")
+    assert main(["export", str(talk), "--format", "rttm", "-o", str(tmp_path)]) == 2
+    assert "extract it first" in capsys.readouterr().err
+    silent = results(tmp_path / "silent", (ID, "x.mp4", "transcript", []))
+    assert main(["export", str(silent), "--format", "srt", "-o", str(tmp_path / "none")]) == 0
+    assert "nothing to export" in capsys.readouterr().err

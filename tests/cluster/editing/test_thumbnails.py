@@ -1,0 +1,154 @@
+"""Thumbnails from tables and from real files: what is picked, what is stored, what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.made_corpus import make_corpus
+from cluster.cli.main import main
+from cluster.editing.source_pictures import SourcePictures
+from cluster.editing.thumbnails import THUMBNAILS_SCHEMA, find_thumbnails
+from cluster.results import queries
+from cluster.results.dataset import Dataset
+from models.errors import UsageError
+from tests.actors.clips import moving, write_clip
+from tests.cluster.extraction import render_clip
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Dataset:
+    return make_corpus(tmp_path, 5, 40)
+
+
+def test_ranks_are_without_gap_and_frames_without_twins(corpus: Dataset) -> None:
+    with corpus.hold("t"):
+        report = find_thumbnails(corpus, "t")
+    rows = report.rows
+    assert rows.schema.equals(THUMBNAILS_SCHEMA) and report.changed and report.num_files == 5
+    hashes = {
+        (source, frame): value
+        for source, frame, value in queries.query(
+            corpus.root, "SELECT source_id, frame_index, phash FROM frames"
+        ).rows
+    }
+    for source in set(rows["source_id"].to_pylist()):
+        own = [row for row in rows.to_pylist() if row["source_id"] == source]
+        assert [row["rank"] for row in own] == list(range(len(own))) and len(own) == 12
+        seen = [hashes[source, row["frame_index"]] for row in own]
+        assert all((a ^ b).bit_count() > 8 for i, a in enumerate(seen) for b in seen[:i])
+        assert own[0]["score"] == max(row["score"] for row in own)
+        assert all(row["reasons"] for row in own)
+
+
+def test_the_same_tables_give_the_same_rows(corpus: Dataset, tmp_path: Path) -> None:
+    other = make_corpus(tmp_path / "other", 5, 40)
+    with corpus.hold("a"), other.hold("b"):
+        first, second = find_thumbnails(corpus, "a"), find_thumbnails(other, "b")
+        assert first.rows.equals(second.rows)
+        again = find_thumbnails(corpus, "a2")
+    assert not again.changed and again.rows.equals(first.rows)
+
+
+def test_another_count_replaces_the_table(corpus: Dataset) -> None:
+    with corpus.hold("t"):
+        find_thumbnails(corpus, "t", 12)
+        assert find_thumbnails(corpus, "t2", 3).changed
+    assert queries.query(corpus.root, "SELECT max(rank) FROM thumbnails").rows == [(2,)]
+    with corpus.hold("t"), pytest.raises(UsageError, match="1 to 1000"):
+        find_thumbnails(corpus, "t", 0)
+
+
+def test_without_frames_the_remedy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Dataset.open(tmp_path / "out", create=True)
+    assert main(["thumbnails", str(tmp_path / "out")]) == 2
+    assert "--ops frames" in capsys.readouterr().err
+
+
+@pytest.fixture
+def extracted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A file of shots, one of black, one of sound alone, one of a second."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    render_clip(folder / "shots.mp4", seed=1, seconds=9.0)
+    write_clip(folder / "black.mp4", [np.zeros((64, 96, 3), np.uint8)] * 50)
+    write_clip(folder / "short.mp4", moving(25))
+    render_clip(folder / "sound.mp4", seed=2, with_picture=False)
+    out = tmp_path / "out"
+    assert main(["extract", str(folder), "-o", str(out), "--sample", "every:0.5", "-q"]) == 0
+    capsys.readouterr()
+    return out
+
+
+def test_bad_input_gets_fewer_and_a_reason(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["thumbnails", str(extracted), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = {Path(row["uri"]).name for row in found["thumbnails"]}
+    assert names == {"shots.mp4", "short.mp4"}
+    reasons = {Path(case["uri"]).name: case["reason"] for case in found["shortfalls"]}
+    assert "black" in reasons["black.mp4"] and "no picture" in reasons["sound.mp4"]
+    assert "quality" in found["missing"]
+
+
+def test_pictures_and_sheet(extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert main(["thumbnails", str(extracted), "--images", "--sheet", str(sheet)]) == 0
+    assert str(sheet) in capsys.readouterr().err
+    page = cv2.imread(str(sheet))
+    assert page is not None and page.std() > 20
+    rows = queries.query(extracted, "SELECT image, frame_index FROM thumbnails").rows
+    assert rows and all(image is not None for image, _ in rows)
+    shapes = {cv2.imdecode(np.frombuffer(image, np.uint8), 1).shape for image, _ in rows}
+    assert shapes == {(96, 128, 3), (64, 96, 3)}
+    # Stored pictures are drawn from the table: the files may go.
+    for path in (tmp_path / "in").iterdir():
+        path.unlink()
+    assert main(["thumbnails", str(extracted), "--images", "--sheet", str(sheet), "-q"]) == 0
+    assert np.array_equal(cv2.imread(str(sheet)), page)
+
+
+def test_files_that_moved_or_changed_are_named(
+    extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.rename(tmp_path / "in" / "shots.mp4", tmp_path / "moved.mp4")
+    with (tmp_path / "in" / "short.mp4").open("ab") as file:
+        file.write(b"more")
+    assert main(["thumbnails", str(extracted), "--images", "-q"]) == 3
+    told = capsys.readouterr().err
+    assert "shots.mp4: is not there any more" in told and "short.mp4: was changed" in told
+    assert queries.query(extracted, "SELECT count(*), count(image) FROM thumbnails").rows[0][1] == 0
+    os.rename(tmp_path / "moved.mp4", tmp_path / "in" / "shots.mp4")
+    assert main(["thumbnails", str(extracted), "--images", "-q"]) == 3
+    told = "SELECT source_id, rank, md5(image::VARCHAR) FROM thumbnails WHERE image IS NOT NULL ORDER BY ALL"
+    kept = queries.query(extracted, told).rows
+    assert kept
+    # Pictures that are there stay, whatever becomes of their files.
+    os.rename(tmp_path / "in" / "shots.mp4", tmp_path / "moved.mp4")
+    assert main(["thumbnails", str(extracted), "--images", "-q"]) == 3
+    assert queries.query(extracted, told).rows == kept
+
+
+def test_pictures_are_the_frames_that_were_asked_for(extracted: Path) -> None:
+    dataset = Dataset.open(extracted, create=False)
+    source = next(s.source_id for uri, s in dataset.state.sources.items() if uri.endswith("short.mp4"))
+    pictures = SourcePictures(dataset)
+    frames = np.array([3, 20])
+    made = [cv2.imdecode(np.frombuffer(data or b"", np.uint8), 1) for data in pictures.fetch(source, frames)]
+    truth = np.array(moving(25)).astype(int)
+    for picture, frame in zip(made, frames.tolist(), strict=True):
+        off = np.abs(truth - picture[..., ::-1]).mean(axis=(1, 2, 3))
+        assert int(off.argmin()) == frame
+    assert pictures.problems == {}
+
+
+def test_the_sheet_has_a_known_ending(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["thumbnails", str(extracted), "--sheet", "sheet.gif"]) == 2
+    assert ".jpg" in capsys.readouterr().err
+    assert main(["thumbnails", str(extracted), "--sheet", str(extracted / "none" / "sheet.jpg")]) == 2
+    assert "make it first" in capsys.readouterr().err
+    assert "thumbnails" not in Dataset.open(extracted, create=False).state.keys, "refused before any work"

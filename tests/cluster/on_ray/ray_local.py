@@ -1,0 +1,76 @@
+"""A small Ray on this machine, shared by the tests of a module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.request import RunSummary, SilentReporter
+from tests.cluster.extraction import PROJECT, extract
+
+
+@contextmanager
+def small_ray(
+    patch: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    num_cpus: int = 4,
+    **started: Any,
+) -> Iterator[None]:
+    """A Ray of one node and four logical CPUs.
+
+    Args:
+        patch: a folder with a `sitecustomize.py` that its workers run at their start.
+        environment: further variables for the workers.
+        started: further arguments of `ray.init`, such as GPUs that are not there.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    path = os.pathsep.join(str(folder) for folder in (patch, PROJECT) if folder)
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(
+        num_cpus=num_cpus,
+        runtime_env={"env_vars": {"PYTHONPATH": path, **(environment or {})}},
+        **{**quiet, **started},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def extract_on_ray(
+    *sources: Path | str, out: Path, listener: SilentReporter | None = None, **asked: Any
+) -> RunSummary:
+    """The main job on the Ray that is running, with two mills unless told otherwise."""
+    return extract(
+        *sources, out=out, listener=listener, **{"engine": "ray", "mills": "2", "mill_cpus": 1.0, **asked}
+    )
+
+
+def slow_down(folder: Path) -> Path:
+    """A folder for PYTHONPATH that makes the workers take a second for each short file."""
+    patch = folder / "slow"
+    patch.mkdir(exist_ok=True)
+    (patch / "sitecustomize.py").write_text(_SLOW)
+    return patch
+
+
+_SLOW = """
+import sys
+class Late:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'cluster.on_ray.tasks':
+            sys.meta_path.remove(self)
+            import time, actors.mill as mill
+            real = mill.read_shard
+            def read_shard(*given):
+                time.sleep(1)
+                yield from real(*given)
+            mill.read_shard = read_shard
+if 'default_worker' in ' '.join(sys.orig_argv):
+    sys.meta_path.insert(0, Late())
+"""

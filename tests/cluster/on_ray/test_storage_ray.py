@@ -1,0 +1,49 @@
+"""Ray with sources and results in an object store: the rows of the local engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+from cluster.results.dataset import Dataset
+from models.errors import SetupError
+from tests.cluster.extraction import extract, render_clip
+from tests.cluster.on_ray.ray_local import extract_on_ray, small_ray
+from tests.cluster.results.test_storage_engine import assert_nothing_is_left, tables_at
+from tests.object_stores import Bucket, S3Server
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(s3_server: S3Server) -> Iterator[None]:
+    with small_ray():
+        yield
+
+
+def test_rows_are_those_of_a_local_run(clips: Path, bucket: Bucket, tmp_path: Path) -> None:
+    long = render_clip(tmp_path / "long.mkv", seed=7, seconds=9.0)
+    for clip in (*clips.iterdir(), long):
+        bucket.put(f"in/{clip.name}", clip)
+    out = bucket.uri("out")
+    for folder in (tmp_path / "out", out):
+        Dataset.open(folder, create=True, constants={"shard_seconds": 2.0})
+    assert extract(clips, long, out=tmp_path / "out").exit_code == 0
+    assert extract_on_ray(bucket.uri("in"), out=out).exit_code == 0
+    assert tables_at(out) == tables_at(tmp_path / "out")
+    assert_nothing_is_left(out)
+    again = extract_on_ray(bucket.uri("in/*"), out=out)
+    assert (again.files_cached, again.frames) == (4, 0)
+
+
+def test_workers_that_may_not_write_are_told_of_before_any_work(clips: Path, bucket: Bucket) -> None:
+    uri = bucket.put("a.mp4", clips / "a.mp4")
+    bucket.server.refuse = lambda request: (
+        "403 Forbidden" if request[0] == "PUT" and "/check-" in request[1] and len(request[1]) > 90 else False
+    )
+    with pytest.raises(SetupError, match="no permission for"):
+        extract_on_ray(uri, out=bucket.uri("out"))

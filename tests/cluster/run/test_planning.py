@@ -1,0 +1,123 @@
+"""What runs, with which options, under which keys."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from cluster.request import ExtractRequest
+from cluster.run.planning import OpsPlan, check_keys, plan_ops
+from models.errors import UsageError
+from ops import OPS, load_op
+
+
+def _plan(shard_seconds: float = 600.0, **asked: Any) -> OpsPlan:
+    return plan_ops(ExtractRequest(sources=("x",), output="out", **asked), shard_seconds)
+
+
+def _digests(plan: OpsPlan) -> dict[str, str]:
+    return {name: op.key["digest"] for name, op in plan.ops.items()}
+
+
+def test_the_default_is_every_operation_that_says_so() -> None:
+    plan = _plan()
+    assert set(plan.ops) == {name for name in OPS if load_op(name).default}
+    assert plan.added == ()
+    assert _digests(plan) == _digests(_plan())
+
+
+def test_a_key_changes_with_what_changes_rows_and_with_nothing_else() -> None:
+    before = _digests(_plan(ops=("frames", "scenes", "audio_levels")))
+    ordered = _digests(_plan(ops=("audio_levels", "scenes", "frames")))
+    assert ordered == before
+    sampled = _digests(_plan(ops=("frames", "scenes", "audio_levels"), sample="every:1"))
+    assert {name for name in before if sampled[name] != before[name]} == {"frames"}
+    options = {"frames": {"images": True}}
+    changed = _digests(_plan(ops=("frames", "scenes", "audio_levels"), options=options))
+    assert {name for name in before if changed[name] != before[name]} == {"frames"}
+    assert _digests(_plan(ops=("frames",), threads=7, memory_bytes=1, profile="p")) == {
+        "frames": before["frames"]
+    }
+    assert _digests(_plan(60.0, ops=("frames",))) != {"frames": before["frames"]}
+
+
+def test_options_are_typed_as_the_operation_declares() -> None:
+    for value in (True, "true", "yes", "1"):
+        assert (
+            _plan(ops=("frames",), options={"frames": {"images": value}}).ops["frames"].options["images"]
+            is True
+        )
+    for value in ("maybe", 2, 0.5):
+        with pytest.raises(UsageError, match=r"frames\.images"):
+            _plan(ops=("frames",), options={"frames": {"images": value}})
+    typed = (
+        _plan(ops=("scenes",), options={"scenes": {"cut_threshold": "3"}})
+        .ops["scenes"]
+        .options["cut_threshold"]
+    )
+    assert (typed, type(typed)) == (3.0, float)
+
+
+def test_the_policy_scenes_takes_two_stages_and_adds_scenes() -> None:
+    plan = _plan(ops=("frames", "audio_levels"), sample="scenes")
+    assert plan.added == ("scenes",)
+    assert plan.stages() == [["scenes", "audio_levels"], ["frames"]]
+    assert plan.ops["frames"].key["after"] == {"scenes": plan.ops["scenes"].key["digest"]}
+    # Other shots pick other frames.
+    other = _plan(ops=("frames",), sample="scenes", options={"scenes": {"cut_threshold": 9.0}})
+    assert other.ops["frames"].key["digest"] != plan.ops["frames"].key["digest"]
+    assert len(_plan(ops=("frames", "scenes")).stages()) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"ops": ("frame",)}, r"'frame'.*known: .*frames"),
+        ({"ops": ("frames",), "options": {"scenes": {}}}, "add it to --ops"),
+        ({"ops": ("frames",), "options": {"frames": {"image": True}}}, r"'image'.*images"),
+        ({"ops": ("frames",), "models": {"objects": "x"}}, "--model objects"),
+        ({"ops": ("frames",), "sample": "often"}, "often"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        _plan(**asked)
+
+
+def test_a_shared_file_may_name_what_does_not_run_but_nothing_unknown() -> None:
+    shared: dict[str, Any] = {"options": {"objects": {"score": 0.5}}, "models": {"sounds": "yamnet"}}
+    plan = _plan(ops=("frames",), **shared, spare=("objects", "sounds"))
+    assert list(plan.ops) == ["frames"]
+    with pytest.raises(UsageError, match="--model sounds"):
+        _plan(ops=("frames",), **shared, spare=("objects",))
+    for wrong, said in (
+        ({"options": {"objects": {"scores": 0.5}}}, r"no option 'scores'; .*score"),
+        ({"options": {"object": {}}}, "unknown operation 'object'"),
+        ({"models": {"sounds": "yamet"}}, "no model 'yamet'"),
+        ({"models": {"sound": "yamnet"}}, "unknown model role 'sound'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            _plan(ops=("frames",), **wrong, spare=("objects", "object", "sounds", "sound"))
+
+
+def test_a_difference_is_named() -> None:
+    plan = _plan(ops=("frames",), sample="every:1")
+    held = {"frames": copy.deepcopy(dict(_plan(ops=("frames",)).ops["frames"].key))}
+    with pytest.raises(UsageError, match=r"sampling is 'keyframes' there and 'every:1' here.*--replace"):
+        check_keys(plan, held)
+    check_keys(plan, {"frames": plan.ops["frames"].key, "scenes": {"digest": "another"}})
+
+
+def test_tracks_follow_what_is_asked_for() -> None:
+    for asked, followed in (
+        (("tracks",), ("objects",)),
+        (("faces", "tracks"), ("faces",)),
+        (("objects", "faces", "tracks"), ("objects", "faces")),
+        (("tracks", "emotions"), ("objects",)),
+    ):
+        plan = _plan(ops=asked)
+        assert plan.ops["tracks"].after == ("frames", *followed)
+        assert set(plan.ops["tracks"].key["after"]) == {"frames", *followed}
+        assert ("faces" in plan.ops) == bool({"faces", "emotions"} & set(asked))

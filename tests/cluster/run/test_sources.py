@@ -1,0 +1,96 @@
+"""From what a person types to a list of files: what is taken, what is left out, what is counted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster.run.sources import list_sources
+from models.errors import UsageError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with media by ending, media by content, and noise."""
+    for name in ("a.mp4", "B.MKV", "deep/er/c.wav", "notes.txt", ".hidden.mp4", "deep/data.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"anything")
+    (tmp_path / "camera").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    (tmp_path / "stream.bin").write_bytes((b"\x47" + bytes(187)) * 2)
+    return tmp_path
+
+
+def _names(tree: Path, *arguments: str | Path) -> list[str]:
+    found = list_sources([str(argument) for argument in arguments]).files
+    return [os.path.relpath(file.path, tree) for file in found]
+
+
+def test_a_folder_gives_its_media_in_order_and_counts_the_rest(tree: Path) -> None:
+    listed = list_sources([str(tree)])
+    assert _names(tree, tree) == ["B.MKV", "a.mp4", "camera", "stream.bin", "deep/er/c.wav"]
+    assert listed.num_skipped == 3
+    assert listed.files[1].num_bytes == 8 and listed.files[1].mtime_ns > 0
+
+
+def test_what_is_named_is_taken_whatever_it_is(tree: Path) -> None:
+    assert _names(tree, tree / "notes.txt", tree / "absent.mp4") == ["notes.txt", "absent.mp4"]
+    absent = list_sources([str(tree / "absent.mp4")]).files[0]
+    assert (absent.num_bytes, absent.mtime_ns) == (-1, -1)
+
+
+def test_globs_lists_and_repetitions(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _names(tree, f"{tree}/*.mp4", f"{tree}/*.txt") == ["a.mp4"]
+    assert _names(tree, f"{tree}/d*") == ["deep/er/c.wav"]
+    assert sorted(_names(tree, f"{tree}/**")) == sorted(_names(tree, tree))
+    listing = tree / "list.txt"
+    listing.write_bytes(f"\ufeff{tree}/a.mp4\r\n\n# a comment\n{tree}/notes.txt\n".encode())
+    assert _names(tree, f"@{listing}", tree / "a.mp4") == ["a.mp4", "notes.txt"]
+    monkeypatch.chdir(tree)
+    assert _names(tree, "a.mp4", "./a.mp4", "deep/../a.mp4") == ["a.mp4"]
+
+
+def test_a_file_named_like_a_glob_or_a_list_is_itself(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    for name in ("take[1].mp4", "@home.mp4"):
+        Path(name).write_bytes(b"x")
+    assert _names(tree, "take[1].mp4", "@home.mp4") == ["take[1].mp4", "@home.mp4"]
+
+
+def test_a_list_that_cannot_be_read_is_refused(tree: Path) -> None:
+    (tree / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    for name in ("absent.txt", "bad.txt"):
+        with pytest.raises(UsageError, match=name):
+            list_sources([f"@{tree / name}"])
+
+
+def test_results_are_never_inputs(tree: Path) -> None:
+    listed = list_sources([str(tree)], leave_out=tree / "deep")
+    assert [os.path.basename(file.path) for file in listed.files] == [
+        "B.MKV",
+        "a.mp4",
+        "camera",
+        "stream.bin",
+    ]
+    assert listed.num_skipped == 2
+
+
+def test_typescript_is_no_transport_stream(tmp_path: Path) -> None:
+    (tmp_path / "code.ts").write_text("export const größe = 1;\n" * 20)
+    (tmp_path / "module.mts").write_text("import x from 'y';\n")
+    (tmp_path / "video.ts").write_bytes((b"\x47" + bytes(187)) * 4)
+    (tmp_path / "torn.ts").write_bytes(os.urandom(400))
+    (tmp_path / "empty.ts").touch()
+    listed = list_sources([str(tmp_path)])
+    assert [os.path.basename(file.path) for file in listed.files] == ["empty.ts", "torn.ts", "video.ts"]
+    assert listed.num_skipped == 2
+
+
+def test_links_loops_and_pipes_end_nothing(tree: Path) -> None:
+    (tree / "loop").symlink_to(tree)
+    (tree / "broken.mp4").symlink_to(tree / "nowhere")
+    os.mkfifo(tree / "pipe")
+    names = _names(tree, tree)
+    assert "broken.mp4" in names and "pipe" not in names
+    assert sum(name.endswith("a.mp4") for name in names) == 1
