@@ -193,15 +193,18 @@ def _models() -> Iterator[Finding]:
 
 def model_checks() -> Iterator[Finding]:
     """Opens every model that is here the way a run would, and says where it runs; engines may be built."""
-    from models import registry, store
+    from models import store
+    from models.registry import all_entries
     from models.session import open_model
 
-    for entry in registry.all_entries():
+    for entry in all_entries():
+        (found,) = store.verify([entry.name])
+        if found["status"] == "absent":
+            continue
         try:
-            path = store.locate(entry)
-            if path is None:
-                continue
-            _, report = open_model(entry, store.find(entry), 1)
+            if found["status"] != "ok":
+                raise ModelError(found["message"])
+            _, report = open_model(entry, Path(found["path"]), 1)
         except ModelError as error:
             yield _finding(f"session of {entry.name}", "fail", str(error), "see `framemill models verify`")
             continue

@@ -78,7 +78,7 @@ def test_one_command_each_for_the_gpu() -> None:
         ("bench-gpu", "benchmarks gpu_decode gpu_objects"),
     ):
         done = subprocess.run(
-            ["make", "--dry-run", "--always-make", target],
+            ["make", "--no-print-directory", "--dry-run", "--always-make", target],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
