@@ -92,14 +92,18 @@ class RemotePath:
         """Makes the object if there is none, by a conditional put.
 
         Raises:
-            FileExistsError: there is one, with other bytes.
+            FileExistsError: there is one with other bytes, or there was one that is gone already.
         """
         try:
             with self._asking() as store:
                 store.put(self.key, data, mode="create")
-        except OSError as exc:
+        except FileExistsError as exists:
             # An answer that got lost is asked for again, and then our own object is in the way.
-            if not isinstance(exc, FileExistsError) or self.read_bytes() != data:
+            try:
+                is_ours = self.read_bytes() == data
+            except FileNotFoundError:
+                raise exists from None
+            if not is_ours:
                 raise
 
     def upload(self, file: IO[bytes]) -> None:

@@ -76,6 +76,22 @@ def test_an_answer_that_got_lost_is_no_failure(root: RemotePath, bucket: Bucket)
         (root / "one").write_new(b"theirs")
 
 
+def test_an_object_that_was_in_the_way_and_is_gone(
+    root: RemotePath, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "one"
+    path.write_bytes(b"theirs")
+    read = RemotePath.read_bytes
+
+    def remove_and_read(self: RemotePath) -> bytes:
+        self.unlink()
+        return read(self)
+
+    monkeypatch.setattr(RemotePath, "read_bytes", remove_and_read)
+    with pytest.raises(FileExistsError):
+        path.write_new(b"ours")
+
+
 def test_many_objects_are_read_at_once(root: RemotePath) -> None:
     paths = [root / str(number) for number in range(20)]
     for path in paths:
