@@ -132,6 +132,51 @@ def read_holder(folder: Path) -> Holder | None:
         return Holder("unknown", "unknown", 0, "", "", "")
 
 
+class Waiting:
+    """Asking again and again for a folder that somebody holds, until a deadline.
+
+    Args:
+        root: the dataset, as shown to a person.
+        wait_seconds: how long from now; 0 asks once.
+        poll_seconds: time between two looks.
+        on_wait: called with one line whenever it turns out that another holder is to be waited for.
+    """
+
+    def __init__(
+        self, root: object, wait_seconds: float, poll_seconds: float, on_wait: Callable[[str], None] | None
+    ) -> None:
+        self._root = root
+        self._wait_seconds, self._poll_seconds = wait_seconds, poll_seconds
+        self._deadline = time.monotonic() + wait_seconds
+        self._on_wait = on_wait
+        self._told = ""
+
+    def wait(self, holder: Holder) -> None:
+        """Sleeps until the next look.
+
+        Raises:
+            LeaseError: the time is over.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise LeaseError(
+                f"{self._root} is held by {holder}, which did not let go within {self._wait_seconds:g} s: "
+                "wait for it to end or stop it, then run the same command again"
+            )
+        if self._on_wait is not None and self._told != holder.token:
+            self._told = holder.token
+            self._on_wait(f"waits for {holder}")
+        time.sleep(min(self._poll_seconds, left))
+
+
+def lost(us: Holder, root: object, to: object) -> LeaseError:
+    """What to raise where somebody else holds the dataset `root` that we held."""
+    return LeaseError(
+        f"run {us.run_id} lost its lease on {root} to {to}: it was silent for too long (suspended?); "
+        "what it committed stays, run the same command again for the rest"
+    )
+
+
 class Lease:
     """The right to commit to one folder, kept alive by a thread until `release`.
 
@@ -177,9 +222,8 @@ class Lease:
             LeaseError: the holder did not let go within `wait_seconds`.
             DatasetError: the storage refuses.
         """
-        deadline = time.monotonic() + wait_seconds
+        waiting = Waiting(folder.parent, wait_seconds, _POLL_SECONDS, on_wait)
         us = this_process(run_id)
-        told = ""
         while True:
             with storage_errors(folder, "taking the lease of"), _guard(folder, _GUARD_SECONDS) as lock:
                 holder = read_holder(folder)
@@ -187,16 +231,7 @@ class Lease:
                     path = folder / "lease.json"
                     os.replace(stage_file(path, json.dumps(asdict(us)).encode()), path)
                     return cls(folder, us, heartbeat_seconds)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise LeaseError(
-                    f"{folder.parent} is held by {holder}, which did not let go within {wait_seconds:g} s: "
-                    "wait for it to end or stop it, then run the same command again"
-                )
-            if on_wait is not None and told != holder.token:
-                told = holder.token
-                on_wait(f"waits for {holder}")
-            time.sleep(min(_POLL_SECONDS, left))
+            waiting.wait(holder)
 
     @contextmanager
     def fenced(self) -> Iterator[None]:
@@ -224,11 +259,7 @@ class Lease:
     def _check(self) -> None:
         holder = read_holder(self._folder)
         if holder is None or holder.token != self.holder.token:
-            raise LeaseError(
-                f"run {self.holder.run_id} lost its lease on {self._folder.parent} to {holder or 'nobody'}: "
-                "it was silent for too long (suspended?); what it committed stays, "
-                "run the same command again for the rest"
-            )
+            raise lost(self.holder, self._folder.parent, holder or "nobody")
 
     def _beat(self, heartbeat_seconds: float) -> None:
         while not self._released.wait(heartbeat_seconds):

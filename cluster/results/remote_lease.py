@@ -18,7 +18,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from cluster.results.layout import storage_errors
-from cluster.results.lease import STALE_SECONDS, Holder, is_dead, this_process
+from cluster.results.lease import STALE_SECONDS, Holder, Waiting, is_dead, lost, this_process
 from cluster.results.storage import RemotePath
 from models.errors import FramemillError, LeaseError
 
@@ -70,8 +70,8 @@ class RemoteLease:
         """
         folder = system_folder / "lease"
         us = this_process(run_id)
-        deadline = time.monotonic() + wait_seconds
-        seen, since, told = b"", time.monotonic(), ""
+        waiting = Waiting(system_folder.parent, wait_seconds, _POLL_SECONDS, on_wait)
+        seen, since = b"", time.monotonic()
         while True:
             with storage_errors(folder, "taking the lease of"):
                 number, changed_at, data = _highest(folder)
@@ -86,16 +86,7 @@ class RemoteLease:
                     if _take(folder, us, number + 1):
                         return cls(folder, us, number + 1, not is_released, heartbeat_seconds)
                     continue  # another waiter was faster
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise LeaseError(
-                    f"{system_folder.parent} is held by {holder}, which did not let go within "
-                    f"{wait_seconds:g} s: wait for it to end or stop it, then run the same command again"
-                )
-            if on_wait is not None and told != holder.token:
-                told = holder.token
-                on_wait(f"waits for {holder}")
-            time.sleep(min(_POLL_SECONDS, left))
+            waiting.wait(holder)
 
     @contextmanager
     def fenced(self) -> Iterator[None]:
@@ -124,11 +115,7 @@ class RemoteLease:
         with storage_errors(self._folder, "checking the lease of"):
             numbers = _numbers(self._folder)
         if max(numbers, default=0) != self._number:
-            raise LeaseError(
-                f"run {self.holder.run_id} lost its lease on {self._folder.parent.parent} to another run: "
-                "it was silent for too long (suspended?); what it committed stays, "
-                "run the same command again for the rest"
-            )
+            raise lost(self.holder, self._folder.parent.parent, "another run")
 
     def _beat(self, heartbeat_seconds: float) -> None:
         while not self._released.wait(heartbeat_seconds):
