@@ -22,7 +22,7 @@ from models.folders import digest_file
 from models.loading import Model, Runner
 from models.probing import rows_per_second
 from models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside
-from models.registry import ModelEntry, all_entries
+from models.registry import ModelEntry, named_entries
 from models.session import open_model
 from models.store import cache_folder, find
 from ops import OPS, load_op
@@ -74,9 +74,7 @@ def quantize_model(name: str, sources: Sequence[str], max_loss: float, say: Say)
         UsageError: an unknown model, or one of no operation on frames.
         ModelError: it cannot be quantised, or loses more than `max_loss`.
     """
-    entry = next((entry for entry in all_entries() if entry.name == name), None)
-    if entry is None:
-        raise UsageError(f"unknown model {name!r}; known: {', '.join(e.name for e in all_entries())}")
+    entry = named_entries([name])[name]
     kind = _operation(entry)
     path = find(entry)
     if not path.is_file():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,19 @@ def _tuple_of(values: Any, kind: type | tuple[type, ...], name: str) -> tuple[An
     ):
         raise UsageError(f"{name} is {values!r}, which is no list of the right kind")
     return tuple(values)
+
+
+def named_entries(names: Iterable[str]) -> dict[str, ModelEntry]:
+    """Entries by name, in the order asked for.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    known = {entry.name: entry for entry in all_entries()}
+    wanted = list(names)
+    if unknown := [name for name in wanted if name not in known]:
+        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(known)}")
+    return {name: known[name] for name in wanted}
 
 
 def check_role(role: str, family: str) -> None:

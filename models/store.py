@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError, UsageError
+from models.errors import ModelError
 from models.folders import digest_file
-from models.registry import ModelEntry, all_entries
+from models.registry import ModelEntry, all_entries, named_entries
 
 if TYPE_CHECKING:
     from models.download import OnProgress
@@ -107,17 +107,14 @@ def verify(names: Iterable[str] = ()) -> list[dict[str, Any]]:
     Raises:
         UsageError: a name is unknown.
     """
-    entries = {entry.name: entry for entry in all_entries()}
-    wanted = list(names) or list(entries)
-    if unknown := [name for name in wanted if name not in entries]:
-        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
+    entries = named_entries(list(names) or [entry.name for entry in all_entries()])
     rows = []
-    for name in wanted:
-        path, problem = _try(locate, entries[name])
+    for name, entry in entries.items():
+        path, problem = _try(locate, entry)
         if path is not None:
-            _, problem = _try(partial(_check, path=path), entries[name])
+            _, problem = _try(partial(_check, path=path), entry)
         # A package that is not installed is no more wrong than a file that was never fetched.
-        is_absent = path is None and (not problem or bool(entries[name].package_file))
+        is_absent = path is None and (not problem or bool(entry.package_file))
         status = "absent" if is_absent else "wrong" if problem else "ok"
         rows.append({"name": name, "path": str(path) if path else None, "status": status, "message": problem})
     return rows

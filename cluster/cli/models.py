@@ -54,15 +54,13 @@ def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -
     """Fetch models from the mirror folder or their origin, checked."""
     from models import registry, store
 
-    entries = {entry.name: entry for entry in registry.all_entries()}
-    if unknown := [name for name in names if name not in entries]:
-        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
-    for name in names:
-        registry.check_licence(entries[name], accept_licence)
+    entries = registry.named_entries(names)
+    for entry in entries.values():
+        registry.check_licence(entry, accept_licence)
     records = []
-    for name in names:
+    for name, entry in entries.items():
         with _download_bar(name, invocation.verbosity) as on_progress:
-            path = store.pull(entries[name], on_progress)
+            path = store.pull(entry, on_progress)
         records.append({"name": name, "path": str(path)})
     if invocation.as_json:
         print_json(records)
@@ -183,10 +181,9 @@ def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
     from cluster.machine import usable_cores
     from models import probing, registry, store
 
-    entries = {entry.name: entry for entry in registry.all_entries()}
-    if unknown := [name for name in names if name not in entries]:
-        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(entries)}")
-    found = {name: probing.probe(entries[name], store.find(entries[name]), usable_cores()) for name in names}
+    cores = usable_cores()
+    entries = registry.named_entries(names)
+    found = {name: probing.probe(entry, store.find(entry), cores) for name, entry in entries.items()}
     if invocation.as_json:
         print_json(found)
         return
