@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ops.chunks import Float64Array, Int64Array, ShardInfo
-from ops.columns import column
+from ops.columns import STRETCH_COLUMNS, column
 from ops.importance_curve import (
     BIN_SECONDS,
     TIERS,
@@ -51,12 +51,7 @@ class Importance(TableOp):
     default = False
     schema = pa.schema(
         [
-            column(
-                "start_seconds", pa.float64(), "time of its first frame, from the start of the presentation"
-            ),
-            column("end_seconds", pa.float64(), "time of the next one's first frame, or the picture's end"),
-            column("start_frame", pa.int64(), "its first frame, 0-based"),
-            column("end_frame", pa.int64(), "one past its last frame"),
+            *STRETCH_COLUMNS,
             column("shot_index", pa.int32(), "0-based likely shot, as packets and key frames tell it"),
             column(
                 "tier",

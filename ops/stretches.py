@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from models.errors import UsageError
 from ops.chunks import Chunk, Float64Array, ShardInfo, Signals, UInt8Array
-from ops.columns import column
+from ops.columns import STRETCH_COLUMNS, column
 from ops.operation import Extractor, Op, Partial, Reads
 from ops.picture_motion import ASSUMED_STEP_SECONDS, KINDS, Steps, classify, measure_step
 
@@ -67,12 +67,7 @@ class Stretches(Op):
     options: StretchesOptions
     schema = pa.schema(
         [
-            column(
-                "start_seconds", pa.float64(), "time of its first frame, from the start of the presentation"
-            ),
-            column("end_seconds", pa.float64(), "time of the next one's first frame, or the picture's end"),
-            column("start_frame", pa.int64(), "its first frame, 0-based"),
-            column("end_frame", pa.int64(), "one past its last frame"),
+            *STRETCH_COLUMNS,
             column(
                 "kind",
                 pa.dictionary(pa.int32(), pa.string()),
