@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.processes import descendants, proportional_bytes
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 LAUNCH = Path(__file__).with_name("launch.py")
 TIMEOUT_SECONDS = 1800
@@ -175,7 +177,7 @@ def _memory_watch(root: int, wanted: bool) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not ended.wait(SAMPLING_SECONDS):
-            peak[0] = max(peak[0], sum(map(_proportional_bytes, _descendants(root))))
+            peak[0] = max(peak[0], sum(map(proportional_bytes, descendants(root) - {root})))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -184,29 +186,6 @@ def _memory_watch(root: int, wanted: bool) -> Iterator[list[int]]:
     finally:
         ended.set()
         thread.join()
-
-
-def _descendants(root: int) -> set[int]:
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text()
-            except OSError:
-                continue  # it ended meanwhile
-            parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
-    found = {root}
-    while grown := {child for child, parent in parents.items() if parent in found} - found:
-        found |= grown
-    return found - {root}
-
-
-def _proportional_bytes(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def time_until(command: Command, happened: Callable[[], bool]) -> float:

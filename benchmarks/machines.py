@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import REPOSITORY
+from benchmarks.processes import descendants
 
 RAY = str(Path(sys.executable).with_name("ray"))
 START_SECONDS = 180
@@ -53,7 +54,7 @@ class Machine:
 
     def pids(self) -> set[int]:
         """Every process of it."""
-        found = _descendants(self.process.pid)
+        found = descendants(self.process.pid)
         if self.namespace:
             told = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True)
             found |= {int(pid) for pid in told.stdout.split()}
@@ -313,20 +314,3 @@ def _ip(*line: str) -> None:
 def _kill(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _descendants(root: int) -> set[int]:
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text()
-            except OSError:
-                continue  # it ended meanwhile
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents[int(entry)] = int(parent)
-    found = {root} & set(parents)
-    while grown := {child for child, parent in parents.items() if parent in found} - found:
-        found |= grown
-    return found

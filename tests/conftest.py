@@ -1,34 +1,14 @@
-"""Real media and real weights, where they are at hand, and an object store."""
+"""What tests of every part use: real media and weights, and an object store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.object_stores import Bucket, S3Server, running_server
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-
-def _folder(name: str) -> Path:
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"no real {name} at ../shared/{name}")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def media_dir() -> Path:
-    """Folder of real videos and audio with known answers."""
-    return _folder("media")
-
-
-@pytest.fixture(scope="session")
-def models_dir() -> Path:
-    """Folder of real weights, to be used as a model mirror."""
-    return _folder("models")
+from tests.shared import media_dir as media_dir
+from tests.shared import models_dir as models_dir
 
 
 @pytest.fixture(scope="session")

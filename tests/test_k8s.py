@@ -17,7 +17,7 @@ import framemill
 from cluster.cli.main import cli
 from cluster.config import read_settings
 from cluster.doctor import OTHER_VARIABLES
-from tests.conftest import SHARED
+from tests.shared import SHARED
 from tests.test_packaging import REPOSITORY, applies, read_pins
 
 yaml = pytest.importorskip("yaml")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SHARED
+from tests.shared import SHARED
 
 # What lies there but is no media, or has no decoder.
 NOT_MEDIA = (".json", ".txt", ".md", ".rttm", ".jsonl")

@@ -113,6 +113,31 @@ def patch_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> No
     monkeypatch.setenv("PYTHONPATH", str(patch))
 
 
+def six_alike(folder: Path, clip: Path) -> Path:
+    """Makes a folder of six files that show the same as `clip`, each with content of its own."""
+    folder.mkdir()
+    for number in range(6):
+        free = b"\0\0\0\x08free" * (40 * number)
+        (folder / f"{number}.mp4").write_bytes(clip.read_bytes() + free)
+    return folder
+
+
+def check_only(guilty: Mapping[str, str], folder: Path, out: Path) -> None:
+    """All clips of `folder` but the guilty are computed, and the same command computes nothing.
+
+    Args:
+        guilty: the status in `errors` of each file that has one.
+    """
+    assert failures(out) == {(name, "*"): status for name, status in guilty.items()}
+    innocent = {path.name for path in folder.glob("*.mp4")} - set(guilty)
+    assert statuses(out) == dict.fromkeys(innocent, "ok")
+    extract(*(folder / name for name in innocent), out=out.with_name("undisturbed"))
+    undisturbed = tables_of(out.with_name("undisturbed"))
+    assert {**tables_of(out), "errors": []} == {**undisturbed, "errors": []}
+    again = extract(folder, out=out)
+    assert (again.files_computed, again.exit_code) == (0, 3 if guilty else 0)
+
+
 def rows_of(out: Path, table: str) -> list[dict[str, Any]]:
     """All rows of a table as a glob finds them, sorted."""
     found = [pq.ParquetFile(path).read() for path in sorted((out / table).glob("*.parquet"))]

@@ -15,13 +15,13 @@ from cluster.run import local, workerprocess
 from models.errors import SetupError
 from tests.cluster.extraction import (
     Listener,
+    check_only,
     extract,
     failures,
     patch_worker,
     render_clip,
     rows_of,
-    statuses,
-    tables_of,
+    six_alike,
 )
 
 # Reading a file does what its name says.
@@ -53,29 +53,12 @@ mill.read_shard = read_shard
 def folder(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six innocent clips of different content, some to start before and some after what is to come."""
     patch_worker(monkeypatch, tmp_path, MISBEHAVE)
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    for number in range(6):
-        free = b"\0\0\0\x08free" * (40 * number)
-        (videos / f"{number}.mp4").write_bytes((clips / "b.mp4").read_bytes() + free)
-    return videos
+    return six_alike(tmp_path / "videos", clips / "b.mp4")
 
 
 def _add(folder: Path, *names: str) -> None:
     for seed, name in enumerate(names):
         render_clip(folder / name, seed=20 + seed, seconds=3.0)
-
-
-def _check(folder: Path, out: Path, clips: Path, guilty: dict[str, str]) -> None:
-    """All but the guilty are computed, and the same command computes nothing."""
-    assert failures(out) == {(name, "*"): status for name, status in guilty.items()}
-    innocent = {path.name for path in folder.glob("*.mp4")} - set(guilty)
-    assert statuses(out) == dict.fromkeys(innocent, "ok")
-    extract(*(folder / name for name in innocent), out=out.with_name("undisturbed"))
-    undisturbed = tables_of(out.with_name("undisturbed"))
-    assert {**tables_of(out), "errors": []} == {**undisturbed, "errors": []}
-    again = extract(folder, out=out)
-    assert (again.files_computed, again.exit_code) == (0, 3 if guilty else 0)
 
 
 def test_crashing_files_are_quarantined(folder: Path, clips: Path, tmp_path: Path) -> None:
@@ -85,7 +68,7 @@ def test_crashing_files_are_quarantined(folder: Path, clips: Path, tmp_path: Pat
     assert (summary.exit_code, summary.files_failed) == (3, 3)
     guilty = dict.fromkeys(("crash1.mp4", "crash2.mp4", "crash3.mp4"), "quarantined")
     assert "SIGSEGV" in rows_of(tmp_path / "out", "errors")[0]["message"]
-    _check(folder, tmp_path / "out", clips, guilty)
+    check_only(guilty, folder, tmp_path / "out")
 
 
 def test_a_hanging_file_is_quarantined(
@@ -97,7 +80,7 @@ def test_a_hanging_file_is_quarantined(
     assert summary.exit_code == 3
     assert "took longer than" in rows_of(tmp_path / "out", "errors")[0]["message"]
     monkeypatch.undo()
-    _check(folder, tmp_path / "out", clips, {"hang.mp4": "quarantined"})
+    check_only({"hang.mp4": "quarantined"}, folder, tmp_path / "out")
 
 
 def test_a_file_that_eats_memory_is_quarantined(folder: Path, clips: Path, tmp_path: Path) -> None:
@@ -105,7 +88,7 @@ def test_a_file_that_eats_memory_is_quarantined(folder: Path, clips: Path, tmp_p
     summary = extract(folder, out=tmp_path / "out", memory_bytes=700 << 20)
     assert summary.exit_code == 3
     assert "700 MiB" in rows_of(tmp_path / "out", "errors")[0]["message"]
-    _check(folder, tmp_path / "out", clips, {"eat.mp4": "quarantined"})
+    check_only({"eat.mp4": "quarantined"}, folder, tmp_path / "out")
 
 
 def test_one_death_is_forgiven(folder: Path, clips: Path, tmp_path: Path) -> None:
@@ -114,7 +97,7 @@ def test_one_death_is_forgiven(folder: Path, clips: Path, tmp_path: Path) -> Non
     summary = extract(folder, out=tmp_path / "out", listener=listener)
     assert summary.exit_code == 0
     assert any("SIGKILL" in said for said in listener.said)
-    _check(folder, tmp_path / "out", clips, {})
+    check_only({}, folder, tmp_path / "out")
 
 
 def test_a_worker_killed_from_outside_costs_nothing(
@@ -141,7 +124,7 @@ def test_a_worker_killed_from_outside_costs_nothing(
     killer.join()
     assert summary.exit_code == 0
     monkeypatch.undo()
-    _check(folder, tmp_path / "out", clips, {})
+    check_only({}, folder, tmp_path / "out")
 
 
 def test_a_large_file_in_the_page_cache_is_not_memory_of_the_worker(clips: Path, tmp_path: Path) -> None:

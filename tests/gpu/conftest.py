@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from models.cuda import find_gpus
+from tests.shared import media_dir as media_dir
+from tests.shared import models_dir as models_dir
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 IS_REQUIRED = os.environ.get("FRAMEMILL_REQUIRE_GPU", "0") not in ("", "0")
 
 
@@ -45,22 +46,3 @@ def gpu() -> None:
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEMILL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("FRAMEMILL_CONFIG_DIR", str(tmp_path / "config"))
-
-
-def _folder(name: str) -> Path:
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"no real {name} at ../shared/{name}")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def media_dir() -> Path:
-    """Folder of real videos and audio."""
-    return _folder("media")
-
-
-@pytest.fixture(scope="session")
-def models_dir() -> Path:
-    """Folder of real weights."""
-    return _folder("models")

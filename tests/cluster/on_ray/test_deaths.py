@@ -16,7 +16,17 @@ pytest.importorskip("ray")
 from cluster.on_ray import engine as ray_engine
 from cluster.on_ray import pipeline as ray_pipeline
 from models.errors import DatasetError, FramemillError, SetupError
-from tests.cluster.extraction import Listener, extract, failures, render_clip, rows_of, statuses, tables_of
+from tests.cluster.extraction import (
+    Listener,
+    check_only,
+    extract,
+    failures,
+    render_clip,
+    rows_of,
+    six_alike,
+    statuses,
+    tables_of,
+)
 from tests.cluster.on_ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.test_engine_shards import divided
 
@@ -94,24 +104,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def folder(clips: Path, tmp_path: Path) -> Path:
     """Six innocent clips of different content."""
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    for number in range(6):
-        free = b"\0\0\0\x08free" * (40 * number)
-        (videos / f"{number}.mp4").write_bytes((clips / "b.mp4").read_bytes() + free)
-    return videos
-
-
-def _check(folder: Path, out: Path, guilty: dict[str, str]) -> None:
-    """All but the guilty are computed, and the same command computes nothing."""
-    assert failures(out) == {(name, "*"): status for name, status in guilty.items()}
-    innocent = {path.name for path in folder.glob("*.mp4")} - set(guilty)
-    assert statuses(out) == dict.fromkeys(innocent, "ok")
-    extract(*(folder / name for name in innocent), out=out.with_name("undisturbed"))
-    undisturbed = tables_of(out.with_name("undisturbed"))
-    assert {**tables_of(out), "errors": []} == {**undisturbed, "errors": []}
-    again = extract(folder, out=out)
-    assert (again.files_computed, again.exit_code) == (0, 3 if guilty else 0)
+    return six_alike(tmp_path / "videos", clips / "b.mp4")
 
 
 @pytest.fixture(params=["opened by mills", "opened by tasks"])
@@ -137,7 +130,7 @@ def test_files_that_kill_are_quarantined(folder: Path, tmp_path: Path) -> None:
     assert (summary.exit_code, summary.files_failed) == (3, 3)
     assert {"quarantined" in row["message"] for row in rows_of(tmp_path / "out", "errors")} == {True}
     guilty = dict.fromkeys(("crash.mp4", "crash copy.mp4", "opens badly.mp4"), "quarantined")
-    _check(folder, tmp_path / "out", guilty)
+    check_only(guilty, folder, tmp_path / "out")
 
 
 def test_a_mill_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) -> None:
@@ -161,7 +154,7 @@ def test_a_mill_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) 
     killer.join()
     assert killed and summary.exit_code == 0
     assert any("runs alone next" in said for said in listener.said)
-    _check(folder, tmp_path / "out", {})
+    check_only({}, folder, tmp_path / "out")
 
 
 @pytest.mark.usefixtures("opener", "impatient")
@@ -174,7 +167,7 @@ def test_a_hanging_file_is_quarantined(folder: Path, tmp_path: Path, name: str) 
     render_clip(folder / name, seed=30, seconds=3.0)
     summary = extract_on_ray(folder, out=tmp_path / "out", deadline_factor=0.0)
     assert (summary.exit_code, summary.files_failed) == (3, 1)
-    _check(folder, tmp_path / "out", {name: "quarantined"})
+    check_only({name: "quarantined"}, folder, tmp_path / "out")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -222,7 +215,7 @@ def test_a_file_that_no_worker_tells_of_is_left_to_the_next_run(
     assert (summary.exit_code, summary.files_failed) == (3, 1)
     assert ["no worker told" in row["message"] for row in rows_of(tmp_path / "out", "errors")] == [True]
     assert extract_on_ray(folder, out=tmp_path / "out").exit_code == 0
-    _check(folder, tmp_path / "out", {})
+    check_only({}, folder, tmp_path / "out")
 
 
 def test_a_model_that_is_missing_ends_the_run_at_once(clips: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import pytest
 
 pytest.importorskip("ray")
 
+from benchmarks.machines import free_ports
 from models.errors import SetupError
 from tests.cluster.extraction import OPS, PROJECT, extract, num_runs, rows_of, tables_of
 from tests.cluster.on_ray.ray_local import extract_on_ray, small_ray
@@ -26,20 +26,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[dict[str, str]]:
     """Environment for commands against a head that was started as the README says, on ports of its own."""
-    port, dashboard, client, agent, runtime, http = _free_ports(6)
+    port, dashboard, client, agent, runtime, http = free_ports(6)
     # Sockets have short names: the usual temporary folder of a test is too long.
     folder = tempfile.mkdtemp(prefix="fm-", dir="/tmp")
     environment = {
@@ -132,7 +122,7 @@ def test_an_address_and_two_jobs_at_once(head: dict[str, str], clips: Path, tmp_
 
 
 def test_no_cluster_at_that_address(clips: Path, tmp_path: Path) -> None:
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     line = [sys.executable, "-m", "cluster", "extract", str(clips), "-o", str(tmp_path / "out")]
     started = time.monotonic()
     run = subprocess.run(
