@@ -44,19 +44,6 @@ def carry(frame: av.VideoFrame) -> CarriedPicture:
     )
 
 
-def converts_alike(frame: av.VideoFrame) -> bool:
-    """Whether what is unpacked converts to the same RGB as the frame itself.
-
-    Where pictures of fields or chroma samples lie decides too, and PyAV cannot mark a frame so. Without
-    halved chroma nothing depends on it, and FFmpeg's own converter for the commonest format ignores it.
-    """
-    if frame.interlaced_frame:
-        return False
-    if all((part.width, part.height) == (frame.width, frame.height) for part in frame.format.components):
-        return True
-    return frame.format.name in ("yuv420p", "yuvj420p") and frame.height % 2 == 0
-
-
 def unpack(carried: CarriedPicture) -> av.VideoFrame:
     """A frame of this process with the same samples."""
     frame = av.VideoFrame(carried.width, carried.height, carried.format)

@@ -1,8 +1,9 @@
 """Frames as DALI decoded them: RGB on a device (or, in its variant for the host, in memory), views on demand.
 
 DALI always converts with the matrix of BT.601, whatever the file says; views undo that where the file has
-another, after they were made small. Its conversion is exact and draws colours linearly between their samples;
-libswscale's fast one repeats them, and cuts off instead of rounding: 1 to 1.5 steps of 255 darker (measured).
+another, after they were made small. What remains between them and PyAV's frames is rounding: DALI's kernel
+draws colours between their samples as `actors.pyav_colours` does, rounds them to bytes and mixes them; its
+variant for the host keeps more bits of them, and pictures of other matrices are rounded twice here.
 """
 
 from __future__ import annotations
@@ -11,19 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from actors.matrices import to_ycc
 from models.arrays import array_module, is_on_host, to_host
 from ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
 from ops.resizing import cut_regions, mix_channels, resize_linear, shrink, turn
-
-# Red's and blue's share of luma (ITU-R BT.601-7 2.5.1, BT.709-6 3.2, BT.2020-2 table 4).
-_SHARES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-
-
-def to_ycc(matrix: str) -> Float64Array:
-    """From R, G, B to luma and the two colour differences, float64 [3, 3]; range and offset left out."""
-    red, blue = _SHARES[matrix]
-    luma = np.array([red, 1 - red - blue, blue])
-    return np.stack([luma, (np.eye(3)[2] - luma) / (2 - 2 * blue), (np.eye(3)[0] - luma) / (2 - 2 * red)])
 
 
 def correction(matrix: str) -> Float32Array:

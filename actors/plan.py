@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from actors.indexing import PacketIndex
 
 # Raise it when the frames or samples that a file gives would change: part of every operation key.
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 POLICIES = "keyframes, keyframes:N, every:SECONDS, scenes, adaptive, all"
 # Tables that say which frames to look at, where the policy cannot tell it from the index alone.
 STEERED_BY = {"scenes": "scenes", "adaptive": "sampling"}

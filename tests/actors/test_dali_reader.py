@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,20 @@ import pytest
 
 from actors import dali_device, dali_reader
 from actors.dali_copies import Copy
-from actors.dali_device import open_device_reader
-from actors.dali_frames import DaliFrames, correction, to_ycc
+from actors.dali_frames import DaliFrames, correction
 from actors.dali_reader import DaliDecoder, read_shard_on_device
 from actors.indexing import index_source
+from actors.matrices import to_ycc
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.cuda import Gpu
-from models.errors import SetupError, UsageError
-from models.registry import DEFAULTS
-from models.session import open_model
-from ops import load_op
+from models.errors import DeviceLostError
 from ops.chunks import Audio, Frames
 from tests.actors.clips import sine, turn, write_clip
 
 NONE = np.zeros(0, np.int64)
 SIZE = (96, 64)
-# Largest mean differences, in steps of 255. Luma is what was coded; colours differ where their planes, of
-# half the size, are enlarged in another way.
-LUMA_STEPS, RGB_STEPS = 0.5, 2.5
+# Largest mean differences, in steps of 255: both readers round, and DALI does twice where the matrix is not
+# that of BT.601.
+LUMA_STEPS, RGB_STEPS = 0.5, 0.5
 TAGS = {"bt601": ("ITU601", 5), "bt709": ("ITU709", 1)}
 
 needs_dali = pytest.mark.skipif(
@@ -140,40 +137,7 @@ def test_colours_are_those_of_the_file(tmp_path: Path, matrix: str, full: bool) 
     expected, got, _ = both(path, range(6))
     assert_alike(expected, got)
     original = cv2.resize(smooth(1)[0], SIZE)
-    assert np.abs(got[0]["rgb"].astype(int) - original.astype(int)).mean() < RGB_STEPS
-
-
-@needs_dali
-@pytest.mark.media
-def test_vectors_and_boxes_of_a_real_clip(media_dir: Path, models_dir: Path) -> None:
-    """Both readers' frames through real networks.
-
-    The bound for scores is wider than between devices: the host's conversion repeats colours and cuts off,
-    DALI's draws them linearly and rounds. With an accurate conversion on the host the scores of these frames
-    differ by 0.005 and the vectors by less than 1e-5 (measured).
-    """
-    path = str(media_dir / "video" / "bbb_642x642_30fps_vp9.webm")
-    index = index_source(path)
-    request = ReadRequest(np.arange(0, 60, 4), NONE, False, 1)
-    found: dict[str, list[list[dict[str, Any]]]] = {"image_embeddings": [], "objects": []}
-    for name, tables in found.items():
-        kind = load_op(name)
-        entry = DEFAULTS[kind.models[0]]
-        model = open_model(entry, models_dir / entry.file_name, 1, "cpu")[0]
-        op = kind(kind.Options(), {kind.models[0]: model})
-        for chunks in (
-            read_shard(path, index, request, ReadReport()),
-            read_shard_on_device(path, index, request, ReadReport(), DaliDecoder("cpu")),
-        ):
-            tables.append([row for chunk in chunks for row in op.run(chunk, {}).to_pylist()])
-    cosines = [np.dot(a["vector"], b["vector"]) for a, b in zip(*found["image_embeddings"], strict=True)]
-    assert len(cosines) == 15 and np.mean(cosines) >= 0.999 and min(cosines) >= 0.998
-    sure = [[row for row in rows if row["score"] > 0.35] for rows in found["objects"]]
-    assert sure[0]
-    for a, b in zip(*sure, strict=True):
-        assert (a["frame_index"], a["label"]) == (b["frame_index"], b["label"])
-        assert abs(a["score"] - b["score"]) <= 0.03
-        assert all(abs(a["box"][edge] - b["box"][edge]) <= 1 + 0.01 * 642 for edge in a["box"])
+    assert np.abs(got[0]["rgb"].astype(int) - original.astype(int)).mean() < 2.5, "less what coding lost"
 
 
 @needs_dali
@@ -218,10 +182,10 @@ def test_what_the_device_fails_at_is_read_by_pyav(tmp_path: Path, monkeypatch: p
     decoder = DaliDecoder("cpu", decoded_bytes=dali_reader.BATCH_COPIES * 12 * 192 * 128 * 3)
     real = decoder._decode
 
-    def failing(copies: Any) -> list[Any]:
+    def failing(copies: Any, stream: Any) -> list[Any]:
         if any(12 in copy.frames for copy in copies):
             raise RuntimeError("CUDA_ERROR_INVALID_VALUE in the parser")
-        return real(copies)
+        return real(copies, stream)
 
     monkeypatch.setattr(decoder, "_decode", failing)
     expected, got, report = both(path, range(40), decoder)
@@ -282,9 +246,9 @@ def test_long_groups_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pyte
     decoder = DaliDecoder("cpu", decoded_bytes=8 * FRAME_BYTES)
     real, calls = decoder._decode, []
 
-    def counting(copies: Any) -> list[Any]:
+    def counting(copies: Any, stream: Any) -> list[Any]:
         calls.append([len(copy.frames) for copy in copies])
-        return real(copies)
+        return real(copies, stream)
 
     monkeypatch.setattr(decoder, "_decode", counting)
     path = clip(tmp_path / "clip.webm")
@@ -292,6 +256,58 @@ def test_long_groups_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pyte
     assert_alike(expected, got)
     assert report.decoder == "dali on the cpu" and report.num_decoded == 40
     assert max(map(sum, calls)) <= 8 and sum(map(sum, calls)) == 40
+
+
+@needs_dali
+def test_chunks_are_small_enough_for_what_is_made_of_them(tmp_path: Path) -> None:
+    path = clip(tmp_path / "clip.webm", 20)
+    index = index_source(str(path))
+    request = ReadRequest(np.arange(20), NONE, False, 1)
+    decoder = DaliDecoder("cpu", chunk_bytes=5 * FRAME_BYTES + 1)
+    chunks = read_shard_on_device(str(path), index, request, ReadReport(), decoder)
+    sizes = [len(chunk) for chunk in chunks if isinstance(chunk, Frames)]
+    assert sum(sizes) == 20 and max(sizes) == 5
+
+
+@needs_dali
+def test_engines_outlive_the_threads_that_use_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is read ahead has a thread of its own; opening decoders for each would cost more."""
+    content = clip(tmp_path / "clip.webm", 5).read_bytes()
+    numbers = np.array([1, 2], np.int32)
+    copy = Copy(content, numbers.astype(np.int64), numbers)
+    decoder, opened, most, lock = DaliDecoder("cpu", readers=2), [], 0, threading.Lock()
+    real, real_decode, running = dali_reader._open_engine, decoder._decode, 0
+
+    def open_(device: str) -> Any:
+        opened.append(device)
+        return real(device)
+
+    def counting(copies: Any, stream: Any) -> list[Any]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return real_decode(copies, stream)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(dali_reader, "_open_engine", open_)
+    monkeypatch.setattr(decoder, "_decode", counting)
+    found: list[Any] = []
+    for _ in range(3):  # one after the other
+        thread = threading.Thread(target=lambda: found.extend(decoder.decode([copy])))
+        thread.start()
+        thread.join()
+    assert opened == ["cpu"]
+    threads = [threading.Thread(target=lambda: found.extend(decoder.decode([copy]))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 9 and all(array.shape == (2, 128, 192, 3) for array in found)
+    assert len(opened) <= 2 and most <= 2
 
 
 def test_views_of_a_device_reach_the_host_only_when_asked() -> None:
@@ -321,52 +337,16 @@ def test_the_correction_undoes_the_wrong_matrix(matrix: str) -> None:
     wrong = coded @ np.linalg.inv(to_ycc("bt601")).T
     np.testing.assert_allclose(wrong @ correction(matrix).T, colours, atol=1e-6)
     assert np.abs(wrong - colours).max() > 0.05
-    np.testing.assert_allclose(to_ycc(matrix).sum(axis=1), [1, 0, 0], atol=1e-12)
 
 
-H200 = Gpu("NVIDIA H200", "sm90", 141 << 30)
+@needs_dali
+def test_a_lost_device_is_no_fault_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clip(tmp_path / "clip.webm")
+    decoder = DaliDecoder("cpu")
 
+    def failing(copies: Any, stream: Any) -> list[Any]:
+        raise RuntimeError("CUDA runtime API error cudaErrorLaunchFailure (719):\nunspecified launch failure")
 
-@pytest.mark.parametrize(
-    ("wish", "gpus", "installed", "device", "words"),
-    [
-        ("auto", (), True, "", ""),
-        ("pyav", (H200,), True, "", ""),
-        ("", (H200,), True, "gpu", "decoded by DALI on NVIDIA H200"),
-        ("dali", (H200,), True, "gpu", "decoded by DALI on NVIDIA H200"),
-        ("auto", (H200,), False, "", "decoded on the CPU: nvidia.dali and cupy are not installed"),
-        ("dali-cpu", (), True, "cpu", "DALI on the CPU"),
-    ],
-)
-def test_who_decodes(
-    monkeypatch: pytest.MonkeyPatch,
-    wish: str,
-    gpus: tuple[Gpu, ...],
-    installed: bool,
-    device: str,
-    words: str,
-) -> None:
-    made = []
-    monkeypatch.setenv("FRAMEMILL_DECODER", wish)
-    monkeypatch.setattr(dali_device, "find_gpus", lambda: gpus)
-    monkeypatch.setattr(dali_device, "_is_installed", lambda name: installed)
-    monkeypatch.setattr(dali_reader, "DaliDecoder", lambda *given: made.append(given))
-    reader, note = open_device_reader(4)
-    assert (reader is not None) == bool(device) and words in note and bool(words) == bool(note)
-    assert [given[0] for given in made] == ([device] if device else [])
-    if device == "gpu":
-        assert 1 << 30 < made[0][1] < H200.memory_bytes // 4 and made[0][2] == 4
-
-
-def test_wishes_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dali_device, "find_gpus", lambda: ())
-    monkeypatch.setattr(dali_device, "_is_installed", lambda name: False)
-    monkeypatch.setenv("FRAMEMILL_DECODER", "dali")
-    with pytest.raises(SetupError, match="there is no usable GPU; ask `framemill doctor`"):
-        open_device_reader(1)
-    monkeypatch.setenv("FRAMEMILL_DECODER", "dali-cpu")
-    with pytest.raises(SetupError, match="install the extra `dali`"):
-        open_device_reader(1)
-    monkeypatch.setenv("FRAMEMILL_DECODER", "ffmpeg")
-    with pytest.raises(UsageError, match="choose one of auto, pyav"):
-        open_device_reader(1)
+    monkeypatch.setattr(decoder, "_decode", failing)
+    with pytest.raises(DeviceLostError, match=r"launch failure; look at the driver's log for Xid errors"):
+        both(path, range(40), decoder)

@@ -1,0 +1,170 @@
+"""Luma and RGB of decoded pictures at their coded size.
+
+Planar YUV is converted here, as DALI's CUDA kernel does it: colours are drawn linearly between their samples
+and rounded, then all three are mixed in one step and rounded. libswscale's fast way repeats colours and cuts
+off (0.8 to 1.5 of 255 too dark, measured), which changed scores by up to 0.04; its exact way takes several
+times as long as this. Whole pictures are converted, though small views of them need fewer samples: taking
+those of each plane and converting them is faster, but rounds each plane and blends colours otherwise than
+DALI's, which changed scores as much (both measured). All other formats are left to libswscale: packed and
+big-endian ones, palettes, RGB.
+
+Chroma samples count as lying in the middle of the pixels they stand for, wherever the file says: DALI's
+converters do the same, and the difference is half a pixel at most. In interlaced pictures they do so too, as
+lines of both fields lie where they are shown; between lines colours of both fields blend.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, cast
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from actors.matrices import luma_from_samples, matrix_name, rgb_from_samples
+from ops.chunks import Float64Array, UInt8Array
+
+cv2.setNumThreads(1)  # the mill already runs one shard a core
+
+Samples = npt.NDArray[Any]
+
+# Planar YUV whose samples can be read as they lie in memory: 8 bits, or up to 16 in little-endian words.
+_PLANAR = ("yuv4", "yuvj4", "gray")
+# Not so: floating point, and bits at the upper end of their words.
+_OTHER_WORDS = ("grayf", "grayh", "msb")
+WORDS = {size: np.dtype(f"<u{size}") for size in (1, 2, 4, 8)}
+
+# libswscale's numbers.
+_MATRIX = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": 9}
+_TRANSPARENT = ("bgra", "rgba", "argb", "abgr", "pal8")
+
+
+@functools.lru_cache(maxsize=64)
+def is_planar(format_name: str) -> bool:
+    """Whether samples of this pixel format are read where they lie, and converted here."""
+    known = format_name.startswith(_PLANAR) and not any(other in format_name for other in _OTHER_WORDS)
+    return known and not av.VideoFormat(format_name).is_big_endian
+
+
+def plane_samples(plane: VideoPlane, sample_bytes: int) -> Samples:
+    """One plane as uint8 or uint16 [height, width], without copying."""
+    line = plane.line_size
+    # Lines may run upwards in memory; the buffer then starts with the last one.
+    start = (plane.height - 1) * -line if line < 0 else 0
+    shape = (plane.height, plane.width)
+    return np.ndarray(shape, WORDS[sample_bytes], cast(Any, plane), start, (line, sample_bytes))
+
+
+def is_transparent(frame: av.VideoFrame) -> bool:
+    """Whether pixels may show whatever lies behind the picture, which is black here."""
+    return frame.format.name in _TRANSPARENT
+
+
+def luma_samples(frame: av.VideoFrame, scaler: VideoReformatter) -> Samples:
+    """What `brightness` makes luma of: samples of any number of bits, [height, width]."""
+    if is_planar(frame.format.name):
+        return plane_samples(frame.planes[0], _sample_bytes(frame))
+    return plane_samples(convert(scaler, frame, "gray").planes[0], 1)
+
+
+def brightness(samples: Samples, frame: av.VideoFrame) -> UInt8Array:
+    """A frame's `luma_samples`, as many as there may be, as uint8 in 0..255."""
+    is_full = _is_full_range(frame) or not is_planar(frame.format.name)
+    if samples.dtype == np.uint8:
+        return samples if is_full else cast(UInt8Array, cv2.LUT(samples, _stretch()))
+    return _mix(samples, luma_from_samples(frame.format.components[0].bits, is_full))
+
+
+def rgb_pixels(frame: av.VideoFrame, scaler: VideoReformatter) -> UInt8Array:
+    """R G B in 0..255, uint8 [height, width, 3]."""
+    if is_transparent(frame):
+        rgba = scaler.reformat(frame, format="rgba", threads=1).to_ndarray()
+        rgba[rgba[..., 3] == 0] = 0
+        return np.ascontiguousarray(rgba[..., :3])
+    if not is_planar(frame.format.name):
+        return cast(UInt8Array, convert(scaler, frame, "rgb24").to_ndarray())
+    planes = [plane_samples(plane, _sample_bytes(frame)) for plane in frame.planes]
+    if len(planes) == 1:
+        return cast(UInt8Array, cv2.cvtColor(brightness(planes[0], frame), cv2.COLOR_GRAY2RGB))
+    spacing = _chroma_spacing(frame.format.name)
+    colours = [_spread(plane, spacing, (frame.width, frame.height)) for plane in planes[1:]]
+    matrix = matrix_name(int(frame.colorspace), frame.height)
+    to_rgb = _to_rgb(matrix, frame.format.components[0].bits, _is_full_range(frame))
+    return _mix(cv2.merge([planes[0], *colours]), to_rgb)
+
+
+def convert(scaler: VideoReformatter, frame: av.VideoFrame, format_name: str) -> av.VideoFrame:
+    """Another pixel format at the same size; YUV made here is BT.601, and full range where it is grey.
+
+    Matrix and range are always named: the conversion refuses pictures tagged with those it does not know.
+    """
+    is_full = _is_full_range(frame) or frame.format.is_rgb
+    return scaler.reformat(
+        frame,
+        format=format_name,
+        threads=1,
+        src_colorspace=int(_MATRIX[matrix_name(int(frame.colorspace), frame.height)]),
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        dst_color_range=ColorRange.MPEG if format_name == "yuv420p" else ColorRange.JPEG,
+    )
+
+
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    name, tag = frame.format.name, int(frame.color_range)
+    # Grey without a tag is full range, as FFmpeg takes it.
+    return tag == 2 or name.startswith("yuvj") or (name.startswith("gray") and tag != 1)
+
+
+def _sample_bytes(frame: av.VideoFrame) -> int:
+    return 2 if frame.format.components[0].bits > 8 else 1
+
+
+@functools.lru_cache(maxsize=64)
+def _chroma_spacing(format_name: str) -> tuple[int, int]:
+    """Pixels from one sample to the next, across and down."""
+    kind = av.VideoFormat(format_name)
+    return 64 // kind.chroma_width(64), 64 // kind.chroma_height(64)
+
+
+@functools.lru_cache(maxsize=64)
+def _to_rgb(matrix: str, bits: int, is_full: bool) -> Float64Array:
+    """As `rgb_from_samples`, with weights that OpenCV does not round any more: grey stays grey."""
+    exact = rgb_from_samples(matrix, bits, is_full)
+    if bits > 8:
+        return exact
+    # It computes bytes with weights of ten bits; what is black and what has no colour must follow them.
+    weights = np.round(exact[:, :3] * 1024) / 1024
+    black = np.linalg.solve(exact[:, :3], -exact[:, 3])
+    return np.concatenate([weights, -(weights @ black)[:, None]], axis=1)
+
+
+@functools.lru_cache(maxsize=1)
+def _stretch() -> UInt8Array:
+    """Studio range 16..235 to 0..255, of every value of 8 bits."""
+    return _mix(np.arange(256, dtype=np.uint16), luma_from_samples(8, False)).ravel()
+
+
+def _spread(plane: Samples, spacing: tuple[int, int], size: tuple[int, int]) -> Samples:
+    """Chroma of every pixel of a picture of `size` = (width, height)."""
+    if spacing == (1, 1):
+        return plane
+    # OpenCV's fast way with bytes cuts off where its exact one rounds, and colours weigh double in RGB.
+    # With words both compute in floating point.
+    method = cv2.INTER_LINEAR_EXACT if plane.dtype == np.uint8 else cv2.INTER_LINEAR
+    # The last samples of an odd picture lie half outside.
+    larger = cv2.resize(plane, None, fx=spacing[0], fy=spacing[1], interpolation=method)
+    return larger[: size[1], : size[0]]
+
+
+def _mix(samples: Samples, matrix: Float64Array) -> UInt8Array:
+    """Sums of each place's samples, weighted by the rows of a matrix for them and a 1, limited to 0..255."""
+    if samples.dtype == np.uint8:
+        return cast(UInt8Array, cv2.transform(samples, matrix))
+    # Words can hold more than 255: white must be the most they hold, so that they are limited.
+    words = cv2.transform(samples, matrix * 257)
+    return cast(UInt8Array, cv2.convertScaleAbs(words, alpha=1 / 257))
