@@ -72,7 +72,8 @@ test-gpu: $(VENV)/gpu.stamp
 	FRAMEMILL_REQUIRE_GPU=1 $(BIN)/python -m pytest tests/gpu --confcutdir=tests/gpu
 
 bench-gpu: $(VENV)/gpu.stamp
-	FRAMEMILL_REQUIRE_GPU=1 $(BIN)/python -m benchmarks gpu_decode gpu_objects gpu_against_host gpu_first_row gpu_idle
+	FRAMEMILL_REQUIRE_GPU=1 $(BIN)/python -m benchmarks gpu_decode gpu_objects gpu_against_host gpu_first_row gpu_idle \
+		gpu_whisper
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

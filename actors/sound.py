@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import av
@@ -21,15 +22,38 @@ if TYPE_CHECKING:
 CHUNK_SECONDS = 4
 # Sound of many channels comes in shorter chunks: this many numbers at most.
 MAX_CHUNK_NUMBERS = 1 << 20
-# Times in containers are rounded to as much as a millisecond, some muxers jitter by a frame or two.
-# Only a hole larger than this is a hole; it is filled with silence so that times stay true.
-GAP_SECONDS = 0.1
+# Times in containers are rounded to as much as a millisecond, and some muxers jitter by a frame or two. Holes
+# last, jitter does not: a frame is late by what the least late of so many after it, or so many seconds, is.
+WITNESSES = 64
+WITNESS_SECONDS = 2.0
+# Once more than this is missing, all small holes together, it is filled with silence. Less than the frames of
+# common codecs (Opus and AMR: 20 ms), so that one that is lost leaves a hole.
+LATE_SECONDS = 0.015
+# Where fewer frames than this are left to ask, at the end or where they are long, more must be missing: the
+# fewer they are the more.
+FEW_WITNESSES = 8
 # A hole longer than this is a broken timestamp, not a pause.
 MAX_GAP_SECONDS = 4 * 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A frame that waits for those after it.
+
+    Attributes:
+        heard_seconds: length of the frames before it.
+        late_seconds: how much later its timestamp is than that; infinite where it has none.
+    """
+
+    frame: av.AudioFrame
+    heard_seconds: float
+    late_seconds: float
+
+
 class SoundTrack:
     """Turns packets of one stream into consecutive chunks of sound, decoding each once.
+
+    Sound is never cut: where timestamps say that it overlaps itself, what follows comes later than they say.
 
     Attributes:
         num_errors: packets that could not be decoded.
@@ -54,7 +78,10 @@ class SoundTrack:
         if native:
             self._outputs.append(_Output(0))
         self._format: tuple[str, int, str] | None = None
-        self._next_seconds: float | None = None
+        self._first_seconds: float | None = None
+        self._heard_seconds = 0.0
+        self._filled_seconds = 0.0
+        self._waiting: deque[_Waiting] = deque()
 
     @property
     def seconds(self) -> float:
@@ -68,7 +95,7 @@ class SoundTrack:
             frames = cast(list[av.AudioFrame], packet.decode())
         except av.error.FFmpegError:
             self.num_errors += 1
-            self.num_lost += self._next_seconds is not None
+            self.num_lost += self._first_seconds is not None
             return
         for frame in frames:
             self._add(frame)
@@ -84,6 +111,8 @@ class SoundTrack:
             frames = []
         for frame in frames:
             self._add(frame)
+        while self._waiting:
+            self._pass_on()
         for output in self._outputs:
             output.flush()
             while output.num_pending:
@@ -92,26 +121,39 @@ class SoundTrack:
     def _add(self, frame: av.AudioFrame) -> None:
         if not frame.samples:
             return
-        seconds = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
-        if self._next_seconds is None:
-            self._next_seconds = seconds if seconds is not None else self._origin_seconds
+        seconds = frame.time
+        if self._first_seconds is None:
+            self._first_seconds = seconds if seconds is not None else self._origin_seconds
             for output in self._outputs:
-                output.start(frame, self._next_seconds - self._origin_seconds)
+                output.start(frame, self._first_seconds - self._origin_seconds)
+        late = math.inf if seconds is None else seconds - self._first_seconds - self._heard_seconds
+        self._waiting.append(_Waiting(frame, self._heard_seconds, late))
+        self._heard_seconds += frame.samples / frame.sample_rate
+        while self._waiting and (
+            len(self._waiting) > WITNESSES
+            or self._heard_seconds - self._waiting[0].heard_seconds > WITNESS_SECONDS
+        ):
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Gives the frame that waited longest to the outputs, after the silence that is missing before it."""
+        limit = LATE_SECONDS * max(1.0, FEW_WITNESSES / len(self._waiting))
+        waiting = self._waiting.popleft()
+        frame, late = waiting.frame, waiting.late_seconds - self._filled_seconds
+        if late > limit:
+            late = min([late, *(other.late_seconds - self._filled_seconds for other in self._waiting)])
         described = (frame.format.name, frame.sample_rate, frame.layout.name)
         if self._format != described:
             for output in self._outputs:
                 output.flush()  # rate or layout changed half-way: what the old one holds comes out first
         self._format = described
-        if seconds is not None:
-            gap = seconds - self._next_seconds
-            if GAP_SECONDS < gap < MAX_GAP_SECONDS:
-                for output in self._outputs:
-                    output.fill(gap)
-                self._next_seconds = seconds
+        if limit < late < MAX_GAP_SECONDS:
+            self._filled_seconds += late
+            for output in self._outputs:
+                output.fill(waiting.heard_seconds + self._filled_seconds)
         frame.pts = None  # the resampler must not stretch sound to follow jitter
         for output in self._outputs:
             output.add(frame)
-        self._next_seconds += float(Fraction(frame.samples, frame.sample_rate))
 
 
 class _Output:
@@ -159,8 +201,11 @@ class _Output:
         self._collect(self._resampler.resample(frame))
 
     def fill(self, seconds: float) -> None:
+        """Adds silence until the sound is this long."""
         self.flush()
-        whole, rest = divmod(round(seconds * self.rate), self._chunk_samples)
+        # Counted from the start, so that what is rounded in each hole does not add up.
+        missing = max(0, round(seconds * self.rate) - self.num_samples - self.num_pending)
+        whole, rest = divmod(missing, self._chunk_samples)
         silence = np.zeros((max(1, len(self._channels)), self._chunk_samples), np.float32)
         for _ in range(whole):
             self._push(silence)  # the same one: hours of it take no memory

@@ -26,7 +26,6 @@ from models.loading import Model
 from models.memory_plan import plan_memory
 from models.session import SessionReport, model_failure, shared_cores
 from models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
-from models.store import cache_folder
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -119,7 +118,7 @@ class WhisperRunner:
         features = np.stack([self._features(sound) for sound in sounds])
         if self._cores is None:
             return self._decode(features, sounds, decodings)
-        with self._cores.slots:
+        with self._cores.hold():
             return self._decode(features, sounds, decodings)
 
     def _features(self, sound: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -292,6 +291,7 @@ def open_whisper(
     except ImportError as exc:
         raise ModelError(f"faster-whisper is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
     attempts = []
+    cuda.find_gpus()  # sets the driver up before CTranslate2 does
     num_devices = ctranslate2.get_cuda_device_count()
     for rung in (require,) if require else ("cuda", "cpu"):
         if rung == "cpu":
@@ -339,7 +339,7 @@ def _prepare_cuda(path: Path) -> str:
     Returns:
         Why the model cannot run there; empty where it can.
     """
-    problem = cuda.load_cublas_for_ctranslate2(cache_folder())
+    problem = cuda.load_cublas_for_ctranslate2()
     if problem:
         return problem
     gpus = cuda.find_gpus()

@@ -52,7 +52,7 @@ def _write(path: Path, samples: Float32Array) -> None:
         file.writeframes((np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes())
 
 
-def _short_clips(setting: Setting) -> Path:
+def short_clips(setting: Setting) -> Path:
     """A hundred files of 2 to 10 s: one to three recordings with pauses, each at a loudness of its own."""
     folder = setting.cache / "spoken_clips"
     if folder.exists():
@@ -161,7 +161,7 @@ def _against_peer(
 
 def auto_language(setting: Setting) -> Measured:
     """Our time with the language detected over that with a fixed one, run by run."""
-    folder = _short_clips(setting)
+    folder = short_clips(setting)
     detected = ours(setting, folder, setting.scratch("transcripts_auto"), "auto")
     fixed = ours(setting, folder, setting.scratch("transcripts_fixed"), "en")
     costs = _in_turn(setting, detected, fixed)
@@ -185,7 +185,7 @@ BENCHMARKS = [
         goal=2.0,
         unit="x",
         at_least=True,
-        run=_against_peer(_short_clips, "auto", "sequential"),
+        run=_against_peer(short_clips, "auto", "sequential"),
     ),
     Benchmark(
         name="transcripts_short_given",
@@ -194,7 +194,7 @@ BENCHMARKS = [
         goal=1.3,
         unit="x",
         at_least=True,
-        run=_against_peer(_short_clips, "en", "sequential"),
+        run=_against_peer(short_clips, "en", "sequential"),
     ),
     Benchmark(
         name="transcripts_long",

@@ -11,17 +11,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cluster.results import queries
+import numpy as np
+import pyarrow as pa
+
 from cluster.results.dataset import Dataset
-from models.errors import UsageError
+from cluster.results.parts import read_groups
+from cluster.results.queries import live_paths
+from models.errors import DatasetError, UsageError
+from ops import load_op
 
 ID_DIGITS = 16  # of the source's id in a file name, more where two ids share them
 _NAME_LENGTH = 40
+_ATTEMPTS = 20  # a compaction may replace parts while they are read
 
 Row = Mapping[str, Any]
 
@@ -46,10 +52,15 @@ class Exported:
 def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[str]) -> list[Exported]:
     """Writes the files of each source that has rows; files of the same name are replaced whole.
 
+    The rows of one source are held at a time, whatever the size of the tables.
+
     Args:
         root: a result folder.
         form: key of `FORMATS`.
         folder: where the files go; made if it is not there.
+
+    Returns:
+        What was written, by the name of each source's first file.
 
     Raises:
         UsageError: the format is unknown, the table it needs was never extracted, or the folder cannot be
@@ -58,45 +69,114 @@ def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[st
     """
     if form not in FORMATS:
         raise UsageError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
-    write, needed = FORMATS[form]
-    sources = _read_sources(root, needed)
-    target = Path(os.path.abspath(folder))
-    exported = []
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for source, name in zip(sources, file_names(sources), strict=True):
-            for track, part in _parts(source, form):
-                path = target / f"{name}{track}.{form}"
-                hidden = target / f".{path.name}.new"
-                hidden.write_text(write(part), "utf-8", newline="\n")
-                os.replace(hidden, path)
-                exported.append(Exported(source.source_id, source.uris[0], str(path)))
-    except OSError as exc:
-        raise UsageError(f"{target} cannot be written ({exc.strerror}): choose another folder") from exc
-    return exported
-
-
-def _read_sources(root: str | os.PathLike[str], needed: Sequence[str]) -> list[_Source]:
-    """Sources with a row in one of the tables, by the name of their first file."""
-    state = Dataset.open(root, create=False).state
-    present = [table for table in needed if table in state.keys]
+    write, needed, columns = FORMATS[form]
+    dataset = Dataset.open(root, create=False)
+    present = [table for table in needed if table in dataset.state.keys]
     if not present:
         raise UsageError(
             f"{os.fspath(root)} has no table {' or '.join(needed)}: extract it first, with "
             f"`framemill extract SOURCES -o {os.fspath(root)} --ops {needed[0]}`"
         )
+    target = Path(os.path.abspath(folder))
+    exported: dict[str, list[Exported]] = {}
+    for _ in range(_ATTEMPTS):
+        paths = live_paths(dataset)
+        try:
+            for source, name in _named(dataset, present, columns, exported):
+                files = []
+                for track, part in _parts(source, form):
+                    path = target / f"{name}{track}.{form}"
+                    _replace(path, write(part))
+                    files.append(Exported(source.source_id, source.uris[0], str(path)))
+                exported[source.source_id] = files
+            break
+        except DatasetError:
+            dataset.reload()
+            if paths == live_paths(dataset):
+                raise
+    written = (file for files in exported.values() for file in files)
+    return sorted(written, key=lambda file: (file.uri, file.source_id))
+
+
+def _replace(path: Path, text: str) -> None:
+    hidden = path.parent / f".{path.name}.new"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden.write_text(text, "utf-8", newline="\n")
+        os.replace(hidden, path)
+    except OSError as exc:
+        raise UsageError(f"{path.parent} cannot be written ({exc.strerror}): choose another folder") from exc
+
+
+def _named(
+    dataset: Dataset, tables: Sequence[str], columns: Sequence[str] | None, done: Set[str] | Mapping[str, Any]
+) -> Iterator[tuple[_Source, str]]:
+    """Sources with a row in one of the tables that are not done, and the name of each one's files."""
     uris: dict[str, list[str]] = {}
-    for record in sorted(state.sources.values(), key=lambda record: record.uri):
+    for record in sorted(dataset.state.sources.values(), key=lambda record: record.uri):
         uris.setdefault(record.source_id, []).append(record.uri)
-    sources: dict[str, _Source] = {}
-    for table in present:
-        result = queries.query(root, f"SELECT * FROM {table} ORDER BY source_id, start_seconds, end_seconds")
-        for values in result.rows:
-            row = dict(zip(result.columns, values, strict=True))
-            source_id = row.pop("source_id")
-            source = sources.setdefault(source_id, _Source(source_id, uris.get(source_id, [source_id])))
-            getattr(source, table).append(row)
-    return sorted(sources.values(), key=lambda source: (source.uris[0], source.source_id))
+    readers = {table: _Reader(dataset, table, columns) for table in tables}
+    owners = dict.fromkeys(owner for reader in readers.values() for owner in reader.owners)
+    digits = _id_digits(owners.keys())
+    for source_id in owners:
+        if source_id in done:
+            continue
+        source = _Source(source_id, uris.get(source_id, [source_id]))
+        for table, reader in readers.items():
+            getattr(source, table).extend(reader.take(source_id))
+        yield source, f"{_readable(source.uris[0])}-{source_id[:digits]}"
+
+
+class _Reader:
+    """Reads one table source by source.
+
+    Attributes:
+        owners: source ids with rows, in the order in which the parts hold them. Taken in this order, only
+            the rows of one lot of a part are held; others met on the way wait as columns.
+    """
+
+    def __init__(self, dataset: Dataset, table: str, columns: Sequence[str] | None) -> None:
+        self.owners = dict.fromkeys(owner for part in dataset.state.parts_of(table) for owner in part.owners)
+        self._names = [name for name in load_op(table).schema.names if columns is None or name in columns]
+        self._rows = self._read(dataset, table)
+        self._passed: dict[str, pa.Table] = {}
+
+    def take(self, source_id: str) -> list[Row]:
+        """The rows of a source by time, each once."""
+        while source_id in self.owners and source_id not in self._passed:
+            found = next(self._rows, None)
+            if found is None:
+                raise DatasetError(f"rows of {source_id} are gone: restore their part, or extract again")
+            self._passed[found[0]] = found[1]
+        rows = self._passed.pop(source_id, None)
+        if rows is None:
+            return []
+        rows = rows.sort_by([("start_seconds", "ascending"), ("end_seconds", "ascending")])
+        # Parts of earlier versions lack fields.
+        return [{name: row.get(name) for name in self._names} for row in rows.to_pylist()]
+
+    def _read(self, dataset: Dataset, table: str) -> Iterator[tuple[str, pa.Table]]:
+        """All rows of a source, which parts hold one after another."""
+        for part in dataset.state.parts_of(table):
+            found: dict[str, list[pa.Table]] = {}
+            for rows in read_groups(dataset.root, part, ["source_id", *self._names]):
+                for owner, piece in _pieces(rows):
+                    found.setdefault(owner, []).append(piece)
+                last = next(reversed(found), None)
+                for owner in [owner for owner in found if owner != last]:
+                    yield owner, pa.concat_tables(found.pop(owner))
+            for owner, pieces in found.items():
+                yield owner, pa.concat_tables(pieces)
+
+
+def _pieces(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Consecutive rows of one source each."""
+    ids = rows["source_id"].combine_chunks().dictionary_encode()
+    codes = ids.indices.to_numpy()
+    edges = np.flatnonzero(np.diff(codes, prepend=-1))
+    plain = rows.drop_columns("source_id")
+    for start, end in zip(edges, [*edges[1:], len(codes)], strict=True):
+        yield ids.dictionary[int(codes[start])].as_py(), plain.slice(int(start), int(end - start))
 
 
 def _parts(source: _Source, form: str) -> list[tuple[str, _Source]]:
@@ -115,13 +195,12 @@ def _parts(source: _Source, form: str) -> list[tuple[str, _Source]]:
     return parts
 
 
-def file_names(sources: Sequence[_Source]) -> list[str]:
-    """A name for each source, safe on every system and unlike all others, whatever their case."""
-    ids = [source.source_id for source in sources]
+def _id_digits(source_ids: Set[str]) -> int:
+    """How much of an id tells it from all others, whatever their case."""
     digits = ID_DIGITS
-    while len({source_id[:digits].lower() for source_id in ids}) < len(ids):
+    while len({source_id[:digits].lower() for source_id in source_ids}) < len(source_ids):
         digits += 1
-    return [f"{_readable(source.uris[0])}-{source.source_id[:digits]}" for source in sources]
+    return digits
 
 
 def _readable(uri: str) -> str:
@@ -192,11 +271,14 @@ def _json(source: _Source) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-# Format, which is also the file's ending -> what makes the text, and the tables of which one must be there.
-FORMATS: Mapping[str, tuple[Callable[[_Source], str], tuple[str, ...]]] = {
-    "srt": (_srt, ("transcript",)),
-    "vtt": (_vtt, ("transcript",)),
-    "txt": (_txt, ("transcript",)),
-    "json": (_json, ("transcript", "speakers")),
-    "rttm": (_rttm, ("speakers",)),
+_TIMES = ("start_seconds", "end_seconds")
+_CUES = (*_TIMES, "text", "language", "stream_index")
+# Format, which is also the file's ending -> what makes the text, the tables of which one must be there, and
+# the columns that it takes of them; None for all.
+FORMATS: Mapping[str, tuple[Callable[[_Source], str], tuple[str, ...], tuple[str, ...] | None]] = {
+    "srt": (_srt, ("transcript",), _CUES),
+    "vtt": (_vtt, ("transcript",), _CUES),
+    "txt": (_txt, ("transcript",), _CUES),
+    "json": (_json, ("transcript", "speakers"), None),
+    "rttm": (_rttm, ("speakers",), (*_TIMES, "speaker")),
 }

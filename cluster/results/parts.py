@@ -76,7 +76,7 @@ def rewrite_part(root: ResultPath, part: Part, drop_owners: Collection[str], *, 
     dropped = pa.array(sorted(drop_owners), pa.string())
 
     def kept() -> Iterator[pa.Table]:
-        for rows in _read_groups(root, part):
+        for rows in read_groups(root, part):
             yield rows.filter(pc.invert(pc.is_in(owners_of(part.table, rows), value_set=dropped)))
 
     if set(part.owners) <= set(drop_owners):
@@ -95,7 +95,7 @@ def join_parts(root: ResultPath, parts: Sequence[Part], *, run_id: str) -> Part:
     """
     with _reading(root / parts[0].table):
         schema = pa.unify_schemas([_read_schema(root, part) for part in parts])
-    batches = (rows for part in parts for rows in _read_groups(root, part))
+    batches = (rows for part in parts for rows in read_groups(root, part))
     joined = _write(root, parts[0].table, part_name(run_id, [part.name for part in parts]), schema, batches)
     if joined is None or joined.rows != sum(part.rows for part in parts):
         raise DatasetError(
@@ -122,12 +122,28 @@ def read_rows(
     found = []
     for part in parts:
         if wanted is None or not wanted.isdisjoint(part.owners):
-            for rows in _read_groups(root, part):
+            for rows in read_groups(root, part):
                 if wanted is not None:
                     rows = rows.filter(pc.is_in(owners_of(table, rows), value_set=value_set))
                 if rows.num_rows:
                     found.append(rows)
     return pa.concat_tables(found, promote_options="default") if found else None
+
+
+def read_groups(root: ResultPath, part: Part, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of a part in lots of about 64 MB, in their order.
+
+    Args:
+        columns: those to read, as far as the part has them; None for all.
+
+    Raises:
+        DatasetError: the part is gone or damaged.
+    """
+    path = layout.live_path(root, part.table, part.name)
+    with _reading(path), pq.ParquetFile(readable(path)) as file:
+        present = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        for index in range(file.num_row_groups):
+            yield file.read_row_group(index, columns=present)
 
 
 @contextmanager
@@ -145,13 +161,6 @@ def _read_schema(root: ResultPath, part: Part) -> pa.Schema:
     path = layout.live_path(root, part.table, part.name)
     with _reading(path):
         return pq.read_schema(readable(path))
-
-
-def _read_groups(root: ResultPath, part: Part) -> Iterator[pa.Table]:
-    path = layout.live_path(root, part.table, part.name)
-    with _reading(path), pq.ParquetFile(readable(path)) as file:
-        for index in range(file.num_row_groups):
-            yield file.read_row_group(index)
 
 
 def _write(

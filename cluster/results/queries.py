@@ -78,13 +78,13 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
     dataset = Dataset.open(root, create=False)
     failure: DatasetError | None = None
     for _ in range(_ATTEMPTS):
-        paths = _live_paths(dataset)
+        paths = live_paths(dataset)
         try:
             return _run({"sources": _sources(dataset.state), **dataset_tables(dataset)}, sql)
         except DatasetError as exc:
             failure = exc
             dataset.reload()
-            if paths == _live_paths(dataset):
+            if paths == live_paths(dataset):
                 break
     raise DatasetError(
         f"a part of {dataset.root} cannot be read: {failure}; restore it, or delete it and extract again"
@@ -118,7 +118,7 @@ def _read_schemas(paths: Sequence[str], files: Any) -> list[pa.Schema]:
         return list(pool.map(lambda path: pq.read_schema(path, filesystem=files), paths))
 
 
-def _live_paths(dataset: Dataset) -> set[ResultPath]:
+def live_paths(dataset: Dataset) -> set[ResultPath]:
     """Compared instead of the parts: publishing moves a file without a new commit."""
     return {layout.live_path(dataset.root, table, name) for table, name in dataset.state.parts}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from onnx import helper
 
@@ -113,6 +114,85 @@ def test_a_file_without_sound_is_an_error_only_where_sound_was_all_that_was_aske
     assert failures(alone)[silent.name, "audio_levels"] == "unsupported"
     (message,) = {row["message"] for row in rows_of(alone, "errors") if row["operation"] == "audio_levels"}
     assert message == "no sound track in the file, and nothing but sound was asked for"
+
+
+@pytest.mark.parametrize("kind", ["10 ms", "no numbers", "40 kHz", "16 channels"])
+def test_odd_sound_is_handled_by_every_operation(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("faster_whisper")  # its voice detector is that of `speech`
+    path = tmp_path / "odd.wav"
+    if kind == "10 ms":
+        write_sound(path, sine(0.01, 16_000), 16_000)
+    elif kind == "no numbers":
+        broken = sine(3, 48_000)
+        broken[48_000:96_000] = np.nan
+        write_sound(path, broken, 48_000, codec="pcm_f32le", sample_format="flt")
+    else:
+        rate, layout = (40_000, "mono") if kind == "40 kHz" else (48_000, "16 channels")
+        write_sound(path, sine(3, rate), rate, layout=layout)
+    out = tmp_path / "out"
+    ops = ("media", "audio_levels", "speech", "beats", "loudness", "silences")
+    assert extract(path, out=out, ops=ops).exit_code == 0 and not failures(out)
+    levels = rows_of(out, "audio_levels")
+    assert len(levels) == (1 if kind == "10 ms" else 30)
+    assert levels[0]["rms_db"] == pytest.approx(-9, abs=0.5), "a sine of half the full scale"
+    (loudness,) = rows_of(out, "loudness")
+    assert loudness["true_peak_db"] == pytest.approx(-6, abs=0.2)
+    silent = [(row["start_seconds"], row["end_seconds"]) for row in rows_of(out, "silences")]
+    assert np.allclose(silent, [(1.0, 2.0)], atol=0.11) if kind == "no numbers" else not silent
+
+
+def test_a_folder_that_is_no_whisper_model_is_told_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sound(tmp_path / "a.wav", sine(1, 16_000), 16_000)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    line = ["extract", str(path), "-o", str(tmp_path / "out"), "--ops", "transcript"]
+    assert main([*line, "--model", f"transcript={tmp_path / 'model'}"]) == 5
+    told = capsys.readouterr().err
+    assert (
+        "is no whisper model: it lacks model.bin, tokenizer.json, vocabulary.json or vocabulary.txt" in told
+    )
+    assert not (tmp_path / "out" / "transcript").exists()
+
+
+def test_a_track_that_nothing_decodes_is_an_error_that_names_its_codec(
+    media_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    clip = media_dir / "video" / "audio_unsupported_ac4.mp4"
+    assert extract(clip, out=out, ops=("media", "audio_levels")).exit_code in (3, 4)
+    assert {row["message"] for row in rows_of(out, "errors")} == {
+        "no decoder for the sound track (codec ac-4)"
+    }
+
+
+@pytest.mark.parametrize(("rate", "layout"), [(22_050, "mono"), (44_100, "stereo"), (48_000, "5.1")])
+def test_words_are_heard_whatever_the_track_is_like(
+    media_dir: Path, models_dir: Path, tmp_path: Path, rate: int, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the file on; what other rates and channels leave of 16 kHz is about the same."""
+    pytest.importorskip("faster_whisper")
+    monkeypatch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
+    wanted = {}
+    described = json.loads((media_dir / "audio" / "whisper_words" / "transcripts.json").read_text("utf-8"))
+    for name in ("en_02.flac", "en_10.flac"):
+        with av.open(str(media_dir / "audio" / "whisper_words" / name)) as given:
+            resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+            frames = [out for frame in given.decode(audio=0) for out in resampler.resample(frame)]
+        samples = np.concatenate([f.to_ndarray()[0] for f in [*frames, *resampler.resample(None)]])
+        path = tmp_path / "clips" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        write_sound(path, samples, rate, layout=layout)
+        (wanted[str(path)],) = (c["text"].split() for c in described["clips"] if c["file"] == name)
+    out = tmp_path / "out"
+    extract(tmp_path / "clips", out=out, ops=("media", "transcript"), models={"transcript": "whisper_words"})
+    uris = {row["source_id"]: row["uri"] for row in rows_of(out, "media")}
+    found: dict[str, list[str]] = {uri: [] for uri in wanted}
+    for row in rows_of(out, "transcript"):
+        found[uris[row["source_id"]]] += row["text"].split()
+    right = sum(a == b for uri in wanted for a, b in zip(wanted[uri], found[uri], strict=False))
+    assert right >= 0.85 * sum(map(len, wanted.values())), found
 
 
 def test_other_files_give_no_subtitles_and_no_error(tmp_path: Path) -> None:

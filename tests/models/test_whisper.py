@@ -18,7 +18,7 @@ from models.errors import DeviceFullError, DeviceLostError, ModelError, Provider
 from models.memory_plan import plan_memory
 from models.registry import resolve
 from models.session import open_model
-from models.spoken import LANGUAGES, MAX_SAMPLES, Decoding, Heard
+from models.spoken import LANGUAGES, MAX_SAMPLES, TASKS, Decoding, Heard
 from models.whisper import WhisperRunner, _split, open_whisper
 
 FIRST_TIME = 100
@@ -213,6 +213,16 @@ def test_options_are_heeded(runner: WhisperRunner, sounds: dict[str, Any]) -> No
     assert len(words) == len(set(words))
 
 
+def test_the_task_is_part_of_the_prompt(runner: WhisperRunner, sounds: dict[str, Any]) -> None:
+    """A model that was taught to translate is asked to; its language is that of the sound."""
+    token = runner._whisper.hf_tokenizer.token_to_id
+    for task in TASKS:
+        prompt = runner._prompt(runner._tokenizer("de", task), Decoding(task=task, hotwords="null"))
+        assert prompt[-3:] == [token("<|startoftranscript|>"), token("<|de|>"), token(f"<|{task}|>")]
+        heard = runner.run(rows([sounds["de_00.flac"]], Decoding(task=task)))["heard"][0]
+        assert heard.language == "de"
+
+
 def test_sound_of_ten_milliseconds_and_silence_do_no_harm(runner: WhisperRunner) -> None:
     for sound in (np.full(160, 0.1, np.float32), np.zeros(MAX_SAMPLES, np.float32), np.zeros(1, np.float32)):
         heard = runner.run(rows([sound], Decoding(language="en")))["heard"][0]
@@ -255,7 +265,7 @@ def test_without_its_cublas_it_runs_on_the_cpu_and_says_so(
 
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(
-        whisper.cuda, "load_cublas_for_ctranslate2", lambda cache: "libcublas.so.12 cannot be loaded"
+        whisper.cuda, "load_cublas_for_ctranslate2", lambda: "libcublas.so.12 cannot be loaded"
     )
     entry = resolve("transcript", str(folder))
     _, report = open_model(entry, folder, 1)
@@ -266,7 +276,7 @@ def test_without_its_cublas_it_runs_on_the_cpu_and_says_so(
 
 def test_its_part_of_the_devices_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CT2_CUDA_CACHING_ALLOCATOR_CONFIG", raising=False)
-    monkeypatch.setattr(whisper.cuda, "load_cublas_for_ctranslate2", lambda cache: "")
+    monkeypatch.setattr(whisper.cuda, "load_cublas_for_ctranslate2", lambda: "")
     monkeypatch.setattr(whisper.cuda, "find_gpus", lambda: (Gpu("a", "sm90", 24 << 30),))
     assert whisper._prepare_cuda(folder) == ""
     kept = int(whisper.os.environ["CT2_CUDA_CACHING_ALLOCATOR_CONFIG"].split(",")[3])

@@ -55,7 +55,7 @@ def rows_of(op: Op, samples: Float32Array, start_sample: int = 0, size: int = 64
 def rows_of_native(op: Op, sound: NativeAudio, size: int = 64_000) -> pa.Table:
     """The operation's rows for this sound, in the kind of chunks that it takes."""
     num_samples, rate = sound.samples.shape[1], sound.sample_rate
-    extractor = op.open(shard(seconds=num_samples / rate, has_audio=True))
+    extractor = op.open(shard(seconds=num_samples / rate))
     for start in range(0, num_samples, size):
         piece = sound.samples[:, start : start + size]
         chunk: Chunk = NativeAudio(sound.start_sample + start, piece, rate, sound.channels)

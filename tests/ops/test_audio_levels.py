@@ -15,7 +15,7 @@ from tests.ops.stand_ins import audio_chunks, shard
 
 
 def levels(samples: Float32Array, sizes: list[int], start_sample: int = 0) -> pa.Table:
-    extractor = AudioLevels(NoOptions(), {}).open(shard(has_audio=True))
+    extractor = AudioLevels(NoOptions(), {}).open(shard())
     for chunk in audio_chunks(samples, cycle(sizes), start_sample):
         extractor.feed(chunk, {})
     return extractor.finish().rows
@@ -53,7 +53,7 @@ def test_rows_do_not_depend_on_chunks(sizes: list[int], num_samples: int) -> Non
 
 
 def test_memory_does_not_keep_what_was_measured() -> None:
-    extractor = AudioLevels(NoOptions(), {}).open(shard(has_audio=True))
+    extractor = AudioLevels(NoOptions(), {}).open(shard())
     for chunk in audio_chunks(np.zeros(160_000, np.float32), repeat(777)):
         extractor.feed(chunk, {})
         assert extractor.num_waiting < 1600  # type: ignore[attr-defined]

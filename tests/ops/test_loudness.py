@@ -167,7 +167,7 @@ def silences(samples: Float32Array, **options: float) -> list[tuple[float, float
     op = without_models(Silences, **options)
     assert isinstance(op, Silences)
     shuffled = levels.take(pa.array(np.random.default_rng(1).permutation(levels.num_rows)))
-    table = op.combine({"audio_levels": shuffled}, shard(seconds=len(samples) / RATE, has_audio=True))
+    table = op.combine({"audio_levels": shuffled}, shard(seconds=len(samples) / RATE))
     return list(zip(table["start_seconds"].to_pylist(), table["end_seconds"].to_pylist(), strict=True))
 
 

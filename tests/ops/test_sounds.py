@@ -54,7 +54,7 @@ def test_a_short_track_is_filled_up_with_silence() -> None:
 
 def test_both_operations_ask_the_model_once() -> None:
     runner = YamnetStandIn()
-    extractors = [make(kind, runner).open(shard(has_audio=True)) for kind in (Sounds, AudioEmbeddings)]
+    extractors = [make(kind, runner).open(shard()) for kind in (Sounds, AudioEmbeddings)]
     sound = np.random.default_rng(6).uniform(-1, 1, 20 * RATE).astype(np.float32)
     for start in range(0, len(sound), 64_000):
         for extractor in extractors:
@@ -243,3 +243,19 @@ def test_windows_of_one_kind_are_joined_and_gaps_kept() -> None:
     ]
     assert kinds([(0, 1, speech), (0.5, 1.5, music)]) == [(0, 0.75, "speech"), (0.75, 1.5, "music")]
     assert kinds([]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("jfk.flac", "speech"), ("music_vibe_ace.ogg", "music"), ("music_hungarian_dance_5.ogg", "music")],
+)
+def test_real_music_and_real_speech_are_told_apart(
+    media_dir: Path, models_dir: Path, name: str, label: str
+) -> None:
+    samples = read_sound(media_dir / "audio" / name)[: 20 * RATE]
+    sounds = rows_of(make(Sounds, OrtRunner(models_dir / "yamnet.onnx")), samples)
+    table = MusicOrSpeech(MusicOrSpeechOptions(), {}).combine({"sounds": sounds}, shard())
+    seconds: dict[str, float] = defaultdict(float)
+    for row in table.to_pylist():
+        seconds[row["label"]] += row["end_seconds"] - row["start_seconds"]
+    assert seconds[label] >= 0.8 * len(samples) / RATE, dict(seconds)

@@ -42,7 +42,7 @@ class LoudnessRunner:
 
 
 def speech(runner: Any, options: SpeechOptions, chunks: list[Audio]) -> pa.Table:
-    extractor = Speech(options, {"vad": SimpleNamespace(runner=runner)}).open(shard(has_audio=True))  # type: ignore[dict-item]
+    extractor = Speech(options, {"vad": SimpleNamespace(runner=runner)}).open(shard())  # type: ignore[dict-item]
     for chunk in chunks:
         extractor.feed(chunk, {})
     return extractor.finish().rows

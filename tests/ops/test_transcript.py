@@ -38,7 +38,7 @@ def transcribe(
         "vad": Model(DEFAULTS["vad"], voice or LoudnessRunner()),
         "transcript": Model(DEFAULTS["transcript"], whisper),
     }
-    extractor = Transcript(TranscriptOptions(**options), models).open(shard(has_audio=True))
+    extractor = Transcript(TranscriptOptions(**options), models).open(shard())
     for chunk in audio_chunks(samples, repeat(size), start_sample):
         extractor.feed(chunk, {})
     return extractor.finish().rows
@@ -160,7 +160,7 @@ def test_subtitles_are_rows_of_their_own_beside_speech() -> None:
     assert Transcript.roles(options) == () and Transcript.roles(TranscriptOptions()) == Transcript.models
     alone = Transcript(options, {})
     assert alone.takes() == (Subtitles,)
-    extractor = alone.open(shard(seconds=20, has_audio=True))
+    extractor = alone.open(shard(seconds=20))
     extractor.feed(Subtitles(4, "eng", cues), {})
     rows = extractor.finish().rows
     assert rows.schema.equals(Transcript.schema, check_metadata=True)
@@ -186,7 +186,7 @@ def test_subtitles_are_rows_of_their_own_beside_speech() -> None:
         "vad": Model(DEFAULTS["vad"], LoudnessRunner()),
         "transcript": Model(DEFAULTS["transcript"], WhisperStandIn()),
     }
-    both = Transcript(TranscriptOptions(), models).open(shard(seconds=20, has_audio=True))
+    both = Transcript(TranscriptOptions(), models).open(shard(seconds=20))
     both.feed(Subtitles(4, "eng", cues[:1]), {})
     for chunk in audio_chunks(talk(1, 5.0), repeat(64_000)):
         both.feed(chunk, {})
@@ -203,7 +203,7 @@ def test_sound_is_not_kept() -> None:
             "vad": Model(DEFAULTS["vad"], LoudnessRunner()),
             "transcript": Model(DEFAULTS["transcript"], WhisperStandIn()),
         },
-    ).open(shard(has_audio=True))
+    ).open(shard())
     most = 0
     for chunk in audio_chunks(np.tile(talk(1), 60), repeat(64_000)):
         extractor.feed(chunk, {})
@@ -332,19 +332,26 @@ def test_rows_are_those_of_the_batched_pipeline(
 def test_rows_do_not_depend_on_chunks(clips: dict[str, Any], whisper: Any, voice: Any) -> None:
     samples = clips["en_10.flac"]["samples"]
     models = {"vad": Model(DEFAULTS["vad"], voice), "transcript": Model(DEFAULTS["transcript"], whisper)}
-    extractor = Transcript(TranscriptOptions(), models).open(shard(has_audio=True))
+    extractor = Transcript(TranscriptOptions(), models).open(shard())
     for chunk in audio_chunks(samples, cycle([1, 511, 7000])):
         extractor.feed(chunk, {})
     assert extractor.finish().rows.equals(transcribe(samples, whisper, voice))
 
 
 def test_two_languages_in_one_file(clips: dict[str, Any], whisper: Any, voice: Any) -> None:
-    german, english = clips["de_01.flac"]["samples"], clips["long_0.flac"]["samples"]
-    samples = np.concatenate([german, np.zeros(2 * SECOND, np.float32), english])
+    """Either is too long to share a passage with the other."""
+    pause = np.zeros(SECOND, np.float32)
+    german = np.concatenate(
+        [part for k in (0, 1, 2, 3) * 3 for part in (clips[f"de_0{k}.flac"]["samples"], pause)]
+    )
+    samples = np.concatenate([german, clips["long_0.flac"]["samples"]])
     once = transcribe(samples, whisper, voice)
-    assert len(set(once["language"].to_pylist())) == 1
-    each = transcribe(samples, whisper, voice, language="each")
-    assert each.num_rows > 0 and set(each["language"].to_pylist()) <= {"de", "en"}
+    assert set(once["language"].to_pylist()) == {"de"}, "the first passage tells it"
+    each = transcribe(samples, whisper, voice, language="each").to_pylist()
+    assert {row["language"] for row in each} == {"de", "en"}
+    for language, said in (("de", "de_01.flac"), ("en", "long_0.flac")):
+        words = {word for row in each if row["language"] == language for word in row["text"].split()}
+        assert len(words & set(clips[said]["text"].split())) >= 0.5 * len(set(clips[said]["text"].split()))
 
 
 def eight_khz(samples: Float32Array) -> Float32Array:

@@ -11,11 +11,14 @@ import pyarrow as pa
 import pytest
 
 from cluster.cli.main import main
+from cluster.corpus import exports
 from cluster.corpus.exports import export
+from cluster.results import parts
 from cluster.results.commits import Commit, Entry, SourceRecord
+from cluster.results.compaction import compact
 from cluster.results.dataset import Dataset
 from cluster.results.parts import write_part
-from models.errors import UsageError
+from models.errors import DatasetError, UsageError
 from ops.speakers import Speakers
 from ops.transcript import Transcript
 
@@ -215,3 +218,101 @@ def test_what_is_missing_is_named(talk: Path, tmp_path: Path, capsys: pytest.Cap
     silent = results(tmp_path / "silent", (ID, "x.mp4", "transcript", []))
     assert main(["export", str(silent), "--format", "srt", "-o", str(tmp_path / "none")]) == 0
     assert "nothing to export" in capsys.readouterr().err
+
+
+def turn(start: float, end: float, speaker: str) -> dict[str, Any]:
+    return {"start_seconds": start, "end_seconds": end, "speaker": speaker}
+
+
+def corpus(root: Path, num_sources: int, num_rows: int) -> dict[str, str]:
+    """One part of each table with many row groups, the speakers in another order: text by source id."""
+    said = {f"{i:02x}" * 16: [f"{i} says {k}" for k in range(num_rows)] for i in range(num_sources)}
+    rows = [
+        (source_id, spoken(*((float(k), k + 0.5, text) for k, text in reversed(list(enumerate(texts))))))
+        for source_id, texts in said.items()
+    ]
+    turns = [(source_id, [turn(0, 1, f"speaker_{source_id[:2]}")]) for source_id in list(said)[::-1][1:]]
+    names = [
+        (source_id, f"/f/{number:02}.mp4", table, found)
+        for table, sources in (("transcript", rows), ("speakers", turns))
+        for number, (source_id, found) in enumerate(sources)
+    ]
+    dataset = Dataset.open(results(root, *names), create=False)
+    with dataset.hold("c"):
+        compact(dataset, "c")
+    return {source_id: "".join(f"{text}\n" for text in texts) for source_id, texts in said.items()}
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "ROW_GROUP_ROWS", 7)
+
+
+def test_no_more_is_read_than_the_next_source_needs(
+    tmp_path: Path, small_groups: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = corpus(tmp_path / "out", 12, 5)
+    rows_read, most_ahead, columns = 0, 0, set()
+    read, replace = exports.read_groups, exports._replace
+
+    def counting(root: Any, part: Any, wanted: Any) -> Any:
+        nonlocal rows_read
+        columns.update(wanted)
+        for rows in read(root, part, wanted):
+            rows_read += rows.num_rows
+            yield rows
+
+    written: list[Path] = []
+
+    def watching(path: Path, text: str) -> None:
+        nonlocal most_ahead
+        written.append(path)
+        most_ahead = max(most_ahead, rows_read - 5 * len(written))
+        replace(path, text)
+
+    monkeypatch.setattr(exports, "read_groups", counting)
+    monkeypatch.setattr(exports, "_replace", watching)
+    found = export(tmp_path / "out", "txt", tmp_path / "txt")
+    assert rows_read == 60 and most_ahead <= 2 * 7
+    assert "words" not in columns and "text" in columns
+    assert {file.source_id: Path(file.path).read_text("utf-8") for file in found} == said
+    assert [file.uri for file in found] == sorted(file.uri for file in found)
+
+
+def test_transcripts_and_speakers_meet_whatever_order_they_lie_in(tmp_path: Path, small_groups: None) -> None:
+    said = corpus(tmp_path / "out", 9, 3)
+    documents = [
+        json.loads(Path(f.path).read_text("utf-8")) for f in export(tmp_path / "out", "json", tmp_path)
+    ]
+    assert {d["source_id"]: "".join(s["text"] + "\n" for s in d["segments"]) for d in documents} == said
+    speakers = {d["source_id"]: [s["speaker"] for s in d["speakers"]] for d in documents}
+    last = max(said)
+    assert speakers == {i: [] if i == last else [f"speaker_{i[:2]}"] for i in said}
+
+
+def test_parts_that_are_joined_meanwhile_do_no_harm(
+    tmp_path: Path, small_groups: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(f"{i:02x}" * 16, f"{i}.mp4", "transcript", spoken((0, 1, f"text {i}"))) for i in range(6)]
+    out = results(tmp_path / "out", *rows)
+    replace = exports._replace
+    written: list[str] = []
+
+    def joining(path: Path, text: str) -> None:
+        replace(path, text)
+        written.append(text)
+        if len(written) == 2:
+            dataset = Dataset.open(out, create=False)
+            with dataset.hold("c"):
+                assert compact(dataset, "c")
+
+    monkeypatch.setattr(exports, "_replace", joining)
+    assert len(export(out, "txt", tmp_path / "txt")) == 6
+    assert sorted(written) == [f"text {i}\n" for i in range(6)], "each once"
+
+
+def test_a_part_that_is_gone_is_an_error(talk: Path, tmp_path: Path) -> None:
+    for path in talk.glob("transcript/*.parquet"):
+        path.unlink()
+    with pytest.raises(DatasetError, match="transcript"):
+        export(talk, "srt", tmp_path)
