@@ -161,13 +161,19 @@ class _Reader:
     def _set_up(self, picture: VideoStream) -> None:
         context = picture.codec_context
         self.context = context
-        # Where the decoder is emptied after each packet, further threads would only wait.
-        threads = 1 if np.array_equal(self.plan.needed, self.plan.restart) else self.request.threads
+        self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
+        threads = self.request.threads
+        if np.array_equal(self.plan.needed, self.plan.restart):
+            # Where the decoder is emptied after each packet, further threads would only wait.
+            threads = 1
+        elif self.drops_unreferenced and 2 * self.plan.wanted.sum() < self.plan.needed.sum():
+            # What is left to decode are frames that wait for each other: a core does more for who computes.
+            # Measured on 2 cores, four operations on 60 of 1500 frames: one thread 2.9 s, two 3.4 s.
+            threads = max(1, threads - 1)
         if not context.is_open:  # else it decoded the first frame for the index
             picture.thread_type = "AUTO" if threads > 1 else "SLICE"
             context.thread_count = threads
         self.is_untimed = self.container.format.name == "avi"  # what it says of presentation is a guess
-        self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
 
     def _in_one_pass(
         self, picture: VideoStream | None, track: AudioStream | None, texts: list[SubtitleStream]

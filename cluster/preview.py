@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.results.queries import query
+from cluster.results.storage import open_root
+from cluster.run.sources import list_sources
 from models.errors import UsageError
 
 # What `--preview` runs, and on what: the rows of media and audio_levels serve a full run later on.
@@ -60,7 +62,13 @@ def preview_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> d
     return {**kept, **SETTINGS}
 
 
-def first_look(root: str) -> list[dict[str, Any]]:
-    """A row a file of what a preview found."""
+def first_look(root: str, sources: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a file of what a preview found; files that others put into the folder are left out.
+
+    Args:
+        sources: as typed.
+    """
+    asked = {file.uri for file in list_sources(sources, leave_out=open_root(root)).files}
     found = query(root, _FIRST_LOOK)
-    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    return [row for row in rows if row["uri"] in asked]

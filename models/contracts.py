@@ -30,6 +30,7 @@ SIZED_FAMILIES = ("rtdetr", "dfine")
 PLANAR_FAMILIES = (
     *("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr", "ultraface", "yunet", "scrfd"),
     *("arcface", "fer_rgb", "rtmpose", "imagenet", "clip", "siglip", "dinov2", "nima", "text_orientation"),
+    *("eye_state", "ocec"),
 )
 CHANNELS_LAST_FAMILIES: Mapping[str, int] = {"blazepose": 3, "fer": 1, "mobilenet_embed": 3, "nima_keras": 3}
 

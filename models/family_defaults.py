@@ -26,6 +26,8 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "arcface": _CENTRED_RGB,
     "fer": {"colour": "gray", "mean": (127.5,), "scale": (1 / 127.5,)},
     "fer_rgb": _CENTRED_RGB,
+    "eye_state": {"colour": "bgr", "mean": (127.0,), "scale": (1 / 255,)},
+    "ocec": {**_UNIT_RGB, "labels": ("open",)},
     "blazepose": _UNIT_RGB,
     "rtmpose": _IMAGENET,
     "imagenet": _IMAGENET,

@@ -28,6 +28,7 @@ OPS: dict[str, str] = {
     "faces": "ops.faces:Faces",
     "emotions": "ops.emotions:Emotions",
     "face_embeddings": "ops.face_embeddings:FaceEmbeddings",
+    "face_quality": "ops.face_quality:FaceQuality",
     "text_spans": "ops.text_spans:TextSpans",
     "labels": "ops.labels:Labels",
     "image_embeddings": "ops.image_embeddings:ImageEmbeddings",

@@ -17,8 +17,9 @@ TWIN_BITS, UNLIKE_BITS = 8, 24
 # Cosines of picture vectors: frames a second apart of one shot have 0.91 to 1, of different shots 0.15 to 0.7
 # (measured with mobilenet_v1_embed).
 TWIN_COSINE, UNLIKE_COSINE = 0.95, 0.5
-# Within one shot, frames so near to each other show the same; and those that look alike, so near.
-SAME_SECONDS, ALIKE_SECONDS = 1.0, 3.0
+# Within one shot, frames at least so alike by hash and at most so many seconds apart show the same. The last
+# are those of a camera that moves slowly, of which an eye sees the same picture twice.
+SAME_WITHIN = ((0.0, 1.0), (0.5, 3.0), (0.75, 8.0))
 # Of pictures whose hashes are those of twins, vectors need not be as close.
 NEAR_COSINE = 0.9
 
@@ -57,8 +58,11 @@ def close_in_time(seconds: Float64Array, shot: Int64Array, hashes: UInt64Array, 
         shot: int64 [n], equal for frames of one shot.
     """
     gap = np.abs(seconds - seconds[row])
-    alike = hash_likeness(hashes, hashes[row]) >= 0.5
-    close: BoolArray = (shot == shot[row]) & ((gap < SAME_SECONDS) | (alike & (gap < ALIKE_SECONDS)))
+    likeness = hash_likeness(hashes, hashes[row])
+    close: BoolArray = np.zeros(len(gap), np.bool_)
+    for least, most in SAME_WITHIN:
+        close |= (likeness >= least) & (gap < most)
+    close &= shot == shot[row]
     return close
 
 

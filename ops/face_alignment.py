@@ -40,23 +40,29 @@ TEMPLATE_SIDE = 112
 
 
 def align_faces(
-    frames: Frames, faces: FaceRows, detector: FaceDetector, size: tuple[int, int]
+    frames: Frames,
+    faces: FaceRows,
+    detector: FaceDetector,
+    size: tuple[int, int],
+    region_pixels: int = REGION_PIXELS,
 ) -> tuple[UInt8Array, BoolArray]:
-    """Upright pictures of faces at the size that an embedding model takes.
+    """Upright pictures of faces at the size that a model takes.
 
     Args:
-        faces: not many: each takes up to 7 MB while it is worked on.
+        faces: not many: each takes up to 7 MB while it is worked on, or as many times more as there are more
+            pixels in a region.
         detector: finds the five points.
         size: (width, height).
+        region_pixels: side of the regions that are cut out.
 
     Returns:
         uint8 [m, height, width, 3] RGB, and whether each is aligned by points rather than by its box alone.
     """
     squares = square_around(faces.boxes, REGION)
-    regions = crop_squares(frames, faces.at, squares, REGION_PIXELS)
-    zoom = REGION_PIXELS / (squares[:, 2] - squares[:, 0]).astype(np.float64)
-    centre = np.full((len(faces), 2), REGION_PIXELS / 2)
-    sides = np.full(len(faces), REGION_PIXELS / REGION)
+    regions = crop_squares(frames, faces.at, squares, region_pixels)
+    zoom = region_pixels / (squares[:, 2] - squares[:, 0]).astype(np.float64)
+    centre = np.full((len(faces), 2), region_pixels / 2)
+    sides = np.full(len(faces), region_pixels / REGION)
     if faces.points is None:
         points, found = _look(regions, centre, sides, np.zeros(len(faces)), detector, FIRST_SCORE)
     else:

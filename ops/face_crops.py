@@ -36,10 +36,13 @@ class FaceRows(NamedTuple):
 
     def slice(self, start: int, stop: int) -> FaceRows:
         """The rows of a range."""
-        part = np.s_[start:stop]
-        points = None if self.points is None else self.points[part]
+        return self.take(np.arange(start, min(stop, len(self))))
+
+    def take(self, rows: Int64Array) -> FaceRows:
+        """Some of the rows, by position."""
+        points = None if self.points is None else self.points[rows]
         return FaceRows(
-            self.at[part], self.face_index[part], self.pts_seconds[part], self.boxes[part], points
+            self.at[rows], self.face_index[rows], self.pts_seconds[rows], self.boxes[rows], points
         )
 
 

@@ -27,6 +27,7 @@ FADED_SECONDS, FADED_SHARE = 2.0, 0.6
 FULL_FACE_SHARE = 0.04
 FACE_BONUS = 0.25  # most that faces add to the factor 1
 SUBJECT_BONUS = 0.1
+ASLEEP_LOSS = 0.4  # of the factor 1, where the eyes of a face of full size are closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: 
         measures: `sharpness`, `brightness`, `contrast`, `colourfulness` and `entropy` as in `frames`; and
             where known `blur`, `underexposed`, `overexposed`, `is_black` (0 or 1) as in `quality`,
             `thirds_distance` and `subject_share` as in `composition`, `face_share` (largest face's share of
-            the frame), `face_score`, `frontality` (0..1), `smile` (probability of a happy face), `shaky` (0
-            or 1), `cut_seconds` and `fade_seconds` (to the nearest cut, fade or dissolve).
+            the frame), `face_score`, `frontality` (0..1), `face_blur` and `eyes_open` as in `face_quality`,
+            `smile` (probability of a happy face), `shaky` (0 or 1), `cut_seconds` and `fade_seconds` (to
+            the nearest cut, fade or dissolve).
         shot: int64 [n], equal for frames of one shot. source: int64 [n], for frames of one file.
     """
     n = len(shot)
@@ -66,6 +68,8 @@ def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: 
     # What is usual: a cartoon or a soft lens never is as sharp as a forest, and yet has its best frames.
     usual_sharpness = np.maximum(grouped_quantile(sharpness, source, 0.75), 1e-9)
     usual_contrast = np.maximum(grouped_quantile(contrast, shot, 0.75), 1e-9)
+    face_size = _ramp(np.sqrt(of("face_share") / FULL_FACE_SHARE), 0.0, 1.0, unknown=0.0)
+    awake, clear = _ramp(of("eyes_open"), 0.1, 0.6), _ramp(1 - of("face_blur"), 0.3, 0.6)
     factors = {
         "sharp": _ramp(sharpness / usual_sharpness, 0.1, 0.9) * _ramp(sharpness, 5.0, 100.0, least=0.6),
         "clear": _ramp(1 - of("blur"), 0.3, 0.6, least=0.3),
@@ -81,12 +85,15 @@ def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: 
             _ramp(contrast / usual_contrast, 0.3, 0.95, least=0.3),
             1.0,
         ),
+        "awake": 1 - ASLEEP_LOSS * face_size * (1 - awake),
         "settled": _ramp(of("cut_seconds"), 0.0, CUT_SECONDS, least=0.6),
     }
     face = (
-        _ramp(np.sqrt(of("face_share") / FULL_FACE_SHARE), 0.0, 1.0, unknown=0.0)
+        face_size
         * _ramp(of("face_score"), 0.5, 0.95, unknown=0.0)
         * (0.4 + 0.4 * np.nan_to_num(of("frontality"), nan=0.5) + 0.2 * np.nan_to_num(of("smile"), nan=0.5))
+        * clear
+        * awake
     )
     subject = _ramp(np.sqrt(of("subject_share")), 0.05, 0.4, unknown=0.0)
     bonus = (1 + FACE_BONUS * face + SUBJECT_BONUS * subject) / (1 + FACE_BONUS + SUBJECT_BONUS)
@@ -94,12 +101,14 @@ def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: 
     faded = (contrast < FADED_SHARE * usual_contrast) & (of("fade_seconds") < FADED_SECONDS)
     seen = (contrast >= MIN_CONTRAST) & ~(of("is_black") > 0)
     usable = seen & ~faded & ~(of("fade_seconds") < FADE_SECONDS)
-    return Appeal(np.clip(score, 0, 1), seen, usable, {**factors, "face": face, "subject": subject})
+    told = {"face": face, "subject": subject, "eyes": face_size * clear * np.nan_to_num(of("eyes_open"))}
+    return Appeal(np.clip(score, 0, 1), seen, usable, {**factors, **told})
 
 
 # Factor -> how high it must be to be told, and the words.
 REASONS: tuple[tuple[str, float, str], ...] = (
     ("face", 0.5, "clear face"),
+    ("eyes", 0.5, "open eyes"),
     ("subject", 0.6, "large subject"),
     ("sharp", 0.9, "sharp"),
     ("exposed", 0.95, "well exposed"),

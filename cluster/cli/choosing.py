@@ -25,8 +25,9 @@ def open_completed(invocation: Invocation, output: str, tables: Sequence[str]) -
     return dataset
 
 
-def say_shortfalls(what: str, shortfalls: Iterable[Shortfall]) -> None:
-    """A line for each reason why files got less; `what` says how much less, such as "none in"."""
+def say_shortfalls(shortfalls: Iterable[Shortfall]) -> None:
+    """A line for each reason why files got fewer than asked for."""
     for shortfall in shortfalls:
-        others = f" and {shortfall.num_files - 1} others" if shortfall.num_files > 1 else ""
-        say(f"{what} {shortfall.uri}{others}: {shortfall.reason}")
+        more = shortfall.num_files - 1
+        others = f" and {more} other{'s' * (more > 1)}" if more else ""
+        say(f"fewer for {shortfall.uri}{others}: {shortfall.reason}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cluster.cli.output import Invocation, conventions, duration, print_json, print_table, printable
-from cluster.config import ENGINES, FILE_NAME, PROVIDERS, TOPOLOGIES, read_settings
+from cluster.config import ENGINES, FILE_NAME, PRECISIONS, PROVIDERS, TOPOLOGIES, read_settings
 
 if TYPE_CHECKING:
     from cluster.request import ExtractRequest, RunSummary
@@ -83,6 +83,11 @@ _SECTIONS = {
             "--require-provider",
             metavar="|".join(PROVIDERS),
             help="Fail rather than run models on anything else.",
+        ),
+        click.option(
+            "--precision",
+            metavar="|".join(PRECISIONS),
+            help="Of models: halves on TensorRT, eight bits, or what is faster here [default: fp32].",
         ),
     ),
     "What is there already": (
@@ -207,7 +212,7 @@ def extract(
         print_json(summary)
     elif invocation.verbosity >= 0:
         if flags["preview"] and summary.exit_code in (0, 3):
-            _print_first_look(summary.output)
+            _print_first_look(summary.output, sources)
         _print_summary(summary)
     return summary.exit_code
 
@@ -234,13 +239,13 @@ def plan(
         print_mapping(planned)
 
 
-def _print_first_look(output: str) -> None:
+def _print_first_look(output: str, sources: tuple[str, ...]) -> None:
     from cluster.without_pandas import without_pandas
 
     with without_pandas():
         from cluster.preview import first_look
 
-        rows = first_look(output)
+        rows = first_look(output, sources)
     if rows:
         print_table(tuple(rows[0]), [list(row.values()) for row in rows])
         click.echo()

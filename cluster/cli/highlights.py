@@ -66,7 +66,7 @@ def highlights(
         more = f"; {limit} shown" if len(found.rows) > limit else ""
         state = "" if found.changed else " (up to date)"
         say(f"{len(found.rows)} highlights of {found.num_files} files{state}{more}")
-        say_shortfalls("none in", found.shortfalls)
+        say_shortfalls(found.shortfalls)
         if found.missing:
             wanted = ", ".join(f"{what} ({table})" for table, what in found.missing.items())
             say(f"not known here: {wanted}; extract these tables to have them judged too")

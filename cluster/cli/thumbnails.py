@@ -62,17 +62,8 @@ def thumbnails(
         for row in shown.drop_columns(["image"]).to_pylist()
     ]
     if invocation.as_json:
-        print_json(
-            {
-                "thumbnails": records,
-                "num_files": found.num_files,
-                "shortfalls": [dataclasses.asdict(shortfall) for shortfall in found.shortfalls],
-                "missing": found.missing,
-                "changed": found.changed,
-                "sheets": pages,
-                "problems": pictures.problems,
-            }
-        )
+        told = dataclasses.asdict(dataclasses.replace(found, rows=None))
+        print_json({**told, "rows": records, "sheets": pages, "problems": pictures.problems})
     elif records:
         for record in records:
             del record["source_id"]
@@ -81,7 +72,7 @@ def thumbnails(
         more = f"; {limit} shown" if len(found.rows) > limit and not invocation.as_json else ""
         state = "" if found.changed else " (up to date)"
         say(f"{len(found.rows)} thumbnails of {found.num_files} files{state}{more}")
-        say_shortfalls("fewer for", found.shortfalls)
+        say_shortfalls(found.shortfalls)
         if found.missing:
             wanted = "; ".join(f"{table} {why}" for table, why in found.missing.items())
             say(f"further tables would improve the choice: {wanted}")

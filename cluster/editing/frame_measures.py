@@ -18,6 +18,7 @@ IMPROVING = {
     "scenes": "keeps away from cuts and fades",
     "quality": "finds blur and bad exposure",
     "faces": "prefers faces",
+    "face_quality": "tells sharp faces with open eyes",
     "composition": "prefers good framing",
     "emotions": "prefers smiles",
     "stretches": "keeps away from shaky pictures",
@@ -129,7 +130,7 @@ def _add_rows(measures: dict[str, Float64Array], frames: Columns, rows: Columns 
 def _add_faces(measures: dict[str, Float64Array], frames: Columns, reader: SourceColumns) -> None:
     """The largest face of each frame: its share of the picture, score, and how far it is turned away."""
     box = {edge: pc.field("box", edge) for edge in ("x0", "y0", "x1", "y1")}
-    faces = reader.read("faces", ("frame_index", "score"), **box, **_points())
+    faces = reader.read("faces", ("frame_index", "face_index", "score"), **box, **_points())
     media = reader.read("media", ("width", "height"))
     if faces is None or media is None:
         return
@@ -140,6 +141,7 @@ def _add_faces(measures: dict[str, Float64Array], frames: Columns, reader: Sourc
     order = np.argsort(share, kind="stable")  # the largest is written last and stays
     order = order[at[order] >= 0]
     values = {"face_share": share, "face_score": faces["score"], "frontality": _frontality(faces)}
+    values |= _portraits(faces, reader)
     for name, column in values.items():
         measures[name] = np.full(len(frames), np.nan)
         measures[name][at[order]] = column[order]
@@ -151,6 +153,28 @@ def _add_faces(measures: dict[str, Float64Array], frames: Columns, reader: Sourc
     measures["smile"] = np.full(len(frames), np.nan)
     measures["smile"][at[at >= 0]] = 0.0
     np.fmax.at(measures["smile"], at[at >= 0], happy[at >= 0])
+
+
+def _portraits(faces: Columns, reader: SourceColumns) -> dict[str, Float64Array]:
+    """Blur of each face, and how sure it is that its eyes are open; NaN where it was not measured."""
+    portraits = reader.read("face_quality", ("frame_index", "face_index", "blur", "eyes_open"))
+    if portraits is None:
+        return {}
+    ours, theirs = _face_keys(faces), _face_keys(portraits)
+    order = np.argsort(theirs, kind="stable")
+    at = np.minimum(np.searchsorted(theirs[order], ours), max(len(theirs) - 1, 0))
+    known = theirs[order][at] == ours if len(theirs) else np.zeros(len(ours), np.bool_)
+    found = {}
+    for name, column in (("face_blur", "blur"), ("eyes_open", "eyes_open")):
+        found[name] = np.full(len(faces), np.nan)
+        found[name][known] = portraits[column][order[at[known]]]
+    return found
+
+
+def _face_keys(rows: Columns) -> Int64Array:
+    """A number for each face: 22 bits of source, 29 of frame, 12 of rank: room enough for all three."""
+    frame: Int64Array = rows.source << 29 | rows["frame_index"]
+    return frame << 12 | np.minimum(rows["face_index"], 4095)
 
 
 def _points() -> dict[str, pc.Expression]:

@@ -22,7 +22,7 @@ from cluster.editing.attention_curves import (
     source_seconds,
 )
 from cluster.editing.shortfalls import Shortfall, tell_shortfalls
-from cluster.results.corpus_tables import corpus_key, is_current, replace_table
+from cluster.results.corpus_tables import corpus_key, is_current, owners_of, replace_table
 from cluster.results.dataset import Dataset
 from cluster.results.source_columns import SourceColumns
 from models.errors import UsageError
@@ -31,7 +31,9 @@ from ops.chunks import Float64Array, Int64Array
 from ops.segments import Segments, candidates, choose, means
 
 TABLE = "highlights"
-VERSION = 1
+VERSION = 2
+# Read too where they are there; they say nothing of a file by themselves.
+FURTHER = ("media", "quality", "composition", "emotions", "importance")
 COUNT, MAX_COUNT = 5, 1000
 LEAST_SECONDS, MOST_SECONDS = 3.0, 10.0
 # Below this nothing happens that would be worth a look.
@@ -71,8 +73,8 @@ class HighlightsReport:
 
     Attributes:
         rows: in `HIGHLIGHTS_SCHEMA`, by source and rank. num_files: sources with at least one.
-        shortfalls: files with none, by descending number. missing: tables that would tell more -> what.
-        changed: False when the table was up to date.
+        shortfalls: why files got fewer than asked for, by descending number of files.
+        missing: tables that would tell more -> what. changed: False when the table was up to date.
     """
 
     rows: pa.Table
@@ -105,30 +107,28 @@ def find_highlights(
             f"segments of {least_seconds:g} to {most_seconds:g} seconds cannot be made; "
             "the least must be 0.5 or more, and the most as much or more, up to 3600"
         )
-    owners: Counter[str] = Counter(of for of, _ in dataset.state.entries if of in TELLING)
+    # A file of which any of them tells something is judged, whatever others are missing for it.
+    tables = tuple(TELLING)
+    owners = owners_of(dataset, tables)
     if not owners:
         raise UsageError(
             f"{dataset.root} has none of the tables {', '.join(TELLING)}: "
             f"run `framemill extract SOURCES -o {dataset.root}` first"
         )
-    # The table that speaks of most sources says which there are.
-    source_table = max(TELLING, key=lambda table: owners[table])
     options = {"count": count, "least_seconds": least_seconds, "most_seconds": most_seconds}
-    read = (*TELLING, "media", "quality", "composition", "emotions", "importance")
-    key = corpus_key(dataset, TABLE, source_table, VERSION, options, also=read)
-    owners_of = {owner for of, owner in dataset.state.entries if of == source_table}
+    key = corpus_key(dataset, TABLE, tables, VERSION, options, also=FURTHER)
     missing = {name: what for name, what in TELLING.items() if name not in dataset.state.keys}
     shortfalls: Counter[tuple[str, str]] = Counter()
-    tables = [HIGHLIGHTS_SCHEMA.empty_table()]
-    for reader in _groups(dataset, owners_of):
+    found = [HIGHLIGHTS_SCHEMA.empty_table()]
+    for reader in _groups(dataset, owners):
         curves = draw_curves(reader)
         segments, scores, kept = best_segments(curves, count, least_seconds, most_seconds)
-        tables.append(_rows(curves, reader, segments, scores, kept))
-        shortfalls.update(_without(reader, curves, set(segments.file[kept].tolist())))
-    rows = pa.concat_tables(tables)
-    changed = not is_current(dataset, TABLE, source_table, key)
+        found.append(_rows(curves, reader, segments, scores, kept))
+        shortfalls.update(_with_fewer(reader, curves, segments.take(kept), count, least_seconds))
+    rows = pa.concat_tables(found)
+    changed = not is_current(dataset, TABLE, tables, key)
     if changed:
-        replace_table(dataset, run_id, TABLE, source_table, key, rows)
+        replace_table(dataset, run_id, TABLE, tables, key, rows)
     return HighlightsReport(
         rows=rows,
         num_files=pc.count_distinct(rows["source_id"]).as_py(),
@@ -225,13 +225,22 @@ def _sound(curves: Curves, source: int, start: float, end: float) -> str:
     return str(sounds["label"][within[np.argmax(sounds["score"][within])]])
 
 
-def _without(reader: SourceColumns, curves: Curves, found: set[int]) -> Iterator[tuple[str, str]]:
-    """Sources without a highlight: why, and which."""
+def _with_fewer(
+    reader: SourceColumns, curves: Curves, chosen: Segments, count: int, least_seconds: float
+) -> Iterator[tuple[str, str]]:
+    """Sources with fewer highlights than `count`: why, and which."""
+    num_found = np.bincount(chosen.file, minlength=len(reader.sources))
+    lengths = chosen.end_seconds - chosen.start_seconds
+    room = curves.clocks.seconds / 2 - np.bincount(chosen.file, lengths, minlength=len(reader.sources))
     best = np.maximum.reduceat(curves.curve, curves.clocks.starts[:-1]) if reader.sources else np.zeros(0)
     for source, source_id in enumerate(reader.sources):
-        if source in found:
+        if num_found[source] >= count:
             continue
-        if curves.clocks.seconds[source] <= 0:
+        if num_found[source] and room[source] < least_seconds:
+            yield "it is too short for more: highlights take at most half of a file", source_id
+        elif num_found[source]:
+            yield "nothing else in it is as lively", source_id
+        elif curves.clocks.seconds[source] <= 0:
             yield "its length is not known", source_id
         elif best[source] <= 0:
             yield "nothing happens in it: no motion, no sound, no face or text", source_id

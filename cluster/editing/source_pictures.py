@@ -16,6 +16,7 @@ from cluster.results.dataset import Dataset
 from cluster.results.layout import write_file
 from cluster.results.parts import read_rows
 from cluster.run.contents import content_id
+from cluster.run.sources import paths_of
 from models.errors import DatasetError, MediaError, UsageError
 from ops.chunks import Int64Array
 from ops.contact_sheet import Tile, draw_pages
@@ -38,21 +39,24 @@ class SourcePictures:
 
     def fetch(self, source_id: str, frame_index: Int64Array) -> list[bytes | None]:
         """A JPEG of each frame at display size, None where it cannot be had."""
-        uri, problem = find_file(self._dataset, self._uris.get(source_id, [source_id]))
+        path, problem = find_file(self._dataset, self._uris.get(source_id, [source_id]))
         if problem:
-            self.problems[uri] = problem
+            self.problems[path] = problem
             return [None] * len(frame_index)
         found: dict[int, bytes] = {}
         try:
-            for frames in read_pictures(uri, frame_index):
+            for frames in read_pictures(path, frame_index):
                 found |= zip(frames.frame_index.tolist(), frames.jpeg(JPEG_QUALITY), strict=True)
         except MediaError as exc:
-            self.problems[uri] = str(exc)
+            self.problems[path] = str(exc)
         return [found.get(index) for index in frame_index.tolist()]
 
 
 def find_file(dataset: Dataset, uris: Sequence[str]) -> tuple[str, str]:
-    """The first of a source's paths where its file lies, and ""; or a path, and what is wrong with it."""
+    """The first of a source's paths where its file lies, and ""; or a path, and what is wrong with it.
+
+    A path whose bytes are no UTF-8 is one that opens the file; its uri shows it escaped.
+    """
     changed = ""
     for uri in uris:
         if is_remote(uri):
@@ -62,11 +66,13 @@ def find_file(dataset: Dataset, uris: Sequence[str]) -> tuple[str, str]:
             except MediaError as exc:
                 return uri, str(exc)
             changed = uri
-        elif os.path.isfile(uri):
-            record = dataset.state.sources.get(uri)
-            if record is None or os.stat(uri).st_size == record.num_bytes:
-                return uri, ""
-            changed = uri
+            continue
+        for path in paths_of(uri):
+            if os.path.isfile(path):
+                record = dataset.state.sources.get(uri)
+                if record is None or os.stat(path).st_size == record.num_bytes:
+                    return path, ""
+                changed = uri
     if changed:
         return changed, "was changed since it was extracted: extract it again"
     return uris[0], "is not there any more: put it back, or extract it from where it is now"

@@ -28,7 +28,7 @@ from ops.frame_appeal import reasons_of
 
 TABLE = "thumbnails"
 SOURCE_TABLE = "frames"
-VERSION = 1
+VERSION = 2
 COUNT = 12
 MAX_COUNT = 1000
 # What full likeness to a frame picked before takes off a score.

@@ -19,7 +19,7 @@ from models.errors import UsageError
 def corpus_key(
     dataset: Dataset,
     table: str,
-    source_table: str,
+    source_tables: str | Sequence[str],
     version: int,
     options: Mapping[str, Any],
     also: Sequence[str] = (),
@@ -27,18 +27,20 @@ def corpus_key(
     """What the rows of `table` depend on, with its digest; it changes whenever a source's rows do.
 
     Args:
+        source_tables: tables whose sources it speaks of; one of several is enough.
         also: further tables that are read where they are there.
 
     Raises:
-        UsageError: the dataset has no `source_table`.
+        UsageError: the dataset has none of `source_tables`.
     """
     state = dataset.state
-    if source_table not in state.keys:
+    wanted = _names(source_tables)
+    if not any(name in state.keys for name in wanted):
         raise UsageError(
-            f"{dataset.root} has no {source_table}: "
-            f"run `framemill extract SOURCES -o {dataset.root} --ops {source_table}` first"
+            f"{dataset.root} has no {' and no '.join(wanted)}: "
+            f"run `framemill extract SOURCES -o {dataset.root} --ops {wanted[0]}` first"
         )
-    read = {source_table, *(other for other in also if other in state.keys)}
+    read = {name for name in (*wanted, *also) if name in state.keys}
     inputs = sorted(
         (owner, entry.key, entry.rows) for (of, owner), entry in state.entries.items() if of in read
     )
@@ -54,18 +56,29 @@ def corpus_key(
     return key
 
 
-def is_current(dataset: Dataset, table: str, source_table: str, key: Mapping[str, Any]) -> bool:
+def owners_of(dataset: Dataset, tables: str | Sequence[str]) -> set[str]:
+    """The sources of which a table, or one of several, speaks."""
+    names = _names(tables)
+    return {owner for of, owner in dataset.state.entries if of in names}
+
+
+def _names(tables: str | Sequence[str]) -> tuple[str, ...]:
+    return (tables,) if isinstance(tables, str) else tuple(tables)
+
+
+def is_current(
+    dataset: Dataset, table: str, source_tables: str | Sequence[str], key: Mapping[str, Any]
+) -> bool:
     """Whether the table was made under this key and speaks of every source."""
-    entries = dataset.state.entries
-    made, wanted = ({o for of, o in entries if of == name} for name in (table, source_table))
-    return dataset.state.keys.get(table) == key and made == wanted
+    is_complete = owners_of(dataset, table) == owners_of(dataset, source_tables)
+    return is_complete and dataset.state.keys.get(table) == key
 
 
 def replace_table(
     dataset: Dataset,
     run_id: str,
     table: str,
-    source_table: str,
+    source_tables: str | Sequence[str],
     key: Mapping[str, Any],
     rows: pa.Table | Iterable[pa.Table],
 ) -> None:
@@ -85,7 +98,7 @@ def replace_table(
         part = write_part(dataset.root, table, [piece], run_id=run_id, seed=seed)
         counts.update(piece["source_id"].to_pylist())
         parts += [] if part is None else [part]
-    owners = sorted(owner for of, owner in state.entries if of == source_table)
+    owners = sorted(owners_of(dataset, source_tables))
     dataset.commit(
         Commit(
             run_id=run_id,

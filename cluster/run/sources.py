@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,12 @@ def looks_like_media(head: bytes, is_ambiguous: bool) -> bool:
 def _is_text(head: bytes) -> bool:
     # Four bytes less: the last character may be cut off.
     return b"\0" not in head and head[:-4].decode("utf-8", "ignore").encode() == head[:-4]
+
+
+def paths_of(uri: str) -> tuple[str, ...]:
+    """Where a local file known by this text may lie: as it stands, or with escaped bytes put back."""
+    plain = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), uri)
+    return (uri,) if plain == uri else (uri, plain)
 
 
 def _look_at(path: str) -> SourceFile:

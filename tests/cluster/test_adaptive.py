@@ -123,9 +123,10 @@ def test_files_with_little_in_them_give_less_and_say_why(tmp_path: Path) -> None
     _one_shot(videos / "a second.mp4", 10, 128, sound=True)
     _one_shot(videos / "black and endless.mp4", 600, 0, sound=True)
     render_clip(videos / "sound.flac", seed=5, with_picture=False)
-    out = tmp_path / "out"
+    out, listener = tmp_path / "out", Listener()
     asked = {**ASKED, "options": {"sampling": {"budget": 40}}}
-    assert extract(videos, out=out, **asked).exit_code == 0
+    assert extract(videos, out=out, listener=listener, **asked).exit_code == 0
+    assert any("2 of 4 files took fewer than 40 frames" in said for said in listener.said)
     names = {row["source_id"]: Path(row["uri"]).name for row in rows_of(out, "media")}
     counts = {
         name: sum(names[r["source_id"]] == name for r in rows_of(out, "frames")) for name in names.values()

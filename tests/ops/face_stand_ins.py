@@ -82,9 +82,25 @@ class EmbeddingRunner:
         return self.run(inputs)
 
 
+class EyeRunner:
+    """The brighter the eye, the more open."""
+
+    max_batch = 3
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        ((_, eyes),) = inputs.items()
+        assert eyes.dtype == np.float32 and eyes.shape[1:] == (3, 32, 32)
+        bright = eyes.mean(axis=(1, 2, 3)) + 0.5
+        return {"19": np.stack([1 - bright, bright], axis=1)[..., None, None].astype(np.float32)}
+
+    def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        return self.run(inputs)
+
+
 FACE_STAND_INS: dict[str, Callable[[], Any]] = {
     "faces": UltraFaceRunner,
     "face_landmarks": YunetRunner,
     "emotions": EmotionRunner,
     "face_embeddings": EmbeddingRunner,
+    "eyes": EyeRunner,
 }

@@ -213,7 +213,7 @@ def shard_of(
     """A shard over frames [start, end) of the source behind `index`."""
     end = len(index) if end is None else end
     duration = float(index.pts_seconds[-1]) + 0.04 if len(index) else 0.0
-    return ShardInfo(index, start, end, at, of, *CLIP_SIZE, duration, False)
+    return ShardInfo(index, start, end, at, of, *CLIP_SIZE, duration)
 
 
 def _thin(plane: UInt8Array, limit: int) -> UInt8Array:

@@ -103,11 +103,9 @@ def frame_index(num_frames: int, fps: float = 10.0, key_interval: int = 5) -> Fr
     )
 
 
-def shard(
-    num_frames: int = 0, width: int = 0, height: int = 0, seconds: float = 0.0, has_audio: bool = False
-) -> ShardInfo:
+def shard(num_frames: int = 0, width: int = 0, height: int = 0, seconds: float = 0.0) -> ShardInfo:
     """A shard that is the whole source."""
-    return ShardInfo(frame_index(num_frames), 0, num_frames, 0, 1, width, height, seconds, has_audio)
+    return ShardInfo(frame_index(num_frames), 0, num_frames, 0, 1, width, height, seconds)
 
 
 def audio_chunks(samples: Float32Array, sizes: Iterator[int], start_sample: int = 0) -> list[Audio]:

@@ -149,7 +149,7 @@ def chunks_like(other: Op, op: Op, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
 
 
 def rows(op: Op, chunks: Sequence[Chunk], num_frames: int = NUM_FRAMES) -> pa.Table:
-    info = shard(num_frames, 160, 90, num_frames / 10, has_audio=op.reads is Reads.AUDIO)
+    info = shard(num_frames, 160, 90, num_frames / 10)
     if isinstance(op, TableOp):
         before = {name: made(name) for name in op.after}
         fitting = {name: chunks_like(other, op, chunks) for name, other in before.items()}
@@ -226,7 +226,7 @@ def test_one_instance_serves_several_shards_at_once(op: Op) -> None:
         pytest.skip("combined once per source, from everything at once")
     chunks = chunks_for(op, [5])
     expected = rows(op, chunks)
-    extractors = [op.open(shard(NUM_FRAMES, 160, 90, NUM_FRAMES / 10, has_audio=True)) for _ in range(2)]
+    extractors = [op.open(shard(NUM_FRAMES, 160, 90, NUM_FRAMES / 10)) for _ in range(2)]
     for chunk, before in fed(op, chunks):
         for extractor in extractors:
             if not extractor.done:

@@ -78,4 +78,10 @@ def test_frames_of_one_shot_need_time_between_them() -> None:
     seconds, shot = np.array([0.0, 0.5, 2.0, 2.0, 5.0, 0.5]), np.array([0, 0, 0, 0, 0, 1])
     far = (1 << 40) - 1
     hashes = np.array([0, far, far, (1 << 12) - 1, 0, 0], np.uint64)
-    assert close_in_time(seconds, shot, hashes, 0).tolist() == [True, True, False, True, False, False]
+    assert close_in_time(seconds, shot, hashes, 0).tolist() == [True, True, False, True, True, False]
+
+
+def test_slow_cameras_show_the_same_for_longer() -> None:
+    hashes = np.array([0, (1 << 12) - 1, (1 << 12) - 1, (1 << 16) - 1, (1 << 12) - 1], np.uint64)
+    seconds, shot = np.array([0.0, 3.1, 8.0, 3.1, 3.1]), np.array([0, 0, 0, 0, 1])
+    assert close_in_time(seconds, shot, hashes, 0).tolist() == [True, True, False, False, False]

@@ -54,6 +54,17 @@ def test_a_face_turned_away_counts_less() -> None:
     assert front > side
 
 
+def test_closed_eyes_and_a_blurred_face_count_less() -> None:
+    face = {"face_share": 0.05, "face_score": 0.95, "frontality": 1.0, "face_blur": 0.3, "eyes_open": 0.9}
+    (good, closed, blurred, unknown, faceless, small), _ = rate(
+        face, {**face, "eyes_open": 0.02}, {**face, "face_blur": 0.75},
+        {**face, "eyes_open": np.nan, "face_blur": np.nan}, {},
+        {**face, "face_share": 0.0004, "eyes_open": 0.02},
+    )  # fmt: skip
+    assert good == unknown > blurred and good > faceless > closed, "better nobody than somebody asleep"
+    assert small > 0.9 * faceless
+
+
 def test_black_frames_and_fades_are_not_usable() -> None:
     _, usable = rate(
         {}, {"contrast": 0.01}, {"is_black": 1.0}, {"fade_seconds": 0.3}, {"fade_seconds": 1.5},

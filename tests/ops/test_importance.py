@@ -70,7 +70,7 @@ def rows_of(
             }
         ),
     }
-    info = ShardInfo(index, 0, len(index), 0, 1, 64, 36, len(index) / FPS, bool(heard))
+    info = ShardInfo(index, 0, len(index), 0, 1, 64, 36, len(index) / FPS)
     rows: list[dict[str, object]] = Importance(NoOptions(), {}).combine(upstream, info).to_pylist()
     return rows
 

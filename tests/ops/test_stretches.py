@@ -62,7 +62,7 @@ def stretches(luma: npt.NDArray[np.uint8], cuts: list[int], chunk: int = 50, **o
     index = frame_index(count, FPS)
     partials = []
     for number, (start, end) in enumerate(pairwise(edges)):
-        info = ShardInfo(index, start, end, number, len(edges) - 1, 640, 360, count / FPS, False)
+        info = ShardInfo(index, start, end, number, len(edges) - 1, 640, 360, count / FPS)
         extractor = op.open(info)
         # Lead-in and lead-out are fed too, and must not count.
         for first in range(max(0, start - 3), min(count, end + 3), chunk):

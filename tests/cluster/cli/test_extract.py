@@ -91,9 +91,8 @@ def test_every_option_reaches_the_request(engine: StandIn) -> None:
     command += (
         " --set speech.mode=fast --model objects=yolox_nano --engine local --require-provider cpu --replace"
     )
-    command += (
-        " --retry-failed --keep-bytes 10GB --threads 2 --memory 1GiB --deadline-factor 9 --profile t.json -vv"
-    )
+    command += " --precision fp16 --retry-failed --keep-bytes 10GB --threads 2 --memory 1GiB"
+    command += " --deadline-factor 9 --profile t.json -vv"
     assert main(command.split()) == 0
     assert engine.requests == [
         ExtractRequest(
@@ -105,6 +104,7 @@ def test_every_option_reaches_the_request(engine: StandIn) -> None:
             models={"objects": "yolox_nano"},
             engine="local",
             require_provider="cpu",
+            precision="fp16",
             replace=True,
             retry_failed=True,
             keep_bytes=10_000_000_000,

@@ -35,6 +35,18 @@ def test_a_first_look_at_a_folder(clips: Path, tmp_path: Path, capsys: pytest.Ca
     assert code == 0 and len(rows_of(out, "preview")) == len(looked)
 
 
+def test_only_what_was_asked_for_is_listed(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(capsys, "extract", clips / "a.mp4", "-o", out, "--preview")[0] == 0
+    for _ in range(2):  # computed, and found in the folder
+        code, told, _ = run(capsys, "extract", clips / "c.mkv", "-o", out, "--preview")
+        assert code == 0 and "c.mkv" in told and "a.mp4" not in told
+    code, told, _ = run(capsys, "extract", clips, "-o", out, "--preview")
+    assert code == 0 and "c.mkv" in told and "a.mp4" in told
+
+
 def test_key_frames_are_spread_over_a_file(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from cluster.cli.main import main
 from cluster.editing.montage import MontageRequest, make_montage
 from cluster.results.dataset import Dataset
 from models.errors import UsageError
+from tests.actors.clips import moving, write_clip
 
 
 def clicks(path: Path, seconds: float, bpm: float = 120.0) -> Path:
@@ -77,6 +78,32 @@ def test_music_without_beats_and_music_that_ends(corpus: Dataset, tmp_path: Path
     assert any("music ends after 8.0 s" in note for note in short.notes)
     steps = np.diff(short.cuts_seconds)
     assert steps == pytest.approx(np.full(len(steps), 2.0), abs=0.05)
+
+
+def test_bad_input_gets_a_shorter_montage_or_none_and_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    black = [np.zeros((64, 96, 3), np.uint8)]
+    write_clip(tmp_path / "black.mp4", black * 50)
+    write_clip(tmp_path / "two frames.mp4", moving(2))
+    out, cut = str(tmp_path / "out"), tmp_path / "cut.otio"
+    sources = [str(tmp_path / "black.mp4"), str(tmp_path / "two frames.mp4")]
+    assert main(["extract", *sources, "-o", out, "--sample", "every:0.5", "-q"]) == 0
+    command = ["montage", out, "--seconds", "5", "-o", str(cut)]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "nothing was written" in told and not cut.exists()
+    assert "0.0 s instead of 5 s" in told or "no file has a frame that may be shown" in told
+    # One endless shot and one of a second: what they have, and why it is not more.
+    write_clip(tmp_path / "endless.mp4", moving(150))
+    write_clip(tmp_path / "second.mp4", moving(25, seed=1))
+    sources += [str(tmp_path / "endless.mp4"), str(tmp_path / "second.mp4")]
+    assert main(["extract", *sources, "-o", out, "--sample", "every:0.5", "-q"]) == 0
+    assert main([*command[:3], "30", *command[4:]]) == 0
+    told = capsys.readouterr().err
+    read = otio.adapters.read_from_file(str(cut))
+    assert 2 < read.duration().to_seconds() < 7.1
+    assert "instead of 30 s: all that there is" in told
 
 
 def test_files_that_are_gone_are_left_out(corpus: Dataset, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_film_cut_on_the_beats(
 
 def test_thumbnails_show_each_shot_and_no_fade(out: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["thumbnails", out, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["thumbnails"]
+    found = json.loads(capsys.readouterr().out)["rows"]
     times: dict[str, list[float]] = {}
     for row in found:
         times.setdefault(Path(row["uri"]).stem, []).append(row["pts_seconds"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.run.sources import list_sources
+from cluster.run.sources import list_sources, paths_of
 from models.errors import UsageError
 
 
@@ -94,3 +94,16 @@ def test_links_loops_and_pipes_end_nothing(tree: Path) -> None:
     names = _names(tree, tree)
     assert "broken.mp4" in names and "pipe" not in names
     assert sum(name.endswith("a.mp4") for name in names) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+@pytest.mark.parametrize(
+    "name",
+    [b"plain.mp4", "snow \u2603.mp4".encode(), b"caf\xe9.mp4", b"\xff\x80 and \\.mp4", rb"caf\xe9.mp4"],
+)
+def test_a_path_is_known_again_by_its_text(name: bytes, tmp_path: Path) -> None:
+    path = os.path.join(tmp_path, os.fsdecode(name))
+    (file,) = list_sources([path]).files
+    file.uri.encode("utf-8")
+    assert path in paths_of(file.uri)
+    assert paths_of(file.uri)[0] == file.uri
