@@ -17,7 +17,8 @@ def session_account(report: SessionReport, runner: Any, batches: BatchStats | No
 
     Returns:
         model, provider, num_nodes (by provider), attempts, precision, build_seconds, max_batch (as it is by
-        now), num_halved (how often memory ran out), num_batches, batch_fill (0..1) and note.
+        now), row_threads (CPU threads that a row takes by now), num_halved (how often memory ran out),
+        num_batches, batch_fill (0..1) and note.
     """
     account: dict[str, Any] = {
         "model": report.model,
@@ -27,8 +28,9 @@ def session_account(report: SessionReport, runner: Any, batches: BatchStats | No
         "attempts": {rung: what for rung, what in report.attempts},
         "build_seconds": round(report.build_seconds, 3),
         "max_batch": runner.max_batch,
+        "row_threads": getattr(runner, "row_threads", 1),
         "num_halved": getattr(runner, "num_halved", 0),
-        "note": report.note,
+        "note": "; ".join(filter(None, [report.note, getattr(runner, "note", "")])),
     }
     if batches is not None:
         account |= {"num_batches": batches.num_batches, "batch_fill": round(batches.fill, 4)}

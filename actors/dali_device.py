@@ -15,6 +15,9 @@ from ops.chunks import Chunk
 VARIABLE = "FRAMEMILL_DECODER"
 # auto: the device where there is one; dali-cpu is DALI's variant for the host, for tests and comparison.
 WISHES = ("auto", "pyav", "dali", "dali-cpu")
+# What making views takes of the memory for arrays, at its height, as a multiple of the pictures they are of:
+# their luma at full size is a weighted sum of three planes in 32 bits.
+VIEW_COST = 8
 
 Reader = Callable[..., Iterator[Chunk]]
 
@@ -47,18 +50,20 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
     elif missing := [name for name in ("nvidia.dali", "cupy") if not _is_installed(name)]:
         lacking = f"{' and '.join(missing)} are not installed (extra `gpu`)"
     else:
-        reader = _reader("gpu", readers, plan_memory(gpus[0].memory_bytes).decoder)
+        plan = plan_memory(gpus[0].memory_bytes)
+        reader = _reader("gpu", readers, plan.decoder, plan.arrays // readers // VIEW_COST)
         return reader, f"frames are decoded by DALI on {gpus[0].name} where it can"
     if wish == "dali":
         raise SetupError(f"{VARIABLE}=dali, but {lacking}; ask `framemill doctor`, or wish for auto")
     return None, f"frames are decoded on the CPU: {lacking}" if gpus else ""
 
 
-def _reader(device: str, readers: int, decoded_bytes: int = 0) -> Reader:
+def _reader(device: str, readers: int, decoded_bytes: int = 0, chunk_bytes: int = 0) -> Reader:
     # With them comes DALI's world, which nobody needs where PyAV reads.
-    from actors.dali_reader import DECODED_BYTES, DaliDecoder, read_shard_on_device
+    from actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder, read_shard_on_device
 
-    decoder = DaliDecoder(device, decoded_bytes or DECODED_BYTES, readers)
+    chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
+    decoder = DaliDecoder(device, decoded_bytes or DECODED_BYTES, readers, chunk_bytes)
 
     def read(path: str, index: Any, request: Any, report: Any, container: Any = None) -> Iterator[Chunk]:
         return read_shard_on_device(path, index, request, report, decoder, container)

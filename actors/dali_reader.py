@@ -6,10 +6,10 @@ read again by PyAV, and the reason is kept.
 
 from __future__ import annotations
 
-import threading
+import queue
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,13 @@ from actors.dali_copies import Copy, Piece, copy_pieces, plan_pieces
 from actors.dali_frames import DaliFrames
 from actors.dali_rules import Picture, refusal
 from actors.indexing import SourceIndex
+from actors.matrices import matrix_name
 from actors.opening import open_media
-from actors.pyav_frames import HD_LINES
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from models.arrays import cupy_module
+from models.cuda import LOST_REMEDY, is_device_lost
+from models.errors import DeviceLostError
+from models.rungs import own_stream
 from ops.chunks import Chunk, FrameIndex, Int64Array
 
 if TYPE_CHECKING:
@@ -33,8 +36,8 @@ BATCH_COPIES = 4
 DECODED_BYTES = 256 << 20
 # Frames that one chunk holds, and one copy where it is decoded alone.
 MAX_FRAMES, MAX_FRAMES_ALONE = 64, 256
-# Codes of ITU-T H.273, table 4.
-_CODES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
+# Decoded pictures of one chunk where nobody says more: views of it take several times as much for a moment.
+CHUNK_BYTES = 128 << 20
 _NAMES = {"itu709": "bt709", "itu601": "bt601", "bt2020": "bt2020"}
 
 
@@ -45,44 +48,60 @@ class DaliDecoder:
         device: `gpu`, or `cpu` for its variant for the host, which decodes VP8, VP9 and MJPEG.
         decoded_bytes: decoded pictures that all readers together may hold.
         readers: threads that decode at once.
+        chunk_bytes: decoded pictures that one chunk may hold, but for a single one that is larger.
     """
 
-    def __init__(self, device: str, decoded_bytes: int = DECODED_BYTES, readers: int = 1) -> None:
+    def __init__(
+        self,
+        device: str,
+        decoded_bytes: int = DECODED_BYTES,
+        readers: int = 1,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
         self.device = device
         self.bytes_per_reader = decoded_bytes // readers
-        self._slots = threading.BoundedSemaphore(readers)
-        self._local = threading.local()
+        self.chunk_bytes = chunk_bytes
+        # What decoding needs, kept between calls: DALI holds threads and opened decoders in it, and the
+        # threads that read come and go. The last one used is the first to be used again.
+        self._free: queue.LifoQueue[_Engine | None] = queue.LifoQueue()
+        for _ in range(readers):
+            self._free.put(None)
 
     def decode(self, copies: Sequence[Copy]) -> list[Any]:
         """Per copy uint8 [m, height, width, 3] on the device, or the exception that it ended in.
 
         One bad copy fails a whole call, so that after a failure each is tried alone.
+
+        Raises:
+            DeviceLostError: the device is lost to this process.
         """
-        with self._slots, self._context():
+        with self._engine() as stream:
             if len(copies) > 1:
                 try:
-                    return self._decode(copies)
-                except Exception:  # of any class: what DALI raises; whose fault it is shows below
-                    pass
+                    return self._decode(copies, stream)
+                except Exception as error:  # of any class: what DALI raises; whose fault it is shows below
+                    _stop_if_lost(error)
             found: list[Any] = []
             for copy in copies:
                 try:
-                    found += self._decode([copy])
+                    found += self._decode([copy], stream)
                 except Exception as error:  # the file's own
+                    _stop_if_lost(error)
                     found.append(error)
             return found
 
-    def _decode(self, copies: Sequence[Copy]) -> list[Any]:
+    def _decode(self, copies: Sequence[Copy], stream: Any) -> list[Any]:
         import nvidia.dali.experimental.dynamic as dali
 
         encoded = dali.batch([np.frombuffer(copy.content, np.uint8) for copy in copies])
         numbers = dali.batch([copy.numbers for copy in copies])
-        decoded = dali.decoders.video(encoded, device=self.device, frames=numbers)
-        if self.device == "gpu":
-            with self._local.stream:
+        # Every engine has threads of its own: tied to cores, all of them would sit on the first few.
+        decoded = dali.decoders.video(encoded, device=self.device, frames=numbers, affine=False)
+        if stream is not None:
+            with stream:
                 arrays = [cupy_module().from_dlpack(tensor) for tensor in decoded.tensors]
             # Whoever works on them does so in another thread, on another stream.
-            self._local.stream.synchronize()
+            stream.synchronize()
         else:
             arrays = [np.from_dlpack(tensor) for tensor in decoded.tensors]
         for array, copy in zip(arrays, copies, strict=True):
@@ -90,17 +109,39 @@ class DaliDecoder:
                 raise ValueError(f"{list(array.shape)} for {len(copy.numbers)} frames")
         return arrays
 
-    def _context(self) -> Any:
-        """A stream and an evaluation context for each thread."""
-        if self.device != "gpu":
-            return nullcontext()
-        if not hasattr(self._local, "context"):
-            import nvidia.dali.experimental.dynamic as dali
+    @contextmanager
+    def _engine(self) -> Iterator[Any]:
+        """One of the engines while it is used, as its stream; waits where all are at work."""
+        engine = self._free.get()
+        try:
+            engine = engine or _open_engine(self.device)
+            with engine.context:
+                yield engine.stream
+        finally:
+            self._free.put(engine)
 
-            self._local.stream = cupy_module().cuda.Stream(non_blocking=True)
-            context: Any = dali.EvalContext
-            self._local.context = context(device_id=0, cuda_stream=self._local.stream.ptr)
-        return self._local.context
+
+def _stop_if_lost(error: Exception) -> None:
+    if is_device_lost(error):
+        raise DeviceLostError(f"decoding failed: {str(error)[:300]}; {LOST_REMEDY}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """DALI's evaluation context, and the stream of CuPy that its work goes to; None on the host."""
+
+    context: Any
+    stream: Any
+
+
+def _open_engine(device: str) -> _Engine:
+    import nvidia.dali.experimental.dynamic as dali
+
+    context: Any = dali.EvalContext
+    if device != "gpu":
+        return _Engine(context(num_threads=BATCH_COPIES), None)
+    stream = own_stream()
+    return _Engine(context(num_threads=BATCH_COPIES, device_id=0, cuda_stream=stream), stream)
 
 
 def read_shard_on_device(
@@ -204,8 +245,9 @@ def _frames(
                 continue
             report.num_decoded += len(pixels)
             num_given += len(pixels)
-            for start in range(0, len(pixels), MAX_FRAMES):
-                part = slice(start, start + MAX_FRAMES)
+            most = max(1, min(MAX_FRAMES, decoder.chunk_bytes * len(pixels) // max(1, pixels.size)))
+            for start in range(0, len(pixels), most):
+                part = slice(start, start + most)
                 yield _chunk(pixels[part], copy.frames[part], index.frames, index, matrix)
     report.num_missing += len(request.frames) - num_given
     report.cut_off = report.cut_off or num_given < len(request.frames)
@@ -234,5 +276,5 @@ def _picture(index: SourceIndex, request: ReadRequest, context: Any) -> Picture:
 
 def _matrix(index: SourceIndex, context: Any) -> str:
     """The matrix that PyAV's reader takes for this file: that of its first frame, its header, or its size."""
-    tagged = _NAMES.get(index.description.color_space or "") or _CODES.get(int(context.colorspace))
-    return tagged or ("bt709" if context.height >= HD_LINES else "bt601")
+    named = _NAMES.get(index.description.color_space or "")
+    return named or matrix_name(int(context.colorspace), context.height)

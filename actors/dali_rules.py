@@ -41,7 +41,7 @@ class Limits:
     most: tuple[int, int]
 
 
-# NVDEC on Hopper for 8 bits and 4:2:0. AV1 is missing there.
+# NVDEC on Hopper for 8 bits and 4:2:0, from its documents alone. AV1 is missing there.
 GPU_CODECS: Mapping[str, Limits] = {
     "h264": Limits((48, 16), (4096, 4096)),
     "hevc": Limits((144, 144), (8192, 8192)),
@@ -56,7 +56,8 @@ CPU_CODECS: Mapping[str, Limits] = {"vp8": _ANY, "vp9": _ANY, "mjpeg": _ANY}
 CODECS = {"gpu": GPU_CODECS, "cpu": CPU_CODECS}
 # H.264 as interlaced pairs of fields, with lossless or 4:2:2 tools, has no hardware behind it.
 H264_PROFILES = ("Constrained Baseline", "Baseline", "Main", "High", "")
-# Starting a decoder of a device costs some 10 ms; below this much work a core is faster.
+# Starting a decoder of a device costs some 10 ms; below this much work a core is faster. An estimate, not a
+# measurement: `python -m benchmarks gpu_decode` records `least_pixels`, which is what to put here.
 GPU_LEAST_PIXELS = 16 * 640 * 360
 
 

@@ -44,7 +44,6 @@ def run_on_sound(path: str, op: Op) -> tuple[pa.Table, float]:
         width=index.display_width,
         height=index.display_height,
         duration_seconds=index.duration_seconds,
-        has_audio=True,
     )
     extractor = op.open(shard)
     nothing = np.zeros(0, np.int64)

@@ -19,7 +19,8 @@ from actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from actors.read_ahead import read_ahead
 from actors.shards import Shard
 from actors.tracing import Trace
-from models.errors import CorruptError, SetupError
+from models.cuda import LOST_REMEDY, is_device_lost
+from models.errors import CorruptError, DeviceLostError, SetupError
 from models.loading import Model
 from models.registry import resolve
 from models.session import SessionReport, open_model, shared_cores
@@ -95,6 +96,7 @@ class Mill:
         sampling: the sampling policy.
         threads: threads for models on the CPU.
         require_provider: provider that every model must run on, or empty.
+        precision: fp32, or fp16 where TensorRT may compute in halves.
         after: operation name -> what it comes after in this run, where that is not its class's `after`.
         trace: where stages are measured.
     """
@@ -107,6 +109,7 @@ class Mill:
         sampling: Sampling,
         threads: int,
         require_provider: str = "",
+        precision: str = "fp32",
         after: Mapping[str, tuple[str, ...]] | None = None,
         trace: Trace | None = None,
     ) -> None:
@@ -120,6 +123,11 @@ class Mill:
         self._sampling = sampling
         self._threads = threads
         self._require = require_provider
+        self._precision = precision
+        # How many models share the memory of a device.
+        self._sharing = max(
+            1, len({role for name, its in options.items() for role in load_op(name).roles(its)})
+        )
         self._ops: dict[str, Op] = {}
         self._models: dict[str, Model] = {}
         self._sessions: dict[str, tuple[SessionReport, Any]] = {}
@@ -147,10 +155,9 @@ class Mill:
         if role not in self._models:
             with self.trace.span("open model", role=role):
                 entry = resolve(role, self._choices.get(role, ""))
-                sharing = max(
-                    1, len({r for name, o in self._options.items() for r in load_op(name).roles(o)})
+                model, report = open_model(
+                    entry, find(entry), self._threads, self._require, self._sharing, self._precision
                 )
-                model, report = open_model(entry, find(entry), self._threads, self._require, sharing)
             self._sessions[role] = (report, model.runner)
             if model.runner.max_batch > 1:
                 model = replace(
@@ -260,6 +267,7 @@ class Mill:
         on_frames: Callable[[int], None] | None,
     ) -> None:
         for chunk in chunks:
+            on_host: Chunk | None = None  # copied once, for all operations that work there
             upstream = _rows_of(chunk, earlier)
             for name, op in ops.items():
                 if name in result.failures or not _is_for(chunk, op):
@@ -273,7 +281,9 @@ class Mill:
                     result.failures[name] = ("MediaError", f"{missing[0]} failed, which {name} comes after")
                     continue
                 with self.trace.span(name), _Catch(result, name):
-                    seen = chunk.on_host() if isinstance(chunk, Frames) and not op.on_device else chunk
+                    seen = chunk
+                    if isinstance(chunk, Frames) and not op.on_device:
+                        seen = on_host = chunk.on_host() if on_host is None else on_host
                     rows = extractors[name].feed(seen, {other: upstream[other] for other in after})
                     if rows is not None:
                         upstream[name] = rows
@@ -311,6 +321,9 @@ class _Catch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, Exception) and not isinstance(error, SetupError | MemoryError):
+            if is_device_lost(error):
+                # An array on a device fails like any other, but no later file would fare better here.
+                raise DeviceLostError(f"{self._name}: {str(error)[:300]}; {LOST_REMEDY}") from error
             self._result.failures[self._name] = (type(error).__name__, str(error))
             self._result.partials.pop(self._name, None)
             return True
@@ -348,7 +361,6 @@ def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: 
         width=index.display_width,
         height=index.display_height,
         duration_seconds=index.duration_seconds,
-        has_audio=shard.with_sound and index.audio_stream >= 0,
     )
 
 

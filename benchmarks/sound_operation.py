@@ -27,7 +27,7 @@ def main() -> None:
     request = ReadRequest(none, none, True, 1, sound_rates=rates, native_sound=NativeAudio in takes)
     chunks = list(read_shard(path, index_source(path), request, ReadReport()))
     nothing = FrameIndex(none, np.zeros(0), np.zeros(0, bool), none)
-    shard = ShardInfo(nothing, 0, 0, 0, 1, 0, 0, 0.0, True)
+    shard = ShardInfo(nothing, 0, 0, 0, 1, 0, 0, 0.0)
 
     def work(num_chunks: int) -> int:
         extractor = op.open(shard)

@@ -28,6 +28,7 @@ FILE_NAME = "framemill.toml"
 ENGINES = ("auto", "local", "ray")
 TOPOLOGIES = ("fused", "split")
 PROVIDERS = ("tensorrt", "cuda", "coreml", "cpu")
+PRECISIONS = ("fp32", "fp16", "int8", "auto")
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
 _UNITS = {"": 1, "b": 1} | {
@@ -216,6 +217,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "decoder_cpus": _factor,
     "stall_after": _factor,
     "require_provider": _one_of(PROVIDERS),
+    "precision": _one_of(PRECISIONS),
     "accept_licence": _switch,
     "replace": _switch,
     "retry_failed": _switch,

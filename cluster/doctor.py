@@ -14,7 +14,7 @@ from pathlib import Path
 from cluster.config import unknown_variables
 from cluster.exposure import ray_servers
 from cluster.gpu_checks import gpu_checks
-from cluster.machine import cgroup_limits
+from cluster.machine import cgroup_limits, usable_cores
 from models.errors import ModelError
 
 OUR_PACKAGES = ("cluster", "actors", "ops", "models")
@@ -23,7 +23,6 @@ OTHER_VARIABLES = (
     "FRAMEMILL_CONFIG_DIR",
     "FRAMEMILL_DECODER",
     "FRAMEMILL_GPU_MEMORY_SHARE",
-    "FRAMEMILL_GPU_PRECISION",
     "FRAMEMILL_MODEL_MIRROR",
     "FRAMEMILL_OFFLINE",
     "FRAMEMILL_REQUIRE_GPU",
@@ -194,8 +193,11 @@ def _models() -> Iterator[Finding]:
 def model_checks() -> Iterator[Finding]:
     """Opens every model that is here the way a run would, and says where it runs; engines may be built."""
     from models import store
+    from models.probing import remembered
     from models.registry import all_entries
     from models.session import open_model
+
+    cores = usable_cores()
 
     for entry in all_entries():
         (found,) = store.verify([entry.name])
@@ -204,15 +206,17 @@ def model_checks() -> Iterator[Finding]:
         try:
             if found["status"] != "ok":
                 raise ModelError(found["message"])
-            _, report = open_model(entry, Path(found["path"]), 1)
+            _, report = open_model(entry, Path(found["path"]), cores)
         except ModelError as error:
             yield _finding(f"session of {entry.name}", "fail", str(error), "see `framemill models verify`")
             continue
         nodes = ", ".join(f"{count} nodes on {name}" for name, count in report.num_nodes.items())
         built = f"engine built in {report.build_seconds:.1f} s" if report.build_seconds else ""
+        known = remembered(entry.sha256, cores) if report.rung == "cpu" else None
+        threads = f"measured on {cores} cores: {known.threads} threads a row is fastest" if known else ""
         missed = "; ".join(f"{rung}: {what}" for rung, what in report.attempts if what != "ok")
         detail = "; ".join(
-            filter(None, [f"{report.rung}, {report.precision}", nodes, built, report.note, missed])
+            filter(None, [f"{report.rung}, {report.precision}", nodes, built, threads, report.note, missed])
         )
         yield _finding(f"session of {entry.name}", "ok", detail)
 

@@ -83,8 +83,13 @@ class _Extraction:
             # Heavy imports wait until the worker is on its way with its own.
             from actors.shards import SHARD_SECONDS
             from cluster.run.planning import check_keys, plan_ops
+            from cluster.run.precision import with_precision
 
             shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
+            held = dataset.state.keys if dataset else {}
+            self.request = with_precision(
+                self.request, shard_seconds, held, self.on_ray, lambda text: self.reporter.message(0, text)
+            )
             plan = plan_ops(self.request, shard_seconds)
             if plan.added:
                 self.reporter.message(0, f"also running {', '.join(plan.added)}, which others need")
@@ -155,7 +160,7 @@ class _Extraction:
     def _say_what_was_left_out(
         self, dataset: Dataset, plan: OpsPlan, jobs: Sequence[Job], outcome: Outcome
     ) -> None:
-        """What adaptive sampling took beyond its budget, and what a cascade may have missed."""
+        """Where adaptive sampling could not keep to its budget, and what a cascade may have missed."""
         if "sampling" in plan.ops:
             options = plan.ops["sampling"].options
             taken = [job.rows.get("sampling", 0) for job in jobs]
@@ -165,6 +170,10 @@ class _Extraction:
                 budget = f"the budget of {options['budget']} frames"
                 took = f"{len(over)} of {len(jobs)} files took more than {budget}, up to {max(over)}"
                 self.reporter.message(0, f"{took}: {floor}")
+            under = sum(0 < count < options["budget"] for count in taken)
+            if under:
+                took = f"{under} of {len(jobs)} files took fewer than {options['budget']} frames"
+                self.reporter.message(0, f"{took}: they have no more that lie far enough apart")
         if "candidates" in plan.ops and not outcome.interrupted:
             from cluster.corpus.recall import update_recall
 
@@ -193,10 +202,14 @@ class _Extraction:
 
         roles = {role for op in plan.ops.values() for role in op.key["models"]}
         choices = {role: self.request.models.get(role, "") for role in roles}
-        pool = open_pool(self.request, dataset.root, choices, self.run_id)
+        pool = open_pool(
+            self.request, dataset.root, choices, self.run_id, lambda text: self.reporter.message(0, text)
+        )
         return RayRun(*shared, pool=pool, started=self.started, num_cached=num_cached)
 
     def _config(self, dataset: Dataset, plan: OpsPlan) -> dict[str, Any]:
+        from cluster.run.precision import device_precision
+
         threads = self.request.threads or usable_cores()
         return {
             "root": str(dataset.root),
@@ -210,6 +223,7 @@ class _Extraction:
             "threads": threads,
             "in_flight": threads,
             "require_provider": self.request.require_provider,
+            "precision": device_precision(self.request),
             "memory_bytes": self.request.memory_bytes or worker_memory_bytes(),
             "profile": str(Path(self.request.profile).absolute()) if self.request.profile else "",
         }

@@ -17,10 +17,7 @@ _PINS = "pip install --no-deps -r constraints/gpu-cu13.txt"
 _TRY_PROVIDER = (
     "import json, sys; from models.rungs import try_provider; print(json.dumps(try_provider(sys.argv[1])))"
 )
-_TRY_CUBLAS = (
-    "import json; from models import cuda; from models.store import cache_folder; "
-    "print(json.dumps(cuda.load_cublas_for_ctranslate2(cache_folder())))"
-)
+_TRY_CUBLAS = "import json; from models import cuda; print(json.dumps(cuda.load_cublas_for_ctranslate2()))"
 _TRY_DALI = (
     "import json, cupy, nvidia.dali.experimental.dynamic; "
     "print(json.dumps('' if int(cupy.arange(3).sum()) == 3 else 'CuPy adds wrongly'))"

@@ -18,6 +18,7 @@ from cluster.results.folders import holds_results
 from cluster.results.storage import open_root
 from cluster.run.jobs import Job, missing_ops, remembered_id
 from cluster.run.planning import OpsPlan, check_keys, plan_ops
+from cluster.run.precision import with_precision
 from cluster.run.sources import SourceFile, list_sources
 from models.errors import MediaError
 from ops import load_op
@@ -56,6 +57,9 @@ def plan_sources(request: ExtractRequest) -> dict[str, Any]:
     root = open_root(request.output)
     dataset = Dataset.open(root, create=False) if holds_results(root) else None
     shard_seconds = dataset.constants["shard_seconds"] if dataset is not None else SHARD_SECONDS
+    held = dataset.state.keys if dataset is not None else {}
+    on_ray = request.engine == "ray" or bool(request.address)
+    request = with_precision(request, shard_seconds, held, on_ray, lambda text: None)
     plan = plan_ops(request, shard_seconds)
     if dataset is not None and not request.replace:
         check_keys(plan, dataset.state.keys)

@@ -21,7 +21,7 @@ from models.errors import MediaError, ModelError, UsageError
 from models.folders import digest_file
 from models.loading import Model, Runner
 from models.probing import rows_per_second
-from models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside
+from models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside, variant_name
 from models.registry import ModelEntry, named_entries
 from models.session import open_model
 from models.store import cache_folder, find
@@ -195,7 +195,7 @@ def _entry(entry: ModelEntry, made: Path, target: Path) -> ModelEntry:
     """The entry of a file that lies at `made` and is to lie at `target`."""
     return replace(
         entry,
-        name=f"{entry.name}-int8",
+        name=variant_name(entry),
         sha256=digest_file(made),
         num_bytes=made.stat().st_size,
         url="",

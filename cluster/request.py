@@ -32,6 +32,8 @@ class ExtractRequest:
         decoder_cpus: CPUs that each of those holds; 0 means 1.
         stall_seconds: on Ray, after so long without any work a message says what waits for what.
         require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
+        precision: fp32; fp16 where TensorRT may compute in halves; int8 for the variants that
+            `models quantize` made; auto for those of them that are faster on this CPU.
         accept_licence: models that are not for commercial use may be used.
         replace: recompute tables whose operation key differs instead of refusing.
         retry_failed: also try again what failed for good.
@@ -61,6 +63,7 @@ class ExtractRequest:
     decoder_cpus: float = 0.0
     stall_seconds: float = 120.0
     require_provider: str = ""
+    precision: str = "fp32"
     accept_licence: bool = False
     replace: bool = False
     retry_failed: bool = False

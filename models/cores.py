@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,12 +18,14 @@ class Cores:
     """The CPU threads that everything in this process shares: shards that are decoded, and models.
 
     Attributes:
-        slots: held by each model call, so that no more run at once than there are cores.
+        threads: how many they are.
     """
 
     def __init__(self, threads: int) -> None:
-        self.slots = threading.BoundedSemaphore(threads)
-        self._threads = threads
+        self.threads = threads
+        self._num_free = threads
+        self._turns: deque[object] = deque()  # of those that wait, in the order in which they came
+        self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(threads, "model")
         self._lock = threading.Lock()
         self._num_shards = 0
@@ -34,7 +37,30 @@ class Cores:
         Threads beyond the cores only take caches from each other. Measured on 2 cores, objects in four
         clips: 26.3 s of CPU time with one thread a shard, 28.9 s with model and reading threads beside.
         """
-        return max(0, self._threads - self._num_shards)
+        return max(0, self.threads - self._num_shards)
+
+    @contextmanager
+    def hold(self, count: int = 1) -> Iterator[None]:
+        """Held by each call of a model that computes on `count` threads: no more work than there are cores.
+
+        Whoever comes first is served first, or calls on many threads would wait behind those on one for ever.
+        """
+        count = min(count, self.threads)
+        turn = object()
+        with self._changed:
+            self._turns.append(turn)
+            try:
+                self._changed.wait_for(lambda: self._turns[0] is turn and self._num_free >= count)
+                self._num_free -= count
+            finally:
+                self._turns.remove(turn)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_free += count
+                self._changed.notify_all()
 
     @contextmanager
     def shard(self) -> Iterator[None]:

@@ -15,9 +15,29 @@ from typing import Any
 CUDA13_DRIVER, CUDA12_DRIVER = 580, 525
 # What the TensorRT provider of ONNX Runtime 1.31 links.
 TENSORRT_MAJOR = 10
+# Whether libraries of NVIDIA round factors to ten bits: 0 for never, 1 for wherever they can.
+TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 TENSORRT_PACKAGES = ("tensorrt-cu13-libs", "tensorrt-cu12-libs", "tensorrt")
 
+# What the driver says when a device is gone, or its context broken for good (cudaError_t, driver_types.h).
+_LOST = (
+    "illegal memory access",
+    "unspecified launch failure",
+    "uncorrectable ecc",
+    "device is lost",
+    "devices are busy or unavailable",
+    "no cuda-capable device",
+    "hardware stack error",
+)
+LOST_REMEDY = "look at the driver's log for Xid errors"
+
 _COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*, cuda.h
+
+
+def is_device_lost(exc: Exception) -> bool:
+    """Whether an error, of whatever library, says that a device is lost to this process."""
+    said = str(exc).lower()
+    return any(words in said for words in _LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,10 @@ def _driver() -> Any:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
+    from models.store import cache_folder  # which machines without a device need not import for this
+
+    # Kernels that the driver compiles for newer devices; home folders of containers are often read-only.
+    os.environ.setdefault("CUDA_CACHE_PATH", str(cache_folder() / "cuda"))
     return None if library.cuInit(0) else library
 
 
@@ -110,6 +134,8 @@ def load_tensorrt() -> str:
     Returns:
         Why the provider of ONNX Runtime will not find them; empty where it will, or they lie elsewhere.
     """
+    # It rounds factors to ten bits unless told otherwise, and ONNX Runtime has no option for that.
+    os.environ.setdefault(TF32_VARIABLE, "0")
     version = version_of(*TENSORRT_PACKAGES)
     if version and int(version.partition(".")[0]) != TENSORRT_MAJOR:
         return (
@@ -125,16 +151,12 @@ def load_tensorrt() -> str:
     return ""
 
 
-def load_cublas_for_ctranslate2(cache: Path) -> str:
+def load_cublas_for_ctranslate2() -> str:
     """Loads cuBLAS 12 for CTranslate2, which knows no CUDA 13; names of libraries differ, so both fit.
-
-    Kernels that the driver compiles for newer devices are kept in `cache`, since home folders of containers
-    are often read-only.
 
     Returns:
         Why there is none that can be loaded; empty where there is.
     """
-    os.environ.setdefault("CUDA_CACHE_PATH", str(cache / "cuda"))
     for package in ("nvidia.cublas", "nvidia.cu12"):
         folder = _package_folder(package)
         paths = [folder / "lib" / f"lib{name}.so.12" for name in ("cublasLt", "cublas")] if folder else []

@@ -1,17 +1,18 @@
 """Which way of running a model on this machine's CPU is the fastest, measured once and remembered.
 
-By default each row runs on one thread and rows run side by side, which wins on most machines. Where it does
-not, `framemill models probe` finds out. In how many threads a row runs changes no row beyond rounding; a
-file of other precision would, so that this only tells what could be gained.
+By default each row runs on one thread and rows run side by side, which wins on most machines. Where a model
+has worked for a while and nothing is known of it here, `OnnxSession` stops for a moment and measures
+(`choose_threads`); `framemill models probe` does so at once. In how many threads a row runs changes no row
+beyond rounding. A file of other precision does change rows, so that an eight-bit variant is compared only
+where a person asks for one (`--precision auto`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,15 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from models.download import replacing
 from models.errors import ModelError
+from models.providers import session_options
 from models.registry import ModelEntry
 from models.store import cache_folder
 
-PROBE_SECONDS = 0.5
-# Another number of threads must gain this much to be chosen: less is noise.
+# Measuring takes so long, however many ways there are; longer only where a single row does.
+PROBE_SECONDS = 0.8
+# Each way has so many turns, so that what else the machine does at the time hits all alike.
+ROUNDS = 2
+# A model that has worked for so long may stop for `PROBE_SECONDS`; short runs never pay for it.
+WORKED_SECONDS = 60.0
+# Another way must gain this much to be chosen: less is noise.
 LEAST_GAIN = 1.1
+
+Row = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,71 +52,131 @@ class Probe:
     rows_per_second: Mapping[int, float]
 
 
-def remembered_threads(sha256: str) -> int:
-    """Threads for a row of this model on this machine; 1 where nothing was measured."""
+def remembered(sha256: str, cores: int) -> Probe | None:
+    """What was measured here of a model on so many cores; None where nothing was."""
     try:
-        known = json.loads(_file().read_text(encoding="utf-8"))
-        return int(known[sha256]["threads"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 1
+        known = _known(cores)[sha256]
+        speeds = {int(threads): float(speed) for threads, speed in known["rows_per_second"].items()}
+        threads = int(known["threads"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return Probe(threads, speeds) if 1 <= threads <= cores else None
+
+
+def choose_threads(sha256: str, open_: Callable[[int], Any], row: Row, cores: int) -> tuple[Any, Probe]:
+    """Measures one thread a row against all threads on one row, on a row of the run, and remembers it.
+
+    To be called while the cores are free.
+
+    Args:
+        open_: opens a session that runs a row on so many threads.
+    """
+    sessions = {threads: open_(threads) for threads in sorted({1, cores})}
+    speeds = dict(zip(sessions, _race([(it, cores // n) for n, it in sessions.items()], row), strict=True))
+    best = max(speeds, key=lambda threads: speeds[threads])
+    found = Probe(best if speeds[best] >= LEAST_GAIN * speeds[1] else 1, speeds)
+    _remember(cores, sha256, asdict(found))
+    return sessions[found.threads], found
 
 
 def probe(entry: ModelEntry, path: Path, cores: int) -> Probe:
-    """Measures a model on `cores` cores, one thread a row against all threads on one row, and remembers it.
+    """As `choose_threads`, with a random row.
 
     Raises:
         ModelError: the file cannot be run on random rows.
     """
-    speeds = {threads: rows_per_second(entry, path, threads, cores) for threads in sorted({1, cores})}
-    best = max(speeds, key=lambda threads: speeds[threads])
-    found = Probe(best if speeds[best] >= LEAST_GAIN * speeds[1] else 1, speeds)
-    file = _file()
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    with replacing(file) as out:
-        out.write(json.dumps({**known, entry.sha256: asdict(found)}, indent=1).encode())
-    return found
+    open_ = _opener(entry, path)
+    return choose_threads(entry.sha256, open_, _trial_row(entry, path), cores)[1]
+
+
+def is_faster(variant: ModelEntry, variant_path: Path, entry: ModelEntry, path: Path, cores: int) -> bool:
+    """Whether another file of a model gives clearly more rows a second on this CPU; measured once.
+
+    Raises:
+        ModelError: one of them cannot be run on random rows.
+    """
+    key = f"{variant.sha256} against {entry.sha256}"
+    known = _known(cores).get(key)
+    if not (isinstance(known, list) and len(known) == 2):
+        sessions = [_opener(variant, variant_path)(1), _opener(entry, path)(1)]
+        known = _race([(session, cores) for session in sessions], _trial_row(entry, path))
+        _remember(cores, key, known)
+    return float(known[0]) >= LEAST_GAIN * float(known[1])
 
 
 def rows_per_second(entry: ModelEntry, path: Path, threads: int, cores: int) -> float:
-    """Rows a second when `cores // threads` rows run side by side."""
-    import onnxruntime as ort
+    """Rows a second when `cores // threads` rows run side by side.
 
+    Raises:
+        ModelError: the file cannot be run on random rows.
+    """
+    session = _opener(entry, path)(threads)
+    return _race([(session, cores // threads)], _trial_row(entry, path))[0]
+
+
+def _race(ways: Sequence[tuple[Any, int]], row: Row) -> list[float]:
+    """Rows a second of each session when so many rows run side by side in it."""
+    for session, _ in ways:
+        session.run(None, row)  # buffers are made at the first call
+    counts, seconds = [0] * len(ways), [0.0] * len(ways)
+    for _ in range(ROUNDS):
+        for way, (session, lanes) in enumerate(ways):
+            started = time.perf_counter()
+            ends = started + PROBE_SECONDS / len(ways) / ROUNDS
+
+            def run_until(session: Any = session, ends: float = ends) -> int:
+                count = 0
+                while not count or time.perf_counter() < ends:
+                    session.run(None, row)
+                    count += 1
+                return count
+
+            with ThreadPoolExecutor(max(1, lanes)) as pool:
+                counts[way] += sum(lane.result() for lane in [pool.submit(run_until) for _ in range(lanes)])
+            seconds[way] += time.perf_counter() - started
+    return [count / passed for count, passed in zip(counts, seconds, strict=True)]
+
+
+def _opener(entry: ModelEntry, path: Path) -> Callable[[int], Any]:
+    def open_(threads: int) -> Any:
+        import onnxruntime as ort
+
+        try:
+            options = session_options(ort, path, threads)
+            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
+            raise ModelError(f"model {entry.name} does not run: {str(exc)[:200]}") from exc
+
+    return open_
+
+
+def _trial_row(entry: ModelEntry, path: Path) -> Row:
     from models.batchable import load_graph, trial_rows
 
     rows = trial_rows(load_graph(path), entry.input_size)
     if rows is None:
         raise ModelError(f"model {entry.name} has open axes besides the batch; state its input size")
-    row = {name: values[:1] for name, values in rows.items()}
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return {name: values[:1] for name, values in rows.items()}
+
+
+def _known(cores: int) -> dict[str, Any]:
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        session.run(None, row)
-    except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
-        raise ModelError(f"model {entry.name} does not run: {str(exc)[:200]}") from exc
-
-    def run_until(deadline: float) -> int:
-        count = 0
-        while time.perf_counter() < deadline:
-            session.run(None, row)
-            count += 1
-        return count
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(max(1, cores // threads)) as pool:
-        lanes = [pool.submit(run_until, started + PROBE_SECONDS) for _ in range(max(1, cores // threads))]
-        count = sum(lane.result() for lane in lanes)
-    return count / (time.perf_counter() - started)
+        known = json.loads(_file(cores).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
-def _file() -> Path:
+def _remember(cores: int, key: str, found: Any) -> None:
+    from models.download import replacing  # its imports would slow down every start
+
+    with replacing(_file(cores)) as out:
+        out.write(json.dumps({**_known(cores), key: found}, indent=1).encode())
+
+
+def _file(cores: int) -> Path:
     """Measured speeds of this very processor: the cache may be shared by several machines."""
-    words = [_processor(), str(os.cpu_count()), _runtime()]
+    words = [_processor(), f"{cores}_cores", _runtime()]
     name = "-".join(part.replace("/", "_").replace(" ", "_") for part in words)
     return cache_folder() / "probes" / f"{name}.json"
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from models.errors import UsageError
 
 LADDER: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -20,9 +17,6 @@ LADDER: Mapping[str, str] = {
 BATCHED_RUNGS = ("tensorrt", "cuda")
 # Rows a GPU takes at once; more gains little and holds memory that other models need.
 GPU_BATCH = 32
-# In which numbers TensorRT computes. In halves scores move by up to about 0.01, so it is asked for.
-PRECISION_VARIABLE = "FRAMEMILL_GPU_PRECISION"
-PRECISIONS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +50,7 @@ class Setup:
     Attributes:
         max_batch: rows in one call.
         row_shapes: per input, the shape of one row; empty where the file leaves an axis open.
-        precision: one of `PRECISIONS`, or int8 for a quantised file.
+        precision: in which numbers TensorRT computes: fp32, fp16, or int8 for a quantised file.
         engines, timings: folders of TensorRT's caches.
         memory_bytes: device memory that the session may take; 0 for as much as there is.
         stream: pointer of the CUDA stream that all work of the session goes to; 0 for its own.
@@ -71,16 +65,21 @@ class Setup:
     stream: int = 0
 
 
-def wanted_precision() -> str:
-    """What `FRAMEMILL_GPU_PRECISION` asks for.
-
-    Raises:
-        UsageError: it is none of `PRECISIONS`.
-    """
-    precision = os.environ.get(PRECISION_VARIABLE) or PRECISIONS[0]
-    if precision not in PRECISIONS:
-        raise UsageError(f"{PRECISION_VARIABLE}={precision}: choose {' or '.join(PRECISIONS)}")
-    return precision
+def session_options(ort: Any, path: Path, threads: int) -> Any:
+    """Options of a session of the file at `path`; on a CPU a row takes `threads`."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    for key, value in (
+        ("session.intra_op.allow_spinning", "0"),
+        ("session.inter_op.allow_spinning", "0"),
+        ("session.record_ep_graph_assignment_info", "1"),
+        # Weights in other files are not covered by the digest: pointed at nothing, they do not load.
+        ("session.model_external_initializers_file_folder_path", str(path.parent / ".no-external-data")),
+    ):
+        options.add_session_config_entry(key, value)
+    return options
 
 
 def provider_options(provider: str, setup: Setup) -> dict[str, str]:
@@ -107,15 +106,16 @@ def _stream(setup: Setup) -> dict[str, str]:
 
 
 def _tensorrt(setup: Setup) -> dict[str, str]:
+    # The Python binding takes truth values of this provider as these words alone, not as 1 and 0.
     options = {
         "device_id": "0",
-        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(setup.engines),
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(setup.timings),
-        "trt_fp16_enable": "1" if setup.precision == "fp16" else "0",
-        "trt_int8_enable": "1" if setup.precision == "int8" else "0",
-        "trt_layer_norm_fp32_fallback": "1",
+        "trt_fp16_enable": str(setup.precision == "fp16"),
+        "trt_int8_enable": str(setup.precision == "int8"),
+        "trt_layer_norm_fp32_fallback": "True",
     }
     if setup.memory_bytes:
         options["trt_max_workspace_size"] = str(setup.memory_bytes)

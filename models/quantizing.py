@@ -29,6 +29,8 @@ from models.registry import ModelEntry
 
 # Where the file for processors tells the digest of the one for TensorRT, which lies beside it.
 _SIGNED_KEY = "framemill.signed_sha256"
+# Where it tells the digest of the model that it was made from.
+_ORIGIN_KEY = "framemill.origin_sha256"
 _OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 MIN_ROWS, MAX_ROWS = 8, 24  # calibration holds every layer's output of every row in memory
 # Share of values that keep their place; a few outliers would cost all others their precision.
@@ -100,7 +102,7 @@ def quantize(entry: ModelEntry, path: Path, rows: Rows, target: Path, recipe: Re
         rows = rows[:MAX_ROWS]
         _write(entry, plain, Path(folder) / "signed.onnx", rows, kept, is_signed=True, extra={})
         (Path(folder) / "signed.onnx").replace(signed)
-        extra = {_SIGNED_KEY: digest_file(signed)}
+        extra = {_SIGNED_KEY: digest_file(signed), _ORIGIN_KEY: entry.sha256}
         _write(entry, plain, Path(folder) / "unsigned.onnx", rows, kept, is_signed=False, extra=extra)
         (Path(folder) / "unsigned.onnx").replace(target)
     return target
@@ -112,13 +114,32 @@ def signed_file(graph: Any, path: Path) -> Path | None:
     Raises:
         ModelError: it belongs to it, but is missing or has other bytes.
     """
-    wanted = next((item.value for item in graph.metadata_props if item.key == _SIGNED_KEY), "")
+    wanted = _told(graph, _SIGNED_KEY)
     if not wanted:
         return None
     signed = signed_beside(path)
     if not signed.is_file() or digest_file(signed) != wanted:
         raise ModelError(f"{signed} is missing or changed; run `framemill models quantize` again")
     return signed
+
+
+def variant_name(entry: ModelEntry) -> str:
+    """The name under which the eight-bit variant of a model is registered."""
+    return f"{entry.name}-int8"
+
+
+def is_made_from(variant: ModelEntry, entry: ModelEntry) -> bool:
+    """Whether a variant's file is there and was made from the model as it is now.
+
+    Raises:
+        ModelError: the file is no ONNX model.
+    """
+    path = Path(variant.path)
+    return path.is_file() and _told(load_graph(path), _ORIGIN_KEY) == entry.sha256
+
+
+def _told(graph: Any, key: str) -> str:
+    return next((str(item.value) for item in graph.metadata_props if item.key == key), "")
 
 
 def signed_beside(path: Path) -> Path:
@@ -139,6 +160,20 @@ def _prepare(entry: ModelEntry, graph: Any, path: Path) -> None:
         quant_pre_process(str(raw), str(path), skip_symbolic_shape=True)
     except Exception as exc:  # of any class: the optimiser's, the parser's
         raise ModelError(f"model {entry.name} cannot be quantised: {str(exc)[:300]}") from exc
+    _name_nodes(path)
+
+
+def _name_nodes(path: Path) -> None:
+    """Gives each node a name of its own: nodes are kept as they are by name, and many exports give none."""
+    import onnx
+
+    model = onnx.load(str(path))
+    taken: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.name}#{number}"
+        taken.add(node.name)
+    onnx.save(model, str(path))
 
 
 def _write(
@@ -177,6 +212,10 @@ def _write(
     except Exception as exc:  # of any class: the calibrator's, the runtime's
         raise ModelError(f"model {entry.name} cannot be quantised: {str(exc)[:300]}") from exc
     made = onnx.load(str(path))
+    if not any(node.op_type == "QuantizeLinear" for node in made.graph.node):
+        raise ModelError(
+            f"model {entry.name}: nothing in it became eight-bit: its products are all last layers"
+        )
     for key, value in extra.items():
         made.metadata_props.add(key=key, value=value)
     onnx.save(made, str(path))

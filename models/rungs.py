@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from models.providers import (
     computes_in_bytes,
     count_nodes,
     provider_options,
-    wanted_precision,
+    session_options,
 )
 from models.registry import BATCH_TRANSFORM_VERSION, ModelEntry
 from models.store import cache_folder
@@ -46,7 +50,15 @@ class Opened:
 
 
 def open_rung(
-    ort: Any, rung: str, path: Path, entry: ModelEntry, available: Sequence[str], sharing: int = 1
+    ort: Any,
+    rung: str,
+    path: Path,
+    entry: ModelEntry,
+    available: Sequence[str],
+    *,
+    sharing: int = 1,
+    precision: str = "fp32",
+    row_threads: int = 1,
 ) -> Opened:
     """A session that the rung's provider really runs.
 
@@ -56,6 +68,8 @@ def open_rung(
         path: the model's file; an engine may run another, made from it.
         available: the providers of this build.
         sharing: how many models share the device's memory, >= 1.
+        precision: in which numbers TensorRT may compute, fp32 or fp16; a quantised file stays as it is.
+        row_threads: CPU threads that a row takes where the CPU runs it.
 
     Raises:
         Exception: of any class, why the provider did not take the model.
@@ -65,11 +79,12 @@ def open_rung(
         raise ProviderError(problem)
     if rung in BATCHED_RUNGS:
         stream = own_stream()
-        path, setup, note = _device_setup(ort, rung, path, entry, sharing)
+        path, setup, note = _device_setup(ort, rung, path, entry, sharing, precision)
         setup = replace(setup, stream=stream.ptr if stream is not None else 0)
 
     def open_in(engines: Path) -> Any:
-        return _open(ort, rung, path, entry, replace(setup, engines=engines), available)
+        threads = row_threads if rung == "cpu" else 1
+        return _open(ort, rung, path, entry, replace(setup, engines=engines), available, threads)
 
     seconds = 0.0
     if rung == "tensorrt":
@@ -78,7 +93,7 @@ def open_rung(
         session = open_in(setup.engines)
     got = session.get_providers()
     if not got or got[0] != LADDER[rung]:
-        raise ProviderError(f"silently absent: the session has {', '.join(got)}")
+        raise ProviderError(_absent(ort, got))
     num_nodes = count_nodes(session)
     if num_nodes and not num_nodes.get(LADDER[rung]):
         raise ProviderError("took no node of the graph")
@@ -91,11 +106,10 @@ def try_provider(rung: str) -> str:
     import onnxruntime as ort
     from onnx import TensorProto, helper
 
+    load_cuda(ort)
     available = ort.get_available_providers()
     if LADDER[rung] not in available:
         return "not in this build of ONNX Runtime"
-    if rung in BATCHED_RUNGS:
-        ort.preload_dlls()
     if rung == "tensorrt" and (problem := cuda.load_tensorrt()):
         return problem
     shape = [1, 3, 8, 8]
@@ -113,11 +127,31 @@ def try_provider(rung: str) -> str:
         order = list(dict.fromkeys([LADDER[rung], LADDER["cpu"]]))
         session = ort.InferenceSession(model.SerializeToString(), options, providers=order, enable_fallback=0)
         if session.get_providers()[0] != LADDER[rung]:
-            return f"silently absent: the session has {', '.join(session.get_providers())}"
+            return _absent(ort, session.get_providers())
         session.run(None, {"x": np.zeros(shape, np.float32)})
     except Exception as exc:  # of any class: what a provider raises that cannot load its libraries
         return str(exc)[:300] or type(exc).__name__
     return ""
+
+
+@cache
+def load_cuda(ort: Any) -> str:
+    """Loads the CUDA libraries that came as wheels, where this build of ONNX Runtime is one for CUDA.
+
+    To be called before it is asked for its providers: CUDA as a plug-in appears once they are there.
+
+    Returns:
+        What it says of those that are not there; empty where all are, or none is needed.
+    """
+    said = io.StringIO()
+    if getattr(ort, "cuda_version", ""):
+        with contextlib.redirect_stdout(said):  # it prints, and does so for every model
+            ort.preload_dlls()
+    return "; ".join(said.getvalue().splitlines())[:300]
+
+
+def _absent(ort: Any, got: Sequence[str]) -> str:
+    return "; ".join(filter(None, [f"silently absent: the session has {', '.join(got)}", load_cuda(ort)]))
 
 
 def own_stream() -> Any:
@@ -153,15 +187,16 @@ def batched_file(entry: ModelEntry, path: Path) -> tuple[Path, int, str]:
 
 
 def _device_setup(
-    ort: Any, rung: str, path: Path, entry: ModelEntry, sharing: int
+    ort: Any, rung: str, path: Path, entry: ModelEntry, sharing: int, precision: str
 ) -> tuple[Path, Setup, str]:
     from models.batchable import closed_rows, load_graph
     from models.quantizing import signed_file
 
     path, max_batch, note = batched_file(entry, path)
-    precision, shapes = "fp32", {}
-    if rung == "tensorrt":
-        precision = wanted_precision()
+    shapes: Mapping[str, tuple[int, ...]] = {}
+    if rung != "tensorrt":
+        precision = "fp32"
+    else:
         graph = load_graph(path)
         signed = signed_file(graph, path)
         if signed is not None:
@@ -175,6 +210,7 @@ def _device_setup(
     runtimes = [ort.__version__, cuda.version_of(*cuda.TENSORRT_PACKAGES), architecture]
     root = cache_folder() / "tensorrt"
     model = [entry.sha256, str(BATCH_TRANSFORM_VERSION), path.name, precision, repr(sorted(shapes.items()))]
+    model.append(os.environ.get(cuda.TF32_VARIABLE, ""))
     setup = Setup(
         max_batch=max_batch,
         row_shapes=shapes,
@@ -186,21 +222,16 @@ def _device_setup(
     return path, setup, note
 
 
-def _open(ort: Any, rung: str, path: Path, entry: ModelEntry, setup: Setup, available: Sequence[str]) -> Any:
-    from models.probing import remembered_threads
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = remembered_threads(entry.sha256) if rung == "cpu" else 1
-    options.inter_op_num_threads = 1
-    for key, value in (
-        ("session.intra_op.allow_spinning", "0"),
-        ("session.inter_op.allow_spinning", "0"),
-        ("session.record_ep_graph_assignment_info", "1"),
-        # Weights in other files are not covered by the digest: pointed at nothing, they do not load.
-        ("session.model_external_initializers_file_folder_path", str(path.parent / ".no-external-data")),
-    ):
-        options.add_session_config_entry(key, value)
+def _open(
+    ort: Any,
+    rung: str,
+    path: Path,
+    entry: ModelEntry,
+    setup: Setup,
+    available: Sequence[str],
+    threads: int,
+) -> Any:
+    options = session_options(ort, path, threads)
     if rung == "tensorrt":
         setup.timings.mkdir(parents=True, exist_ok=True)
     if rung == "coreml":
@@ -210,6 +241,9 @@ def _open(ort: Any, rung: str, path: Path, entry: ModelEntry, setup: Setup, avai
         order.append(LADDER["cuda"])
     if rung != "cpu":
         order.append(LADDER["cpu"])
+    # TensorRT leaves to CUDA what it does not take: both together stay within the session's part.
+    num_devices = sum(name != LADDER["cpu"] for name in order)
+    setup = replace(setup, memory_bytes=setup.memory_bytes // max(1, num_devices))
     providers = [(name, provider_options(name, setup)) for name in order]
     return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
 

@@ -7,9 +7,11 @@ what came of it is read back from the session.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ import numpy.typing as npt
 
 from models.arrays import array_module, await_producer, is_on_host
 from models.cores import shared_cores as shared_cores
+from models.cuda import LOST_REMEDY, is_device_lost
 from models.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError, UsageError
 from models.loading import Model
+from models.probing import WORKED_SECONDS, choose_threads, remembered
 from models.providers import BATCHED_RUNGS, LADDER, padded_rows
 from models.providers import SessionReport as SessionReport
 from models.registry import ModelEntry
-from models.rungs import open_rung
+from models.rungs import load_cuda, open_rung
 
 # What the runtimes say when a device, or the part of it that is theirs, is full.
 _FULL = (
@@ -32,43 +36,51 @@ _FULL = (
     "memory allocation failure",
     "cudaerrormemoryallocation",
 )
-# What the driver says when a device is gone, or its context broken for good (cudaError_t, driver_types.h).
-_LOST = (
-    "illegal memory access",
-    "unspecified launch failure",
-    "uncorrectable ecc",
-    "device is lost",
-    "devices are busy or unavailable",
-    "no cuda-capable device",
-    "hardware stack error",
-)
-
 Arrays = Mapping[str, npt.NDArray[Any]]
+# From a row of a run to a session that runs such rows the fastest here, and the CPU threads that each takes.
+Choose = Callable[[Arrays], tuple[Any, int]]
 
 
 class OnnxSession:
     """A `models.loading.Runner` over one ONNX Runtime session.
 
-    On the CPU every row is a call of its own on one thread, so that a row never depends on its
-    neighbours, and at most `threads` rows run at once in the whole process, whoever asks. On a device
-    one batch runs after the other; a batch that does not fit its memory is halved, for good.
+    On the CPU every row is a call of its own, so that a row never depends on its neighbours, on one thread or
+    on all where that is faster here; rows at work take at most `threads` in the whole process, whoever asks.
+    On a device one batch runs after the other; a batch that does not fit its memory is halved, for good.
 
     Attributes:
         max_batch: rows in one call.
+        row_threads: CPU threads that a row takes.
+        busy_seconds: time that calls took so far, together. note: what went wrong without harm, or empty.
         num_halved: how often it was halved.
         num_batches, num_rows: calls on a device so far, and rows in them, without padding.
     """
 
     def __init__(
-        self, name: str, session: Any, max_batch: int, threads: int, device: str = "cpu", stream: Any = None
+        self,
+        name: str,
+        session: Any,
+        max_batch: int,
+        threads: int,
+        device: str = "cpu",
+        stream: Any = None,
+        row_threads: int = 1,
+        choose: Choose | None = None,
     ) -> None:
         """Rows run side by side on `threads` threads; 0 is for a device: one batch after the other.
 
         Args:
             device: memory in which ONNX Runtime keeps outputs of inputs that lie on a device.
             stream: CuPy's stream, to which the session sends its work; None for one of its own.
+            row_threads: CPU threads that a row takes in this session.
+            choose: gives a session that runs a row like the given one faster here, and its `row_threads`;
+                called once, when the model has worked for `WORKED_SECONDS`. None where that is known.
         """
         self.max_batch = max_batch
+        self.row_threads = row_threads
+        self.busy_seconds = 0.0
+        self.note = ""
+        self._choose = choose
         self.num_halved = self.num_batches = self.num_rows = 0
         self._name = name
         self._session = session
@@ -77,7 +89,7 @@ class OnnxSession:
         self._inputs = [value.name for value in session.get_inputs()]
         self._outputs = [output.name for output in session.get_outputs()]
         self._cores = shared_cores(threads) if threads else None
-        self._slots = self._cores.slots if self._cores else threading.BoundedSemaphore(1)
+        self._lock = threading.Lock()
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See `Runner.run`.
@@ -97,7 +109,10 @@ class OnnxSession:
         ]
         helpers = min(self._cores.num_idle, len(parts) - 1)
         results = self._cores.share(self._run_rows, parts, helpers) if helpers else None
-        return self._joined(results or [self._run_rows(part) for part in parts])
+        results = results or [self._run_rows(part) for part in parts]
+        if self._choose is not None and self.busy_seconds > WORKED_SECONDS:
+            self._tune(parts[0])
+        return self._joined(results)
 
     def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See `Runner.run_whole`."""
@@ -107,19 +122,36 @@ class OnnxSession:
         for array in inputs.values():
             await_producer(array)
         try:
-            with self._slots, self._stream or nullcontext():
+            with self._turn(), self._stream or nullcontext():
+                started = time.perf_counter()
                 if all(is_on_host(array) for array in inputs.values()):
                     values = self._session.run(None, dict(inputs))
                 else:
                     from models.binding import run_bound
 
                     values = run_bound(self._session, inputs, self._outputs, self._device)
+                self.busy_seconds += time.perf_counter() - started
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             shapes = {k: f"{v.dtype}{list(v.shape)}" for k, v in inputs.items()}
             raise model_failure(
                 f"model {self._name} failed on {shapes}", exc, "check that it fits its family"
             ) from exc
         return dict(zip(self._outputs, values, strict=True))
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        return self._cores.hold(self.row_threads) if self._cores else self._lock
+
+    def _tune(self, row: Arrays) -> None:
+        """Looks once for a faster way to run this model here; the old way stays where that fails."""
+        with self._lock:
+            choose, self._choose = self._choose, None
+        if choose is None or self._cores is None:
+            return  # another thread sees to it
+        with self._cores.hold(self._cores.threads):
+            try:
+                self._session, self.row_threads = choose(row)
+            except Exception as exc:  # of any class: memory for a second session, a cache that is read-only
+                self.note = f"how it runs fastest here could not be found out: {str(exc)[:300]}"
 
     def _run_on_device(self, inputs: Arrays, count: int) -> list[dict[str, npt.NDArray[Any]]]:
         results, start = [], 0
@@ -174,8 +206,8 @@ def model_failure(what: str, exc: Exception, remedy: str) -> ModelError:
     text, said = f"{what}: {str(exc)[:300]}", str(exc).lower()
     if any(words in said for words in _FULL):
         return DeviceFullError(f"{text}; lower FRAMEMILL_GPU_MEMORY_SHARE of other workers")
-    if any(words in said for words in _LOST):
-        return DeviceLostError(f"{text}; look at the driver's log for Xid errors")
+    if is_device_lost(exc):
+        return DeviceLostError(f"{text}; {LOST_REMEDY}")
     return ModelError(f"{text}; {remedy}")
 
 
@@ -186,7 +218,7 @@ def _with_copies(array: Any, count: int) -> Any:
 
 
 def open_model(
-    entry: ModelEntry, path: Path, threads: int, require: str = "", sharing: int = 1
+    entry: ModelEntry, path: Path, threads: int, require: str = "", sharing: int = 1, precision: str = "fp32"
 ) -> tuple[Model, SessionReport]:
     """Opens a verified model file on the first rung that takes it.
 
@@ -196,6 +228,7 @@ def open_model(
         threads: CPU threads for all models of this process together, at least 1.
         require: key of `LADDER` that must run the model; empty for the best there is.
         sharing: how many models of this process share a device's memory, >= 1.
+        precision: fp32, or fp16 where TensorRT may compute in halves, by which scores move up to about 0.01.
 
     Raises:
         UsageError: `require` is no key of `LADDER`.
@@ -216,16 +249,27 @@ def open_model(
         import onnxruntime as ort
     except ImportError as exc:
         raise ModelError(f"ONNX Runtime is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
+    load_cuda(ort)
     available = ort.get_available_providers()
-    if LADDER["cuda"] in available:
-        ort.preload_dlls()
     attempts: list[tuple[str, str]] = []
+    cores = max(threads, 1)
+    known = remembered(entry.sha256, cores)
+    row_threads = known.threads if known else 1
     for rung in (require,) if require else LADDER:
         if LADDER[rung] not in available:
             attempts.append((rung, "not in this build of ONNX Runtime"))
             continue
         try:
-            opened = open_rung(ort, rung, path, entry, available, sharing)
+            opened = open_rung(
+                ort,
+                rung,
+                path,
+                entry,
+                available,
+                sharing=sharing,
+                precision=precision,
+                row_threads=row_threads,
+            )
         except UsageError:
             raise
         except Exception as exc:  # of any class: a provider that cannot load must not end the ladder
@@ -242,13 +286,16 @@ def open_model(
             opened.precision,
             opened.build_seconds,
         )
+        on_cpu = rung == "cpu"
         runner = OnnxSession(
             entry.name,
             opened.session,
             opened.max_batch,
-            max(threads, 1) if rung == "cpu" else 0,
+            cores if on_cpu else 0,
             "cuda" if rung in BATCHED_RUNGS else "cpu",
             opened.stream,
+            row_threads if on_cpu else 1,
+            partial(_choose, ort, path, entry, cores) if on_cpu and cores > 1 and known is None else None,
         )
         size = entry.input_size or picture_size(opened.session.get_inputs()[0].shape)
         return Model(replace(entry, input_size=size), runner), report
@@ -258,6 +305,14 @@ def open_model(
             f"model {entry.name} must run on {require}, but {tried}; ask `framemill doctor`, or require none"
         )
     raise ModelError(f"model {entry.name}: {path} cannot be opened ({tried}); is it a whole ONNX file?")
+
+
+def _choose(ort: Any, path: Path, entry: ModelEntry, cores: int, row: Arrays) -> tuple[Any, int]:
+    def open_(row_threads: int) -> Any:
+        return open_rung(ort, "cpu", path, entry, [LADDER["cpu"]], row_threads=row_threads).session
+
+    session, found = choose_threads(entry.sha256, open_, row, cores)
+    return session, found.threads
 
 
 def picture_size(shape: Sequence[Any]) -> tuple[int, int] | None:

@@ -184,7 +184,6 @@ class ShardInfo:
         shard_index, num_shards: 0-based position among the source's pieces.
         width, height: display size in pixels, 0 where there is no picture.
         duration_seconds: of the whole source.
-        has_audio: whether sound will be fed.
         source_id: content id, 64 hex digits, where a whole source is combined; else empty.
     """
 
@@ -196,5 +195,4 @@ class ShardInfo:
     width: int
     height: int
     duration_seconds: float
-    has_audio: bool
     source_id: str = ""

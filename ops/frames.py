@@ -11,7 +11,7 @@ from models.errors import UsageError
 from ops.chunks import Frames
 from ops.columns import column
 from ops.operation import FrameOp
-from ops.quality_measures import HASH_INPUT_SIZE, colourfulness, measure_luma, perceptual_hash
+from ops.quality_measures import HASH_INPUT_SIZE, colourfulness, measure_lumas, perceptual_hashes
 
 LUMA_LONG_SIDE = 512
 RGB_LONG_SIDE = 128
@@ -48,6 +48,7 @@ class FramesOp(FrameOp):
 
     name = "frames"
     version = 2
+    on_device = True
     Options = FramesOptions
     schema = pa.schema(
         [
@@ -109,7 +110,7 @@ class FramesOp(FrameOp):
         lumas = frames.luma(working_size(frames.width, frames.height, LUMA_LONG_SIDE))
         colours = frames.rgb(working_size(frames.width, frames.height, RGB_LONG_SIDE))
         thumbnails = frames.luma((HASH_INPUT_SIZE, HASH_INPUT_SIZE))
-        measures = [measure_luma(luma) for luma in lumas]
+        measures = measure_lumas(lumas)
         return pa.table(
             {
                 "frame_index": frames.frame_index,
@@ -119,10 +120,10 @@ class FramesOp(FrameOp):
                 "sharpness": [m.sharpness for m in measures],
                 "brightness": [m.brightness for m in measures],
                 "contrast": [m.contrast for m in measures],
-                "colourfulness": [colourfulness(rgb) for rgb in colours],
+                "colourfulness": colourfulness(colours),
                 "entropy": [m.entropy for m in measures],
                 "frame_score": [m.score for m in measures],
-                "phash": pa.array([perceptual_hash(luma) for luma in thumbnails], pa.uint64()),
+                "phash": pa.array(perceptual_hashes(thumbnails), pa.uint64()),
                 "image": frames.jpeg(self.options.quality)
                 if self.options.images
                 else pa.nulls(len(frames), pa.binary()),

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import pyarrow as pa
 
+from models.arrays import to_host
 from ops.chunks import Frames
 from ops.columns import column
 from ops.frames import LUMA_LONG_SIDE, working_size
 from ops.operation import FrameOp, Partial
-from ops.quality_measures import HASH_INPUT_SIZE, measure_luma, perceptual_hash
+from ops.quality_measures import HASH_INPUT_SIZE, measure_lumas, perceptual_hashes
 
 LONG_SIDE = 320
 JPEG_QUALITY = 80
@@ -24,6 +25,7 @@ class Preview(FrameOp):
 
     name = "preview"
     default = False
+    on_device = True
     schema = pa.schema(
         [
             column("frame_index", pa.int64(), "0-based position among the presented frames"),
@@ -48,10 +50,9 @@ class Preview(FrameOp):
             {
                 "frame_index": frames.frame_index,
                 "pts_seconds": frames.pts_seconds,
-                "frame_score": [measure_luma(luma).score for luma in lumas],
+                "frame_score": [measures.score for measures in measure_lumas(lumas)],
                 "phash": pa.array(
-                    [perceptual_hash(luma) for luma in frames.luma((HASH_INPUT_SIZE, HASH_INPUT_SIZE))],
-                    pa.uint64(),
+                    perceptual_hashes(frames.luma((HASH_INPUT_SIZE, HASH_INPUT_SIZE))), pa.uint64()
                 ),
                 "rank": pa.nulls(len(frames), pa.int32()),
                 "image": _small_pictures(frames),
@@ -80,7 +81,7 @@ class Preview(FrameOp):
 
 def _small_pictures(frames: Frames) -> list[bytes]:
     found = []
-    for pixels in frames.rgb(working_size(frames.width, frames.height, LONG_SIDE)):
+    for pixels in to_host(frames.rgb(working_size(frames.width, frames.height, LONG_SIDE))):
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         found.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
     return found

@@ -10,7 +10,7 @@ from ops.chunks import Frames
 from ops.columns import column
 from ops.frames import LUMA_LONG_SIDE, working_size
 from ops.operation import FrameOp
-from ops.picture_defects import Bars, bars, blockiness, blur, exposure, noise
+from ops.picture_defects import measure_defects
 
 
 class Quality(FrameOp):
@@ -18,6 +18,7 @@ class Quality(FrameOp):
 
     name = "quality"
     default = False
+    on_device = True
     schema = pa.schema(
         [
             column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
@@ -65,11 +66,8 @@ class Quality(FrameOp):
     def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
         if not len(frames):
             return self.schema.empty_table()
-        rows = []
         small = frames.luma(working_size(frames.width, frames.height, LUMA_LONG_SIDE))
-        for luma, full in zip(small, frames.luma(), strict=True):
-            dark, bright, is_black = exposure(luma)
-            black_bars = Bars(0.0, 0.0, 0.0, 0.0) if is_black else bars(luma)
-            rows.append((blur(luma), dark, bright, noise(full), blockiness(full), *black_bars, is_black))
+        found = measure_defects(small, frames.luma())
+        rows = [(d.blur, d.dark, d.bright, d.noise, d.blockiness, *d.bars, d.is_black) for d in found]
         measures = [list(values) for values in zip(*rows, strict=True)]
         return pa.table([frames.frame_index, frames.pts_seconds, *measures], schema=self.schema)

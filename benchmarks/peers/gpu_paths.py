@@ -3,6 +3,10 @@
 python -m benchmarks.peers.gpu_paths decode|reader FOLDER DEVICE THREADS
 python -m benchmarks.peers.gpu_paths inference MODEL.onnx BATCH SECONDS
 Prints {"frames", "seconds"} in wall-clock seconds; starting up and a first call do not count.
+
+python -m benchmarks.peers.gpu_paths weigh FILE DEVICE RUNS
+Prints, per number of frames at the start of the file, the best seconds of our reader on the device and on the
+host: where they cross is what `actors.dali_rules.GPU_LEAST_PIXELS` should say.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ import numpy as np
 
 # Frames that a call decodes, as many as our reader asks for at most.
 CHUNK = 64
+MODEL_SIZE = (416, 416)
+SIDES = ("device", "host")
 
 
 def decode_bare(folder: Path, device: str, threads: int) -> dict[str, float]:
@@ -36,7 +42,9 @@ def decode_bare(folder: Path, device: str, threads: int) -> dict[str, float]:
         ]
 
     def work(call: tuple[Any, Any]) -> int:
-        decoded = dali.decoders.video(dali.as_tensor(call[0]), device=device, frames=call[1])
+        # Threads that are tied to cores, which is the default, would all sit on the first few.
+        encoded = dali.as_tensor(call[0])
+        decoded = dali.decoders.video(encoded, device=device, frames=call[1], affine=False)
         decoded.evaluate()
         return len(call[1])
 
@@ -65,6 +73,45 @@ def read_ours(folder: Path, device: str, threads: int) -> dict[str, float]:
         return report.num_decoded
 
     return _timed(work, indexes, threads)
+
+
+def weigh(path: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
+    """Best seconds for few and for many frames of one file, on one thread, up to pixels of a model's size.
+
+    Returns:
+        number of frames -> {"device", "host"}.
+    """
+    from actors import dali_rules
+    from actors.dali_reader import DaliDecoder, read_shard_on_device
+    from actors.indexing import index_source
+    from actors.pyav_reader import ReadReport, ReadRequest, read_shard
+    from models.arrays import await_producer
+    from ops.chunks import Frames
+
+    dali_rules.GPU_LEAST_PIXELS = 0
+    decoder, index = DaliDecoder(device, 1 << 30), index_source(str(path))
+
+    def seconds(count: int, on_device: bool) -> float:
+        report = ReadReport()
+        request = ReadRequest(np.arange(count), np.zeros(0, np.int64), False, 1)
+        started = time.perf_counter()
+        if on_device:
+            chunks = read_shard_on_device(str(path), index, request, report, decoder)
+        else:
+            chunks = read_shard(str(path), index, request, report)
+        for chunk in chunks:
+            if isinstance(chunk, Frames):
+                await_producer(chunk.rgb(MODEL_SIZE))
+        if on_device and not report.decoder.startswith("dali"):
+            raise RuntimeError(f"{path} was read by {report.decoder}")
+        return time.perf_counter() - started
+
+    found = {}
+    for count in (n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n <= len(index.frames)):
+        # The first call opens decoders and loads kernels.
+        best = {side: min(seconds(count, side == "device") for _ in range(runs + 1)) for side in SIDES}
+        found[str(count)] = best
+    return found
 
 
 def infer_bare(model: str, batch: int, seconds: float) -> dict[str, float]:
@@ -98,10 +145,12 @@ def _timed(work: Callable[[Any], int], items: list[Any], threads: int) -> dict[s
 
 def main() -> None:
     what, path, second, third = sys.argv[1:]
+    found: Any
     if what == "inference":
         found = infer_bare(path, int(second), float(third))
     else:
-        found = {"decode": decode_bare, "reader": read_ours}[what](Path(path), second, int(third))
+        work: Any = {"decode": decode_bare, "reader": read_ours, "weigh": weigh}[what]
+        found = work(Path(path), second, int(third))
     json.dump(found, sys.stdout)
 
 

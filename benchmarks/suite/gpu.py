@@ -10,16 +10,26 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.extracting import extract
-from benchmarks.harness import Command, Setting, SkippedError, run_in_turn, run_once, summary, time_until
+from benchmarks.harness import (
+    REPOSITORY,
+    Command,
+    Setting,
+    SkippedError,
+    run_in_turn,
+    run_once,
+    summary,
+    time_until,
+)
 from benchmarks.inputs import copy_packets, film, making
 from benchmarks.registry import Benchmark, Measured
 
 FILES, FEW = 500, 64
 BATCH, SECONDS = 32, 5
+SIZES = ((640, 360), (1280, 720), (1920, 1080))
 SAMPLING_SECONDS = 0.1
 
 
@@ -89,10 +99,40 @@ def decode(setting: Setting) -> Measured:
         for kind, told in (("decode", bare), ("reader", ours))
     ]
     run_in_turn(setting.runs, *sides)
+    weighed = {f"{height}p": weigh(film(setting, width, height).path, setting) for width, height in SIZES}
     return Measured(
         [o / b for o, b in zip(ours[1:], bare[1:], strict=True)],
-        {"bare_frames_per_second": bare[1:], "reader_frames_per_second": ours[1:]},
+        {
+            "bare_frames_per_second": bare[1:],
+            "reader_frames_per_second": ours[1:],
+            # What `actors.dali_rules` estimates: frames and pixels from which on a device pays.
+            "seconds_by_frames": weighed,
+            "least_frames": {size: least_frames(found) for size, found in weighed.items()},
+            "least_pixels": {
+                f"{height}p": (least_frames(weighed[f"{height}p"]) or 0) * width * height
+                for width, height in SIZES
+            },
+        },
     )
+
+
+def weigh(path: Path, setting: Setting, device: str = "gpu") -> dict[str, dict[str, float]]:
+    """Seconds of our reader for few and for many frames of a file, on the device and on the host."""
+    words = ["weigh", path, device, setting.runs]
+    arguments = [sys.executable, "-m", "benchmarks.peers.gpu_paths", *map(str, words)]
+    done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    found: dict[str, dict[str, float]] = json.loads(done.stdout)
+    return found
+
+
+def least_frames(found: Mapping[str, Mapping[str, float]]) -> int | None:
+    """The number of frames from which on the device was always the faster; None where it never was."""
+    least = None
+    for count in sorted(map(int, found), reverse=True):
+        if found[str(count)]["device"] >= found[str(count)]["host"]:
+            break
+        least = count
+    return least
 
 
 def detect(setting: Setting) -> Measured:

@@ -34,8 +34,9 @@ RUNS_SCHEMA = pa.schema(
             "sessions",
             pa.map_(pa.string(), pa.string()),
             "model role -> JSON: model, provider, precision, num_nodes by provider, attempts (rung -> what "
-            "came of it), build_seconds of its engine, max_batch in the end, num_halved (times its batch was "
-            "halved because memory ran out), num_batches, batch_fill (0..1), note",
+            "came of it), build_seconds of its engine, max_batch and row_threads (CPU threads of a row) in "
+            "the end, num_halved (times its batch was halved because memory ran out), num_batches, "
+            "batch_fill (0..1), note",
         ),
         _field(
             "decoders",

@@ -116,7 +116,10 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             "name": name,
             "version": kind.version,
             "options": options,
-            "models": {role: entry_of(role).key for role in kind.roles(kind.Options(**options))},
+            "models": {
+                role: _model_key(entry_of(role), request.precision)
+                for role in kind.roles(kind.Options(**options))
+            },
             "sampling": request.sample if _is_sampled(name) else None,
             "decode_version": DECODE_VERSION,
             "shard_seconds": shard_seconds,
@@ -126,6 +129,14 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
     return OpsPlan(planned, sampling, tuple(name for name in planned if name not in asked))
+
+
+def _model_key(entry: ModelEntry, precision: str) -> str:
+    """What rows of a model depend on. Halves on TensorRT move them; Whisper's runtime knows nothing of that.
+
+    Eight bits are files of their own, with keys of their own.
+    """
+    return f"{entry.key}:fp16" if precision == "fp16" and entry.family != "whisper" else entry.key
 
 
 def _needs(name: str, after: tuple[str, ...], sampling: Sampling) -> tuple[str, ...]:

@@ -76,8 +76,10 @@ class Worker:
             sampling=self.sampling,
             threads=config["threads"],
             require_provider=config["require_provider"],
+            precision=config["precision"],
             trace=self.trace,
         )
+        self.hears = any(load_op(name).reads is Reads.AUDIO for name in config["options"])
         self.indexes: dict[str, SourceIndex] = {}
         self.descriptions: dict[str, MediaDescription] = {}
         self.containers: dict[str, Any] = {}  # opened for the index, to be read on with one thread
@@ -116,7 +118,9 @@ class Worker:
             return {"source_id": source_id, "failed": describe_failure(error)}
         self.indexes[uri] = index
         self._close(uri)
-        if container is not None:
+        if container is not None and self.hears and index.has_more_than_pictures:
+            container.close()  # sound wants a fresh start (`Mill.process`)
+        elif container is not None:
             self.containers[uri] = container
         shards = cut_shards(
             index.frames, index.has_more_than_pictures, index.duration_seconds, self.shard_seconds

@@ -21,7 +21,7 @@ from actors.shards import Shard
 from actors.tracing import Trace
 from models.errors import MediaError, SetupError
 from ops import load_op
-from ops.chunks import Audio, Chunk, ShardInfo, Signals
+from ops.chunks import Audio, Chunk, Frames, ShardInfo, Signals
 from ops.operation import Extractor, FrameOp, Op, Partial, Reads
 from tests.actors.clips import moving, write_clip
 
@@ -201,6 +201,20 @@ def test_what_concerns_more_than_the_operation_is_not_swallowed(
 ) -> None:
     with pytest.raises(error):
         mill.process(_task(clip, "count", name))
+
+
+def test_views_for_the_host_are_made_once_for_all_operations(
+    mill: Mill, clip: tuple[Path, SourceIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Frames] = []
+
+    def on_host(frames: Frames) -> Frames:
+        asked.append(frames)
+        return frames
+
+    monkeypatch.setattr(Frames, "on_host", on_host)
+    mill.process(_task(clip, "count", "after_count"))
+    assert asked and len({id(frames) for frames in asked}) == len(asked)
 
 
 def test_reading_stops_when_everybody_has_enough(mill: Mill, clip: tuple[Path, SourceIndex]) -> None:

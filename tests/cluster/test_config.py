@@ -23,6 +23,7 @@ mills = "1-4"
 mill_cpus = 2
 mill_gpus = 0.5
 require_provider = "cpu"
+precision = "int8"
 accept_licence = true
 cascade = "objects"
 replace = true
@@ -69,6 +70,7 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "mill_cpus": 2.0,
         "mill_gpus": 0.5,
         "require_provider": "cpu",
+        "precision": "int8",
         "accept_licence": True,
         "cascade": ("objects",),
         "topology": "split",

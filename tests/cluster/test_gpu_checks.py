@@ -12,8 +12,9 @@ import pytest
 from cluster import doctor, gpu_checks
 from cluster.cli.main import main
 from cluster.run import devices
-from models import cuda
+from models import cuda, probing
 from models.errors import DeviceLostError, ModelError
+from models.registry import DEFAULTS
 
 GOOD = "NVIDIA H200, 580.65.06, 143771 MiB\n"
 INSTALLED = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13-libs": "10.16.1.11"}
@@ -163,7 +164,23 @@ def test_doctor_tells_where_each_model_runs(
     monkeypatch.setattr(doctor, "_CHECKS", ())
     assert main(["doctor", "--models", "--json"]) == 0
     found = {finding["check"]: finding["detail"] for finding in json.loads(capsys.readouterr().out)}
-    assert found["session of silero_vad_v6"].startswith("cpu, fp32; 25 nodes on CPUExecutionProvider")
+    said = found["session of silero_vad_v6"]
+    assert said.startswith("cpu, fp32; 25 nodes on CPUExecutionProvider") and "measured" not in said
+
+
+def test_doctor_tells_what_was_measured_of_a_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRAMEMILL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("FRAMEMILL_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.delenv("FRAMEMILL_MODEL_MIRROR", raising=False)
+    monkeypatch.setattr(doctor, "_CHECKS", ())
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 3)
+    found = {"threads": 3, "rows_per_second": {1: 10.0, 3: 20.0}}
+    probing._remember(3, DEFAULTS["vad"].sha256, found)
+    assert main(["doctor", "--models", "--json"]) == 0
+    said = {finding["check"]: finding["detail"] for finding in json.loads(capsys.readouterr().out)}
+    assert "measured on 3 cores: 3 threads a row is fastest" in said["session of silero_vad_v6"]
 
 
 def test_a_worker_leaves_when_its_device_is_lost(

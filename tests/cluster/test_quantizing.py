@@ -14,6 +14,7 @@ from cluster.cli.main import main
 from cluster.quantizing import agreement
 from models.quantizing import signed_beside
 from models.registry import resolve
+from models.session import open_model
 
 
 def objects(*rows: tuple[int, str, float]) -> pa.Table:
@@ -67,6 +68,7 @@ def test_a_real_detector_is_quantised_and_used(
     assert 0 <= made["loss"] <= 0.1 and 0 <= made["signed_loss"] <= 0.1
     entry = resolve("faces", "ultraface_rfb_320-int8")
     assert entry.sha256 == made["sha256"] and entry.batching == "dynamic"
+    assert open_model(entry, Path(made["path"]), 1)[1].precision == "int8"
     original = resolve("faces", "ultraface_rfb_320")
     assert entry.key != original.key and (entry.input_size, entry.mean) == (
         original.input_size,

@@ -10,6 +10,8 @@ import pytest
 from models.arrays import await_producer, cupy_module, is_on_host, to_host
 from ops.boxes import choose_boxes
 from ops.model_input import letterbox, planes
+from ops.picture_defects import measure_defects
+from ops.quality_measures import colourfulness, measure_lumas, perceptual_hashes
 from ops.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
 
 RNG = np.random.default_rng(0)
@@ -40,6 +42,21 @@ def test_pictures(work: Any) -> None:
     np.testing.assert_allclose(
         copied.astype(float), here.astype(float), atol=1 if here.dtype == np.uint8 else 1e-5
     )
+
+
+def test_measures_of_frames() -> None:
+    """Sums of whole numbers are equal anywhere; what is summed in floats differs in the last digits."""
+    lumas, full = PICTURES[..., 0], RNG.integers(0, 256, (4, 700, 600), np.uint8)
+    lumas = np.concatenate([lumas, np.zeros_like(lumas[:1])])
+    full = np.concatenate([full, np.zeros_like(full[:1])])
+    there, there_full = (cupy_module().asarray(array) for array in (lumas, full))
+    for got, want in zip(measure_lumas(there), measure_lumas(lumas), strict=True):
+        assert (got.brightness, got.contrast, got.entropy) == (want.brightness, want.contrast, want.entropy)
+        assert got.sharpness == pytest.approx(want.sharpness, rel=1e-12)
+    assert measure_defects(there, there_full) == measure_defects(lumas, full)
+    assert colourfulness(cupy_module().asarray(PICTURES)) == pytest.approx(colourfulness(PICTURES), rel=1e-9)
+    small = RNG.integers(0, 256, (50, 32, 32), np.uint8)
+    assert perceptual_hashes(cupy_module().asarray(small)) == perceptual_hashes(small)
 
 
 def test_boxes() -> None:

@@ -54,6 +54,17 @@ def test_a_real_detector_from_both_kinds_of_memory(models_dir: Path, rung: str) 
 
 
 @needs_tensorrt
+def test_halves_are_an_engine_of_their_own(models_dir: Path) -> None:
+    path = models_dir / "yolox_nano.onnx"
+    expected = open_model(OBJECTS, path, 1, "cpu")[0].runner.run({"images": rows(5)})
+    model, report = open_model(OBJECTS, path, 1, "tensorrt", precision="fp16")
+    assert (report.rung, report.precision) == ("tensorrt", "fp16") and report.build_seconds > 0
+    (got,) = model.runner.run({"images": rows(5)}).values()
+    # Objectness and class scores behind the four numbers of a box.
+    assert np.abs(got[..., 4:] - next(iter(expected.values()))[..., 4:]).max() < 0.05
+
+
+@needs_tensorrt
 def test_a_kept_engine_opens_fast(models_dir: Path) -> None:
     path = models_dir / "yolox_nano.onnx"
     assert open_model(OBJECTS, path, 1, "tensorrt")[1].build_seconds > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,6 @@ def test_the_libraries_of_tensorrt_are_loaded_in_order(
 
 
 def test_ctranslate2_gets_a_cublas_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CUDA_CACHE_PATH", raising=False)
     loaded = packages(
         monkeypatch,
         tmp_path,
@@ -133,15 +133,43 @@ def test_ctranslate2_gets_a_cublas_of_its_own(monkeypatch: pytest.MonkeyPatch, t
         "cublas/lib/libcublasLt.so.12",
         "cublas/lib/libcublas.so.13",
     )
-    assert cuda.load_cublas_for_ctranslate2(tmp_path / "cache") == ""
+    assert cuda.load_cublas_for_ctranslate2() == ""
     assert loaded == ["libcublasLt.so.12", "libcublas.so.12"]  # the second needs the first
-    assert cuda.os.environ["CUDA_CACHE_PATH"] == str(tmp_path / "cache" / "cuda")
-    monkeypatch.delenv("CUDA_CACHE_PATH")
 
 
 def test_without_cublas_12_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CUDA_CACHE_PATH", "/elsewhere")
     packages(monkeypatch, tmp_path)
-    problem = cuda.load_cublas_for_ctranslate2(tmp_path)
+    problem = cuda.load_cublas_for_ctranslate2()
     assert "libcublas.so.12 cannot be loaded" in problem and "needs nvidia-cublas-cu12" in problem
-    assert cuda.os.environ["CUDA_CACHE_PATH"] == "/elsewhere"
+
+
+def test_the_driver_keeps_kernels_where_models_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It reads the variable when it is initialised, so that this comes first."""
+    seen: list[str | None] = []
+
+    class Library:
+        def cuInit(self, flags: int) -> int:
+            seen.append(os.environ.get("CUDA_CACHE_PATH"))
+            return 0
+
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(cuda.sys, "platform", "linux")
+    for given, expected in ((None, str(tmp_path / "cache" / "cuda")), ("/elsewhere", "/elsewhere")):
+        monkeypatch.setenv("CUDA_CACHE_PATH", given or "")
+        if given is None:
+            monkeypatch.delenv("CUDA_CACHE_PATH")
+        assert cuda._driver.__wrapped__() is not None
+        assert seen.pop() == expected
+    monkeypatch.delenv("CUDA_CACHE_PATH")
+
+
+def test_tensorrt_computes_in_full_precision_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_package_folder", lambda package: None)
+    monkeypatch.setattr(cuda, "version_of", lambda *names: "10.16.1.11")
+    monkeypatch.setenv(cuda.TF32_VARIABLE, "1")
+    assert cuda.load_tensorrt() == "" and os.environ[cuda.TF32_VARIABLE] == "1"
+    monkeypatch.delenv(cuda.TF32_VARIABLE)
+    assert cuda.load_tensorrt() == "" and os.environ[cuda.TF32_VARIABLE] == "0"
+    monkeypatch.delenv(cuda.TF32_VARIABLE)

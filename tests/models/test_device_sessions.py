@@ -99,11 +99,15 @@ def test_an_engine_is_built_in_its_folder_and_its_time_told(
     assert using["trt_engine_cache_path"] == str(engine) != building["trt_engine_cache_path"]
     assert using["trt_profile_max_shapes"] == f"x:{GPU_BATCH}x3x4x4"
     assert using["trt_timing_cache_path"].endswith("sm90")
-    assert int(using["trt_max_workspace_size"]) == plan_memory(H200.memory_bytes).onnxruntime // 4
+    # TensorRT and CUDA, which gets what TensorRT leaves, share the part of one of four models.
+    (limit,) = {int(options["trt_max_workspace_size"]) for options in made.options}
+    assert limit == int(made.others[0]["gpu_mem_limit"])
+    assert 2 * limit <= plan_memory(H200.memory_bytes).onnxruntime // 4 < 2 * limit + 2
     assert open_model(entry_of(path), path, 1)[1].build_seconds == 0
-    monkeypatch.setenv("FRAMEMILL_GPU_PRECISION", "fp16")
-    report = open_model(entry_of(path), path, 1)[1]
+    report = open_model(entry_of(path), path, 1, precision="fp16")[1]
     assert report.precision == "fp16" and report.build_seconds > 0  # another engine
+    monkeypatch.setenv(cuda.TF32_VARIABLE, "1")
+    assert open_model(entry_of(path), path, 1)[1].build_seconds > 0  # and another
 
 
 def test_tensorrt_of_another_major_goes_down_a_rung(
@@ -166,3 +170,26 @@ def test_each_session_on_a_device_has_a_stream_that_its_work_goes_to(
     assert set(limits) == {plan_memory(H200.memory_bytes).arrays}
     models[1].runner.run(rows(40))
     assert entered == [1001, 1001]
+
+
+class Build:
+    """A build of ONNX Runtime for CUDA, or not, on a machine where its libraries are absent."""
+
+    def __init__(self, cuda_version: str) -> None:
+        self.cuda_version = cuda_version
+        self.num_calls = 0
+
+    def preload_dlls(self) -> None:
+        self.num_calls += 1
+        print("Failed to load libcublas.so.13: cannot open shared object file")
+        print("Please follow the installation page")
+
+
+def test_libraries_that_are_absent_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    build, other = Build("13.0"), Build("")
+    for _ in range(2):
+        assert rungs.load_cuda(build).startswith("Failed to load libcublas.so.13: cannot open shared object")
+        assert rungs.load_cuda(other) == ""
+    assert (build.num_calls, other.num_calls) == (1, 0) and capsys.readouterr().out == ""
+    said = rungs._absent(build, ["CPUExecutionProvider"])
+    assert said.startswith("silently absent: the session has CPUExecutionProvider; Failed to load libcublas")

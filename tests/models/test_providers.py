@@ -6,7 +6,7 @@ import pytest
 
 from models.errors import UsageError
 from models.memory_plan import LEAST_BYTES, RESERVE_BYTES, plan_memory
-from models.providers import LADDER, Setup, padded_rows, provider_options, wanted_precision
+from models.providers import LADDER, Setup, padded_rows, provider_options
 
 SETUP = Setup(
     max_batch=16,
@@ -25,7 +25,9 @@ def test_tensorrt_gets_profiles_caches_precision_and_stream() -> None:
     assert options["trt_profile_opt_shapes"] == options["trt_profile_max_shapes"]
     assert options["trt_profile_max_shapes"] == "images:16x3x416x416,sizes:16x2"
     assert (options["trt_engine_cache_path"], options["trt_timing_cache_path"]) == ("/cache/e", "/cache/t")
-    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
+    # As ONNX Runtime's Python binding wants them: it refuses 1 and 0.
+    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("True", "False")
+    assert {v for k, v in options.items() if k.endswith(("_enable", "_fallback"))} == {"True", "False"}
     assert (options["trt_max_workspace_size"], options["user_compute_stream"]) == (str(1 << 30), "4711")
     assert all(isinstance(value, str) for value in options.values())
 
@@ -43,15 +45,6 @@ def test_cuda_gets_its_limit_and_full_precision() -> None:
 def test_batches_come_in_few_lengths() -> None:
     assert [padded_rows(n, 32) for n in (1, 2, 3, 5, 8, 9, 17, 31, 32)] == [1, 2, 4, 8, 8, 16, 32, 32, 32]
     assert padded_rows(5, 6) == 6  # after halving, a batch may be no power of two
-
-
-def test_precision_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wanted_precision() == "fp32"
-    monkeypatch.setenv("FRAMEMILL_GPU_PRECISION", "fp16")
-    assert wanted_precision() == "fp16"
-    monkeypatch.setenv("FRAMEMILL_GPU_PRECISION", "int4")
-    with pytest.raises(UsageError, match="FRAMEMILL_GPU_PRECISION=int4: choose fp32 or fp16"):
-        wanted_precision()
 
 
 @pytest.mark.parametrize("gigabytes", [4, 16, 24, 80, 141])

@@ -41,6 +41,24 @@ def rows(count: int = MIN_ROWS) -> list[dict[str, Any]]:
     return [{"x": rng.random((1, 3, 12, 12), np.float32)} for _ in range(count)]
 
 
+def nameless(path: Path) -> Path:
+    """The same without names of nodes, as PyTorch's older exports are."""
+    model = onnx.load(str(network(path)))
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, str(path))
+    return path
+
+
+def single(path: Path) -> Path:
+    """One convolution, which is the last."""
+    from onnx import helper
+
+    weights = {"a": np.ones((4, 3, 3, 3), np.float32)}
+    nodes = [helper.make_node("Conv", ["x", "a"], ["y"], name="only")]
+    return save(path, nodes, {"x": [1, 3, 12, 12]}, {"y": [1, 4, 10, 10]}, weights)
+
+
 def run(path: Path, inputs: dict[str, Any]) -> Any:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, inputs)[0]
@@ -84,6 +102,15 @@ def test_the_batch_is_free_and_rows_stand_alone(tmp_path: Path) -> None:
     assert open_model(entry_of(path), path, 1)[1].precision == "fp32"
 
 
+def test_nodes_need_no_names(tmp_path: Path) -> None:
+    named, other = network(tmp_path / "named.onnx"), nameless(tmp_path / "nameless.onnx")
+    made = [quantize(entry_of(p), p, rows(), tmp_path / p.stem / "int8.onnx") for p in (named, other)]
+    kinds = [[node.op_type for node in onnx.load(str(path)).graph.node] for path in made]
+    assert kinds[0] == kinds[1] and "QuantizeLinear" in kinds[0]
+    for file in (made[1], signed_beside(made[1])):
+        assert open_model(entry_of(file, "dynamic"), file, 1)[1].precision == "int8"
+
+
 def test_what_stays_as_it_is(tmp_path: Path) -> None:
     graph = load_graph(network(tmp_path / "net.onnx"))
     assert _kept_nodes(graph, RECIPES[0]) == ["last"]
@@ -107,6 +134,7 @@ def test_the_file_for_tensorrt_is_found_and_checked(tmp_path: Path) -> None:
         (network, MIN_ROWS - 1, "7 rows to calibrate on; at least 8"),
         (quantizer, MIN_ROWS, "is quantised already"),
         (scaler, MIN_ROWS, "nothing to quantise"),
+        (single, MIN_ROWS, "nothing in it became eight-bit"),
     ],
 )
 def test_models_that_cannot_be_quantised(tmp_path: Path, make: Any, count: int, words: str) -> None:

@@ -143,6 +143,7 @@ class Devices:
         self.behaviour = {LADDER[rung]: how for rung, how in behaviour.items()}
         self.opened: list[tuple[str, str]] = []
         self.options: list[dict[str, str]] = []
+        self.others: list[dict[str, str]] = []  # of what runs the rest, but for the CPU
 
     def get_available_providers(self) -> list[str]:
         return [*self.behaviour, CPU]
@@ -160,6 +161,7 @@ class Devices:
         assert first == CPU or providers[-1][0] == CPU
         self.opened.append((first, path))
         self.options.append(providers[0][1])
+        self.others += [options for _, options in providers[1:-1]]
         how = self.behaviour.get(first, "ok")
         if how == "raises":
             raise RuntimeError("no driver")
@@ -195,6 +197,9 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Devices]:
         ({"tensorrt": "absent", "cuda": "ok"}, "cuda", "silently absent"),
         ({"tensorrt": "idle", "cuda": "raises"}, "cpu", "took no node"),
         ({"coreml": "ok"}, "coreml", "not in this build"),
+        ({"coreml": "raises"}, "cpu", "not in this build"),
+        ({"coreml": "idle"}, "cpu", "not in this build"),
+        ({"tensorrt": "raises", "cuda": "idle", "coreml": "absent"}, "cpu", "no driver"),
     ],
 )
 def test_the_ladder_takes_the_first_rung_that_really_runs(

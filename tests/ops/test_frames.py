@@ -53,11 +53,12 @@ def test_blur_lowers_sharpness_and_score() -> None:
 
 def test_colourfulness_follows_the_paper() -> None:
     grey = np.repeat(noise(2, 60, 80, 1), 3, axis=2)
-    assert colourfulness(grey) == pytest.approx(0)
+    assert colourfulness(grey[None]) == pytest.approx([0])
     red = np.zeros((10, 10, 3), np.uint8)
     red[..., 0] = 255
     # One colour has no spread: 0.3 * hypot(R - G, (R + G) / 2 - B).
-    assert colourfulness(red) == pytest.approx(0.3 * np.hypot(255, 127.5))
+    assert colourfulness(np.stack([red, red])) == pytest.approx([0.3 * np.hypot(255, 127.5)] * 2)
+    assert colourfulness(red[:0][None][:0]) == []
 
 
 @settings(deadline=None)

@@ -21,6 +21,7 @@ from tests.ops.test_faces import HEAD_POSE
 
 strict = pytest.importorskip("array_api_strict")
 ON_DEVICE = [name for name in OPS if load_op(name).on_device]
+WITH_MODELS = [name for name in ON_DEVICE if load_op(name).models]
 
 
 class Boundary:
@@ -42,13 +43,15 @@ class Boundary:
         return {name: to_host(array) for name, array in inputs.items()}
 
 
-def test_only_operations_on_frames_with_models_take_them() -> None:
-    assert ON_DEVICE == ["objects", "faces", "labels", "image_embeddings"]
+def test_only_operations_on_frames_take_them() -> None:
+    assert WITH_MODELS == ["objects", "faces", "labels", "image_embeddings"]
+    # See `test_device_measures`.
+    assert set(ON_DEVICE) - set(WITH_MODELS) == {"frames", "quality", "preview"}
     assert all(load_op(name).reads is Reads.FRAMES for name in ON_DEVICE)
 
 
 @pytest.mark.media
-@pytest.mark.parametrize("name", ON_DEVICE)
+@pytest.mark.parametrize("name", WITH_MODELS)
 def test_rows_are_those_of_the_host(name: str, media_dir: Path, models_dir: Path) -> None:
     """The stand-in for a device refuses whatever is not in the array API standard."""
     clip = media_dir / (HEAD_POSE if name == "faces" else "video/car-detection.mp4")
