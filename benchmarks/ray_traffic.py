@@ -1,8 +1,8 @@
-"""The main job on a Ray of this machine, with what it puts into the object store.
+"""The main job on a Ray that it starts on this machine, with what it puts into the object store.
 
-python -m benchmarks.ray_traffic FOLDER OUTPUT OPERATIONS SAMPLE NUM_CPUS
-Prints {"seconds", "store_bytes"} as `benchmarks.peers.ray_frames_as_rows` does: seconds without
-Ray's start, and bytes of every block of the pipeline, the tasks that it begins with included.
+python -m benchmarks.ray_traffic FOLDER OUTPUT OPERATIONS SAMPLE
+Prints {"seconds", "store_bytes", "cpus"}: seconds without Ray's start, bytes of every block of the pipeline,
+the tasks that it begins with included, and the CPUs that Ray may share out.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.harness import REPOSITORY, BenchmarkError
+from benchmarks.harness import BenchmarkError
 
 
 def main() -> None:
-    folder, output, ops, sample, num_cpus = sys.argv[1:]
+    folder, output, ops, sample = sys.argv[1:]
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
     from cluster.engine import run_extract
     from cluster.on_ray import engine as ray_engine
+    from cluster.on_ray.connecting import connect
     from cluster.on_ray.stream import ResultStream
     from cluster.request import ExtractRequest
 
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    variables = {"PYTHONPATH": str(REPOSITORY)}
-    ray.init(num_cpus=int(num_cpus), runtime_env={"env_vars": variables}, **quiet)
+    request = ExtractRequest(
+        sources=(folder,), output=output, ops=tuple(ops.split(",")), sample=sample, engine="ray"
+    )
+    connect(request)
+    known: Any = ray
+    cpus = known.cluster_resources()["CPU"]
     pipelines: list[Any] = []
 
     class Watched(ResultStream):
@@ -40,9 +44,6 @@ def main() -> None:
     engine: Any = ray_engine
     engine.ResultStream = Watched
     started = time.monotonic()
-    request = ExtractRequest(
-        sources=(folder,), output=output, ops=tuple(ops.split(",")), sample=sample, engine="ray"
-    )
     summary = run_extract(request)
     seconds = time.monotonic() - started
     if summary.exit_code or not pipelines:
@@ -56,7 +57,7 @@ def main() -> None:
     ray.shutdown()
     if not totals:
         raise BenchmarkError("Ray tells no sizes of blocks")
-    json.dump({"seconds": seconds, "store_bytes": sum(totals)}, sys.stdout)
+    json.dump({"seconds": seconds, "store_bytes": sum(totals), "cpus": cpus}, sys.stdout)
 
 
 if __name__ == "__main__":
