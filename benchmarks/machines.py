@@ -24,7 +24,7 @@ from benchmarks.harness import REPOSITORY
 from benchmarks.processes import descendants
 
 RAY = str(Path(sys.executable).with_name("ray"))
-START_SECONDS = 180
+START_SECONDS = 300
 # A driver looks for Ray's processes on its machine: it must not find those of others.
 _APART = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 _PORT = 6379

@@ -21,15 +21,16 @@ import ray.data
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.on_ray.connecting import describe_cluster
+from cluster.on_ray.checking import describe_stall
 from cluster.on_ray.head import HeadWatch
 from cluster.on_ray.ledger import Ledger
 from cluster.on_ray.merging import Merges
-from cluster.on_ray.pipeline import plan_tasks, run_mills
+from cluster.on_ray.pipeline import plan_tasks, put_down, run_mills
 from cluster.on_ray.pools import Pool, describe_idle_gpus
 from cluster.on_ray.split import open_decoders
 from cluster.on_ray.stream import ResultStream, StallWatch
 from cluster.on_ray.tasks import tasks_of
+from cluster.on_ray.words import describe_end
 from cluster.request import ExtractRequest, Reporter
 from cluster.results import layout
 from cluster.results.dataset import Dataset
@@ -114,6 +115,7 @@ class RayRun:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         ledger: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Ledger)
         self._ledger = ledger.remote(state, plan, request.retry_failed)
+        self._stream: ResultStream | None = None
         self._merges = Merges(self.config, self._ledger)
         self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)
 
@@ -136,7 +138,7 @@ class RayRun:
                     tasks = tasks_of(self._again if alone else self._next)
                     self._next = []
                     self._again = [] if alone else self._again
-                    self._round(ray.data.from_arrow(tasks), alone=alone, most=len(tasks))
+                    self._round(put_down(tasks), alone=alone, most=len(tasks))
                 self._give_up_rest()
                 self._commit(is_last=True)
                 pending = conclude(self._outcome())
@@ -150,20 +152,21 @@ class RayRun:
     def _reason(self, exc: ray.exceptions.RayError) -> FramemillError:
         """What a worker said before it ended the pipeline, or that the cluster failed."""
         with contextlib.suppress(ray.exceptions.RayError):
-            failure = ray.get(self._ledger.failure.remote(), timeout=LAST_SECONDS)
-            if failure is not None:
+            if failure := ray.get(self._ledger.failure.remote(), timeout=LAST_SECONDS):
                 return error_from(failure)
-        return FramemillError(
-            f"the Ray cluster failed: {str(exc).strip().splitlines()[-1]}; what was committed stays, and the "
-            "same command goes on from there"
-        )
+        return FramemillError(describe_end(exc))
 
     def _end(self) -> None:
         """Kills every mill; what died with some of its parts written belongs to no commit."""
         if self._head.is_lost:
             return  # nothing can be told to anybody; the workers end by themselves
+        mills: list[Any] = []
         with contextlib.suppress(ray.exceptions.RayError):
-            for mill in ray.get(self._ledger.stop.remote(), timeout=LAST_SECONDS):
+            mills = ray.get(self._ledger.stop.remote(), timeout=LAST_SECONDS)
+        if self._stream is not None:
+            self._stream.close(LAST_SECONDS)
+        with contextlib.suppress(ray.exceptions.RayError):
+            for mill in mills:
                 ray.kill(mill)
             if self._decoders is not None:
                 ray.kill(self._decoders)  # and with it those that it owns
@@ -199,7 +202,7 @@ class RayRun:
         # What was at work when a decoder died is decoded by the mill itself: its death tells who did it.
         decoders = None if alone else self._decoders
         results = run_mills(tasks, most, self.pool, {**self.config, "alone": alone}, self._ledger, decoders)
-        stream = ResultStream(results)
+        stream = self._stream = ResultStream(results)
         give_up = 0.0
         while not stream.is_done or self._merges:
             for text in () if stream.is_done else stream.take(TICK_SECONDS):
@@ -222,20 +225,17 @@ class RayRun:
         if time.monotonic() < self._next_watch:
             return
         self._next_watch = time.monotonic() + WATCH_SECONDS
-        self._head.check()
+        if not self._head.check():
+            return  # whatever is asked of the cluster now may take a minute
         if self._decoders is not None:
             self._decoders.tend.remote()
         num_at_work, late = ray.get(self._ledger.watch.remote(), timeout=LEDGER_SECONDS)
         for mill in late:
             self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new mill")
             ray.kill(mill, no_restart=False)
-        waited = self._stall.waited(num_at_work)
-        if waited:
+        if waited := self._stall.waited(num_at_work):
             left = sum(job.state in ("new", "open") for job in self.jobs.values()) - len(self._merges)
-            told = f"no progress for {waited:.0f} s: {left} files wait for a mill, and none works."
-            if self._merges:
-                told += f" {len(self._merges)} files wait for half a CPU to have their pieces merged."
-            self.reporter.message(0, f"{told} Wanted: {self.pool.describe()}. {describe_cluster()}")
+            self.reporter.message(0, describe_stall(waited, left, len(self._merges), self.pool))
 
     def _take(self, result: Mapping[str, Any]) -> None:
         if "fatal" in result:

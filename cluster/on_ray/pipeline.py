@@ -47,7 +47,7 @@ def plan_tasks(
     # A block is what Ray shares out: every mill gets work soon.
     size = max(1, min(OPEN_SOURCES, len(large) // (2 * pool.most)), -(-len(large) // MOST_BLOCKS))
     opened = (
-        ray.data.from_arrow([rows.slice(start, size) for start in range(0, len(large), size)])
+        put_down([rows.slice(start, size) for start in range(0, len(large), size)])
         .map_batches(
             cast(Any, open_sources),
             batch_size=OPEN_SOURCES,
@@ -63,10 +63,19 @@ def plan_tasks(
 def _to_blocks(tasks: Sequence[pa.Table]) -> ray.data.Dataset:
     """A task in each block; the driver puts down so many itself, and workers divide what is more."""
     if len(tasks) <= MOST_BLOCKS:
-        return ray.data.from_arrow(list(tasks))
+        return put_down(tasks)
     size = -(-len(tasks) // MOST_BLOCKS)
     blocks = [pa.concat_tables(tasks[start : start + size]) for start in range(0, len(tasks), size)]
-    return ray.data.from_arrow(blocks).repartition(target_num_rows_per_block=1)
+    return put_down(blocks).repartition(target_num_rows_per_block=1)
+
+
+def put_down(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
+    """A dataset of these blocks.
+
+    Not by `from_arrow`, which has a task of one CPU look at each, and waits without limit for the CPU.
+    """
+    made: ray.data.Dataset = ray.data.from_blocks(list(blocks))
+    return made
 
 
 def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[pa.Table]:

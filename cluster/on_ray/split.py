@@ -23,6 +23,7 @@ from actors.pyav_frames import PyavFrames
 from actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from cluster.machine import hide_gpus
 from cluster.on_ray.pools import STREAMS, Pool
+from cluster.on_ray.words import one_line
 from ops.chunks import Chunk, Frames
 
 # What a message holds: so many frames, or so many bytes where frames are large.
@@ -40,7 +41,7 @@ Message = tuple[list[Chunk], ReadReport, bool]
 
 
 class ReaderDiedError(Exception):
-    """The process that read a shard for a mill ended."""
+    """The process that read a shard for a mill ended, or its words did not arrive: no fault of the file."""
 
 
 def message_bytes(store_bytes: float, num_decoders: int) -> int:
@@ -290,7 +291,11 @@ class RemoteReader:
         try:
             return ray.get(asked)
         except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ray.exceptions.RayError):
+                raise ReaderDiedError(f"{name} cannot send what it reads: {one_line(error)}") from error
             raise error.cause from None
         except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
             self._pool.lost.remote(name)
             raise ReaderDiedError(f"{name} ended while it read a shard") from error
+        except ray.exceptions.RayError as error:  # as where neither memory nor disk holds a message
+            raise ReaderDiedError(f"what {name} sent cannot be had: {one_line(error)}") from error

@@ -17,12 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+import ray.exceptions
 
 from cluster.machine import hide_gpus
 from cluster.on_ray.indexes import KeptIndexes
 from cluster.on_ray.ledger import STOPPED
 from cluster.on_ray.metrics import MillMetrics
 from cluster.on_ray.split import ReaderDiedError, RemoteReader
+from cluster.on_ray.words import one_line
 from cluster.run.devices import leave_if_lost
 from cluster.run.local import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND
 from cluster.run.worker import Worker, describe_failure
@@ -52,12 +54,24 @@ def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> 
     Raises:
         Exception: what concerns the run and not one source; the ledger knows it, too.
     """
-    try:
+    with telling(ledger):
         yield from _open_all(batch.to_pylist(), config, ledger)
+
+
+@contextlib.contextmanager
+def telling(ledger: Any) -> Iterator[None]:
+    """The ledger knows what the body raises: of what ends a pipeline, Ray tells the driver a text alone."""
+    try:
+        yield
     except Exception as error:
-        # Of what ends a pipeline, Ray tells the driver a text alone, and not its kind.
-        ray.get(ledger.give_up.remote(describe_failure(error)))
+        ray.get(ledger.give_up.remote(_described(error)))
         raise
+
+
+def _described(error: Exception) -> dict[str, Any]:
+    """As `describe_failure`; the text of an error of Ray's is a traceback."""
+    told = describe_failure(error)
+    return {**told, "message": one_line(error)} if isinstance(error, ray.exceptions.RayError) else told
 
 
 def _open_all(
@@ -151,7 +165,7 @@ def _own_failure(error: Exception) -> dict[str, Any]:
     """A failure that concerns one source alone; any other is raised again."""
     leave_if_lost(error)
     told = describe_failure(error)
-    if told["fatal"]:
+    if told["fatal"] or isinstance(error, ray.exceptions.RayError):
         raise error
     return told
 
@@ -170,8 +184,9 @@ class RayMill:
         if not config["gpus"]:
             hide_gpus()
         self._config = config
-        self._worker = Worker(config)
         self._ledger = ledger
+        with telling(ledger):
+            self._worker = Worker(config)
         self._name = ray.get_runtime_context().get_actor_id() or ""
         self._alone: bool = config["alone"]
         self._stages: Sequence[Sequence[str]] = config["stages"]
@@ -184,7 +199,10 @@ class RayMill:
             self._worker.mill.read = self._reader.read
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        text = batch["task"][0].as_py()
+        with telling(self._ledger):
+            return self._answer_task(batch["task"][0].as_py())
+
+    def _answer_task(self, text: str) -> pa.Table:
         task = json.loads(text)
         task_id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         before = ray.get(self._ledger.start.remote(task_id, self._name, self._allowed(task["pieces"])))
@@ -231,7 +249,7 @@ class RayMill:
                     del self._worker.finished[op, owner]
             return {"suspects": given}
         except Exception as error:
-            return {"fatal": describe_failure(error)}
+            return {"fatal": _described(error)}
         finally:
             for piece in given:
                 if len(piece.get("shards", ())) < 2:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.request import RunSummary, SilentReporter
 from tests.cluster.extraction import PROJECT, extract
+
+START_ATTEMPTS = 4
+TOO_SLOW = "timed out during startup"  # what Ray says then
+Started = TypeVar("Started")
 
 
 @contextmanager
@@ -31,15 +35,31 @@ def small_ray(
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     path = os.pathsep.join(str(folder) for folder in (patch, PROJECT) if folder)
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(
-        num_cpus=num_cpus,
-        runtime_env={"env_vars": {"PYTHONPATH": path, **(environment or {})}},
-        **{**quiet, **started},
-    )
+    asked = {
+        "num_cpus": num_cpus,
+        "runtime_env": {"env_vars": {"PYTHONPATH": path, **(environment or {})}},
+        **quiet,
+        **started,
+    }
+    start_patiently(lambda: ray.init("local", **asked))
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def start_patiently(start: Callable[[], Started]) -> Started:
+    """Starts a node of Ray, which gives it 30 s: that is little on a busy machine."""
+    import ray
+
+    for _ in range(START_ATTEMPTS - 1):
+        try:
+            return start()
+        except Exception as error:
+            if TOO_SLOW not in str(error):
+                raise
+            ray.shutdown()
+    return start()
 
 
 def extract_on_ray(

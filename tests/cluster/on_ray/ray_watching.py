@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.machines import Machine
-from tests.cluster.extraction import rows_of
+from tests.cluster.extraction import PROJECT, rows_of
 
 MOST_SECONDS = 300
 
@@ -28,6 +29,15 @@ def finish(run: subprocess.Popen[str]) -> str:
         return run.communicate(timeout=MOST_SECONDS)[0]
     finally:
         run.kill()
+
+
+def seconds_beyond_start(started: float) -> float:
+    """Seconds since then, without those that this machine takes now to start Python and import Ray."""
+    elapsed = time.monotonic() - started
+    line = [sys.executable, "-c", "import cluster.engine, cluster.on_ray.connecting"]
+    before = time.monotonic()
+    subprocess.run(line, cwd=PROJECT, check=True, timeout=MOST_SECONDS)
+    return elapsed - (time.monotonic() - before)
 
 
 def num_done(out: Path) -> int:

@@ -177,9 +177,7 @@ def test_a_machine_without_the_output_folder(corpus: Path, tmp_path: Path) -> No
             pytest.skip("needs machines with mounts of their own, for which this process has no rights")
         other = cluster.add(3, prepare=("mount", "-t", "tmpfs", "none", str(folder)))
         line = ("extract", corpus, "-o", folder / "out", "--address", cluster.gcs, "--mill-cpus", "1")
-        started = time.monotonic()
         run = cluster.run_on(cluster.all[0], *line)
         told = finish(run)
         assert run.returncode == 5, told
         assert "every node mounts at the same path" in told and f"not there on node {other.address}" in told
-        assert time.monotonic() - started < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +17,8 @@ import pytest
 pytest.importorskip("ray")
 
 from tests.cluster.extraction import OPS, PROJECT, extract, num_runs, render_clip, rows_of, tables_of
-from tests.cluster.on_ray.ray_local import extract_on_ray, slow_down
+from tests.cluster.on_ray.ray_local import extract_on_ray, slow_down, start_patiently
+from tests.cluster.on_ray.ray_watching import MOST_SECONDS, finish, wait
 from tests.cluster.test_engine_shards import divided
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -34,9 +36,9 @@ def corpus(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _wait_for_rows(out: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + MOST_SECONDS
     while not any(out.glob("media/*.parquet")):
-        assert time.monotonic() < deadline, "nothing was committed in two minutes"
+        assert time.monotonic() < deadline, f"nothing was committed in {MOST_SECONDS} s"
         time.sleep(0.02)
 
 
@@ -46,9 +48,10 @@ def test_a_node_killed_in_the_middle(corpus: Path, tmp_path: Path) -> None:
 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     out = divided(tmp_path / "out")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = Cluster()
     try:
-        nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+        start_patiently(lambda: cluster.add_node(num_cpus=1, include_dashboard=False))
+        nodes = [start_patiently(lambda: cluster.add_node(num_cpus=2)) for _ in range(2)]
         path = os.pathsep.join((str(slow_down(tmp_path)), str(PROJECT)))
         ray.init(
             address=cluster.address,
@@ -74,6 +77,20 @@ def test_a_node_killed_in_the_middle(corpus: Path, tmp_path: Path) -> None:
     assert tables_of(out) == tables_of(tmp_path / "local")
 
 
+def _start(line: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        line, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def _kill(run: subprocess.Popen[str]) -> None:
+    """The driver and the Ray that it started, at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.wait(30)
+
+
 def test_a_driver_killed_and_the_same_command_again(corpus: Path, tmp_path: Path) -> None:
     out = divided(tmp_path / "out")
     line = [
@@ -82,18 +99,23 @@ def test_a_driver_killed_and_the_same_command_again(corpus: Path, tmp_path: Path
     ]  # fmt: skip
     path = os.pathsep.join((str(slow_down(tmp_path)), str(PROJECT)))
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": path}
-    run = subprocess.Popen(
-        line, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        _wait_for_rows(out)
-    finally:
-        os.killpg(run.pid, signal.SIGKILL)
-        run.communicate(timeout=30)
+
+    def until_the_first_rows() -> None:
+        run = _start(line, environment)
+        try:
+            wait(run, lambda: any(out.glob("media/*.parquet")), "the first rows")
+        finally:
+            _kill(run)
+
+    def to_the_end() -> None:
+        run = _start(line, environment)
+        said = finish(run)
+        _kill(run)
+        assert run.returncode == 0, said
+
+    start_patiently(until_the_first_rows)
     done = len(rows_of(out, "media"))
-    again = subprocess.run(line, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=150)
-    assert again.returncode == 0, again.stderr
+    start_patiently(to_the_end)
     assert done > 0 and num_runs(out) == 1
     extract(corpus, out=divided(tmp_path / "local"))
     assert tables_of(out) == tables_of(tmp_path / "local")

@@ -166,7 +166,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         config = {
             "root": str(tmp_path), "run_id": "run", "keys": {}, "shard_seconds": shard_seconds, "options": {},
             "after": {}, "models": {}, "sampling": "keyframes", "threads": 1, "require_provider": "",
-            "deadline_seconds": 60.0, "deadline_factor": 60.0,
+            "precision": "fp32", "deadline_seconds": 60.0, "deadline_factor": 60.0,
         }  # fmt: skip
         rows = [
             {"uri": p.name, "path": str(p), "num_bytes": 1, "mtime_ns": 0, "is_changed": False} for p in paths
