@@ -26,6 +26,7 @@ from tests.cluster.extraction import (
     extract,
     failures,
     num_runs,
+    patch_worker,
     rows_of,
     statuses,
     tables_of,
@@ -224,7 +225,22 @@ def test_two_runs_at_once_compute_each_row_once(clips: Path, tmp_path: Path) -> 
     assert tables_of(tmp_path / "out") == tables_of(tmp_path / "single")
 
 
-def test_an_interrupted_run_goes_on_where_it_was(clips: Path, tmp_path: Path) -> None:
+# Reading a file takes so long that some are left after the first commit.
+SLOW = """
+import time
+import actors.mill as mill
+real = mill.read_shard
+def read_shard(*asked):
+    time.sleep(0.1)
+    yield from real(*asked)
+mill.read_shard = read_shard
+"""
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch_worker(monkeypatch, tmp_path, SLOW)
     folder, out = tmp_path / "videos", tmp_path / "out"
     folder.mkdir()
     for number in range(30):
@@ -236,6 +252,7 @@ def test_an_interrupted_run_goes_on_where_it_was(clips: Path, tmp_path: Path) ->
         time.sleep(0.01)
     os.kill(run.pid, signal.SIGINT)
     _, err = run.communicate(timeout=60)
+    monkeypatch.undo()
     assert (run.returncode, "interrupted" in err) == (130, True), err
     done = len(rows_of(out, "media"))
     assert 0 < done < 30

@@ -57,6 +57,25 @@ class Timed:
         time.sleep(self.seconds)
 
 
+class Disturbed(Timed):
+    """As `Timed`, but for its first rows other programs have the cores."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.num_rows = 0
+
+    def run(self, names: None, row: Any) -> None:
+        self.num_rows += 1
+        time.sleep(self.seconds if self.num_rows > 16 else 5 * self.seconds)
+
+
+def test_other_programs_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.4)
+    sessions = {1: Disturbed(0.004), 2: Timed(0.004)}
+    chosen, found = choose_threads("c" * 64, lambda n: sessions[n], {}, 2)
+    assert chosen is sessions[1], found
+
+
 def test_the_faster_way_wins_and_measuring_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "PROBE_SECONDS", 0.2)
     started = time.perf_counter()

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("ray")
 
 from cluster.config import read_settings
-from cluster.on_ray.pipeline import SMALL_BYTES, TASK_BYTES, group_sources
+from cluster.on_ray.pipeline import MOST_TASKS_PER_CALL, SMALL_BYTES, TASK_BYTES, group_sources
 from cluster.on_ray.pools import STREAMS, Pool, describe_idle_gpus, plan_pool
 from cluster.on_ray.split import MESSAGE_BYTES, MESSAGES, message_bytes
 from cluster.on_ray.tasks import TASK_PIECES
@@ -112,7 +112,10 @@ def _grouped(sizes: list[int], num_calls: int, changed: Collection[int] = ()) ->
 def test_small_files_share_tasks_the_largest_first() -> None:
     assert _grouped([1, 3, 2], 4) == [[1], [2], [0]], "few files: none waits behind another"
     many = _grouped([1000] * 100_000, 64)
-    assert {len(group) for group in many[:-1]} == {TASK_PIECES}
+    counts = [len(group) for group in many]
+    assert counts[0] == TASK_PIECES
+    assert counts == sorted(counts, reverse=True), "smaller tasks towards the end, so that all end together"
+    assert len(counts) <= MOST_TASKS_PER_CALL * 64
     assert sorted(i for group in many for i in group) == list(range(100_000))
     large = _grouped([SMALL_BYTES] * 5 + [TASK_BYTES // 4] * 400, 2)
     assert [len(group) for group in large[:5]] == [1] * 5
