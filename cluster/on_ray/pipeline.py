@@ -17,9 +17,11 @@ OPEN_SOURCES = 16
 # decode on in the file that they opened. Of such files, so many bytes share a task.
 SMALL_BYTES = 16 << 20
 TASK_BYTES = 8 << 20
-# Tasks for each call of a mill that runs at once, so that all end at about the same time.
-TASKS_PER_CALL = 4
-# More would give the scheduler work and balance nothing: one is a sixty-fourth of what a call does in all.
+# A task is at most this part of what is left for each call of a mill that runs at once: tasks get smaller
+# towards the end, so that all calls end at about the same time.
+PARTS_LEFT = 2
+# More tasks would give the scheduler work and balance nothing: one is a sixty-fourth of what a call does in
+# all.
 MOST_TASKS_PER_CALL = 64
 # Putting down one block takes the driver more than a millisecond.
 MOST_BLOCKS = 2000
@@ -85,22 +87,25 @@ def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[
         sources: rows with uri, path, num_bytes, mtime_ns and is_changed; changed ones get tasks of their own.
         num_calls: tasks that all mills together work on at once.
     """
-    most = max(1, min(TASK_PIECES, len(sources) // (TASKS_PER_CALL * num_calls)))
-    # Of a large corpus each call gets so many tasks that larger ones are shared out as evenly.
-    total = sum(max(source["num_bytes"], 1) for source in sources)
-    most_bytes = max(TASK_BYTES, total // (MOST_TASKS_PER_CALL * num_calls))
+    left = sum(max(source["num_bytes"], 1) for source in sources)
+    largest_share, least_share = PARTS_LEFT * num_calls, MOST_TASKS_PER_CALL * num_calls
+    least, least_bytes = max(1, len(sources) // least_share), left // least_share
     tasks: list[list[dict[str, Any]]] = []
-    taken = 0
-    for source in sorted(sources, key=lambda one: -one["num_bytes"]):
+    most = most_bytes = taken = 0
+    for number, source in enumerate(sorted(sources, key=lambda one: -one["num_bytes"])):
         piece = {key: source[key] for key in RAW}
+        num_bytes = max(source["num_bytes"], 1)
         if source["is_changed"]:
             tasks.insert(0, [piece])
-            continue
-        if not tasks or taken == 0 or len(tasks[-1]) >= most or taken + piece["num_bytes"] > most_bytes:
-            tasks.append([])
-            taken = 0
-        tasks[-1].append(piece)
-        taken += max(piece["num_bytes"], 1)
+        else:
+            if not taken or len(tasks[-1]) >= most or taken + num_bytes > most_bytes:
+                tasks.append([])
+                taken = 0
+                most = min(TASK_PIECES, max(least, (len(sources) - number) // largest_share))
+                most_bytes = max(least_bytes, min(TASK_BYTES, left // largest_share))
+            tasks[-1].append(piece)
+            taken += num_bytes
+        left -= num_bytes
     return [task_of(pieces) for pieces in tasks]
 
 
