@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -11,6 +12,10 @@ import time
 # machine still takes connections for it.
 _SETTINGS = b"\x04"
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0\0\0\0\0"
+
+
+# What is said of an address where nothing listens any more: the server has ended.
+REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
 def problem_with(host: str, port: int, seconds: float) -> str:

@@ -16,7 +16,7 @@ import ray.util
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.on_ray.answering import problem_with
+from cluster.on_ray.answering import REFUSED, problem_with
 from cluster.on_ray.pools import TASK_CPUS, Pool
 from cluster.on_ray.words import log_folder, one_line
 from cluster.results.layout import SYSTEM_FOLDER
@@ -148,14 +148,16 @@ def _try_folder(root: str, token: str, own: str, where: str) -> str:
     return ""
 
 
-def require_nodes(nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Asks every node whether it is there: Ray lists one that is frozen or unplugged for a minute more.
+def nodes_there(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of the nodes that answer: Ray lists one that is frozen or unplugged for a minute more.
+
+    One that refuses the connection has ended; Ray will find out by itself, and the others can work.
 
     Args:
         nodes: as `ray.nodes()` tells.
 
     Raises:
-        SetupError: it names those that do not answer within `ANSWER_SECONDS`.
+        SetupError: it names those that do not answer within `ANSWER_SECONDS`, or all have ended.
     """
 
     def ask(node: Mapping[str, Any]) -> str:
@@ -166,14 +168,18 @@ def require_nodes(nodes: Sequence[Mapping[str, Any]]) -> None:
     silent = [
         f"{node['NodeManagerAddress']} ({problem})"
         for node, problem in zip(nodes, problems, strict=True)
-        if problem
+        if problem not in ("", REFUSED)
     ]
+    there = [node for node, problem in zip(nodes, problems, strict=True) if not problem]
+    if nodes and not there and not silent:
+        silent = [f"{node['NodeManagerAddress']} ({REFUSED})" for node in nodes]
     if silent:
         raise SetupError(
             f"{len(silent)} of {len(nodes)} nodes of the cluster cannot be reached: {', '.join(silent[:5])}"
             f"{', ...' if len(silent) > 5 else ''}; they may be suspended, unplugged or behind a firewall: "
             "mend or stop them, or wait until `ray status` no longer lists them, and run again"
         )
+    return there
 
 
 def _require_room(pool: Pool) -> None:
@@ -262,7 +268,12 @@ def _await_answers(waiting: dict[Any, Mapping[str, Any]], tell: Callable[[str], 
                 raise SetupError(problem)
         if ready:
             continue
-        require_nodes(list(waiting.values()))
+        there = {node["NodeID"] for node in nodes_there(list(waiting.values()))}
+        for answer in [answer for answer, node in waiting.items() if node["NodeID"] not in there]:
+            ray.cancel(answer, force=True)
+            del waiting[answer]
+        if not waiting:
+            return
         addresses = sorted({node["NodeManagerAddress"] for node in waiting.values()})
         where = ", ".join(addresses[:5]) + (", ..." if len(addresses) > 5 else "")
         if time.monotonic() - started > LOOK_SECONDS:

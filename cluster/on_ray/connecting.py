@@ -14,7 +14,7 @@ import ray.data
 
 from cluster.machine import usable_cores
 from cluster.on_ray.answering import problem_with
-from cluster.on_ray.checking import check_workers, require_nodes
+from cluster.on_ray.checking import check_workers, nodes_there
 from cluster.on_ray.pools import Pool, plan_pool
 from cluster.on_ray.words import LOUD, keep_printed_words, keep_words, one_line
 from cluster.request import ExtractRequest
@@ -138,8 +138,7 @@ def open_pool(
     """
     connect(request)
     known: Any = ray
-    nodes = [node for node in known.nodes() if node["Alive"]]
-    require_nodes(nodes)
+    nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
     pool = plan_pool(request, [node["Resources"] for node in nodes])
     check_workers(root, pool, nodes, models, run_id, tell)
     return pool

@@ -13,9 +13,10 @@ import pytest
 
 pytest.importorskip("ray")
 
+from benchmarks.machines import free_ports
 from cluster.on_ray import checking, head
 from cluster.on_ray.answering import problem_with
-from cluster.on_ray.checking import require_nodes
+from cluster.on_ray.checking import nodes_there
 from cluster.on_ray.head import HeadWatch
 from models.errors import FramemillError, SetupError
 
@@ -124,15 +125,24 @@ def _node(address: str, port: int) -> dict[str, Any]:
 def test_nodes_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking, "ANSWER_SECONDS", 0.4)
     with listening(SETTINGS) as alive, listening(None) as frozen:
-        require_nodes([_node("127.0.0.1", alive)] * 3)
+        nodes_there([_node("127.0.0.1", alive)] * 3)
         nodes = [_node("127.0.0.1", alive), _node("localhost", frozen)]
         with pytest.raises(SetupError, match=r"^1 of 2 nodes .*localhost \(no answer within 0.4 s\)") as told:
-            require_nodes(nodes)
+            nodes_there(nodes)
         assert "127.0.0.1" not in str(told.value) and told.value.exit_code == 5
         started = time.monotonic()
         with pytest.raises(SetupError, match=r"^40 of 40 nodes .*, \.\.\.;"):
-            require_nodes([_node("localhost", frozen)] * 40)
+            nodes_there([_node("localhost", frozen)] * 40)
         assert time.monotonic() - started < 10, "all are asked at once"
+
+
+def test_nodes_that_have_ended_are_left_out() -> None:
+    (port,) = free_ports(1)
+    with listening(SETTINGS) as alive:
+        nodes = [_node("127.0.0.1", alive), _node("localhost", port)]
+        assert nodes_there(nodes) == nodes[:1]
+    with pytest.raises(SetupError, match=r"^1 of 1 nodes .*localhost \(Connection refused\)"):
+        nodes_there(nodes[1:])
 
 
 def test_while_workers_start_the_nodes_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
