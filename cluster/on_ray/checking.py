@@ -165,21 +165,19 @@ def nodes_there(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
     with ThreadPoolExecutor(max(1, min(MOST_ASKED, len(nodes)))) as threads:
         problems = list(threads.map(ask, nodes))
+    have_all_ended = all(problem == REFUSED for problem in problems)
     silent = [
         f"{node['NodeManagerAddress']} ({problem})"
         for node, problem in zip(nodes, problems, strict=True)
-        if problem not in ("", REFUSED)
+        if problem and (problem != REFUSED or have_all_ended)
     ]
-    there = [node for node, problem in zip(nodes, problems, strict=True) if not problem]
-    if nodes and not there and not silent:
-        silent = [f"{node['NodeManagerAddress']} ({REFUSED})" for node in nodes]
     if silent:
         raise SetupError(
             f"{len(silent)} of {len(nodes)} nodes of the cluster cannot be reached: {', '.join(silent[:5])}"
             f"{', ...' if len(silent) > 5 else ''}; they may be suspended, unplugged or behind a firewall: "
             "mend or stop them, or wait until `ray status` no longer lists them, and run again"
         )
-    return there
+    return [node for node, problem in zip(nodes, problems, strict=True) if not problem]
 
 
 def _require_room(pool: Pool) -> None:

@@ -155,26 +155,27 @@ def test_the_trials_are_programs_that_run() -> None:
     assert cublas["status"] == "ok" or "libcublas.so.12 cannot be loaded" in cublas["detail"]
 
 
-def test_doctor_tells_where_each_model_runs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def models_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`doctor` checks nothing but models, and only those that come with packages are there."""
     monkeypatch.setenv("FRAMEMILL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("FRAMEMILL_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.delenv("FRAMEMILL_MODEL_MIRROR", raising=False)
     monkeypatch.setattr(doctor, "_CHECKS", ())
+
+
+@pytest.mark.usefixtures("models_alone")
+def test_doctor_tells_where_each_model_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--models", "--json"]) == 0
     found = {finding["check"]: finding["detail"] for finding in json.loads(capsys.readouterr().out)}
     said = found["session of silero_vad_v6"]
     assert said.startswith("cpu, fp32; 25 nodes on CPUExecutionProvider") and "measured" not in said
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_doctor_tells_what_was_measured_of_a_model(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FRAMEMILL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("FRAMEMILL_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.delenv("FRAMEMILL_MODEL_MIRROR", raising=False)
-    monkeypatch.setattr(doctor, "_CHECKS", ())
     monkeypatch.setattr(doctor, "usable_cores", lambda: 3)
     found = {"threads": 3, "rows_per_second": {1: 10.0, 3: 20.0}}
     probing._remember(3, DEFAULTS["vad"].sha256, found)
