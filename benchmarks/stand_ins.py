@@ -48,6 +48,11 @@ if 'default_worker' in ' '.join(sys.orig_argv):
 """
 
 
+def in_workers(code: str) -> str:
+    """A `sitecustomize` by which the workers of a Ray run `code`'s function `stand_in` before ours begin."""
+    return code + _LATE
+
+
 def environment(folder: Path, code: str, **variables: str) -> Mapping[str, str]:
     """What the processes of a cluster need in order to run with a stand-in.
 
@@ -56,7 +61,7 @@ def environment(folder: Path, code: str, **variables: str) -> Mapping[str, str]:
         code: `SLEEPING` or `NO_WORK`.
     """
     (folder / "log").mkdir(parents=True)
-    (folder / "sitecustomize.py").write_text(code + _LATE, encoding="utf-8")
+    (folder / "sitecustomize.py").write_text(in_workers(code), encoding="utf-8")
     path = os.pathsep.join((str(folder), str(REPOSITORY)))
     return {"PYTHONPATH": path, "STAND_IN_LOG": str(folder / "log"), **variables}
 

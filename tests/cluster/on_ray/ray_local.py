@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.stand_ins import in_workers
 from cluster.request import RunSummary, SilentReporter
 from tests.cluster.extraction import PROJECT, extract
 
@@ -75,22 +76,16 @@ def slow_down(folder: Path) -> Path:
     """A folder for PYTHONPATH that makes the workers take a second for each short file."""
     patch = folder / "slow"
     patch.mkdir(exist_ok=True)
-    (patch / "sitecustomize.py").write_text(_SLOW)
+    (patch / "sitecustomize.py").write_text(in_workers(_SLOW))
     return patch
 
 
 _SLOW = """
-import sys
-class Late:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.on_ray.tasks':
-            sys.meta_path.remove(self)
-            import time, actors.mill as mill
-            real = mill.read_shard
-            def read_shard(*given):
-                time.sleep(1)
-                yield from real(*given)
-            mill.read_shard = read_shard
-if 'default_worker' in ' '.join(sys.orig_argv):
-    sys.meta_path.insert(0, Late())
+def stand_in():
+    import time, actors.mill as mill
+    real = mill.read_shard
+    def read_shard(*given):
+        time.sleep(1)
+        yield from real(*given)
+    mill.read_shard = read_shard
 """

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("ray")
 
+from benchmarks.stand_ins import in_workers
 from cluster.on_ray import engine as ray_engine
 from cluster.on_ray import pipeline as ray_pipeline
 from models.errors import DatasetError, FramemillError, SetupError
@@ -35,7 +36,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 # In the workers, files do what their names say; `marks` is where they leave word.
 MISBEHAVE = """
 import ctypes, os, sys, threading, time
-def lay_traps():
+def stand_in():
     import actors.mill as mill
     import cluster.run.worker as worker
     import cluster.results.parts as parts
@@ -82,20 +83,13 @@ def lay_traps():
         return write_real(root, table, tables, **rest)
     mill.read_shard, worker.content_id, worker.write_part = read_shard, content_id, write_part
     worker.Worker.do_merge = do_merge
-class Late:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.on_ray.tasks':
-            sys.meta_path.remove(self)
-            lay_traps()
-if 'ray' in ' '.join(sys.orig_argv) and 'default_worker' in ' '.join(sys.orig_argv):
-    sys.meta_path.insert(0, Late())
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch = tmp_path_factory.mktemp("patch")
-    (patch / "sitecustomize.py").write_text(MISBEHAVE)
+    (patch / "sitecustomize.py").write_text(in_workers(MISBEHAVE))
     offline = {"FRAMEMILL_OFFLINE": "1", "FRAMEMILL_MODEL_MIRROR": str(patch), "XDG_CACHE_HOME": str(patch)}
     with small_ray(patch, offline):
         yield

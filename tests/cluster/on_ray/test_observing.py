@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("ray")
 
+from benchmarks.stand_ins import in_workers
 from cluster.exposure import ray_servers
 from cluster.on_ray.metrics import without_credentials
 from tests.cluster.extraction import OPS, extract, render_clip, tables_of
@@ -26,32 +27,26 @@ NUM_CLIPS = 12
 
 # Where there is a folder `together`, a mill goes on once two of them have left word in it.
 TOGETHER = """
-import sys
-class Late:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.on_ray.tasks':
-            sys.meta_path.remove(self)
-            import os, time, actors.mill as mill
-            real = mill.read_shard
-            def read_shard(path, *rest):
-                time.sleep(0.3)
-                folder = os.path.join(os.path.dirname(path), 'together')
-                if os.path.isdir(folder):
-                    open(os.path.join(folder, str(os.getpid())), 'w').close()
-                    until = time.monotonic() + 120
-                    while len(os.listdir(folder)) < 2 and time.monotonic() < until:
-                        time.sleep(0.05)
-                yield from real(path, *rest)
-            mill.read_shard = read_shard
-if 'default_worker' in ' '.join(sys.orig_argv):
-    sys.meta_path.insert(0, Late())
+def stand_in():
+    import os, time, actors.mill as mill
+    real = mill.read_shard
+    def read_shard(path, *rest):
+        time.sleep(0.3)
+        folder = os.path.join(os.path.dirname(path), 'together')
+        if os.path.isdir(folder):
+            open(os.path.join(folder, str(os.getpid())), 'w').close()
+            until = time.monotonic() + 120
+            while len(os.listdir(folder)) < 2 and time.monotonic() < until:
+                time.sleep(0.05)
+        yield from real(path, *rest)
+    mill.read_shard = read_shard
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch = tmp_path_factory.mktemp("patch")
-    (patch / "sitecustomize.py").write_text(TOGETHER)
+    (patch / "sitecustomize.py").write_text(in_workers(TOGETHER))
     with small_ray(patch, num_cpus=6, _system_config={"metrics_report_interval_ms": 500}):
         yield
 

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("ray")
 
 from benchmarks.machines import can_have_namespaces
+from benchmarks.stand_ins import in_workers
 from cluster.on_ray import checking
 from cluster.on_ray import engine as ray_engine
 from models.errors import DatasetError, ModelError, SetupError, UsageError
@@ -31,23 +32,17 @@ STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MB
 # In the workers, each short file takes half a second; where a file `broken` lies beside the results, no
 # model can be opened.
 SLOW_AND_BROKEN = """
-import os, sys
-class Late:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.on_ray.tasks':
-            sys.meta_path.remove(self)
-            import time, actors.mill as mill, onnxruntime
-            real, session = mill.read_shard, onnxruntime.InferenceSession
-            def read_shard(*given):
-                time.sleep(0.5)
-                yield from real(*given)
-            def broken(*given, **named):
-                if os.path.exists(os.environ['BROKEN']):
-                    raise RuntimeError('not enough memory for this model')
-                return session(*given, **named)
-            mill.read_shard, onnxruntime.InferenceSession = read_shard, broken
-if 'default_worker' in ' '.join(sys.orig_argv):
-    sys.meta_path.insert(0, Late())
+def stand_in():
+    import os, time, actors.mill as mill, onnxruntime
+    real, session = mill.read_shard, onnxruntime.InferenceSession
+    def read_shard(*given):
+        time.sleep(0.5)
+        yield from real(*given)
+    def broken(*given, **named):
+        if os.path.exists(os.environ['BROKEN']):
+            raise RuntimeError('not enough memory for this model')
+        return session(*given, **named)
+    mill.read_shard, onnxruntime.InferenceSession = read_shard, broken
 """
 
 
@@ -60,7 +55,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory, broken: Path) -> Iterator[None]:
     patch = tmp_path_factory.mktemp("patch")
-    (patch / "sitecustomize.py").write_text(SLOW_AND_BROKEN)
+    (patch / "sitecustomize.py").write_text(in_workers(SLOW_AND_BROKEN))
     with small_ray(patch, {"BROKEN": str(broken)}, object_store_memory=STORE_BYTES):
         yield
 

@@ -22,6 +22,7 @@ pytest.importorskip("ray")
 import ray.exceptions
 
 from benchmarks.processes import descendants
+from benchmarks.stand_ins import in_workers
 from cluster.on_ray.words import PipelineError, describe_end, one_line
 from tests.cluster.extraction import PROJECT, render_clip, six_alike, statuses, tables_of
 from tests.cluster.on_ray.ray_local import TOO_SLOW, slow_down, start_patiently
@@ -160,23 +161,17 @@ def test_ctrl_c_reaches_every_process_of_the_terminal(tmp_path: Path, ray_folder
 
 # The largest file comes first, takes a second, and then no model can be had for it; others take long.
 WITHOUT_MODEL = """
-import sys
-class Late:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.on_ray.tasks':
-            sys.meta_path.remove(self)
-            import time, actors.mill as mill
-            from models.errors import ModelError
-            real = mill.read_shard
-            def read_shard(path, *rest):
-                first = path.endswith('5.mp4')
-                time.sleep(1 if first else 60)
-                if first:
-                    raise ModelError('speech.onnx: not enough memory for this model')
-                yield from real(path, *rest)
-            mill.read_shard = read_shard
-if 'default_worker' in ' '.join(sys.orig_argv):
-    sys.meta_path.insert(0, Late())
+def stand_in():
+    import time, actors.mill as mill
+    from models.errors import ModelError
+    real = mill.read_shard
+    def read_shard(path, *rest):
+        first = path.endswith('5.mp4')
+        time.sleep(1 if first else 60)
+        if first:
+            raise ModelError('speech.onnx: not enough memory for this model')
+        yield from real(path, *rest)
+    mill.read_shard = read_shard
 """
 
 
@@ -185,7 +180,7 @@ if 'default_worker' in ' '.join(sys.orig_argv):
 def test_what_ends_a_run_is_the_last_that_is_seen(tmp_path: Path, ray_folder: Path) -> None:
     """Its mills are killed while the pipeline still has tasks for them, which Ray Data calls a failure."""
     folder = six_alike(tmp_path / "videos", render_clip(tmp_path / "clip.mp4", seed=2))
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_MODEL)
+    (tmp_path / "sitecustomize.py").write_text(in_workers(WITHOUT_MODEL))
 
     def run() -> str:
         terminal = _extract(folder, tmp_path / "out", ray_folder, tmp_path, "--ops", "media,frames")
