@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import array_module, await_producer, is_on_host
-from models.loading import Runner
+from framemill.models.arrays import array_module, await_producer, is_on_host
+from framemill.models.runner import Runner
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -57,7 +57,7 @@ class _Piece:
 
 
 class Batcher:
-    """A `models.loading.Runner` in front of another, for models that gain from batches.
+    """A `framemill.models.runner.Runner` in front of another, for models that gain from batches.
 
     A thread of its own takes what is waiting, up to `max_batch` rows, and waits for more at most
     `max_wait_seconds` after the first of them came. Pieces are never split over two batches, and each

@@ -18,11 +18,11 @@ import av
 import av.error
 import numpy as np
 
-from actors.plan import DecodePlan, plan_decode
-from ops.chunks import BoolArray, FrameIndex, Int64Array
+from framemill.actors.plan import DecodePlan, plan_decode
+from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
 
 if TYPE_CHECKING:
-    from actors.indexing import PacketIndex
+    from framemill.actors.indexing import PacketIndex
 
 # What one copy may hold of compressed pictures, far below DALI's limit.
 COPY_BYTES = 64 << 20

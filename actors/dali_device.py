@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from models.cuda import find_gpus
-from models.errors import SetupError, UsageError
-from models.memory_plan import plan_memory
-from ops.chunks import Chunk
+from framemill.errors import SetupError, UsageError
+from framemill.models.cuda import find_gpus
+from framemill.models.memory_plan import plan_memory
+from framemill.ops.chunks import Chunk
 
 VARIABLE = "FRAMEMILL_DECODER"
 # auto: the device where there is one; dali-cpu is DALI's variant for the host, for tests and comparison.
@@ -60,7 +60,7 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
 
 def _reader(device: str, readers: int, decoded_bytes: int = 0, chunk_bytes: int = 0) -> Reader:
     # With them comes DALI's world, which nobody needs where PyAV reads.
-    from actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder, read_shard_on_device
+    from framemill.actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder, read_shard_on_device
 
     chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
     decoder = DaliDecoder(device, decoded_bytes or DECODED_BYTES, readers, chunk_bytes)

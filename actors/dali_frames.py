@@ -2,7 +2,7 @@
 
 DALI always converts with the matrix of BT.601, whatever the file says; views undo that where the file has
 another, after they were made small. What remains between them and PyAV's frames is rounding: DALI's kernel
-draws colours between their samples as `actors.pyav_colours` does, rounds them to bytes and mixes them; its
+draws colours between their samples as `pyav_colours` does, rounds them to bytes and mixes them; its
 variant for the host keeps more bits of them, and pictures of other matrices are rounded twice here.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from actors.matrices import to_ycc
-from models.arrays import array_module, is_on_host, to_host
-from ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
-from ops.resizing import cut_regions, mix_channels, resize_linear, shrink, turn
+from framemill.actors.colour_matrices import to_ycc
+from framemill.models.arrays import array_module, is_on_host, to_host
+from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
+from framemill.ops.pixels.resizing import cut_regions, mix_channels, resize_linear, shrink, turn
 
 
 def correction(matrix: str) -> Float32Array:

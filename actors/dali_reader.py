@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actors.dali_copies import Copy, Piece, copy_pieces, plan_pieces
-from actors.dali_frames import DaliFrames
-from actors.dali_rules import Picture, refusal
-from actors.indexing import SourceIndex
-from actors.matrices import matrix_name
-from actors.opening import open_media
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.arrays import cupy_module
-from models.cuda import LOST_REMEDY, is_device_lost
-from models.errors import DeviceLostError
-from models.rungs import own_stream
-from ops.chunks import Chunk, FrameIndex, Int64Array
+from framemill.actors.colour_matrices import matrix_name
+from framemill.actors.dali_copies import Copy, Piece, copy_pieces, plan_pieces
+from framemill.actors.dali_frames import DaliFrames
+from framemill.actors.dali_rules import Picture, refusal
+from framemill.actors.indexing import SourceIndex
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.safe_open import open_media
+from framemill.errors import DeviceLostError
+from framemill.models.arrays import cupy_module
+from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.models.provider_sessions import own_stream
+from framemill.ops.chunks import Chunk, FrameIndex, Int64Array
 
 if TYPE_CHECKING:
     from av.container import InputContainer

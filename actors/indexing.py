@@ -12,14 +12,14 @@ import av
 import av.error
 import numpy as np
 
-from actors.codec_names import codec_tag
-from actors.opening import open_media, rewind
-from actors.packets import Picture, read_packets
-from actors.ranged import file_of
-from actors.subtitles import text_streams
-from models.errors import UnsupportedError
-from ops.chunks import BoolArray, FrameIndex, Int64Array
-from ops.media import MediaDescription, StreamDescription
+from framemill.actors.codec_names import codec_tag
+from framemill.actors.packets import Picture, read_packets
+from framemill.actors.range_reader import file_of
+from framemill.actors.safe_open import open_media, rewind
+from framemill.actors.subtitles import text_streams
+from framemill.errors import UnsupportedError
+from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
+from framemill.ops.media import MediaDescription, StreamDescription
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

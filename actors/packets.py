@@ -13,8 +13,8 @@ import av
 import av.error
 from av.stream import Discard
 
-from actors.opening import open_media
-from actors.ranged import leave_out_all_but_keys, raise_failure
+from framemill.actors.range_reader import leave_out_all_but_keys, raise_failure
+from framemill.actors.safe_open import open_media
 
 if TYPE_CHECKING:
     from av.container import InputContainer

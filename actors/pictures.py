@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.errors import CorruptError
-from ops.chunks import Frames, Int64Array
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.errors import CorruptError
+from framemill.ops.chunks import Frames, Int64Array
 
 
 def read_pictures(path: str, frame_index: Int64Array) -> Iterator[Frames]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.errors import UsageError
-from ops.chunks import BoolArray, FrameIndex, Int64Array
+from framemill.errors import UsageError
+from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
 
 if TYPE_CHECKING:
-    from actors.indexing import PacketIndex
+    from framemill.actors.indexing import PacketIndex
 
 # Raise it when the frames or samples that a file gives would change: part of every operation key.
 DECODE_VERSION = 2

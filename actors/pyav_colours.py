@@ -25,8 +25,8 @@ import numpy.typing as npt
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from actors.matrices import luma_from_samples, matrix_name, rgb_from_samples
-from ops.chunks import Float64Array, UInt8Array
+from framemill.actors.colour_matrices import luma_from_samples, matrix_name, rgb_from_samples
+from framemill.ops.chunks import Float64Array, UInt8Array
 
 cv2.setNumThreads(1)  # the mill already runs one shard a core
 

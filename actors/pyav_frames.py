@@ -14,8 +14,8 @@ from av.video.format import VideoFormatComponent
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
-from actors.carried import CarriedPicture, carry, unpack
-from actors.pyav_colours import (
+from framemill.actors.frame_transport import CarriedPicture, carry, unpack
+from framemill.actors.pyav_colours import (
     WORDS,
     brightness,
     convert,
@@ -25,7 +25,7 @@ from actors.pyav_colours import (
     plane_samples,
     rgb_pixels,
 )
-from ops.chunks import (
+from framemill.ops.chunks import (
     BoolArray,
     Float32Array,
     Float64Array,

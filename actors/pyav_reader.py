@@ -11,14 +11,14 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
-from actors.indexing import SourceIndex
-from actors.opening import open_media, rewind
-from actors.plan import plan_decode
-from actors.pyav_frames import PyavFrames, SignalsBatch
-from actors.ranged import leave_out_unneeded, raise_failure
-from actors.sound import SoundTrack
-from actors.subtitles import SubtitleTrack
-from ops.chunks import BoolArray, Chunk, Int64Array
+from framemill.actors.indexing import SourceIndex
+from framemill.actors.plan import plan_decode
+from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
+from framemill.actors.range_reader import leave_out_unneeded, raise_failure
+from framemill.actors.safe_open import open_media, rewind
+from framemill.actors.sound import SoundTrack
+from framemill.actors.subtitles import SubtitleTrack
+from framemill.ops.chunks import BoolArray, Chunk, Int64Array
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

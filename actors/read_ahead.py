@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 
-from ops.chunks import Chunk
+from framemill.ops.chunks import Chunk
 
 
 def read_ahead(chunks: Iterator[Chunk], depth: int) -> Iterator[Chunk]:

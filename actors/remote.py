@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from models.errors import SetupError, UnreadableError, UsageError
+from framemill.errors import SetupError, UnreadableError, UsageError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # What presigned addresses and access tokens are called in query strings.

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from actors.indexing import SourceIndex, index_source
-from actors.opening import open_media
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.errors import CorruptError, MediaError, UnsupportedError, UsageError
-from ops.chunks import Frames, UInt8Array
+from framemill.actors.indexing import SourceIndex, index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.safe_open import open_media
+from framemill.errors import CorruptError, MediaError, UnsupportedError, UsageError
+from framemill.ops.chunks import Frames, UInt8Array
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

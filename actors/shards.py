@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ops.chunks import FrameIndex
+from framemill.ops.chunks import FrameIndex
 
 # Long enough that opening, seeking and merging are lost in it, short enough that the cores of one
 # machine share a film. Stored with each dataset: other lengths would give other shards.

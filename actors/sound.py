@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from ops.chunks import Audio, Float32Array, NativeAudio
+from framemill.ops.chunks import Audio, Float32Array, NativeAudio
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

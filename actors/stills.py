@@ -10,9 +10,9 @@ import av
 import av.error
 import numpy as np
 
-from actors.opening import MAX_PIXELS, require_regular_file
-from actors.pyav_frames import PyavFrames
-from models.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
+from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.safe_open import MAX_PIXELS, require_regular_file
+from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import av.error
 
-from ops.chunks import Cue, Subtitles
+from framemill.ops.chunks import Cue, Subtitles
 
 if TYPE_CHECKING:
     from av.container import InputContainer

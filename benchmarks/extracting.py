@@ -37,7 +37,7 @@ def extract(
     arguments: list[str | Path] = [
         sys.executable,
         "-m",
-        "cluster",
+        "framemill",
         "extract",
         *sources,
         "-o",

@@ -221,7 +221,7 @@ class Machines:
                 .split()[0]
             )
             inside = ["nsenter", "--target", root, "--net", "--mount", "--pid", "--wd=."]
-        command = [*inside, sys.executable, "-m", "cluster", *map(str, line)]
+        command = [*inside, sys.executable, "-m", "framemill", *map(str, line)]
         return subprocess.Popen(
             command,
             cwd=REPOSITORY, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

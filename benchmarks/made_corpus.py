@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.results.commits import Commit, Entry, SourceRecord
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from cluster.results.queries import SOURCE_ID
-from ops import load_op
+from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.cluster.results.queries import SOURCE_ID
+from framemill.ops import load_op
 
 Values = dict[str, np.ndarray[Any, Any]]
 

@@ -22,11 +22,11 @@ def main() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
-    from cluster.engine import run_extract
-    from cluster.on_ray import engine as ray_engine
-    from cluster.on_ray.connecting import connect
-    from cluster.on_ray.stream import ResultStream
-    from cluster.request import ExtractRequest
+    from framemill.cluster.engines.ray import engine as ray_engine
+    from framemill.cluster.engines.ray.connecting import connect
+    from framemill.cluster.engines.ray.stream import ResultStream
+    from framemill.cluster.extraction import run_extract
+    from framemill.cluster.request import ExtractRequest
 
     request = ExtractRequest(
         sources=(folder,), output=output, ops=tuple(ops.split(",")), sample=sample, engine="ray"

@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ops.scenes import Scenes, ScenesOptions
-from tests.ops.scene_clips import (
+from framemill.ops.shots.scenes import Scenes, ScenesOptions
+from tests.ops.shots.scene_clips import (
     FOOTAGE,
     LABELLED,
     Boundary,
@@ -80,7 +80,9 @@ def clips(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="F1 of scene boundaries at one frame's tolerance")
-    parser.add_argument("media", type=Path, help="folder with the videos named in tests/ops/scene_clips.py")
+    parser.add_argument(
+        "media", type=Path, help="folder with the videos named in tests/ops/shots/scene_clips.py"
+    )
     parser.add_argument("--seeds", type=int, default=6, help="rendered clips per group (default 6)")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first rendered clip")
     asked = parser.parse_args()

@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from ops import load_op
-from ops.chunks import Audio, FrameIndex, NativeAudio, ShardInfo
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.ops import load_op
+from framemill.ops.chunks import Audio, FrameIndex, NativeAudio, ShardInfo
 
 
 def main() -> None:

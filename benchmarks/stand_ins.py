@@ -11,7 +11,7 @@ from benchmarks.harness import REPOSITORY
 # Instead of computing, each file sleeps; when it began and ended is written down.
 SLEEPING = """
 def stand_in():
-    import os, time, actors.mill as mill
+    import os, time, framemill.actors.shard_processor as mill
     real = mill.read_shard
     def read_shard(*given):
         began = time.time()
@@ -25,7 +25,7 @@ def stand_in():
 NO_WORK = """
 def stand_in():
     import hashlib
-    from cluster.run.worker import Worker
+    from framemill.cluster.run.worker import Worker
     opened, index = {}, Worker.index
     def do_open(self, request, real=Worker.do_open):
         if not opened:
@@ -40,7 +40,7 @@ _LATE = """
 import sys
 class Late:
     def find_spec(self, name, path=None, target=None):
-        if name == 'cluster.on_ray.tasks':
+        if name == 'framemill.cluster.engines.ray.tasks':
             sys.meta_path.remove(self)
             stand_in()
 if 'default_worker' in ' '.join(sys.orig_argv):

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import UsageError
+from framemill.errors import UsageError
 
 FILE_NAME = "framemill.toml"
 ENGINES = ("auto", "local", "ray")

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from cluster.config import unknown_variables
-from cluster.exposure import ray_servers
-from cluster.gpu_checks import gpu_checks
-from cluster.machine import cgroup_limits, usable_cores
-from models.errors import ModelError
+from framemill.cluster.config import unknown_variables
+from framemill.cluster.exposure import ray_servers
+from framemill.cluster.gpu_checks import gpu_checks
+from framemill.cluster.machine import cgroup_limits, import_root, usable_cores
+from framemill.errors import ModelError
 
-OUR_PACKAGES = ("cluster", "actors", "ops", "models")
+OUR_PACKAGES = ("framemill",)
 OTHER_VARIABLES = (
     "FRAMEMILL_CACHE_DIR",
     "FRAMEMILL_CONFIG_DIR",
@@ -180,7 +180,7 @@ def _decoder() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from models import store
+    from framemill.models import store
 
     for entry in store.list_models():
         if entry["path"]:
@@ -192,10 +192,10 @@ def _models() -> Iterator[Finding]:
 
 def model_checks() -> Iterator[Finding]:
     """Opens every model that is here the way a run would, and says where it runs; engines may be built."""
-    from models import store
-    from models.probing import remembered
-    from models.registry import all_entries
-    from models.session import open_model
+    from framemill.models import store
+    from framemill.models.probing import remembered
+    from framemill.models.registry import all_entries
+    from framemill.models.session import open_model
 
     cores = usable_cores()
 
@@ -222,7 +222,7 @@ def model_checks() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from models.store import cache_folder
+    from framemill.models.store import cache_folder
 
     folder = cache_folder()
     try:
@@ -238,7 +238,7 @@ def _cache() -> Iterator[Finding]:
 
 
 def _own_packages() -> Iterator[Finding]:
-    home = Path(__file__).resolve().parent.parent
+    home = import_root()
     # As a fresh interpreter in the current folder would find them, which is how workers start.
     code = "import importlib.util as u; print(*(next(iter(s.submodule_search_locations or [s.origin]), '') "
     code += f"if (s := u.find_spec(n)) else '' for n in {OUR_PACKAGES!r}), sep='\\n')"

@@ -8,15 +8,17 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 
-from models import cuda
+from framemill.models import cuda
 
 Finding = dict[str, str]
 
 _PINS = "pip install --no-deps -r constraints/gpu-cu13.txt"
 # Each needs a process of its own: a library of the wrong kind may end the one that loads it.
-_TRY_PROVIDER = (
-    "import json, sys; from models.rungs import try_provider; print(json.dumps(try_provider(sys.argv[1])))"
-)
+_TRY_PROVIDER = """
+import json, sys
+from framemill.models.provider_sessions import try_provider
+print(json.dumps(try_provider(sys.argv[1])))
+"""
 _TRY_CUBLAS = "import json; from models import cuda; print(json.dumps(cuda.load_cublas_for_ctranslate2()))"
 _TRY_DALI = (
     "import json, cupy, nvidia.dali.experimental.dynamic; "

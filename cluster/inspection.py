@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from actors.indexing import SourceIndex, index_source
-from actors.plan import STEERED_BY, plan_decode, sample_frames
-from actors.shards import SHARD_SECONDS, cut_shards
-from cluster.request import ExtractRequest
-from cluster.results.commits import DatasetState
-from cluster.results.dataset import Dataset
-from cluster.results.folders import holds_results
-from cluster.results.storage import open_root
-from cluster.run.jobs import Job, missing_ops, remembered_id
-from cluster.run.planning import OpsPlan, check_keys, plan_ops
-from cluster.run.precision import with_precision
-from cluster.run.sources import SourceFile, list_sources
-from models.errors import MediaError
-from ops import load_op
-from ops.chunks import Int64Array
-from ops.operation import Reads
+from framemill.actors.indexing import SourceIndex, index_source
+from framemill.actors.plan import STEERED_BY, plan_decode, sample_frames
+from framemill.actors.shards import SHARD_SECONDS, cut_shards
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.results.commits import DatasetState
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.folders import holds_results
+from framemill.cluster.results.storage import open_root
+from framemill.cluster.run.jobs import Job, missing_ops, remembered_id
+from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
+from framemill.cluster.run.precision import with_precision
+from framemill.cluster.run.sources import SourceFile, list_sources
+from framemill.errors import MediaError
+from framemill.ops import load_op
+from framemill.ops.chunks import Int64Array
+from framemill.ops.operation import Reads
 
 
 def probe_sources(sources: Iterable[str]) -> list[dict[str, Any]]:

@@ -10,6 +10,11 @@ from pathlib import Path
 MEMORY_SHARE = 0.7
 
 
+def import_root() -> Path:
+    """The folder that `framemill` is imported from: the repository, that of a Ray job, or site-packages."""
+    return Path(__file__).absolute().parents[2]  # not resolved: in the repository a link leads here
+
+
 def usable_cores() -> int:
     """Cores that this process may use, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

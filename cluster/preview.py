@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.results.queries import query
-from cluster.results.storage import open_root
-from cluster.run.sources import list_sources
-from models.errors import UsageError
+from framemill.cluster.results.queries import query
+from framemill.cluster.results.storage import open_root
+from framemill.cluster.run.sources import list_sources
+from framemill.errors import UsageError
 
 # What `--preview` runs, and on what: the rows of media and audio_levels serve a full run later on.
 SETTINGS: Mapping[str, Any] = {"ops": ("media", "preview", "audio_levels"), "sample": "keyframes:24"}
@@ -49,7 +49,7 @@ def preview_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> d
 
     Args:
         flags: as typed; None or empty means not given.
-        settings: as from `cluster.config.read_settings`.
+        settings: as from `framemill.cluster.config.read_settings`.
 
     Raises:
         UsageError: a flag contradicts.

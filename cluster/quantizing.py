@@ -12,23 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from cluster.run.sources import list_sources
-from models.adding import write_block
-from models.batchable import judge_batching, load_graph
-from models.errors import MediaError, ModelError, UsageError
-from models.folders import digest_file
-from models.loading import Model, Runner
-from models.probing import rows_per_second
-from models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside, variant_name
-from models.registry import ModelEntry, named_entries
-from models.session import open_model
-from models.store import cache_folder, find
-from ops import OPS, load_op
-from ops.boxes import overlaps
-from ops.chunks import Frames
-from ops.operation import FrameOp
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.cluster.run.sources import list_sources
+from framemill.errors import MediaError, ModelError, UsageError
+from framemill.models.adding import write_block
+from framemill.models.folders import digest_file
+from framemill.models.onnx_batching import judge_batching, load_graph
+from framemill.models.probing import rows_per_second
+from framemill.models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside, variant_name
+from framemill.models.registry import ModelEntry, named_entries
+from framemill.models.runner import Model, Runner
+from framemill.models.session import open_model
+from framemill.models.store import cache_folder, find
+from framemill.ops import OPS, load_op
+from framemill.ops.chunks import Frames
+from framemill.ops.operation import FrameOp
+from framemill.ops.pixels.boxes import overlaps
 
 # Of each file, spread over its length; every second one calibrates, the others judge.
 FRAMES_PER_FILE = 16

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExtractRequest:
-    """One run of the main job. Values are as given; `cluster.run.planning` checks them.
+    """One run of the main job. Values are as given; `framemill.cluster.run.planning` checks them.
 
     Attributes:
         sources: files, folders, globs and `@list.txt`, as typed.

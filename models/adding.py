@@ -11,12 +11,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from models.batchable import input_shapes, judge_batching, load_graph
-from models.contracts import check_graph
-from models.download import OnProgress, download, replacing
-from models.errors import ModelError, UsageError
-from models.family_defaults import FAMILY_DEFAULTS
-from models.registry import (
+from framemill.errors import ModelError, UsageError
+from framemill.models.download import OnProgress, download, replacing
+from framemill.models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.model_io import check_graph
+from framemill.models.onnx_batching import input_shapes, judge_batching, load_graph
+from framemill.models.registry import (
     DEFAULTS,
     LABEL_SETS,
     ModelEntry,
@@ -25,8 +25,8 @@ from models.registry import (
     parse_entry,
     user_folder,
 )
-from models.session import picture_size
-from models.store import cache_folder, cache_path
+from framemill.models.session import picture_size
+from framemill.models.store import cache_folder, cache_path
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".npy", ".npz")
 

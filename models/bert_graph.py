@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.download import replacing
-from models.entry import ModelEntry
-from models.errors import ModelError
-from models.store import cache_folder
+from framemill.errors import ModelError
+from framemill.models.download import replacing
+from framemill.models.entry import ModelEntry
+from framemill.models.store import cache_folder
 
 GRAPH_VERSION = 1  # raise it when `bert_graph` would make another graph of the same weights
 _OPSET, _IR_VERSION = 20, 9  # the first with Gelu, and its file format

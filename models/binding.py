@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import array_module, cupy_module, is_on_host, to_host
+from framemill.models.arrays import array_module, cupy_module, is_on_host, to_host
 
 
 def run_bound(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.entry import ModelEntry
-from models.errors import ModelError
-from models.store import find
+from framemill.errors import ModelError
+from framemill.models.entry import ModelEntry
+from framemill.models.store import find
 
 # Key under which PaddleOCR's conversions state one character a line.
 METADATA_KEY = "character"

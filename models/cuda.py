@@ -98,7 +98,9 @@ def _driver() -> Any:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
-    from models.store import cache_folder  # which machines without a device need not import for this
+    from framemill.models.store import (
+        cache_folder,  # which machines without a device need not import for this
+    )
 
     # Kernels that the driver compiles for newer devices; home folders of containers are often read-only.
     os.environ.setdefault("CUDA_CACHE_PATH", str(cache_folder() / "cuda"))

@@ -14,7 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
-from models.errors import ModelError
+from framemill.errors import ModelError
 
 # Called with (bytes so far, bytes in all or 0 where unknown).
 OnProgress = Callable[[int, int], None]

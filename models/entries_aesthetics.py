@@ -7,8 +7,8 @@ as pickles alone, which are refused; exported as ONNX they are added with
 
 from __future__ import annotations
 
-from models.entry import ModelEntry
-from models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.entry import ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
 
 # The first is the role's default.
 AESTHETICS_ENTRIES: tuple[ModelEntry, ...] = (

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.entry import ModelEntry
-from models.family_defaults import FAMILY_DEFAULTS
-from models.folders import ModelFile, digest_files
+from framemill.models.entry import ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.folders import ModelFile, digest_files
 
 # Classes of ImageNet's ILSVRC 2012 in the order of their synset numbers: the first name of each synset,
 # told apart where two share it.

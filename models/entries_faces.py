@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from models.entry import ModelEntry
-from models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.entry import ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
 
 # Classes of FER-2013 in the order of the data set's own numbering (Goodfellow et al., arXiv:1307.0414).
 FER_7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

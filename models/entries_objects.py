@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.entry import ModelEntry
-from models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.entry import ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
 
 # Class names of the COCO detection task in the order of its 80 training classes.
 # fmt: off

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.entry import ModelEntry
-from models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.entry import ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
 
 POSE_ENTRIES: tuple[ModelEntry, ...] = (
     # Converted from mediapipe/modules/pose_landmark/pose_landmark_lite.tflite of google-ai-edge/mediapipe at

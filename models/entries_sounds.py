@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.audioset import AUDIOSET_521
-from models.entry import ModelEntry
+from framemill.models.audioset import AUDIOSET_521
+from framemill.models.entry import ModelEntry
 
 SOUND_ENTRIES: tuple[ModelEntry, ...] = (
     # Converted, with the embedding as a second output, from yamnet_audio_classifier_with_metadata.tflite of

@@ -5,8 +5,8 @@ The digests are those that the origin states for these commits.
 
 from __future__ import annotations
 
-from models.entry import ModelEntry
-from models.folders import ModelFile, digest_files
+from framemill.models.entry import ModelEntry
+from framemill.models.folders import ModelFile, digest_files
 
 _TOKENIZER = ModelFile(
     "tokenizer.json", "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab", 2_203_239

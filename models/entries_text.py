@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.entry import ModelEntry
+from framemill.models.entry import ModelEntry
 
 _APACHE: Mapping[str, Any] = {"licence": "Apache-2.0", "commercial": True, "colour": "bgr"}
 # 0..255 to -1..1

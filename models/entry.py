@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from models.folders import ModelFile
+from framemill.models.folders import ModelFile
 
-# Raise it when `models.batchable` would make a different graph of the same file.
+# Raise it when `framemill.models.onnx_batching` would make a different graph of the same file.
 BATCH_TRANSFORM_VERSION = 1
 
 

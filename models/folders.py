@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import ModelError, UsageError
+from framemill.errors import ModelError, UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from models.errors import UsageError
+from framemill.errors import UsageError
 
 # For the driver's context, the kernels of the libraries and what else uses the device.
 RESERVE_BYTES = 1 << 30

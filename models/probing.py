@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import ModelError
-from models.providers import session_options
-from models.registry import ModelEntry
-from models.store import cache_folder
+from framemill.errors import ModelError
+from framemill.models.providers import session_options
+from framemill.models.registry import ModelEntry
+from framemill.models.store import cache_folder
 
 # Measuring takes so long, however many ways there are; longer only where a single row does.
 PROBE_SECONDS = 0.8
@@ -152,7 +152,7 @@ def _opener(entry: ModelEntry, path: Path) -> Callable[[int], Any]:
 
 
 def _trial_row(entry: ModelEntry, path: Path) -> Row:
-    from models.batchable import load_graph, trial_rows
+    from framemill.models.onnx_batching import load_graph, trial_rows
 
     rows = trial_rows(load_graph(path), entry.input_size)
     if rows is None:
@@ -169,7 +169,7 @@ def _known(cores: int) -> dict[str, Any]:
 
 
 def _remember(cores: int, key: str, found: Any) -> None:
-    from models.download import replacing  # its imports would slow down every start
+    from framemill.models.download import replacing  # its imports would slow down every start
 
     with replacing(_file(cores)) as out:
         out.write(json.dumps({**_known(cores), key: found}, indent=1).encode())

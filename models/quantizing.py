@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from models.batchable import free_batch_axis, judge_batching, load_graph
-from models.errors import ModelError
-from models.folders import digest_file
-from models.registry import ModelEntry
+from framemill.errors import ModelError
+from framemill.models.folders import digest_file
+from framemill.models.onnx_batching import free_batch_axis, judge_batching, load_graph
+from framemill.models.registry import ModelEntry
 
 # Where the file for processors tells the digest of the one for TensorRT, which lies beside it.
 _SIGNED_KEY = "framemill.signed_sha256"

@@ -1,6 +1,6 @@
 """Which models Framemill knows, and what a choice such as `objects=yolox_nano` means.
 
-Light on purpose: planning and `--help` import it. Weights are found by `models.store`.
+Light on purpose: planning and `--help` import it. Weights are found by `framemill.models.store`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from models.audioset import AUDIOSET_521, AUDIOSET_527
-from models.entries_aesthetics import AESTHETICS_ENTRIES
-from models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
-from models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
-from models.entries_objects import COCO_80, OBJECT_ENTRIES
-from models.entries_poses import POSE_ENTRIES, POSE_FAMILIES
-from models.entries_sounds import SOUND_ENTRIES
-from models.entries_speech import SPEECH_ENTRIES
-from models.entries_text import TEXT_ENTRIES
-from models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
-from models.entry import ModelEntry as ModelEntry
-from models.errors import ModelError, UsageError
-from models.family_defaults import FAMILY_DEFAULTS
-from models.folders import digest_file, digest_files, list_folder, parse_files
+from framemill.errors import ModelError, UsageError
+from framemill.models.audioset import AUDIOSET_521, AUDIOSET_527
+from framemill.models.entries_aesthetics import AESTHETICS_ENTRIES
+from framemill.models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
+from framemill.models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
+from framemill.models.entries_objects import COCO_80, OBJECT_ENTRIES
+from framemill.models.entries_poses import POSE_ENTRIES, POSE_FAMILIES
+from framemill.models.entries_sounds import SOUND_ENTRIES
+from framemill.models.entries_speech import SPEECH_ENTRIES
+from framemill.models.entries_text import TEXT_ENTRIES
+from framemill.models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
+from framemill.models.entry import ModelEntry as ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
+from framemill.models.folders import digest_file, digest_files, list_folder, parse_files
 
 BATCHING = ("dynamic", "fixed", "none")
 COLOURS = ("rgb", "bgr", "gray", "")

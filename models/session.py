@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.arrays import array_module, await_producer, is_on_host
-from models.cores import shared_cores as shared_cores
-from models.cuda import LOST_REMEDY, is_device_lost
-from models.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError, UsageError
-from models.loading import Model
-from models.probing import WORKED_SECONDS, choose_threads, remembered
-from models.providers import BATCHED_RUNGS, LADDER, padded_rows
-from models.providers import SessionReport as SessionReport
-from models.registry import ModelEntry
-from models.rungs import load_cuda, open_rung
+from framemill.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError, UsageError
+from framemill.models.arrays import array_module, await_producer, is_on_host
+from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.models.probing import WORKED_SECONDS, choose_threads, remembered
+from framemill.models.provider_sessions import load_cuda, open_rung
+from framemill.models.providers import BATCHED_RUNGS, LADDER, padded_rows
+from framemill.models.providers import SessionReport as SessionReport
+from framemill.models.registry import ModelEntry
+from framemill.models.runner import Model
+from framemill.models.thread_budget import shared_cores as shared_cores
 
 # What the runtimes say when a device, or the part of it that is theirs, is full.
 _FULL = (
@@ -42,7 +42,7 @@ Choose = Callable[[Arrays], tuple[Any, int]]
 
 
 class OnnxSession:
-    """A `models.loading.Runner` over one ONNX Runtime session.
+    """A `framemill.models.runner.Runner` over one ONNX Runtime session.
 
     On the CPU every row is a call of its own, so that a row never depends on its neighbours, on one thread or
     on all where that is faster here; rows at work take at most `threads` in the whole process, whoever asks.
@@ -127,7 +127,7 @@ class OnnxSession:
                 if all(is_on_host(array) for array in inputs.values()):
                     values = self._session.run(None, dict(inputs))
                 else:
-                    from models.binding import run_bound
+                    from framemill.models.binding import run_bound
 
                     values = run_bound(self._session, inputs, self._outputs, self._device)
                 self.busy_seconds += time.perf_counter() - started
@@ -224,7 +224,7 @@ def open_model(
 
     Args:
         entry: describes the model; an absent `input_size` is filled in from the file where it states one.
-        path: its file, as `models.store.find` gives it.
+        path: its file, as `framemill.models.store.find` gives it.
         threads: CPU threads for all models of this process together, at least 1.
         require: key of `LADDER` that must run the model; empty for the best there is.
         sharing: how many models of this process share a device's memory, >= 1.
@@ -238,11 +238,15 @@ def open_model(
     if require and require not in LADDER:
         raise UsageError(f"unknown execution provider {require!r}; known: {', '.join(LADDER)}")
     if entry.family == "whisper":
-        from models.whisper import open_whisper  # runs on CTranslate2, which costs nobody else its import
+        from framemill.models.whisper import (
+            open_whisper,  # runs on CTranslate2, which costs nobody else its import
+        )
 
         return open_whisper(entry, path, threads, require)
     if entry.files:
-        from models.bert_graph import graph_file  # only models that come with a tokenizer are folders
+        from framemill.models.bert_graph import (
+            graph_file,  # only models that come with a tokenizer are folders
+        )
 
         path = graph_file(entry, path)
     try:

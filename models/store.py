@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
-from models.folders import digest_file
-from models.registry import ModelEntry, all_entries, named_entries
+from framemill.errors import ModelError
+from framemill.models.folders import digest_file
+from framemill.models.registry import ModelEntry, all_entries, named_entries
 
 if TYPE_CHECKING:
-    from models.download import OnProgress
+    from framemill.models.download import OnProgress
 
 
 def cache_folder() -> Path:
@@ -186,7 +186,7 @@ def _fetch(entry: ModelEntry, on_progress: OnProgress | None) -> Path:
 def _fetch_file(
     entry: ModelEntry, url: str, path: Path, sha256: str, num_bytes: int, on_progress: OnProgress | None
 ) -> None:
-    from models.download import download, replacing  # its imports would slow down every start
+    from framemill.models.download import download, replacing  # its imports would slow down every start
 
     with replacing(path) as file:
         got = download(url, file, num_bytes, on_progress)

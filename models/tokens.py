@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.entry import ModelEntry
-from models.errors import ModelError
-from models.store import find
+from framemill.errors import ModelError
+from framemill.models.entry import ModelEntry
+from framemill.models.store import find
 
 TOKENIZER_FILE = "tokenizer.json"
 

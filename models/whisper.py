@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from models import cuda
-from models.errors import DeviceFullError, ModelError, ProviderError
-from models.loading import Model
-from models.memory_plan import plan_memory
-from models.session import SessionReport, model_failure, shared_cores
-from models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
+from framemill.errors import DeviceFullError, ModelError, ProviderError
+from framemill.models import cuda
+from framemill.models.memory_plan import plan_memory
+from framemill.models.runner import Model
+from framemill.models.session import SessionReport, model_failure, shared_cores
+from framemill.models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
     from faster_whisper.tokenizer import Tokenizer
 
-    from models.entry import ModelEntry
+    from framemill.models.entry import ModelEntry
 
 GPU_BATCH = 16
 # Signs that belong to the word after or before them: faster-whisper's defaults.
@@ -46,7 +46,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class WhisperRunner:
-    """A `models.loading.Runner` from sound to text.
+    """A `framemill.models.runner.Runner` from sound to text.
 
     Inputs: `samples` float32 [n, MAX_SAMPLES] at 16 kHz, of which the first `num_samples` int64 [n] (1 to
     MAX_SAMPLES) count, and `decoding`, objects [n] of class `Decoding`. Output: `heard`, objects [n] of
@@ -278,8 +278,8 @@ def open_whisper(
     """Opens a Whisper folder on a GPU where CTranslate2 finds one, else on the CPU.
 
     Args:
-        entry, threads, require: as for `models.session.open_model`; only `cuda` and `cpu` can be required.
-        path: folder with the files that `models.folders.FAMILIES` lists.
+        entry, threads, require: as for `session.open_model`; only `cuda` and `cpu` can be required.
+        path: folder with the files that `framemill.models.folders.FAMILIES` lists.
 
     Raises:
         ProviderError: the required provider is not there.

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
-from ops.chunks import Chunk, ShardInfo
-from ops.columns import column
-from ops.operation import Extractor, Op, Partial, Reads
+from framemill.ops.chunks import Chunk, ShardInfo
+from framemill.ops.columns import column
+from framemill.ops.operation import Extractor, Op, Partial, Reads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from models.entry import ModelEntry
-from models.loading import Model
-from ops.chunks import Audio, Chunk, FrameIndex, Frames, Int64Array, ShardInfo, Signals
+from framemill.models.entry import ModelEntry
+from framemill.models.runner import Model
+from framemill.ops.chunks import Audio, Chunk, FrameIndex, Frames, Int64Array, ShardInfo, Signals
 
 
 class Reads(Enum):
@@ -77,7 +77,7 @@ class Op(ABC):
     reads: ClassVar[Reads]
     after: ClassVar[tuple[str, ...]] = ()
     may_fail: ClassVar[tuple[str, ...]] = ()  # of `after`: where they fail it goes on without their rows
-    models: ClassVar[tuple[str, ...]] = ()  # roles, keys of models.registry
+    models: ClassVar[tuple[str, ...]] = ()  # roles, keys of framemill.models.registry
     schema: ClassVar[pa.Schema]  # without source_id, which the mill puts first
     default: ClassVar[bool] = True  # whether it runs when --ops is not given
     Options: ClassVar[type[Any]] = NoOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.cuda import find_gpus
+from framemill.models.cuda import find_gpus
 from tests.test_packaging import PROJECT, REPOSITORY, read_pins
 
 SETS = pytest.mark.parametrize(("extra", "pins"), [("gpu", "gpu-cu13.txt"), ("gpu-cu12", "gpu-cu12.txt")])
@@ -67,8 +67,9 @@ def test_without_the_exclusion_both_runtimes_would_come(tmp_path: Path, extra: s
     text = (REPOSITORY / "pyproject.toml").read_text()
     assert PROJECT["tool"]["uv"]["exclude-dependencies"]
     (tmp_path / "pyproject.toml").write_text(re.sub(r"(?m)^exclude-dependencies.*\n", "", text))
-    for name in ("framemill.py", "README.md"):
-        shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    (tmp_path / "framemill").mkdir()
+    shutil.copy(REPOSITORY / "framemill" / "__init__.py", tmp_path / "framemill")
     assert {"onnxruntime", "onnxruntime-gpu"} <= set(resolve(tmp_path / "pyproject.toml", extra, pins))
 
 
@@ -119,7 +120,7 @@ def test_without_a_gpu_tests_are_skipped_unless_it_is_required(required: str, co
 def test_a_benchmark_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.harness import SkippedError
     from benchmarks.suite.gpu import require_gpu
-    from models import cuda
+    from framemill.models import cuda
 
     monkeypatch.setattr(cuda, "find_gpus", lambda: ())
     monkeypatch.setenv("FRAMEMILL_REQUIRE_GPU", "0")

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from actors.opening import open_media
 from benchmarks.sample_clip import render_sample
-from models.errors import MediaError
+from framemill.actors.safe_open import open_media
+from framemill.errors import MediaError
 from tests.hostile import HOSTILE, Canary, Fate, Material, canary_server, write_hostile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -58,7 +58,7 @@ class Outcome:
 
 def extract(*arguments: str | Path) -> tuple[int, str]:
     """Runs the command line with a deadline; (exit code, stderr)."""
-    command = [sys.executable, "-m", "cluster", "extract", *map(str, arguments)]
+    command = [sys.executable, "-m", "framemill", "extract", *map(str, arguments)]
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,

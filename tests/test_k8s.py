@@ -14,9 +14,9 @@ import click
 import pytest
 
 import framemill
-from cluster.cli.main import cli
-from cluster.config import read_settings
-from cluster.doctor import OTHER_VARIABLES
+from framemill.cluster.cli.main import cli
+from framemill.cluster.config import read_settings
+from framemill.cluster.doctor import OTHER_VARIABLES
 from tests.shared import SHARED
 from tests.test_packaging import REPOSITORY, applies, read_pins
 
@@ -347,7 +347,7 @@ def test_entrypoints_are_commands_of_ours_that_fit(
     # The operator pastes it unquoted into a script of the shell, and Ray gives it to a shell once more.
     assert re.fullmatch(r"[-\w/.,:= ]+", entrypoint)
     words = entrypoint.split()
-    assert words[:4] == ["framemill-job", "python", "-m", "cluster"]
+    assert words[:4] == ["framemill-job", "python", "-m", "framemill"]
     flags = parsed(words[4:], tmp_path, monkeypatch)
     assert flags["engine"] == "ray"
     low, _, high = str(flags["mills"]).partition("-")

@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 import pytest
 
-from cluster.cli.main import COMMANDS, cli
-from cluster.cli.output import Invocation
-from cluster.config import read_settings, unknown_variables
-from cluster.doctor import OTHER_VARIABLES
-from cluster.results.queries import CORPUS_TABLES, corpus_schema
-from cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
-from ops import OPS, load_op
+from framemill.cluster.cli.main import COMMANDS, cli
+from framemill.cluster.cli.output import Invocation
+from framemill.cluster.config import read_settings, unknown_variables
+from framemill.cluster.doctor import OTHER_VARIABLES
+from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
+from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from framemill.ops import OPS, load_op
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 OPEN_ENDED = ("one column per measure", "and more")

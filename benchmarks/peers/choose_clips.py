@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from ops.assembly import Moments, assemble, cut_grid, plan_cuts
-from ops.frame_appeal import rate_frames
+from framemill.cluster.editing.assembly import Moments, assemble, cut_grid, plan_cuts
+from framemill.cluster.editing.frame_scores import rate_frames
 
 FPS = 30
 FRAMES_PER_FILE = 60

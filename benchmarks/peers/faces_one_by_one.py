@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from models.loading import Model
-from models.registry import DEFAULTS
-from ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
-from ops.emotions import Emotions
-from ops.face_embeddings import FaceEmbeddings
-from ops.faces import Faces
+from framemill.models.registry import DEFAULTS
+from framemill.models.runner import Model
+from framemill.ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
+from framemill.ops.faces.embeddings import FaceEmbeddings
+from framemill.ops.faces.emotions import Emotions
+from framemill.ops.faces.faces import Faces
 
 
 class OnePicture(Frames):

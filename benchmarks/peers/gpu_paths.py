@@ -6,7 +6,7 @@ Prints {"frames", "seconds"} in wall-clock seconds; starting up and a first call
 
 python -m benchmarks.peers.gpu_paths weigh FILE DEVICE RUNS
 Prints, per number of frames at the start of the file, the best seconds of our reader on the device and on the
-host: where they cross is what `actors.dali_rules.GPU_LEAST_PIXELS` should say.
+host: where they cross is what `framemill.actors.dali_rules.GPU_LEAST_PIXELS` should say.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def decode_bare(folder: Path, device: str, threads: int) -> dict[str, float]:
 
 def read_ours(folder: Path, device: str, threads: int) -> dict[str, float]:
     """The same frames through the reader of the mill, indexes made before."""
-    from actors import dali_rules
-    from actors.dali_reader import DaliDecoder, read_shard_on_device
-    from actors.indexing import index_source
-    from actors.pyav_reader import ReadReport, ReadRequest
+    from framemill.actors import dali_rules
+    from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+    from framemill.actors.indexing import index_source
+    from framemill.actors.pyav_reader import ReadReport, ReadRequest
 
     dali_rules.GPU_LEAST_PIXELS = 0
     decoder = DaliDecoder(device, 8 << 30, threads)
@@ -81,12 +81,12 @@ def weigh(path: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
     Returns:
         number of frames -> {"device", "host"}.
     """
-    from actors import dali_rules
-    from actors.dali_reader import DaliDecoder, read_shard_on_device
-    from actors.indexing import index_source
-    from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-    from models.arrays import await_producer
-    from ops.chunks import Frames
+    from framemill.actors import dali_rules
+    from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+    from framemill.actors.indexing import index_source
+    from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+    from framemill.models.arrays import await_producer
+    from framemill.ops.chunks import Frames
 
     dali_rules.GPU_LEAST_PIXELS = 0
     decoder, index = DaliDecoder(device, 1 << 30), index_source(str(path))
@@ -118,9 +118,9 @@ def infer_bare(model: str, batch: int, seconds: float) -> dict[str, float]:
     """One model on one batch that lies on the device, again and again."""
     from dataclasses import replace
 
-    from models.arrays import cupy_module
-    from models.registry import DEFAULTS
-    from models.session import open_model
+    from framemill.models.arrays import cupy_module
+    from framemill.models.registry import DEFAULTS
+    from framemill.models.session import open_model
 
     opened, report = open_model(replace(DEFAULTS["objects"]), Path(model), 1)
     if report.rung not in ("tensorrt", "cuda"):

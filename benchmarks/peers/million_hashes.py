@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from cluster.corpus.near_hashes import group_hashes
+from framemill.cluster.corpus.near_hashes import group_hashes
 
 COPIES = 0.1  # share of the hashes that are near copies
 FLIPPED = 6  # bits in which a copy differs

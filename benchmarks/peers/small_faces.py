@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.peers.faces_one_by_one import OnePicture, OneRow
-from models.loading import Model
-from models.registry import DEFAULTS
-from ops.face_embeddings import FaceEmbeddings
-from ops.faces import Faces
+from framemill.models.registry import DEFAULTS
+from framemill.models.runner import Model
+from framemill.ops.faces.embeddings import FaceEmbeddings
+from framemill.ops.faces.faces import Faces
 
 EVERY = 6
 CORNER = (900, 500)

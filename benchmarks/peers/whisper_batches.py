@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.made_whisper import END, PROMPT, TOKENS
-from models.cuda import load_cublas_for_ctranslate2
-from models.spoken import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
-from ops.chunks import Float32Array
+from framemill.models.cuda import load_cublas_for_ctranslate2
+from framemill.models.spoken import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
+from framemill.ops.chunks import Float32Array
 
 BEAMS = 5  # what `transcript` takes by default
 FRAMES = MAX_SECONDS * 100

@@ -10,23 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.indexing import index_source
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import REPOSITORY, Cost, Setting, run_once
 from benchmarks.inputs import video
 from benchmarks.planted import BRIEF, LASTING, Planted, planted_clip
 from benchmarks.recall_curve import draw_curve
 from benchmarks.registry import Benchmark, Measured
-from cluster.corpus.recall_estimate import estimate_recall
-from ops.candidates import AUDITED, KEPT, Candidates, CandidatesOptions
-from ops.chunks import FrameIndex, ShardInfo
-from ops.sampling_plan import Limits, Stretch, plan_frames
+from framemill.actors.indexing import index_source
+from framemill.cluster.corpus.recall_estimate import estimate_recall
+from framemill.ops.chunks import FrameIndex, ShardInfo
+from framemill.ops.sampling.budget import Limits, Stretch, plan_frames
+from framemill.ops.sampling.cascade import AUDITED, KEPT, Candidates, CandidatesOptions
 
 CURVE = REPOSITORY / "benchmarks" / "results" / "adaptive_recall.svg"
 OPS = ("--ops", "faces,emotions,quality,objects,audio_levels,speech")
 BUDGETS = tuple(range(10, 201, 10))
-# The weights of `ops.importance_curve` were set on seeds 0 to 9, and results of seeds 100 to 107 were seen
-# while these clips were designed: these are others.
+# The weights of `sampling.importance_curve` were set on seeds 0 to 9, and results of seeds 100 to 107 were
+# seen while these clips were designed: these are others.
 FIRST_SEED, NUM_CLIPS = 200, 8
 CLIP_SECONDS, NUM_EVENTS = 120, 20
 # The least at which 95% of lasting events were found in clips of seeds 208 to 215.
@@ -43,7 +43,7 @@ ENTRANCES_BUDGET = 40
 NUM_SEEDS = 100
 # At the first, nothing planted is missed; at the others a fifth and a third of it.
 INTERVAL_TARGETS = (0.95, 0.5, 0.3)
-# None of the clips that the doubts of `ops.candidate_choice` were set on: testvideo, car-detection,
+# None of the clips that the doubts of `sampling.candidate_choice` were set on: testvideo, car-detection,
 # dog_eating_854132, bottle-detection, one-by-one-person-detection, pose_squats, nasa_13013_hdr,
 # bigbuckbunny and video_big_buck_bunny. Those left are short, and so looked at densely.
 HELD_OUT_CLIPS = (

@@ -34,7 +34,7 @@ SAMPLING_SECONDS = 0.1
 
 
 def require_gpu() -> None:
-    from models.cuda import find_gpus
+    from framemill.models.cuda import find_gpus
 
     if find_gpus():
         return
@@ -105,7 +105,7 @@ def decode(setting: Setting) -> Measured:
         {
             "bare_frames_per_second": bare[1:],
             "reader_frames_per_second": ours[1:],
-            # What `actors.dali_rules` estimates: frames and pixels from which on a device pays.
+            # What `framemill.actors.dali_rules` estimates: frames and pixels from which on a device pays.
             "seconds_by_frames": weighed,
             "least_frames": {size: least_frames(found) for size, found in weighed.items()},
             "least_pixels": {

@@ -45,11 +45,11 @@ def planner(setting: Setting) -> Measured:
 
 def _plan(seed: int) -> tuple[float, float, int]:
     """Seconds of planning, (end of the last node - ideal) / ideal, and the number of tasks."""
-    from actors.shards import SHARD_SECONDS
-    from cluster.on_ray.pipeline import SMALL_BYTES, group_sources
-    from cluster.on_ray.pools import plan_pool
-    from cluster.on_ray.tasks import TASK_PIECES, TASK_SECONDS
-    from cluster.request import ExtractRequest
+    from framemill.actors.shards import SHARD_SECONDS
+    from framemill.cluster.engines.ray.pipeline import SMALL_BYTES, group_sources
+    from framemill.cluster.engines.ray.pools import plan_pool
+    from framemill.cluster.engines.ray.tasks import TASK_PIECES, TASK_SECONDS
+    from framemill.cluster.request import ExtractRequest
 
     rng = np.random.default_rng(seed)
     seconds = np.exp(rng.normal(math.log(MEDIAN_SECONDS), SPREAD, NUM_FILES)).clip(1, 4 * 3600)
@@ -144,7 +144,7 @@ def many_names(setting: Setting) -> Path:
 def _first_rows(setting: Setting, folder: Path) -> tuple[float, int]:
     """Seconds until the first rows, and the driver's peak memory; then it is interrupted."""
     output = setting.scratch("driver")
-    line: list[str | Path] = [sys.executable, "-m", "cluster", "extract", folder, "-o", output]
+    line: list[str | Path] = [sys.executable, "-m", "framemill", "extract", folder, "-o", output]
     with tempfile.TemporaryFile() as said:
         started = time.perf_counter()
         process = subprocess.Popen(

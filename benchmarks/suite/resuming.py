@@ -47,13 +47,13 @@ def _finished(setting: Setting) -> tuple[Path, Path]:
 
 
 def _commit_all(videos: Path, output: Path) -> None:
-    from actors.shards import SHARD_SECONDS
-    from cluster.request import ExtractRequest
-    from cluster.results.commits import OWNED_BY_URI, Commit, Entry, SourceRecord, new_run_id
-    from cluster.results.dataset import Dataset
-    from cluster.results.parts import write_part
-    from cluster.run.planning import plan_ops
-    from cluster.run.sources import list_sources
+    from framemill.actors.shards import SHARD_SECONDS
+    from framemill.cluster.request import ExtractRequest
+    from framemill.cluster.results.commits import OWNED_BY_URI, Commit, Entry, SourceRecord, new_run_id
+    from framemill.cluster.results.dataset import Dataset
+    from framemill.cluster.results.parts import write_part
+    from framemill.cluster.run.planning import plan_ops
+    from framemill.cluster.run.sources import list_sources
 
     constants = {"shard_seconds": SHARD_SECONDS}
     plan = plan_ops(ExtractRequest(sources=(str(videos),), output=str(output), ops=OPS), SHARD_SECONDS)
@@ -87,7 +87,7 @@ def _commit_all(videos: Path, output: Path) -> None:
 
 def _rows(op: str, ids: list[str], files: Any) -> pa.Table:
     """A row for each file, with nothing in it but whose it is."""
-    from ops import load_op
+    from framemill.ops import load_op
 
     known = {"source_id": ids, "uri": [file.uri for file in files]}
     columns: dict[str, Any] = {"source_id": ids}

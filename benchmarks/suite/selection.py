@@ -53,9 +53,9 @@ def _corpus(
         """Seconds of the whole command over the tables of made-up clips."""
         output = _made(setting)
         command = Command(
-            arguments=[sys.executable, "-m", "cluster", *arguments(setting, output), "--limit", "1"]
+            arguments=[sys.executable, "-m", "framemill", *arguments(setting, output), "--limit", "1"]
             if table
-            else [sys.executable, "-m", "cluster", *arguments(setting, output)],
+            else [sys.executable, "-m", "framemill", *arguments(setting, output)],
             prepare=lambda: _forget(output, table),
         )
         costs = [run_once(command) for _ in range(setting.runs + 1)][1:]
@@ -75,8 +75,8 @@ def _made(setting: Setting) -> Path:
 
 def _forget(output: Path, table: str) -> None:
     """Takes the table out of the dataset, so that each run makes it."""
-    from cluster.results.commits import Commit
-    from cluster.results.dataset import Dataset
+    from framemill.cluster.results.commits import Commit
+    from framemill.cluster.results.dataset import Dataset
 
     if not table:
         return

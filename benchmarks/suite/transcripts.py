@@ -17,7 +17,7 @@ from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Cost, Setting, SkippedError, run_once, summary
 from benchmarks.inputs import making
 from benchmarks.registry import Benchmark, Measured
-from ops.chunks import Float32Array
+from framemill.ops.chunks import Float32Array
 
 MODEL = "whisper_words"
 SAMPLE_RATE = 16_000

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, print_table
-from models.errors import UsageError
+from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table
+from framemill.errors import UsageError
 
 
 @click.command()
@@ -22,7 +22,7 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
     """List the operations, or describe some of them.
 
     With names: each OPERATION with its options and columns."""
-    from ops import OPS
+    from framemill.ops import OPS
 
     for name in names:
         if name not in OPS:
@@ -52,7 +52,7 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
 
 def _describe(name: str) -> dict[str, Any]:
     """All that is known of one operation, as plain values."""
-    from ops import load_op
+    from framemill.ops import load_op
 
     op = load_op(name)
     meanings = _attributes(op.Options)

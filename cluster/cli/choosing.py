@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cluster.cli.output import Invocation, say
+from framemill.cluster.cli.output import Invocation, say
 
 if TYPE_CHECKING:
-    from cluster.editing.shortfalls import Shortfall
-    from cluster.results.dataset import Dataset
+    from framemill.cluster.editing.shortfalls import Shortfall
+    from framemill.cluster.results.dataset import Dataset
 
 
 def open_completed(invocation: Invocation, output: str, tables: Sequence[str]) -> Dataset:
     """The result folder `output`; what it lacks of `tables` is extracted first (see `complete_tables`)."""
-    from cluster.cli.progress import open_reporter
-    from cluster.editing.completing import complete_tables
-    from cluster.results.dataset import Dataset
+    from framemill.cluster.cli.progress import open_reporter
+    from framemill.cluster.editing.completing import complete_tables
+    from framemill.cluster.results.dataset import Dataset
 
     dataset = Dataset.open(output, create=False)
     if tables:

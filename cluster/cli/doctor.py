@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, print_table
-from models.errors import SetupError
+from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table
+from framemill.errors import SetupError
 
 
 @click.command()
@@ -16,7 +16,7 @@ def doctor(invocation: Invocation, /, models: bool) -> int:
     """Check whether this machine is fit to run.
 
     Python, packages, runtimes, GPU, memory, models and folders; exit 5 if anything fails."""
-    from cluster.doctor import run_checks
+    from framemill.cluster.doctor import run_checks
 
     findings = run_checks(models)
     if invocation.as_json:

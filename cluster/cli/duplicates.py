@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
 
 
 @click.command()
@@ -40,8 +40,8 @@ def duplicates(
     framemill sql OUT "SELECT * FROM duplicates
       JOIN media USING (source_id) WHERE kind = 'frame'"
     """
-    from cluster.cli.results import print_records
-    from cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
+    from framemill.cluster.cli.results import print_records
+    from framemill.cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
 
     with held(invocation, output) as (dataset, run_id):
         found = find_duplicates(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, print_table, say
+from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, say
 
 
 @click.command()
@@ -28,7 +28,7 @@ def export(invocation: Invocation, output: str, form: str, folder: str) -> None:
     \b
     framemill export OUT --format srt -o SUBS
     """
-    from cluster.corpus import exports
+    from framemill.cluster.corpus import exports
 
     written = exports.export(output, form, folder)
     if invocation.as_json:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cluster.cli.output import Invocation, conventions, duration, print_json, print_table, printable
-from cluster.config import ENGINES, FILE_NAME, PRECISIONS, PROVIDERS, TOPOLOGIES, read_settings
+from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, print_table, printable
+from framemill.cluster.config import ENGINES, FILE_NAME, PRECISIONS, PROVIDERS, TOPOLOGIES, read_settings
 
 if TYPE_CHECKING:
-    from cluster.request import ExtractRequest, RunSummary
+    from framemill.cluster.request import ExtractRequest, RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Values are parsed by `cluster.config`, in one way for flags, variables and the file.
+# Values are parsed by `framemill.cluster.config`, in one way for flags, variables and the file.
 _SECTIONS = {
     "What is made": (
         click.option("-o", "--output", required=True, metavar="OUT", help="Result folder; made if missing."),
@@ -177,13 +177,13 @@ def _request(
     config: Path | None,
     flags: Mapping[str, Any],
 ) -> ExtractRequest:
-    from cluster.request import ExtractRequest
+    from framemill.cluster.request import ExtractRequest
 
     flags = dict(flags)
     is_preview = flags.pop("preview", None)
     settings = read_settings(flags, os.environ, config)
     if is_preview:
-        from cluster.preview import preview_settings
+        from framemill.cluster.preview import preview_settings
 
         settings = preview_settings(flags, settings)
     return ExtractRequest(sources=sources, output=output, verbosity=invocation.verbosity, **settings)
@@ -203,8 +203,8 @@ def extract(
     FRAMEMILL_<OPTION> in the environment.
     """
     request = _request(invocation, sources, output, config, flags)
-    from cluster.cli.progress import open_reporter
-    from cluster.engine import run_extract
+    from framemill.cluster.cli.progress import open_reporter
+    from framemill.cluster.extraction import run_extract
 
     with open_reporter(invocation.verbosity) as reporter:
         summary = run_extract(request, reporter)
@@ -229,8 +229,8 @@ def plan(
     The arguments are those of `extract`.
     """
     request = _request(invocation, sources, output, config, flags)
-    from cluster.cli.results import print_mapping
-    from cluster.inspection import plan_sources
+    from framemill.cluster.cli.results import print_mapping
+    from framemill.cluster.inspection import plan_sources
 
     planned = plan_sources(request)
     if invocation.as_json:
@@ -240,10 +240,10 @@ def plan(
 
 
 def _print_first_look(output: str, sources: tuple[str, ...]) -> None:
-    from cluster.without_pandas import without_pandas
+    from framemill.cluster.without_pandas import without_pandas
 
     with without_pandas():
-        from cluster.preview import first_look
+        from framemill.cluster.preview import first_look
 
         rows = first_look(output, sources)
     if rows:

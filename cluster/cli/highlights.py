@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from cluster.cli.choosing import open_completed, say_shortfalls
-from cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.choosing import open_completed, say_shortfalls
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
 
 
 @click.command()
@@ -39,9 +39,9 @@ def highlights(
     framemill sql OUT "SELECT uri, start_seconds, reasons FROM highlights
       JOIN sources USING (source_id)"
     """
-    from cluster.cli.results import print_records
-    from cluster.editing.highlights import COUNT, LEAST_SECONDS, MOST_SECONDS, find_highlights
-    from cluster.results.corpus_tables import uris_by_source
+    from framemill.cluster.cli.results import print_records
+    from framemill.cluster.editing.highlights import COUNT, LEAST_SECONDS, MOST_SECONDS, find_highlights
+    from framemill.cluster.results.corpus_tables import uris_by_source
 
     dataset = open_completed(invocation, output, () if as_is else ("media", "frames"))
     with held(invocation, dataset) as (dataset, run_id):

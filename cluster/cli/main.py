@@ -10,32 +10,32 @@ from collections.abc import Sequence
 
 import click
 
-from cluster.cli.output import Invocation, say
-from models.errors import FramemillError
+from framemill.cluster.cli.output import Invocation, say
+from framemill.errors import FramemillError
 
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
 SECTIONS = {
     "Videos into tables": {
-        "extract": "cluster.cli.extract",
-        "plan": "cluster.cli.extract",
-        "probe": "cluster.cli.probe",
+        "extract": "framemill.cluster.cli.extract",
+        "plan": "framemill.cluster.cli.extract",
+        "probe": "framemill.cluster.cli.probe",
     },
     "Out of the tables": {
-        "status": "cluster.cli.results",
-        "sql": "cluster.cli.results",
-        "search": "cluster.cli.search",
-        "people": "cluster.cli.people",
-        "duplicates": "cluster.cli.duplicates",
-        "thumbnails": "cluster.cli.thumbnails",
-        "highlights": "cluster.cli.highlights",
-        "montage": "cluster.cli.montage",
-        "export": "cluster.cli.export",
-        "compact": "cluster.cli.results",
+        "status": "framemill.cluster.cli.results",
+        "sql": "framemill.cluster.cli.results",
+        "search": "framemill.cluster.cli.search",
+        "people": "framemill.cluster.cli.people",
+        "duplicates": "framemill.cluster.cli.duplicates",
+        "thumbnails": "framemill.cluster.cli.thumbnails",
+        "highlights": "framemill.cluster.cli.highlights",
+        "montage": "framemill.cluster.cli.montage",
+        "export": "framemill.cluster.cli.export",
+        "compact": "framemill.cluster.cli.results",
     },
     "What there is": {
-        "ops": "cluster.cli.catalogue",
-        "models": "cluster.cli.models",
-        "doctor": "cluster.cli.doctor",
+        "ops": "framemill.cluster.cli.catalogue",
+        "models": "framemill.cluster.cli.models",
+        "doctor": "framemill.cluster.cli.doctor",
     },
 }
 COMMANDS = {name: module for commands in SECTIONS.values() for name, module in commands.items()}

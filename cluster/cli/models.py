@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, print_table, printable, size
-from models.errors import ModelError, UsageError
+from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, printable, size
+from framemill.errors import ModelError, UsageError
 
 
 @click.group()
@@ -23,7 +23,7 @@ def models() -> None:
 @click.pass_obj
 def list_(invocation: Invocation) -> None:
     """List the known models and where their files are."""
-    from models import store
+    from framemill.models import store
 
     records = store.list_models()
     if invocation.as_json:
@@ -52,7 +52,7 @@ def list_(invocation: Invocation) -> None:
 @click.pass_obj
 def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -> None:
     """Fetch models from the mirror folder or their origin, checked."""
-    from models import registry, store
+    from framemill.models import registry, store
 
     entries = registry.named_entries(names)
     for entry in entries.values():
@@ -77,7 +77,7 @@ def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
 
     Those of the named models, or all that are on this machine; exit 5 if one is wrong.
     """
-    from models import store
+    from framemill.models import store
 
     records = store.verify(names)
     if invocation.as_json:
@@ -120,7 +120,7 @@ def add(invocation: Invocation, /, source: str, **given: Any) -> None:
     A file stays where it is; an https URL is fetched into the cache. A model with its batch fixed at 1
     is made dynamic where a trial proves that its results stay the same.
     """
-    from models import adding
+    from framemill.models import adding
 
     given["input_size"] = _numbers(given["input_size"], "--input-size", int, "x")
     for name in ("mean", "scale"):
@@ -155,7 +155,7 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
     It is calibrated and judged on frames of the videos SOURCES. Two files are made, one for processors and
     one for TensorRT. Rows of the variant are kept apart: choose it with --model ROLE=NAME-int8.
     """
-    from cluster.quantizing import quantize_model
+    from framemill.cluster.quantizing import quantize_model
 
     def say(text: str) -> None:
         if invocation.verbosity >= 0:
@@ -178,8 +178,8 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
 @click.pass_obj
 def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Measure how models run fastest on this CPU, and remember it."""
-    from cluster.machine import usable_cores
-    from models import probing, registry, store
+    from framemill.cluster.machine import usable_cores
+    from framemill.models import probing, registry, store
 
     cores = usable_cores()
     entries = registry.named_entries(names)
@@ -204,7 +204,7 @@ def _numbers(text: str | None, option: str, kind: type, separator: str) -> tuple
 
 
 def _labels(text: str) -> str | list[str]:
-    from models.registry import LABEL_SETS
+    from framemill.models.registry import LABEL_SETS
 
     if text in LABEL_SETS:
         return text

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cluster.cli.choosing import open_completed
-from cluster.cli.output import Invocation, conventions, duration, print_json, say
-from models.errors import MediaError, UsageError
+from framemill.cluster.cli.choosing import open_completed
+from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, say
+from framemill.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
-    from cluster.editing.montage import Montage
+    from framemill.cluster.editing.montage import Montage
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -57,8 +57,8 @@ def montage(
     framemill montage OUT --seconds 30 --music song.ogg \\
       -o cut.otio --render cut.mp4
     """
-    from cluster.editing.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
-    from cluster.editing.timeline_files import check_timeline_path, write_timeline
+    from framemill.cluster.editing.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
+    from framemill.cluster.editing.timeline_files import check_timeline_path, write_timeline
 
     if path is None and film is None:
         raise click.UsageError("say where the result goes: -o TIMELINE, --render FILM, or both")
@@ -97,7 +97,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _render(made: Montage, film: str, verbosity: int) -> None:
-    from actors.rendering import RenderClip, render
+    from framemill.actors.rendering import RenderClip, render
 
     timeline = made.timeline
     clips = [
@@ -116,7 +116,7 @@ def _render(made: Montage, film: str, verbosity: int) -> None:
 
 
 def _show(invocation: Invocation, made: Montage, path: str | None, film: str | None) -> None:
-    from cluster.cli.results import print_records
+    from framemill.cluster.cli.results import print_records
 
     timeline = made.timeline
     records, at = [], 0
@@ -162,7 +162,7 @@ def _show(invocation: Invocation, made: Montage, path: str | None, film: str | N
 @contextmanager
 def _counting(stage: str, verbosity: int) -> Iterator[Callable[[int, int], None]]:
     """Shows how many frames are done: a bar on a terminal, a line now and then elsewhere."""
-    from cluster.cli.progress import is_live
+    from framemill.cluster.cli.progress import is_live
 
     if verbosity >= 0 and is_live():
         from rich.console import Console

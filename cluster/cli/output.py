@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from cluster.results.dataset import Dataset
+    from framemill.cluster.results.dataset import Dataset
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,8 +33,8 @@ class Invocation:
 @contextmanager
 def held(invocation: Invocation, output: str | Dataset) -> Iterator[tuple[Dataset, str]]:
     """The result folder `output`, held for writing, and the id of this run; says so where it has to wait."""
-    from cluster.results.commits import new_run_id
-    from cluster.results.dataset import Dataset
+    from framemill.cluster.results.commits import new_run_id
+    from framemill.cluster.results.dataset import Dataset
 
     dataset = Dataset.open(output, create=False) if isinstance(output, str) else output
     run_id = new_run_id()

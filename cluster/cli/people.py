@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
 
 
 @click.command()
@@ -31,8 +31,8 @@ def people(invocation: Invocation, output: str, threshold: float | None, limit: 
     \b
     framemill sql OUT "SELECT person_id, count(*) FROM people GROUP BY 1"
     """
-    from cluster.cli.results import print_records
-    from cluster.corpus.people import THRESHOLD, find_people
+    from framemill.cluster.cli.results import print_records
+    from framemill.cluster.corpus.people import THRESHOLD, find_people
 
     with held(invocation, output) as (dataset, run_id):
         found = find_people(dataset, run_id, THRESHOLD if threshold is None else threshold)

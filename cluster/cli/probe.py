@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json
-from cluster.cli.results import print_records
+from framemill.cluster.cli.output import Invocation, conventions, print_json
+from framemill.cluster.cli.results import print_records
 
 
 @click.command()
@@ -14,7 +14,7 @@ from cluster.cli.results import print_records
 @click.pass_obj
 def probe(invocation: Invocation, sources: tuple[str, ...]) -> None:
     """Show streams and length of SOURCES, decoding nothing."""
-    from cluster.inspection import probe_sources
+    from framemill.cluster.inspection import probe_sources
 
     records = probe_sources(sources)
     if invocation.as_json:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cluster.cli.output import duration, printable, say
+from framemill.cluster.cli.output import duration, printable, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from cluster.request import Reporter, Snapshot
+    from framemill.cluster.request import Reporter, Snapshot
 
 SECONDS_BETWEEN_LINES = 5.0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cluster.cli.output import Invocation, conventions, held, print_json, print_table, say, size
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, print_table, say, size
 
 
 @click.command()
@@ -22,8 +22,8 @@ def status(invocation: Invocation, output: str) -> None:
     """Show what a result folder holds.
 
     Files done and failed, cache hits, rows and sizes."""
-    from cluster.results.dataset import Dataset
-    from cluster.results.status import summarise
+    from framemill.cluster.results.dataset import Dataset
+    from framemill.cluster.results.status import summarise
 
     found = summarise(Dataset.open(output, create=False).state)
     if invocation.as_json:
@@ -48,7 +48,7 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
     """
     if as_csv and invocation.as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    from cluster.results import queries
+    from framemill.cluster.results import queries
 
     result = queries.query(output, query)
     if as_csv:
@@ -67,7 +67,7 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
 @click.pass_obj
 def compact(invocation: Invocation, output: str) -> None:
     """Join the small Parquet files of a result folder."""
-    from cluster.results import compaction
+    from framemill.cluster.results import compaction
 
     with held(invocation, output) as (dataset, run_id):
         done = [dataclasses.asdict(tidied) for tidied in compaction.compact(dataset, run_id)]

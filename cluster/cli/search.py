@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from cluster.cli.output import Invocation, conventions, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, print_json, say
 
 
 @click.command()
@@ -51,9 +51,9 @@ def search(
         raise click.UsageError("give either a QUERY in words or --image FILE")
     if not all(role and name for role, equals, name in (text.partition("=") for text in models)):
         raise click.UsageError("--model takes ROLE=NAME")
-    from cluster.cli.results import print_records
-    from cluster.corpus.search import search_image, search_text
-    from cluster.results.dataset import Dataset
+    from framemill.cluster.cli.results import print_records
+    from framemill.cluster.corpus.search import search_image, search_text
+    from framemill.cluster.results.dataset import Dataset
 
     dataset = Dataset.open(output, create=False)
     chosen = {role: name for role, _, name in (text.partition("=") for text in models)}

@@ -6,9 +6,9 @@ import dataclasses
 
 import click
 
-from cluster.cli.choosing import open_completed, say_shortfalls
-from cluster.cli.output import Invocation, conventions, held, print_json, say
-from models.errors import MediaError
+from framemill.cluster.cli.choosing import open_completed, say_shortfalls
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.errors import MediaError
 
 
 @click.command()
@@ -41,10 +41,10 @@ def thumbnails(
     framemill sql OUT "SELECT uri, pts_seconds FROM thumbnails
       JOIN sources USING (source_id) WHERE rank = 0"
     """
-    from cluster.cli.results import print_records
-    from cluster.editing.source_pictures import SourcePictures, check_sheet_path, write_sheet
-    from cluster.editing.thumbnails import COUNT, find_thumbnails
-    from cluster.results.corpus_tables import uris_by_source
+    from framemill.cluster.cli.results import print_records
+    from framemill.cluster.editing.source_pictures import SourcePictures, check_sheet_path, write_sheet
+    from framemill.cluster.editing.thumbnails import COUNT, find_thumbnails
+    from framemill.cluster.results.corpus_tables import uris_by_source
 
     if sheet is not None:
         check_sheet_path(sheet)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.corpus.near_hashes import MAX_BITS, group_hashes, pairs_join
-from cluster.results.corpus_tables import corpus_key, is_current, replace_table, uris_by_source
-from cluster.results.dataset import Dataset
-from cluster.results.parts import read_rows
-from cluster.results.queries import dataset_tables
-from models.errors import UsageError
+from framemill.cluster.corpus.near_hashes import MAX_BITS, group_hashes, pairs_join
+from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table, uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import read_rows
+from framemill.cluster.results.queries import dataset_tables
+from framemill.errors import UsageError
 
 TABLE = "duplicates"
 SOURCE_TABLE = "frames"

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.results.dataset import Dataset
-from cluster.results.parts import read_groups
-from cluster.results.queries import live_paths
-from models.errors import DatasetError, UsageError
-from ops import load_op
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import read_groups
+from framemill.cluster.results.queries import live_paths
+from framemill.errors import DatasetError, UsageError
+from framemill.ops import load_op
 
 ID_DIGITS = 16  # of the source's id in a file name, more where two ids share them
 _NAME_LENGTH = 40

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.corpus.recall_estimate import Estimate, estimate_recall
-from cluster.results.corpus_tables import corpus_key, is_current, replace_table
-from cluster.results.dataset import Dataset
-from cluster.results.queries import query
-from ops import OPS, load_op
-from ops.columns import column
+from framemill.cluster.corpus.recall_estimate import Estimate, estimate_recall
+from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.queries import query
+from framemill.ops import OPS, load_op
+from framemill.ops.columns import column
 
 TABLE = "recall"
 SOURCE_TABLE = "candidates"

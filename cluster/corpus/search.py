@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.stills import read_still
-from cluster.results.corpus_tables import uris_by_source
-from cluster.results.dataset import Dataset
-from cluster.results.queries import dataset_tables
-from models.entries_embeddings import text_tower_name
-from models.entry import ModelEntry
-from models.errors import MediaError, ModelError, SetupError, UsageError
-from models.loading import Model
-from models.registry import all_entries, resolve
-from models.session import open_model
-from models.store import find, locate
-from ops.chunks import Float32Array
-from ops.image_embeddings import ImageEmbeddings
-from ops.text_vectors import TextEncoder
+from framemill.actors.stills import read_still
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.queries import dataset_tables
+from framemill.errors import MediaError, ModelError, SetupError, UsageError
+from framemill.models.entries_embeddings import text_tower_name
+from framemill.models.entry import ModelEntry
+from framemill.models.registry import all_entries, resolve
+from framemill.models.runner import Model
+from framemill.models.session import open_model
+from framemill.models.store import find, locate
+from framemill.ops.chunks import Float32Array
+from framemill.ops.frames.embeddings import ImageEmbeddings
+from framemill.ops.text.encoder import TextEncoder
 
 IMAGES = "image_embeddings"
 TEXTS = ("text_embeddings", "transcript_embeddings")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.editing.source_pictures import find_file
-from cluster.engine import run_extract
-from cluster.request import ExtractRequest, Reporter
-from cluster.results.corpus_tables import uris_by_source
-from cluster.results.dataset import Dataset
+from framemill.cluster.editing.source_pictures import find_file
+from framemill.cluster.extraction import run_extract
+from framemill.cluster.request import ExtractRequest, Reporter
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
 
 
 def complete_tables(dataset: Dataset, tables: Sequence[str], reporter: Reporter) -> bool:

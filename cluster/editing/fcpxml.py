@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from cluster.editing.timeline import Clip, Timeline, media_url, plain_name
+from framemill.cluster.editing.timeline import Clip, Timeline, media_url, plain_name
 
 VERSION = "1.10"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from cluster.results.source_columns import Columns, SourceColumns, match_frames
-from ops.chunks import Float64Array, Int64Array
-from ops.diversity import UInt64Array
-from ops.frame_appeal import Appeal, rate_frames
-from ops.moments import last_before, seconds_to_nearest
+from framemill.cluster.editing.diversity import UInt64Array
+from framemill.cluster.editing.frame_scores import Appeal, rate_frames
+from framemill.cluster.editing.moments import last_before, seconds_to_nearest
+from framemill.cluster.results.source_columns import Columns, SourceColumns, match_frames
+from framemill.ops.chunks import Float64Array, Int64Array
 
 # Read where they are there, with what each adds to the choice of frames.
 IMPROVING = {

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.editing.attention_curves import (
+from framemill.cluster.editing.activity import WEIGHTS
+from framemill.cluster.editing.activity_curves import (
     DULL_SOUNDS,
     TELLING,
     Curves,
@@ -21,14 +22,13 @@ from cluster.editing.attention_curves import (
     draw_curves,
     source_seconds,
 )
-from cluster.editing.shortfalls import Shortfall, tell_shortfalls
-from cluster.results.corpus_tables import corpus_key, is_current, owners_of, replace_table
-from cluster.results.dataset import Dataset
-from cluster.results.source_columns import SourceColumns
-from models.errors import UsageError
-from ops.attention import WEIGHTS
-from ops.chunks import Float64Array, Int64Array
-from ops.segments import Segments, candidates, choose, means
+from framemill.cluster.editing.segments import Segments, candidates, choose, means
+from framemill.cluster.editing.shortfalls import Shortfall, tell_shortfalls
+from framemill.cluster.results.corpus_tables import corpus_key, is_current, owners_of, replace_table
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.source_columns import SourceColumns
+from framemill.errors import UsageError
+from framemill.ops.chunks import Float64Array, Int64Array
 
 TABLE = "highlights"
 VERSION = 2

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow.compute as pc
 
-from actors.listening import run_on_sound
-from actors.remote import is_remote
-from cluster.editing.attention_curves import Curves, draw_curves
-from cluster.editing.frame_measures import RatedFrames
-from cluster.editing.source_pictures import find_file
-from cluster.editing.timeline import FRAME_RATES, Clip, Timeline
-from cluster.results.corpus_tables import uris_by_source
-from cluster.results.dataset import Dataset
-from cluster.results.source_columns import SourceColumns
-from models.errors import MediaError, UsageError
-from ops.assembly import Cut, Moments, assemble, cut_grid, plan_cuts
-from ops.beats import Beats
-from ops.chunks import Float64Array, Int64Array
-from ops.operation import NoOptions
+from framemill.actors.audio_probe import run_on_sound
+from framemill.actors.remote import is_remote
+from framemill.cluster.editing.activity_curves import Curves, draw_curves
+from framemill.cluster.editing.assembly import Cut, Moments, assemble, cut_grid, plan_cuts
+from framemill.cluster.editing.frame_measures import RatedFrames
+from framemill.cluster.editing.source_pictures import find_file
+from framemill.cluster.editing.timeline import FRAME_RATES, Clip, Timeline
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.source_columns import SourceColumns
+from framemill.errors import MediaError, UsageError
+from framemill.ops.audio.beats import Beats
+from framemill.ops.chunks import Float64Array, Int64Array
+from framemill.ops.operation import NoOptions
 
 MAX_SECONDS = 3600.0
 CLIP_SECONDS = 2.0

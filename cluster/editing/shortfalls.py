@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cluster.results.corpus_tables import uris_by_source
-from cluster.results.dataset import Dataset
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
-from actors.pictures import read_pictures
-from actors.remote import is_remote
-from cluster.editing.thumbnails import TABLE, by_source
-from cluster.results.corpus_tables import uris_by_source
-from cluster.results.dataset import Dataset
-from cluster.results.layout import write_file
-from cluster.results.parts import read_rows
-from cluster.run.contents import content_id
-from cluster.run.sources import paths_of
-from models.errors import DatasetError, MediaError, UsageError
-from ops.chunks import Int64Array
-from ops.contact_sheet import Tile, draw_pages
+from framemill.actors.pictures import read_pictures
+from framemill.actors.remote import is_remote
+from framemill.cluster.editing.contact_sheet import Tile, draw_pages
+from framemill.cluster.editing.thumbnails import TABLE, by_source
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.layout import write_file
+from framemill.cluster.results.parts import read_rows
+from framemill.cluster.run.content_ids import content_id
+from framemill.cluster.run.sources import paths_of
+from framemill.errors import DatasetError, MediaError, UsageError
+from framemill.ops.chunks import Int64Array
 
 JPEG_QUALITY = 90
 SHEET_FORMATS = (".jpg", ".jpeg", ".png")

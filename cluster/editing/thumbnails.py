@@ -14,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.editing.frame_measures import IMPROVING, RatedFrames, rate_sampled_frames
-from cluster.editing.shortfalls import Shortfall, tell_shortfalls
-from cluster.results.corpus_tables import corpus_key, is_current, replace_table
-from cluster.results.dataset import Dataset
-from cluster.results.parts import read_rows
-from cluster.results.queries import dataset_tables
-from cluster.results.source_columns import SourceColumns, pieces
-from models.errors import UsageError
-from ops.chunks import Float32Array, Int64Array
-from ops.diversity import close_in_time, hash_likeness, pick_diverse, picture_likeness
-from ops.frame_appeal import reasons_of
+from framemill.cluster.editing.diversity import close_in_time, hash_likeness, pick_diverse, picture_likeness
+from framemill.cluster.editing.frame_measures import IMPROVING, RatedFrames, rate_sampled_frames
+from framemill.cluster.editing.frame_scores import reasons_of
+from framemill.cluster.editing.shortfalls import Shortfall, tell_shortfalls
+from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import read_rows
+from framemill.cluster.results.queries import dataset_tables
+from framemill.cluster.results.source_columns import SourceColumns, pieces
+from framemill.errors import UsageError
+from framemill.ops.chunks import Float32Array, Int64Array
 
 TABLE = "thumbnails"
 SOURCE_TABLE = "frames"

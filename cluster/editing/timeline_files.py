@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cluster.editing.fcpxml import fcpxml_text
-from cluster.editing.timeline import Timeline, media_url, plain_name
-from cluster.results.layout import write_file
-from models.errors import DatasetError, SetupError, UsageError
+from framemill.cluster.editing.fcpxml import fcpxml_text
+from framemill.cluster.editing.timeline import Timeline, media_url, plain_name
+from framemill.cluster.results.layout import write_file
+from framemill.errors import DatasetError, SetupError, UsageError
 
 
 def check_timeline_path(path: str) -> None:

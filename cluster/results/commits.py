@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from models.errors import DatasetError
+from framemill.errors import DatasetError
 
 STATUSES = ("ok", "partial", "failed", "quarantined", "unsupported")
 WHOLE_SOURCE = "*"  # table of an entry that speaks of a source as a whole

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.results.commits import OWNED_BY_URI, Commit, DatasetState, Part, Removal, plan_removal
-from cluster.results.dataset import Dataset
-from cluster.results.parts import join_parts, rewrite_part
+from framemill.cluster.results.commits import OWNED_BY_URI, Commit, DatasetState, Part, Removal, plan_removal
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import join_parts, rewrite_part
 
 TARGET_BYTES = 128 << 20
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.results.commits import Commit, Entry
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from models.errors import UsageError
+from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.errors import UsageError
 
 
 def corpus_key(

@@ -14,13 +14,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from cluster.results import layout
-from cluster.results.commits import Commit, DatasetState, Part, commit_from_json, commit_to_json
-from cluster.results.folders import make_folder, read_constants
-from cluster.results.lease import Lease
-from cluster.results.remote_lease import RemoteLease
-from cluster.results.storage import RemotePath, ResultPath, list_names, open_root, read_files, unlink_all
-from models.errors import DatasetError, LeaseError, UsageError
+from framemill.cluster.results import layout
+from framemill.cluster.results.commits import Commit, DatasetState, Part, commit_from_json, commit_to_json
+from framemill.cluster.results.folders import make_folder, read_constants
+from framemill.cluster.results.lease import Lease
+from framemill.cluster.results.remote_lease import RemoteLease
+from framemill.cluster.results.storage import (
+    RemotePath,
+    ResultPath,
+    list_names,
+    open_root,
+    read_files,
+    unlink_all,
+)
+from framemill.errors import DatasetError, LeaseError, UsageError
 
 DEFAULT_CONSTANTS: Mapping[str, float] = {"shard_seconds": 600.0}
 CHECKPOINT_AFTER = 256  # commit files; keeps opening fast at a cost of about a millisecond a commit

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cluster.results import layout
-from cluster.results.storage import RemotePath, ResultPath, list_names
-from models.errors import DatasetError, UsageError
-from ops import OPS
+from framemill.cluster.results import layout
+from framemill.cluster.results.storage import RemotePath, ResultPath, list_names
+from framemill.errors import DatasetError, UsageError
+from framemill.ops import OPS
 
 FORMAT_VERSION = 1
 

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import IO
 
-from cluster.results.storage import RemotePath, ResultPath, uploading
-from models.errors import DatasetError, LeaseError
+from framemill.cluster.results.storage import RemotePath, ResultPath, uploading
+from framemill.errors import DatasetError, LeaseError
 
 SYSTEM_FOLDER = "_framemill"
 

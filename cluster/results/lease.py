@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.results.layout import stage_file, storage_errors
-from models.errors import DatasetError, LeaseError
+from framemill.cluster.results.layout import stage_file, storage_errors
+from framemill.errors import DatasetError, LeaseError
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0  # twelve missed beats; a holder killed on this machine is noticed at once

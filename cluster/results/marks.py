@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cluster.results.layout import SYSTEM_FOLDER, storage_errors
-from cluster.results.storage import RemotePath, ResultPath
-from models.store import cache_folder
+from framemill.cluster.results.layout import SYSTEM_FOLDER, storage_errors
+from framemill.cluster.results.storage import RemotePath, ResultPath
+from framemill.models.store import cache_folder
 
 
 class InFlightMarks:

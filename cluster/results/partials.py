@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from cluster.results.layout import new_file, partials_folder, storage_errors
-from cluster.results.storage import RemotePath, ResultPath, readable
-from models.errors import DatasetError
-from ops.operation import Partial
+from framemill.cluster.results.layout import new_file, partials_folder, storage_errors
+from framemill.cluster.results.storage import RemotePath, ResultPath, readable
+from framemill.errors import DatasetError
+from framemill.ops.operation import Partial
 
 _HAS_STATE = b"framemill.has_state"
 _SHORTFALL = b"framemill.shortfall"

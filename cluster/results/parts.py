@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cluster.results import layout
-from cluster.results.commits import Part
-from cluster.results.storage import ResultPath, readable
-from models.errors import DatasetError
+from framemill.cluster.results import layout
+from framemill.cluster.results.commits import Part
+from framemill.cluster.results.storage import ResultPath, readable
+from framemill.errors import DatasetError
 
 # Columns that name a row's owner, joined by a blank; see `commits.error_owner` for `errors`.
 OWNER_COLUMNS = {"media": ("uri",), "errors": ("operation", "uri"), "runs": ("run_id",)}

@@ -21,21 +21,27 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from cluster.results import layout
-from cluster.results.commits import DatasetState
-from cluster.results.dataset import Dataset
-from cluster.results.storage import REQUESTS_AT_ONCE, RemotePath, ResultPath, arrow_path, file_system
-from cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
-from models.errors import DatasetError, UsageError
-from ops import OPS, load_op
+from framemill.cluster.results import layout
+from framemill.cluster.results.commits import DatasetState
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.storage import (
+    REQUESTS_AT_ONCE,
+    RemotePath,
+    ResultPath,
+    arrow_path,
+    file_system,
+)
+from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from framemill.errors import DatasetError, UsageError
+from framemill.ops import OPS, load_op
 
 # Tables that commands make -> module and schema; imported only where a folder has the table.
 CORPUS_TABLES = {
-    "people": "cluster.corpus.people:PEOPLE_SCHEMA",
-    "duplicates": "cluster.corpus.duplicates:DUPLICATES_SCHEMA",
-    "thumbnails": "cluster.editing.thumbnails:THUMBNAILS_SCHEMA",
-    "highlights": "cluster.editing.highlights:HIGHLIGHTS_SCHEMA",
-    "recall": "cluster.corpus.recall:RECALL_SCHEMA",
+    "people": "framemill.cluster.corpus.people:PEOPLE_SCHEMA",
+    "duplicates": "framemill.cluster.corpus.duplicates:DUPLICATES_SCHEMA",
+    "thumbnails": "framemill.cluster.editing.thumbnails:THUMBNAILS_SCHEMA",
+    "highlights": "framemill.cluster.editing.highlights:HIGHLIGHTS_SCHEMA",
+    "recall": "framemill.cluster.corpus.recall:RECALL_SCHEMA",
 }
 _ATTEMPTS = 20  # a compaction may replace parts while they are read
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT

@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from cluster.results.layout import storage_errors
-from cluster.results.lease import STALE_SECONDS, Holder, Waiting, is_dead, lost, this_process
-from cluster.results.storage import RemotePath
-from models.errors import FramemillError, LeaseError
+from framemill.cluster.results.layout import storage_errors
+from framemill.cluster.results.lease import STALE_SECONDS, Holder, Waiting, is_dead, lost, this_process
+from framemill.cluster.results.storage import RemotePath
+from framemill.errors import FramemillError, LeaseError
 
 HEARTBEAT_SECONDS = 10.0
 # Stores refuse requests of machines whose clock is off by more than a quarter of an hour.

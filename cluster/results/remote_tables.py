@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 import pyarrow.fs
 
-from cluster.results.storage import RemotePath
+from framemill.cluster.results.storage import RemotePath
 
 
 class _PartFile(io.RawIOBase):

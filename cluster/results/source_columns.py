@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 
-from cluster.results.dataset import Dataset
-from cluster.results.parts import read_rows
-from cluster.results.queries import dataset_tables
-from models.errors import DatasetError
-from ops.chunks import BoolArray, Float32Array, Int64Array
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import read_rows
+from framemill.cluster.results.queries import dataset_tables
+from framemill.errors import DatasetError
+from framemill.ops.chunks import BoolArray, Float32Array, Int64Array
 
 Column = npt.NDArray[Any]
 

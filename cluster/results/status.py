@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.results.commits import STATUSES, WHOLE_SOURCE, DatasetState
+from framemill.cluster.results.commits import STATUSES, WHOLE_SOURCE, DatasetState
 
 
 def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) -> dict[str, Any]:

@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from actors.remote import describe, is_remote, open_store, parse_uri, require_reachable, setup_problem
-from models.errors import SetupError, UsageError
+from framemill.actors.remote import (
+    describe,
+    is_remote,
+    open_store,
+    parse_uri,
+    require_reachable,
+    setup_problem,
+)
+from framemill.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -260,7 +267,7 @@ def file_system(root: ResultPath) -> Any:
     """The pyarrow file system on which `arrow_path` names files; None for the local one."""
     if isinstance(root, Path):
         return None
-    from cluster.results.remote_tables import object_file_system
+    from framemill.cluster.results.remote_tables import object_file_system
 
     return object_file_system(root)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cluster.results.commits import (
+from framemill.cluster.results.commits import (
     OWNED_BY_URI,
     WHOLE_SOURCE,
     Commit,
@@ -17,11 +17,11 @@ from cluster.results.commits import (
     error_owner,
     plan_removal,
 )
-from cluster.results.dataset import Dataset
-from cluster.run.jobs import Job
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.run.jobs import Job
 
 if TYPE_CHECKING:
-    from cluster.run.planning import OpsPlan
+    from framemill.cluster.run.planning import OpsPlan
 
 
 class PendingCommit:

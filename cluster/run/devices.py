@@ -7,11 +7,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from models.cuda import used_memory_bytes
-from models.errors import DeviceLostError
+from framemill.errors import DeviceLostError
+from framemill.models.cuda import used_memory_bytes
 
 if TYPE_CHECKING:
-    from actors.mill import Mill
+    from framemill.actors.shard_processor import Mill
 
 # EX_UNAVAILABLE of sysexits.h.
 DEVICE_LOST = 69
@@ -30,7 +30,7 @@ class Devices:
         """At its first call, lets a device decode for the mill where there is one (`actors.dali_device`)."""
         with self._lock:  # whoever comes second waits, or its shard would be read without the device
             if not self._is_open and mill.read is None:
-                from actors.dali_device import open_device_reader
+                from framemill.actors.dali_device import open_device_reader
 
                 mill.read, note = open_device_reader(self._threads)
                 mill.notes += [note] if note else []

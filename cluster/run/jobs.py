@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
-from cluster.run.sources import SourceFile
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
+from framemill.cluster.run.sources import SourceFile
 
 if TYPE_CHECKING:
-    from cluster.run.planning import OpsPlan
+    from framemill.cluster.run.planning import OpsPlan
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Failure:
     Attributes:
         operation: key of OPS, or "*".
         status: partial, failed, quarantined or unsupported.
-        error: name of a class of `models.errors`, or of the exception of an operation.
+        error: name of a class of `framemill.errors`, or of the exception of an operation.
         message: in words for a person.
         transient: whether the next run tries again by itself.
     """
@@ -47,7 +47,7 @@ class Job:
         rows: operation -> rows made.
         failures: what went wrong.
         shortfalls: shard index -> why less came of it than was promised.
-        decoders: who decoded its frames, where a device could have (see `actors.dali_reader`).
+        decoders: who decoded its frames, where a device could have (see `framemill.actors.dali_reader`).
         keeps_partial: rows that are there already, and stay, are incomplete.
         duplicates: jobs of other paths with the same bytes; they wait for this one.
         is_duplicate: another job of this run speaks for the content; this one adds its row of `media`.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from cluster.run.planning import OpsPlan
-from models.entry import ModelEntry
-from models.errors import ModelError
-from models.registry import KNOWN, resolve
-from models.store import find, locate
+from framemill.cluster.run.planning import OpsPlan
+from framemill.errors import ModelError
+from framemill.models.entry import ModelEntry
+from framemill.models.registry import KNOWN, resolve
+from framemill.models.store import find, locate
 
 
 def require_models(

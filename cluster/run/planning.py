@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
-from cluster.request import ExtractRequest
-from models.entry import ModelEntry
-from models.errors import UsageError
-from models.registry import check_licence, resolve
-from ops import OPS, load_op
-from ops.operation import Op, Reads
+from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
+from framemill.cluster.request import ExtractRequest
+from framemill.errors import UsageError
+from framemill.models.entry import ModelEntry
+from framemill.models.registry import check_licence, resolve
+from framemill.ops import OPS, load_op
+from framemill.ops.operation import Op, Reads
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cluster.config import PRECISIONS
-from cluster.machine import usable_cores
-from cluster.request import ExtractRequest
-from cluster.run.planning import plan_ops
-from models.entry import ModelEntry
-from models.errors import UsageError
-from models.registry import all_entries, resolve
+from framemill.cluster.config import PRECISIONS
+from framemill.cluster.machine import usable_cores
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.run.planning import plan_ops
+from framemill.errors import UsageError
+from framemill.models.entry import ModelEntry
+from framemill.models.registry import all_entries, resolve
 
 
 def with_precision(
@@ -69,7 +69,10 @@ def device_precision(request: ExtractRequest) -> str:
 
 def _variant(entry: ModelEntry) -> ModelEntry | None:
     """What `framemill models quantize` made of this very model here."""
-    from models.quantizing import is_made_from, variant_name  # brings `onnx`, which other runs do without
+    from framemill.models.quantizing import (  # brings `onnx`, which other runs do without
+        is_made_from,
+        variant_name,
+    )
 
     named = [it for it in all_entries() if it.name == variant_name(entry) and it.role == entry.role]
     return next((it for it in named if is_made_from(it, entry)), None)
@@ -82,11 +85,11 @@ def _keys(held: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def _is_better(variant: ModelEntry, entry: ModelEntry, made: set[str], request: ExtractRequest) -> bool:
     if entry.key in made or variant.key in made:
         return variant.key in made
-    from models.cuda import find_gpus
+    from framemill.models.cuda import find_gpus
 
     if find_gpus() and request.require_provider != "cpu":
         return False  # what this processor does best says nothing of a device
-    from models.probing import is_faster
-    from models.store import find
+    from framemill.models.probing import is_faster
+    from framemill.models.store import find
 
     return is_faster(variant, find(variant), entry, find(entry), request.threads or usable_cores())

@@ -9,7 +9,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from actors.remote import (
+from framemill.actors.remote import (
     Address,
     describe,
     object_id,
@@ -18,15 +18,15 @@ from actors.remote import (
     require_reachable,
     setup_problem,
 )
-from cluster.results.storage import RemotePath, ResultPath
-from cluster.run.sources import (
+from framemill.cluster.results.storage import RemotePath, ResultPath
+from framemill.cluster.run.sources import (
     AMBIGUOUS_EXTENSIONS,
     HEAD_BYTES,
     MEDIA_EXTENSIONS,
     SourceFile,
     looks_like_media,
 )
-from models.errors import SetupError
+from framemill.errors import SetupError
 
 REQUESTS_AT_ONCE = 32
 

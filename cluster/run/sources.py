@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.remote import is_remote
-from cluster.results.storage import ResultPath
-from models.errors import UsageError
+from framemill.actors.remote import is_remote
+from framemill.cluster.results.storage import ResultPath
+from framemill.errors import UsageError
 
 # Files in folders with these endings are taken for media; others only when their first bytes say so.
 MEDIA_EXTENSIONS = frozenset((
@@ -87,7 +87,7 @@ def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) 
     expanded = list(_expand_lists(arguments))
     addresses = [argument for argument in expanded if is_remote(argument)]
     if addresses:
-        from cluster.run.remote_sources import RemoteSources
+        from framemill.cluster.run.remote_sources import RemoteSources
 
         remote = RemoteSources(addresses, leave_out)
     here = leave_out if isinstance(leave_out, Path) else None

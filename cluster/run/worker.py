@@ -25,25 +25,25 @@ from typing import Any, TextIO
 import numpy as np
 import pyarrow as pa
 
-from actors.indexing import SourceIndex, index_and_keep, index_source
-from actors.listening import lack_of_sound
-from actors.mill import Mill, ShardTask
-from actors.plan import parse_sampling
-from actors.shards import Shard, cut_shards
-from actors.tracing import Trace
-from cluster.results import partials
-from cluster.results.commits import Part
-from cluster.results.parts import read_rows, rewrite_part, write_part
-from cluster.results.storage import name_root
-from cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
-from cluster.run.contents import content_id
-from cluster.run.devices import Devices, leave_if_lost
-from cluster.run.picking import picked_frames
-from cluster.without_pandas import without_pandas
-from models.errors import FramemillError, LimitError, MediaError, SetupError
-from ops import load_op
-from ops.media import MediaDescription, media_row
-from ops.operation import Reads
+from framemill.actors.audio_probe import lack_of_sound
+from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
+from framemill.actors.plan import parse_sampling
+from framemill.actors.shard_processor import Mill, ShardTask
+from framemill.actors.shards import Shard, cut_shards
+from framemill.actors.tracing import Trace
+from framemill.cluster.results import partials
+from framemill.cluster.results.commits import Part
+from framemill.cluster.results.parts import read_rows, rewrite_part, write_part
+from framemill.cluster.results.storage import name_root
+from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from framemill.cluster.run.content_ids import content_id
+from framemill.cluster.run.devices import Devices, leave_if_lost
+from framemill.cluster.run.frame_selection import picked_frames
+from framemill.cluster.without_pandas import without_pandas
+from framemill.errors import FramemillError, LimitError, MediaError, SetupError
+from framemill.ops import load_op
+from framemill.ops.media import MediaDescription, media_row
+from framemill.ops.operation import Reads
 
 PROGRESS_SECONDS = 0.25
 SPARE_THREADS = 8  # for merging, writing and reporting beside reading
@@ -58,7 +58,7 @@ class _Made:
 
 
 class Worker:
-    """Answers requests; `config` is the first line of the pipe (see `cluster.run.local`)."""
+    """Answers requests; `config` is the first line of the pipe (see `engines.local.engine`)."""
 
     def __init__(self, config: Mapping[str, Any], out: TextIO | None = None) -> None:
         # Whoever started this process knows that the storage answers; a hiccup now must not end the run.

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 
-from actors.indexing import SourceIndex
-from actors.pyav_frames import PyavFrames
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from ops.chunks import Audio, Frames, Signals
+from framemill.actors.indexing import SourceIndex
+from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.ops.chunks import Audio, Frames, Signals
 
 NONE = np.zeros(0, np.int64)
 Plane = npt.NDArray[np.uint8]

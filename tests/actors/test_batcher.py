@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.batcher import Batcher
+from framemill.actors.batcher import Batcher
 
 
 class Doubler:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.codec_names import UNKNOWN, codec_tag
-from actors.indexing import index_source
-from models.errors import UnsupportedError
+from framemill.actors.codec_names import UNKNOWN, codec_tag
+from framemill.actors.indexing import index_source
+from framemill.errors import UnsupportedError
 from tests.actors.clips import moving, sine, write_clip, write_sound
 
 

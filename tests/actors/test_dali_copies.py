@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.dali_copies import COPY_BYTES, MAX_READS, copy_pieces, plan_pieces
-from actors.indexing import PacketIndex, index_source
-from actors.opening import open_media
-from ops.chunks import FrameIndex
+from framemill.actors.dali_copies import COPY_BYTES, MAX_READS, copy_pieces, plan_pieces
+from framemill.actors.indexing import PacketIndex, index_source
+from framemill.actors.safe_open import open_media
+from framemill.ops.chunks import FrameIndex
 from tests.actors.clips import moving, write_clip
 from tests.actors.reading import digest, straight
 

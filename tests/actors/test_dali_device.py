@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from actors import dali_device, dali_reader
-from actors.dali_device import open_device_reader
-from models.cuda import Gpu
-from models.errors import SetupError, UsageError
-from models.memory_plan import plan_memory
+from framemill.actors import dali_device, dali_reader
+from framemill.actors.dali_device import open_device_reader
+from framemill.errors import SetupError, UsageError
+from framemill.models.cuda import Gpu
+from framemill.models.memory_plan import plan_memory
 
 H200 = Gpu("NVIDIA H200", "sm90", 141 << 30)
 

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from actors import dali_device, dali_reader
-from actors.dali_copies import Copy
-from actors.dali_frames import DaliFrames, correction
-from actors.dali_reader import DaliDecoder, read_shard_on_device
-from actors.indexing import index_source
-from actors.matrices import to_ycc
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.errors import DeviceLostError
-from ops.chunks import Audio, Frames
+from framemill.actors import dali_device, dali_reader
+from framemill.actors.colour_matrices import to_ycc
+from framemill.actors.dali_copies import Copy
+from framemill.actors.dali_frames import DaliFrames, correction
+from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.errors import DeviceLostError
+from framemill.ops.chunks import Audio, Frames
 from tests.actors.clips import sine, turn, write_clip
 
 NONE = np.zeros(0, np.int64)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.dali_rules import CODECS, RULES, Picture, refusal
+from framemill.actors.dali_rules import CODECS, RULES, Picture, refusal
 
 GOOD = Picture(
     codec="h264",

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from actors.indexing import index_source
-from models.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
+from framemill.actors.indexing import index_source
+from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 from tests.actors.clips import decode_all, moving, remux, sine, turn, write_clip, write_sound
 from tests.actors.kinds import KINDS
 from tests.actors.reading import straight

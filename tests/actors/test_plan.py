@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.indexing import PacketIndex
-from actors.plan import Sampling, parse_sampling, plan_decode, sample_frames
-from models.errors import UsageError
-from ops.chunks import FrameIndex
+from framemill.actors.indexing import PacketIndex
+from framemill.actors.plan import Sampling, parse_sampling, plan_decode, sample_frames
+from framemill.errors import UsageError
+from framemill.ops.chunks import FrameIndex
 
 
 def frame_index(times: list[float], keys: list[bool] | None = None) -> FrameIndex:

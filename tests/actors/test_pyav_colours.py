@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.pyav_colours import is_planar, plane_samples
-from actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_colours import is_planar, plane_samples
+from framemill.actors.pyav_frames import PyavFrames
 
 FORMATS = [
     "yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p",

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from actors.indexing import index_source
-from actors.pyav_frames import PyavFrames
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from ops.chunks import Frames
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.ops.chunks import Frames
 from tests.actors.clips import marked, moving, turn, write_clip
 from tests.actors.reading import NONE
 

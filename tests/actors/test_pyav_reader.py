@@ -11,11 +11,18 @@ import av
 import numpy as np
 import pytest
 
-from actors.indexing import SourceIndex, index_and_keep, index_source
-from actors.plan import Sampling, sample_frames
-from actors.pyav_reader import FRAMES_BYTES, MAX_FRAMES, MAX_SIGNALS, ReadReport, ReadRequest, read_shard
-from actors.shards import cut_shards
-from ops.chunks import Audio, Frames, Signals
+from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
+from framemill.actors.plan import Sampling, sample_frames
+from framemill.actors.pyav_reader import (
+    FRAMES_BYTES,
+    MAX_FRAMES,
+    MAX_SIGNALS,
+    ReadReport,
+    ReadRequest,
+    read_shard,
+)
+from framemill.actors.shards import cut_shards
+from framemill.ops.chunks import Audio, Frames, Signals
 from tests.actors.clips import decode_all, moving, remux, sine, write_clip
 from tests.actors.kinds import KINDS
 from tests.actors.reading import NONE, NUM_THINNED, digest, read, straight, thinned

@@ -17,18 +17,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from actors import dali_device
-from actors.dali_frames import DaliFrames
-from actors.dali_reader import DaliDecoder, read_shard_on_device
-from actors.indexing import index_source
-from actors.matrices import matrix_name, rgb_from_samples
-from actors.pyav_colours import plane_samples
-from actors.pyav_frames import PyavFrames
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.registry import DEFAULTS
-from models.session import open_model
-from ops import load_op
-from ops.chunks import Frames
+from framemill.actors import dali_device
+from framemill.actors.colour_matrices import matrix_name, rgb_from_samples
+from framemill.actors.dali_frames import DaliFrames
+from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_colours import plane_samples
+from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.models.registry import DEFAULTS
+from framemill.models.session import open_model
+from framemill.ops import load_op
+from framemill.ops.chunks import Frames
 from tests.actors.clips import write_clip
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 OPS = ("objects", "faces", "image_embeddings")
 SCORE, COSINE = 0.02, 0.999
 # One frame's vector alone: the network answers to single steps of 255 in flat parts, and DALI rounds pictures
-# of BT.709 twice, since it takes them for BT.601 (see `actors.dali_frames`).
+# of BT.709 twice, since it takes them for BT.601 (see `framemill.actors.dali_frames`).
 WORST_COSINE = 0.998
 COUNT = 8
 

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from actors.rendering import RenderClip, letterbox, render
-from models.errors import MediaError, UsageError
+from framemill.actors.rendering import RenderClip, letterbox, render
+from framemill.errors import MediaError, UsageError
 from tests.actors.clips import write_clip
 
 FPS = 30

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.shards import cut_shards
-from ops.chunks import FrameIndex
+from framemill.actors.shards import cut_shards
+from framemill.ops.chunks import FrameIndex
 
 NOTHING = FrameIndex(*(np.zeros(0, kind) for kind in (np.int64, np.float64, bool, np.int64)))
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from actors.sound import CHUNK_SECONDS, MAX_CHUNK_NUMBERS
-from ops.chunks import Audio, NativeAudio
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.sound import CHUNK_SECONDS, MAX_CHUNK_NUMBERS
+from framemill.ops.chunks import Audio, NativeAudio
 from tests.actors.clips import remux, sine, sound_frames, write_sound
 from tests.actors.reading import read
 from tests.actors.real import real_files

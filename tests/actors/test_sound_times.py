@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.sound import FEW_WITNESSES, LATE_SECONDS, SoundTrack
-from ops.chunks import Audio, NativeAudio
+from framemill.actors.sound import FEW_WITNESSES, LATE_SECONDS, SoundTrack
+from framemill.ops.chunks import Audio, NativeAudio
 from tests.actors.clips import sine, sound_frames
 from tests.actors.test_sound import SAMPLE_RATE, Samples, joined, listen, pitch
 

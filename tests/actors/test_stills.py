@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from actors.stills import MAX_BYTES, read_still
-from models.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
+from framemill.actors.stills import MAX_BYTES, read_still
+from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 
 
 def picture() -> np.ndarray:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from actors.subtitles import plain_text
-from ops.chunks import Audio, Cue, Frames, Subtitles
-from ops.subtitle_rows import SubtitleRows
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.subtitles import plain_text
+from framemill.ops.audio.subtitles import SubtitleRows
+from framemill.ops.chunks import Audio, Cue, Frames, Subtitles
 from tests.actors.subtitled import CueTuple, write_subtitled
 
 NONE = np.zeros(0, np.int64)

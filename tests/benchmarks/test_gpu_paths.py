@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from actors import dali_device
 from benchmarks.harness import Setting
 from benchmarks.suite.gpu import least_frames, weigh
+from framemill.actors import dali_device
 from tests.actors.test_dali_reader import clip
 
 needs_dali = pytest.mark.skipif(

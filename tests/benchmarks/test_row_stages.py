@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import row_stages
-from models.registry import DEFAULTS
-from models.session import open_model
-from ops.boxes import overlaps
-from ops.objects import Objects, ObjectsOptions
+from framemill.models.registry import DEFAULTS
+from framemill.models.session import open_model
+from framemill.ops.objects.objects import Objects, ObjectsOptions
+from framemill.ops.pixels.boxes import overlaps
 from tests.cluster.extraction import render_clip
 from tests.ops.frames_stub import ArrayFrames
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.engine import run_extract
-from cluster.request import ExtractRequest, RunSummary, SilentReporter
-from cluster.results.dataset import Dataset
+from framemill.cluster.extraction import run_extract
+from framemill.cluster.request import ExtractRequest, RunSummary, SilentReporter
+from framemill.cluster.results.dataset import Dataset
 
 FPS = 12
 RATE = 16_000
@@ -92,7 +92,7 @@ def extract(
 
 def command(*arguments: Path | str, ops: Sequence[str] = OPS, **popen: Any) -> subprocess.Popen[str]:
     """Starts `extract` as a person would, in a session of its own."""
-    line = [sys.executable, "-m", "cluster", "extract", *map(str, arguments), "--ops", ",".join(ops)]
+    line = [sys.executable, "-m", "framemill", "extract", *map(str, arguments), "--ops", ",".join(ops)]
     return subprocess.Popen(
         line,
         cwd=PROJECT,
@@ -109,7 +109,9 @@ def patch_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> No
     patch = folder / "patch"
     patch.mkdir()
     body = "".join(f"    {line}\n" for line in code.splitlines())
-    (patch / "sitecustomize.py").write_text(f"import sys\nif 'cluster.run.worker' in sys.orig_argv:\n{body}")
+    (patch / "sitecustomize.py").write_text(
+        f"import sys\nif 'framemill.cluster.run.worker' in sys.orig_argv:\n{body}"
+    )
     monkeypatch.setenv("PYTHONPATH", str(patch))
 
 

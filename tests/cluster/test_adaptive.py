@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from cluster.request import ExtractRequest
-from cluster.run.planning import plan_ops
-from models.errors import UsageError
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.run.planning import plan_ops
+from framemill.errors import UsageError
+from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.extraction import Listener, extract, failures, num_runs, render_clip, rows_of, tables_of
-from tests.cluster.test_engine_shards import divided
 
 ASKED: dict[str, Any] = {
     "sample": "adaptive",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.config import parse_size, read_settings, unknown_variables
-from cluster.request import ExtractRequest
-from models.errors import UsageError
+from framemill.cluster.config import parse_size, read_settings, unknown_variables
+from framemill.cluster.request import ExtractRequest
+from framemill.errors import UsageError
 
 EVERY_SETTING = """
 ops = ["media", "frames"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import doctor, machine
-from cluster.cli.main import main
+from framemill.cluster import doctor, machine
+from framemill.cluster.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import doctor
-from cluster.exposure import Server, ray_servers
+from framemill.cluster import doctor
+from framemill.cluster.exposure import Server, ray_servers
 
 pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc here")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cluster import doctor, gpu_checks
-from cluster.cli.main import main
-from cluster.run import devices
-from models import cuda, probing
-from models.errors import DeviceLostError, ModelError
-from models.registry import DEFAULTS
+from framemill.cluster import doctor, gpu_checks
+from framemill.cluster.cli.main import main
+from framemill.cluster.run import devices
+from framemill.errors import DeviceLostError, ModelError
+from framemill.models import cuda, probing
+from framemill.models.registry import DEFAULTS
 
 GOOD = "NVIDIA H200, 580.65.06, 143771 MiB\n"
 INSTALLED = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13-libs": "10.16.1.11"}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cluster.inspection import plan_sources, probe_sources
-from cluster.request import ExtractRequest
-from models.errors import UsageError
+from framemill.cluster.inspection import plan_sources, probe_sources
+from framemill.cluster.request import ExtractRequest
+from framemill.errors import UsageError
 from tests.cluster.extraction import FPS, OPS, extract
 
 

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from cluster.results.dataset import Dataset
+from framemill.cluster.results.dataset import Dataset
+from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.extraction import extract, rows_of, tables_of
-from tests.cluster.test_engine_shards import divided
 
 MINUTES = 40
 FPS, RATE = 5, 16_000
@@ -74,8 +74,8 @@ def whole(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _num_pieces(film: Path, out: Path) -> int:
     """Pieces of picture that the film is cut into in this folder."""
-    from actors.indexing import index_source
-    from actors.shards import cut_shards
+    from framemill.actors.indexing import index_source
+    from framemill.actors.shards import cut_shards
 
     index = index_source(str(film))
     seconds = Dataset.open(out, create=False).constants["shard_seconds"]
@@ -108,7 +108,7 @@ def test_eight_pieces_on_this_machine(film: Path, whole: Path, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[None]:
     pytest.importorskip("ray")
-    from tests.cluster.on_ray.ray_local import small_ray
+    from tests.cluster.engines.ray.ray_local import small_ray
 
     with small_ray():
         yield
@@ -119,7 +119,7 @@ def on_ray() -> Iterator[None]:
 @pytest.mark.parametrize("shard_seconds", [EIGHTH_SECONDS, 2.0 * SECONDS], ids=["eight", "one"])
 @pytest.mark.usefixtures("on_ray")
 def test_on_ray(film: Path, whole: Path, tmp_path: Path, shard_seconds: float) -> None:
-    from tests.cluster.on_ray.ray_local import extract_on_ray
+    from tests.cluster.engines.ray.ray_local import extract_on_ray
 
     out = divided(tmp_path / "out", shard_seconds)
     assert extract_on_ray(film, out=out, ops=()).exit_code == 0

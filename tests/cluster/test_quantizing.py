@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cluster import quantizing
-from cluster.cli.main import main
-from cluster.quantizing import agreement
-from models.quantizing import signed_beside
-from models.registry import resolve
-from models.session import open_model
+from framemill.cluster import quantizing
+from framemill.cluster.cli.main import main
+from framemill.cluster.quantizing import agreement
+from framemill.models.quantizing import signed_beside
+from framemill.models.registry import resolve
+from framemill.models.session import open_model
 
 
 def objects(*rows: tuple[int, str, float]) -> pa.Table:

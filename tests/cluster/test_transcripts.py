@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from actors import shards
-from actors.indexing import index_source
-from cluster.cli.main import main
-from cluster.results.queries import query
+from framemill.actors import shards
+from framemill.actors.indexing import index_source
+from framemill.cluster.cli.main import main
+from framemill.cluster.results.queries import query
 from tests.actors.clips import sine, write_sound
 from tests.actors.subtitled import CueTuple, write_subtitled
 from tests.cluster.extraction import extract, failures, render_clip, rows_of

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.cuda import find_gpus
+from framemill.models.cuda import find_gpus
 from tests.shared import media_dir as media_dir
 from tests.shared import models_dir as models_dir
 

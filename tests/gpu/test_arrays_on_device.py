@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.arrays import await_producer, cupy_module, is_on_host, to_host
-from ops.boxes import choose_boxes
-from ops.model_input import letterbox, planes
-from ops.picture_defects import measure_defects
-from ops.quality_measures import colourfulness, measure_lumas, perceptual_hashes
-from ops.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
+from framemill.models.arrays import await_producer, cupy_module, is_on_host, to_host
+from framemill.ops.pixels.boxes import choose_boxes
+from framemill.ops.pixels.defects import measure_defects
+from framemill.ops.pixels.measures import colourfulness, measure_lumas, perceptual_hashes
+from framemill.ops.pixels.model_input import letterbox, planes
+from framemill.ops.pixels.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (4, 90, 161, 3), np.uint8)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors import dali_rules
-from actors.dali_copies import Copy
-from actors.dali_reader import DaliDecoder, read_shard_on_device
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.arrays import is_on_host
-from ops.chunks import Frames
+from framemill.actors import dali_rules
+from framemill.actors.dali_copies import Copy
+from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.models.arrays import is_on_host
+from framemill.ops.chunks import Frames
 from tests.actors.clips import write_clip
 
 NONE = np.zeros(0, np.int64)

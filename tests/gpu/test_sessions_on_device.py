@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from cluster.gpu_checks import gpu_checks
-from models import cuda, rungs
-from models.arrays import cupy_module
-from models.memory_plan import plan_memory
-from models.registry import DEFAULTS
-from models.session import open_model
-from ops.boxes import overlaps
+from framemill.cluster.gpu_checks import gpu_checks
+from framemill.models import cuda
+from framemill.models import provider_sessions as rungs
+from framemill.models.arrays import cupy_module
+from framemill.models.memory_plan import plan_memory
+from framemill.models.registry import DEFAULTS
+from framemill.models.session import open_model
+from framemill.ops.pixels.boxes import overlaps
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OBJECTS = DEFAULTS["objects"]
@@ -93,7 +94,7 @@ OPS = ("objects", "faces", "labels", "image_embeddings", "frames")
 
 def extract(media: Path, models: Path, output: Path, provider: str, decoder: str) -> None:
     clips = [media / "video" / name for name in ("car-detection.mp4", "one-by-one-person-detection.mp4")]
-    command = [sys.executable, "-m", "cluster", "extract", *map(str, clips), "-o", str(output), "-q"]
+    command = [sys.executable, "-m", "framemill", "extract", *map(str, clips), "-o", str(output), "-q"]
     command += ["--ops", ",".join(OPS), "--sample", "every:0.5", "--require-provider", provider]
     environment = {"FRAMEMILL_MODEL_MIRROR": str(models), "FRAMEMILL_DECODER": decoder}
     subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=True, timeout=900)

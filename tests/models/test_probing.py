@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import probing, session
-from models.cores import shared_cores
-from models.errors import ModelError
-from models.probing import Probe, choose_threads, is_faster, probe, remembered, rows_per_second
-from models.session import OnnxSession, open_model
+from framemill.errors import ModelError
+from framemill.models import probing, session
+from framemill.models.probing import Probe, choose_threads, is_faster, probe, remembered, rows_per_second
+from framemill.models.session import OnnxSession, open_model
+from framemill.models.thread_budget import shared_cores
 from tests.models.graphs import save, scaler
 from tests.models.test_session import entry_of, rows
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
-from models.memory_plan import LEAST_BYTES, RESERVE_BYTES, plan_memory
-from models.providers import LADDER, Setup, padded_rows, provider_options
+from framemill.errors import UsageError
+from framemill.models.memory_plan import LEAST_BYTES, RESERVE_BYTES, plan_memory
+from framemill.models.providers import LADDER, Setup, padded_rows, provider_options
 
 SETUP = Setup(
     max_batch=16,

@@ -8,11 +8,11 @@ import onnx
 import onnxruntime
 import pytest
 
-from models.batchable import judge_batching, load_graph
-from models.errors import ModelError
-from models.folders import digest_file
-from models.quantizing import MIN_ROWS, RECIPES, _kept_nodes, quantize, signed_beside, signed_file
-from models.session import open_model
+from framemill.errors import ModelError
+from framemill.models.folders import digest_file
+from framemill.models.onnx_batching import judge_batching, load_graph
+from framemill.models.quantizing import MIN_ROWS, RECIPES, _kept_nodes, quantize, signed_beside, signed_file
+from framemill.models.session import open_model
 from tests.models.graphs import quantizer, save, scaler
 from tests.models.test_session import entry_of
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.errors import ModelError, UsageError
-from models.registry import COCO_80, DEFAULTS, KNOWN, ModelEntry, parse_entry, resolve, user_folder
+from framemill.errors import ModelError, UsageError
+from framemill.models.registry import COCO_80, DEFAULTS, KNOWN, ModelEntry, parse_entry, resolve, user_folder
 from tests.models.graphs import scaler
 
 BLOCK: dict[str, Any] = {"name": "mine", "role": "objects", "family": "yolox", "sha256": "0" * 64}
@@ -132,10 +132,11 @@ def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
-        "import sys, models.registry, models.store; models.registry.resolve('objects')\n"
+        "import sys, framemill.models.registry, framemill.models.store\n"
+        "framemill.models.registry.resolve('objects')\n"
         "heavy = {'onnx', 'onnxruntime', 'numpy', 'cv2', 'urllib.request'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "models.store.locate(models.registry.resolve('vad'))\n"
+        "framemill.models.store.locate(framemill.models.registry.resolve('vad'))\n"
         "assert 'faster_whisper' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

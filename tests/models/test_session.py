@@ -12,12 +12,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.binding import run_bound
-from models.errors import ModelError, ProviderError, UsageError
-from models.providers import GPU_BATCH, LADDER
-from models.registry import DEFAULTS, ModelEntry
-from models.session import OnnxSession, open_model, picture_size
-from models.store import cache_folder, find
+from framemill.errors import ModelError, ProviderError, UsageError
+from framemill.models.binding import run_bound
+from framemill.models.providers import GPU_BATCH, LADDER
+from framemill.models.registry import DEFAULTS, ModelEntry
+from framemill.models.session import OnnxSession, open_model, picture_size
+from framemill.models.store import cache_folder, find
 from tests.models.graphs import external, mixer, save, scaler
 
 CUDA, CPU, TENSORRT = LADDER["cuda"], LADDER["cpu"], LADDER["tensorrt"]

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from models import store
-from models.errors import ModelError, UsageError
-from models.folders import ModelFile, digest_files
-from models.registry import DEFAULTS, ModelEntry, parse_entry
+from framemill.errors import ModelError, UsageError
+from framemill.models import store
+from framemill.models.folders import ModelFile, digest_files
+from framemill.models.registry import DEFAULTS, ModelEntry, parse_entry
 
 CONTENT = bytes(range(256)) * 3000
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelError
-from models.registry import resolve
-from models.tokens import Tokenizer
-from tests.ops.embedding_stand_ins import folder_entry, word_tokenizer
+from framemill.errors import ModelError
+from framemill.models.registry import resolve
+from framemill.models.tokens import Tokenizer
+from tests.ops.frames.embedding_stand_ins import folder_entry, word_tokenizer
 
 
 def test_words_become_numbers_and_long_texts_are_cut(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_model_without_its_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_text_towers_stand_beside_their_image_models() -> None:
-    from models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000, text_tower_name
+    from framemill.models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000, text_tower_name
 
     names = {entry.name for entry in EMBEDDING_ENTRIES if entry.role == "image_embeddings"}
     towers = {entry.name for entry in EMBEDDING_ENTRIES if entry.role == "image_text"}

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.batcher import Batcher
-from models import whisper
-from models.cuda import Gpu
-from models.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError
-from models.memory_plan import plan_memory
-from models.registry import resolve
-from models.session import open_model
-from models.spoken import LANGUAGES, MAX_SAMPLES, TASKS, Decoding, Heard
-from models.whisper import WhisperRunner, _split, open_whisper
+from framemill.actors.batcher import Batcher
+from framemill.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError
+from framemill.models import whisper
+from framemill.models.cuda import Gpu
+from framemill.models.memory_plan import plan_memory
+from framemill.models.registry import resolve
+from framemill.models.session import open_model
+from framemill.models.spoken import LANGUAGES, MAX_SAMPLES, TASKS, Decoding, Heard
+from framemill.models.whisper import WhisperRunner, _split, open_whisper
 
 FIRST_TIME = 100
 
@@ -40,7 +40,7 @@ def runner(folder: Path) -> WhisperRunner:
 @pytest.fixture(scope="module")
 def sounds(media_dir: Path) -> dict[str, Any]:
     """Short clips of the recogniser's words, read whole."""
-    from tests.ops.test_speech import read_sound
+    from tests.ops.audio.test_speech import read_sound
 
     audio = media_dir / "audio" / "whisper_words"
     described = json.loads((audio / "transcripts.json").read_text("utf-8"))["clips"]

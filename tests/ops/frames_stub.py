@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
+from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
 
 
 class ArrayFrames(Frames):

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ops.chunks import Audio, Float32Array, FrameIndex, Frames, Int64Array, ShardInfo, Signals, UInt8Array
+from framemill.ops.chunks import (
+    Audio,
+    Float32Array,
+    FrameIndex,
+    Frames,
+    Int64Array,
+    ShardInfo,
+    Signals,
+    UInt8Array,
+)
 
 
 class ArrayFrames(Frames):

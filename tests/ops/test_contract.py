@@ -13,18 +13,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from models.loading import Model
-from models.registry import DEFAULTS
-from ops import OPS, load_op
-from ops.chunks import Audio, Chunk, Frames, NativeAudio
-from ops.operation import FrameOp, Op, Reads, TableOp
-from tests.ops.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS
-from tests.ops.face_stand_ins import FACE_STAND_INS
-from tests.ops.pose_stand_ins import POSE_STAND_INS
-from tests.ops.sound_stand_ins import SOUND_STAND_INS
-from tests.ops.speech_stand_ins import SPEECH_STAND_INS
+from framemill.models.registry import DEFAULTS
+from framemill.models.runner import Model
+from framemill.ops import OPS, load_op
+from framemill.ops.chunks import Audio, Chunk, Frames, NativeAudio
+from framemill.ops.operation import FrameOp, Op, Reads, TableOp
+from tests.ops.audio.sound_stand_ins import SOUND_STAND_INS
+from tests.ops.audio.speech_stand_ins import SPEECH_STAND_INS
+from tests.ops.faces.face_stand_ins import FACE_STAND_INS
+from tests.ops.frames.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS
+from tests.ops.objects.pose_stand_ins import POSE_STAND_INS
 from tests.ops.stand_ins import ArrayFrames, audio_chunks, shard, signals
-from tests.ops.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
+from tests.ops.text.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
 
 NUM_FRAMES = 60
 KEYS = {"frame_index", "time_seconds", "start_seconds", "uri", "table", "rank"}

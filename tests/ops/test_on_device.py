@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.dali_frames import DaliFrames
-from models.arrays import to_host
-from models.loading import Model
-from models.registry import DEFAULTS
-from models.session import open_model
-from ops import OPS, load_op
-from ops.operation import Reads
+from framemill.actors.dali_frames import DaliFrames
+from framemill.models.arrays import to_host
+from framemill.models.registry import DEFAULTS
+from framemill.models.runner import Model
+from framemill.models.session import open_model
+from framemill.ops import OPS, load_op
+from framemill.ops.operation import Reads
 from tests.actors.clips import decode_all
-from tests.ops.test_faces import HEAD_POSE
+from tests.ops.faces.test_faces import HEAD_POSE
 
 strict = pytest.importorskip("array_api_strict")
 ON_DEVICE = [name for name in OPS if load_op(name).on_device]

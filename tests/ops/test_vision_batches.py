@@ -14,16 +14,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from actors.batcher import Batcher
-from actors.indexing import index_source
-from actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from models.batchable import dynamic_variant
-from models.loading import Model
-from models.registry import resolve
-from models.store import find
-from ops import load_op
-from ops.chunks import Frames
-from ops.operation import Op
+from framemill.actors.batcher import Batcher
+from framemill.actors.indexing import index_source
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.models.onnx_batching import dynamic_variant
+from framemill.models.registry import resolve
+from framemill.models.runner import Model
+from framemill.models.store import find
+from framemill.ops import load_op
+from framemill.ops.chunks import Frames
+from framemill.ops.operation import Op
 from tests.ops.stand_ins import OrtRunner, shard
 
 OPS = (

@@ -13,10 +13,18 @@ import click
 import pytest
 
 import framemill
-from cluster.cli import main as main_module
-from cluster.cli.main import COMMANDS, cli, main
-from cluster.cli.output import Invocation, conventions, duration, print_json, print_table, printable, size
-from models.errors import (
+from framemill.cluster.cli import main as main_module
+from framemill.cluster.cli.main import COMMANDS, cli, main
+from framemill.cluster.cli.output import (
+    Invocation,
+    conventions,
+    duration,
+    print_json,
+    print_table,
+    printable,
+    size,
+)
+from framemill.errors import (
     CorruptError,
     DatasetError,
     FramemillError,
@@ -30,7 +38,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cluster", *arguments],
+        [sys.executable, "-m", "framemill", *arguments],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
@@ -125,7 +133,8 @@ def test_every_command_explains_itself_and_speaks_json(name: str) -> None:
 
 def test_start_up_imports_nothing_heavy() -> None:
     code = (
-        "import sys; sys.argv = ['framemill', '--help']; from cluster.cli.main import main; main()\n"
+        "import sys; from framemill.cluster.cli.main import main\n"
+        "sys.argv = ['framemill', '--help']; main()\n"
         "heavy = {'numpy', 'pyarrow', 'av', 'cv2', 'duckdb', 'rich', 'onnxruntime'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
@@ -147,7 +156,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
     os.close(read)
     with os.fdopen(write, "w") as closed_pipe:
         done = subprocess.run(
-            [sys.executable, "-m", "cluster", "--help"],
+            [sys.executable, "-m", "framemill", "--help"],
             stdout=closed_pipe,
             stderr=subprocess.PIPE,
             cwd=REPOSITORY,

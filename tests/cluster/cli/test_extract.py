@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import framemill
-from cluster.cli.main import main
-from cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter, Snapshot
+from framemill.cluster.cli.main import main
+from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter, Snapshot
 
 SUMMARY = RunSummary(
     run_id="r1",
@@ -72,9 +72,9 @@ class StandIn:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     stand_in = StandIn()
-    module: Any = ModuleType("cluster.engine")
+    module: Any = ModuleType("framemill.cluster.extraction")
     module.run_extract = stand_in.run_extract
-    monkeypatch.setitem(sys.modules, "cluster.engine", module)
+    monkeypatch.setitem(sys.modules, "framemill.cluster.extraction", module)
     monkeypatch.chdir(tmp_path)
     for name in ("SAMPLE", "OPS", "THREADS"):
         monkeypatch.delenv(f"FRAMEMILL_{name}", raising=False)
@@ -209,9 +209,9 @@ def test_plan_and_probe_hand_over_and_show(
         seen.append(sources)
         return [{"uri": "a.mp4", "width": 640}, {"uri": "b.wav", "streams": ["audio", "text"]}]
 
-    module: Any = ModuleType("cluster.inspection")
+    module: Any = ModuleType("framemill.cluster.inspection")
     module.plan_sources, module.probe_sources = plan_sources, probe_sources
-    monkeypatch.setitem(sys.modules, "cluster.inspection", module)
+    monkeypatch.setitem(sys.modules, "framemill.cluster.inspection", module)
 
     assert main(["plan", "a.mp4", "-o", "out", "--sample", "all"]) == 0
     assert seen == [ExtractRequest(sources=("a.mp4",), output="out", sample="all")]

@@ -16,12 +16,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cluster.cli.main import main
-from models import registry
-from models.registry import DEFAULTS, KNOWN, ModelEntry, user_folder
+from framemill.cluster.cli.main import main
+from framemill.models import registry
+from framemill.models.registry import DEFAULTS, KNOWN, ModelEntry, user_folder
 from tests.actors.clips import moving, write_clip
 from tests.models.graphs import external, scaler
-from tests.ops.object_networks import write_network
+from tests.ops.objects.object_networks import write_network
 
 SIZE = (64, 64)
 

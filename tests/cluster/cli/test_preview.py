@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli.main import main
+from framemill.cluster.cli.main import main
 from tests.cluster.extraction import rows_of
 
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from cluster.cli.progress import BarReporter, LineReporter, describe, open_reporter, seconds_left
-from cluster.request import Snapshot
+from framemill.cluster.cli.progress import BarReporter, LineReporter, describe, open_reporter, seconds_left
+from framemill.cluster.request import Snapshot
 
 
 def snapshot(**changes: object) -> Snapshot:

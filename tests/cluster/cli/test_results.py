@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 import framemill
-from cluster.cli.main import main
-from cluster.results import parts
-from cluster.results.commits import Commit, new_run_id
-from cluster.results.dataset import Dataset
-from models.errors import UsageError
-from ops import OPS
+from framemill.cluster.cli.main import main
+from framemill.cluster.results import parts
+from framemill.cluster.results.commits import Commit, new_run_id
+from framemill.cluster.results.dataset import Dataset
+from framemill.errors import UsageError
+from framemill.ops import OPS
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cluster.cli.main import main
-from cluster.corpus.duplicates import DUPLICATES_SCHEMA, MANY_VIDEOS, find_duplicates, video_pairs
-from cluster.results import queries
-from cluster.results.commits import Commit, Entry, SourceRecord
-from cluster.results.dataset import Dataset
-from cluster.results.parts import read_rows, write_part
-from models.errors import UsageError
-from ops.frames import FramesOp
+from framemill.cluster.cli.main import main
+from framemill.cluster.corpus.duplicates import DUPLICATES_SCHEMA, MANY_VIDEOS, find_duplicates, video_pairs
+from framemill.cluster.results import queries
+from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import read_rows, write_part
+from framemill.errors import UsageError
+from framemill.ops.frames.frames import FramesOp
 
 BASE = np.random.default_rng(1).integers(0, 2**64, 50, dtype=np.uint64).tolist()
 

@@ -10,7 +10,7 @@ import av
 import cv2
 import pytest
 
-from cluster.cli.main import main
+from framemill.cluster.cli.main import main
 
 
 def test_clips_are_named_and_found_again(

@@ -10,17 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cluster.cli.main import main
-from cluster.corpus import exports
-from cluster.corpus.exports import export
-from cluster.results import parts
-from cluster.results.commits import Commit, Entry, SourceRecord
-from cluster.results.compaction import compact
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from models.errors import DatasetError, UsageError
-from ops.speakers import Speakers
-from ops.transcript import Transcript
+from framemill.cluster.cli.main import main
+from framemill.cluster.corpus import exports
+from framemill.cluster.corpus.exports import export
+from framemill.cluster.results import parts
+from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.compaction import compact
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.errors import DatasetError, UsageError
+from framemill.ops.audio.speakers import Speakers
+from framemill.ops.audio.transcript import Transcript
 
 ID = "a1" * 16
 OTHER = ID[:20] + "ff" * 6

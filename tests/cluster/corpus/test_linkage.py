@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.corpus import linkage
-from cluster.corpus.linkage import average_linkage
+from framemill.cluster.corpus import linkage
+from framemill.cluster.corpus.linkage import average_linkage
 
 Vectors = npt.NDArray[np.float32]
 

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cluster.corpus.near_hashes import BANDS, MAX_BITS, group_hashes, pairs_join
-from models.errors import UsageError
+from framemill.cluster.corpus.near_hashes import BANDS, MAX_BITS, group_hashes, pairs_join
+from framemill.errors import UsageError
 
 UInt64Array = npt.NDArray[np.uint64]
 

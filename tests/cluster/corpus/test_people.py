@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cluster.cli.main import main
-from cluster.corpus.people import PEOPLE_SCHEMA, find_people, name_clusters
-from cluster.results import queries
-from cluster.results.commits import Commit, Entry, SourceRecord, plan_removal
-from cluster.results.dataset import Dataset
-from cluster.results.parts import read_rows, write_part
-from models.errors import UsageError
-from ops.face_embeddings import FaceEmbeddings
+from framemill.cluster.cli.main import main
+from framemill.cluster.corpus.people import PEOPLE_SCHEMA, find_people, name_clusters
+from framemill.cluster.results import queries
+from framemill.cluster.results.commits import Commit, Entry, SourceRecord, plan_removal
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import read_rows, write_part
+from framemill.errors import UsageError
+from framemill.ops.faces.embeddings import FaceEmbeddings
 
 NAMES = ("ada", "ben", "cleo", "dan")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli.main import main
+from framemill.cluster.cli.main import main
 
 
 def test_three_people_in_two_clips(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.corpus.recall_estimate import estimate_recall
-from ops.candidates import audit_chance
+from framemill.cluster.corpus.recall_estimate import estimate_recall
+from framemill.ops.sampling.cascade import audit_chance
 
 
 @given(st.integers(0, 40), st.integers(0, 25), st.data())

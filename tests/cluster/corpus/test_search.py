@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cluster.cli.main import main
-from cluster.corpus.search import search_text
-from cluster.results.commits import Commit, Entry
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from models.errors import ModelError, SetupError, UsageError
-from models.registry import user_folder
-from ops.text_embeddings import TextEmbeddings
+from framemill.cluster.cli.main import main
+from framemill.cluster.corpus.search import search_text
+from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.errors import ModelError, SetupError, UsageError
+from framemill.models.registry import user_folder
+from framemill.ops.text.embeddings import TextEmbeddings
 from tests.models.test_bert_graph import CONFIG, tiny_weights, write_safetensors
-from tests.ops.embedding_stand_ins import WORDS, folder_entry, word_tokenizer
-from tests.ops.towers import image_tower, text_tower
+from tests.ops.frames.embedding_stand_ins import WORDS, folder_entry, word_tokenizer
+from tests.ops.frames.towers import image_tower, text_tower
 
 COLOURS = {"dog": (220, 40, 40), "beach": (40, 60, 230)}
 
@@ -131,9 +131,9 @@ def test_text_is_found_by_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[
     write_safetensors(folder / "model.safetensors", tiny_weights())
     (folder / "config.json").write_text(json.dumps(CONFIG))
     word_tokenizer(folder / "tokenizer.json")
-    from cluster.corpus.search import _open
-    from models.registry import resolve
-    from ops.text_vectors import TextEncoder
+    from framemill.cluster.corpus.search import _open
+    from framemill.models.registry import resolve
+    from framemill.ops.text.encoder import TextEncoder
 
     entry = resolve("text_embeddings", str(folder))
     texts = ["the dog runs", "a cat sleeps on the beach"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli.main import main
-from cluster.editing.completing import complete_tables
-from cluster.results import queries
-from cluster.results.dataset import Dataset
+from framemill.cluster.cli.main import main
+from framemill.cluster.editing.completing import complete_tables
+from framemill.cluster.results import queries
+from framemill.cluster.results.dataset import Dataset
 from tests.cluster.extraction import Listener, render_clip
 
 

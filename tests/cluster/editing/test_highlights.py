@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from benchmarks.made_corpus import make_corpus
-from cluster.cli.main import main
-from cluster.editing import highlights
-from cluster.editing.highlights import HIGHLIGHTS_SCHEMA, find_highlights
-from cluster.results import queries
-from cluster.results.dataset import Dataset
-from models.errors import UsageError
+from framemill.cluster.cli.main import main
+from framemill.cluster.editing import highlights
+from framemill.cluster.editing.highlights import HIGHLIGHTS_SCHEMA, find_highlights
+from framemill.cluster.results import queries
+from framemill.cluster.results.dataset import Dataset
+from framemill.errors import UsageError
 from tests.actors.clips import moving, write_clip
 from tests.cluster.extraction import render_clip
 

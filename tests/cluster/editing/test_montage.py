@@ -12,10 +12,10 @@ import opentimelineio as otio
 import pytest
 
 from benchmarks.made_corpus import make_corpus
-from cluster.cli.main import main
-from cluster.editing.montage import MontageRequest, make_montage
-from cluster.results.dataset import Dataset
-from models.errors import UsageError
+from framemill.cluster.cli.main import main
+from framemill.cluster.editing.montage import MontageRequest, make_montage
+from framemill.cluster.results.dataset import Dataset
+from framemill.errors import UsageError
 from tests.actors.clips import moving, write_clip
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import opentimelineio as otio
 import pytest
 
-from cluster.cli.main import main
-from cluster.results import queries
+from framemill.cluster.cli.main import main
+from framemill.cluster.results import queries
 
 CLIPS = (
     "bigbuckbunny", "car-detection", "dog_eating_854132", "pose_squats", "testvideo", "video_big_buck_bunny",

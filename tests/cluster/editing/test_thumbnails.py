@@ -12,19 +12,19 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.made_corpus import make_corpus
-from cluster.cli.main import main
-from cluster.editing.frame_measures import rate_sampled_frames
-from cluster.editing.source_pictures import SourcePictures
-from cluster.editing.thumbnails import THUMBNAILS_SCHEMA, find_thumbnails
-from cluster.results import queries
-from cluster.results.commits import Commit, Entry
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from cluster.results.queries import SOURCE_ID
-from cluster.results.source_columns import SourceColumns
-from models.errors import UsageError
-from ops import load_op
-from ops.frame_appeal import reasons_of
+from framemill.cluster.cli.main import main
+from framemill.cluster.editing.frame_measures import rate_sampled_frames
+from framemill.cluster.editing.frame_scores import reasons_of
+from framemill.cluster.editing.source_pictures import SourcePictures
+from framemill.cluster.editing.thumbnails import THUMBNAILS_SCHEMA, find_thumbnails
+from framemill.cluster.results import queries
+from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.cluster.results.queries import SOURCE_ID
+from framemill.cluster.results.source_columns import SourceColumns
+from framemill.errors import UsageError
+from framemill.ops import load_op
 from tests.actors.clips import moving, write_clip
 from tests.cluster.extraction import render_clip
 

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import opentimelineio as otio
 import pytest
 
-from cluster.editing.timeline import Clip, Timeline
-from cluster.editing.timeline_files import write_timeline
-from models.errors import SetupError, UsageError
+from framemill.cluster.editing.timeline import Clip, Timeline
+from framemill.cluster.editing.timeline_files import write_timeline
+from framemill.errors import SetupError, UsageError
 
 NAMES = ("one.mp4", "it's \u00e9 & <two>.mov", "line\nbreak.mkv")
 

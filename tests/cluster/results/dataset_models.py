@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.results.commits import Commit, Entry, Part, SourceRecord
-from cluster.results.dataset import Dataset
-from cluster.results.parts import rewrite_part, write_part
-from cluster.results.storage import RemotePath, ResultPath, list_names, readable
+from framemill.cluster.results.commits import Commit, Entry, Part, SourceRecord
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import rewrite_part, write_part
+from framemill.cluster.results.storage import RemotePath, ResultPath, list_names, readable
 
 Rows = dict[str, dict[str, int]]  # table -> owner -> revision; what a dataset should hold
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.results import parts
-from cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord, error_owner
-from cluster.results.compaction import compact, plan_compaction, plan_prune, prune
-from cluster.results.dataset import Dataset
-from cluster.results.parts import join_parts, owners_of, read_rows, write_part
-from cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
-from models.errors import DatasetError
+from framemill.cluster.results import parts
+from framemill.cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord, error_owner
+from framemill.cluster.results.compaction import compact, plan_compaction, plan_prune, prune
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import join_parts, owners_of, read_rows, write_part
+from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from framemill.errors import DatasetError
 from tests.cluster.results.dataset_models import assert_holds, one_part, put, rows_of
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cluster.results import dataset as dataset_module
-from cluster.results import layout
-from cluster.results.commits import (
+from framemill.cluster.results import dataset as dataset_module
+from framemill.cluster.results import layout
+from framemill.cluster.results.commits import (
     Commit,
     DatasetState,
     Entry,
@@ -26,9 +26,9 @@ from cluster.results.commits import (
     new_run_id,
     plan_removal,
 )
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from models.errors import DatasetError, UsageError
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.errors import DatasetError, UsageError
 from tests.cluster.results.dataset_models import assert_holds, one_part, put, rows_of
 
 
@@ -297,7 +297,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
     layout.hidden_path(tmp_path, "frames", "x").parent.mkdir(exist_ok=True)
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
-    from cluster.results.parts import part_name
+    from framemill.cluster.results.parts import part_name
 
     layout.hidden_path(tmp_path, "frames", part_name("r", ["a"])).symlink_to("/dev/full")
     with pytest.raises(DatasetError, match=r"no space left while writing"):
@@ -345,8 +345,8 @@ def test_run_ids_sort_by_time_and_differ() -> None:
 
 def test_the_supervisor_side_imports_nothing_heavy() -> None:
     code = (
-        "import sys, cluster.results.dataset, cluster.results.status\n"
-        "import cluster.results.lease, cluster.results.commits\n"
+        "import sys, framemill.cluster.results.dataset, framemill.cluster.results.status\n"
+        "import framemill.cluster.results.lease, framemill.cluster.results.commits\n"
         "print([m for m in ('numpy', 'pyarrow', 'duckdb', 'av') if m in sys.modules])"
     )
     assert (

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.results.commits import plan_removal
-from cluster.results.compaction import compact, forget
-from cluster.results.dataset import Dataset
-from cluster.results.storage import RemotePath
+from framemill.cluster.results.commits import plan_removal
+from framemill.cluster.results.compaction import compact, forget
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.storage import RemotePath
 from tests.cluster.results.dataset_models import Rows, assert_holds, put
 from tests.object_stores import Bucket, S3Server
 
@@ -190,8 +190,8 @@ def test_a_crash_at_each_single_step(root: str, action: tuple[Any, ...], after: 
 
 COMMITTER = """
 import sys
-from cluster.results.compaction import compact
-from cluster.results.dataset import Dataset
+from framemill.cluster.results.compaction import compact
+from framemill.cluster.results.dataset import Dataset
 from tests.cluster.results.dataset_models import put
 dataset = Dataset.open(sys.argv[1], create=True)
 with dataset.hold("run" + sys.argv[2], wait_seconds=0):

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from cluster.results.commits import Commit, Entry
-from cluster.results.dataset import Dataset
-from cluster.results.lease import Lease, read_holder
-from models.errors import LeaseError
+from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.lease import Lease, read_holder
+from framemill.errors import LeaseError
 from tests.cluster.results.dataset_models import assert_holds, put
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from cluster.results.lease import Lease
+from framemill.cluster.results.lease import Lease
 lease = Lease.acquire(Path(sys.argv[1]), "other", wait_seconds=0)
 print("held", flush=True)
 time.sleep(60)
@@ -163,7 +163,7 @@ def test_one_sequence_is_given_out_once_even_without_a_lease(
 RACE = """
 import sys, time
 from pathlib import Path
-from cluster.results.lease import Lease
+from framemill.cluster.results.lease import Lease
 folder, run_id = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.results import queries
-from cluster.results.commits import Commit, SourceRecord
-from cluster.results.compaction import compact
-from cluster.results.dataset import Dataset
-from cluster.results.parts import write_part
-from cluster.results.queries import query
-from models.errors import DatasetError, UsageError
+from framemill.cluster.results import queries
+from framemill.cluster.results.commits import Commit, SourceRecord
+from framemill.cluster.results.compaction import compact
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import write_part
+from framemill.cluster.results.queries import query
+from framemill.errors import DatasetError, UsageError
 from tests.cluster.results.dataset_models import put
 
 

@@ -12,12 +12,12 @@ from unittest import mock
 
 import pytest
 
-from cluster.results import lease as local_lease
-from cluster.results import remote_lease
-from cluster.results.dataset import Dataset
-from cluster.results.remote_lease import RemoteLease
-from cluster.results.storage import RemotePath, open_root
-from models.errors import LeaseError
+from framemill.cluster.results import lease as local_lease
+from framemill.cluster.results import remote_lease
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.remote_lease import RemoteLease
+from framemill.cluster.results.storage import RemotePath, open_root
+from framemill.errors import LeaseError
 from tests.cluster.results.dataset_models import assert_holds, put
 from tests.object_stores import Bucket
 

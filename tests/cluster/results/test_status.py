@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord
-from cluster.results.status import summarise
+from framemill.cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord
+from framemill.cluster.results.status import summarise
 
 
 def test_an_empty_folder() -> None:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.results import storage
-from cluster.results.parts import write_part
-from cluster.results.storage import RemotePath, arrow_path, file_system, open_root
+from framemill.cluster.results import storage
+from framemill.cluster.results.parts import write_part
+from framemill.cluster.results.storage import RemotePath, arrow_path, file_system, open_root
 from tests.object_stores import Bucket
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import framemill
-from cluster.cli.main import main
+from framemill.cluster.cli.main import main
 from tests.cluster.extraction import extract
 from tests.object_stores import Bucket
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import framemill
-from cluster.results.dataset import Dataset
-from cluster.results.storage import RemotePath, open_root
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.storage import RemotePath, open_root
+from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.extraction import OPS, command, extract, render_clip
-from tests.cluster.test_engine_shards import divided
 from tests.object_stores import Bucket
 
 Tables = Mapping[str, list[dict[str, Any]]]
@@ -200,8 +200,8 @@ def test_parts_travel_while_the_next_files_are_worked_on(
     clips: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each upload of a part takes a second here; several commits of it are not added to the run."""
-    monkeypatch.setattr("cluster.run.local.COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("cluster.run.local.COMMIT_SOURCES", 1)
+    monkeypatch.setattr("framemill.cluster.engines.local.engine.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("framemill.cluster.engines.local.engine.COMMIT_SOURCES", 1)
     uploads: list[float] = []
 
     def slowly(request: Any) -> bool:

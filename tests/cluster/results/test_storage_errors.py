@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import framemill
-from actors import remote
-from cluster.cli.main import main
+from framemill.actors import remote
+from framemill.cluster.cli.main import main
 from tests.cluster.extraction import PROJECT, command
 from tests.object_stores import ACCESS_KEY, SECRET_KEY, Bucket
 
@@ -208,7 +208,8 @@ def test_no_secret_is_written_or_said_anywhere(bucket: Bucket, clips: Path) -> N
 
 def test_a_local_run_imports_nothing_of_the_cloud() -> None:
     code = (
-        "import sys, cluster.engine, cluster.run.worker, cluster.results.queries\n"
+        "import sys, framemill.cluster.extraction, framemill.cluster.run.worker\n"
+        "import framemill.cluster.results.queries\n"
         "print([name for name in ('obstore', 'boto3', 'botocore', 'fsspec') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.remote import open_store
-from cluster.cli.main import main
-from cluster.results import remote_lease
-from cluster.results.storage import RemotePath, open_root
-from models.errors import LeaseError
+from framemill.actors.remote import open_store
+from framemill.cluster.cli.main import main
+from framemill.cluster.results import remote_lease
+from framemill.cluster.results.storage import RemotePath, open_root
+from framemill.errors import LeaseError
 from tests.cluster.extraction import extract
 from tests.cluster.results.test_storage_engine import assert_nothing_is_left, tables_at
 from tests.google_store import running_google_store

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from actors import dali_device
-from cluster.cli.main import main
+from framemill.actors import dali_device
+from framemill.cluster.cli.main import main
 from tests.actors.clips import write_clip
 from tests.actors.test_dali_reader import clip, smooth
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cluster.request import ExtractRequest
-from cluster.run.planning import OpsPlan, check_keys, plan_ops
-from models.errors import UsageError
-from ops import OPS, load_op
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
+from framemill.errors import UsageError
+from framemill.ops import OPS, load_op
 
 
 def _plan(shard_seconds: float = 600.0, **asked: Any) -> OpsPlan:

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from cluster.cli.main import main
-from cluster.request import ExtractRequest
-from cluster.run.planning import check_keys, plan_ops
-from cluster.run.precision import device_precision, with_precision
-from models import cuda, probing
-from models.adding import write_block
-from models.entry import ModelEntry
-from models.errors import UsageError
-from models.folders import digest_file
-from models.quantizing import quantize, variant_name
-from models.registry import parse_entry, resolve
+from framemill.cluster.cli.main import main
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.run.planning import check_keys, plan_ops
+from framemill.cluster.run.precision import device_precision, with_precision
+from framemill.errors import UsageError
+from framemill.models import cuda, probing
+from framemill.models.adding import write_block
+from framemill.models.entry import ModelEntry
+from framemill.models.folders import digest_file
+from framemill.models.quantizing import quantize, variant_name
+from framemill.models.registry import parse_entry, resolve
 from tests.models.graphs import scaler
 from tests.models.test_quantizing import network, rows
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cluster.results.commits import DatasetState, SourceRecord
-from cluster.results.storage import open_root
-from cluster.run.jobs import remembered_id
-from cluster.run.remote_sources import _matches
-from cluster.run.sources import list_sources
-from models.errors import SetupError, UsageError
+from framemill.cluster.results.commits import DatasetState, SourceRecord
+from framemill.cluster.results.storage import open_root
+from framemill.cluster.run.jobs import remembered_id
+from framemill.cluster.run.remote_sources import _matches
+from framemill.cluster.run.sources import list_sources
+from framemill.errors import SetupError, UsageError
 from tests.object_stores import Bucket
 
 MP4 = b"\0\0\0\x18ftypmp42" + bytes(200)

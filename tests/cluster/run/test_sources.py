@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.run.sources import list_sources, paths_of
-from models.errors import UsageError
+from framemill.cluster.run.sources import list_sources, paths_of
+from framemill.errors import UsageError
 
 
 @pytest.fixture

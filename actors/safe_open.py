@@ -1,0 +1,153 @@
+"""Opening media files that may be hostile: nothing but the file itself is ever read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import av
+import av.error
+import av.logging
+
+from framemill.actors.range_reader import RangedFile, raise_failure
+from framemill.actors.remote import is_remote
+from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+# Demuxers of files with picture or sound in them. Left out on purpose: everything that names other
+# files or addresses (hls, dash, concat, sdp, rtsp, imf, image sequences) and device or script formats.
+DEMUXERS = (
+    "mov", "mp4", "m4a", "3gp", "matroska", "webm", "mpegts", "mpeg", "mpegvideo", "avi", "flv", "live_flv",
+    "asf", "gif", "apng", "ivf", "obu", "h264", "hevc", "m4v", "mjpeg", "dv", "mxf", "gxf", "nut", "wtv",
+    "rm", "ogg", "mp3", "wav", "w64", "aiff", "au", "caf", "flac", "aac", "ac3", "eac3", "amr", "ape", "wv",
+    "tta", "dts", "truehd",
+)  # fmt: skip
+
+# 2**27 = 134 million pixels: above 16384 x 8192 (the largest level of H.265), below anything that could
+# exhaust memory with one frame.
+MAX_PIXELS = 1 << 27
+MAX_STREAMS = 256
+
+av.logging.set_level(None)  # FFmpeg's own messages about bad files; ours go into `errors`
+
+
+def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContainer:
+    """Opens a local file, an object in a store, or a readable and seekable binary file object.
+
+    Args:
+        source: the file: a path, an address such as s3://bucket/key, or an object to read from.
+        look_ahead: whether to read and decode as much of the start as it takes to find out what the
+            header does not tell; without, times of streams and the reordering of pictures may be unknown.
+
+    Raises:
+        UnreadableError: the bytes cannot be read.
+        UnsupportedError: not a media container that is allowed here.
+        CorruptError: a media container too damaged to open.
+        LimitError: more than `MAX_STREAMS` streams, or a picture above `MAX_PIXELS`.
+    """
+    options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+    if not look_ahead:
+        options |= {"probesize": "32", "analyzeduration": "1"}  # the least that FFmpeg accepts
+    # A container that asks for another file (a playlist, an external track) must not get one.
+    target: Any = source
+    if isinstance(source, str) and is_remote(source):
+        target = RangedFile(source)
+        if not target.num_bytes:
+            raise CorruptError("the file is empty (0 bytes)")
+        options["protocol_whitelist"] = ""
+    elif isinstance(source, str):
+        require_regular_file(source)
+        if not os.path.getsize(source):
+            raise CorruptError("the file is empty (0 bytes)")
+        target = "file:" + os.path.abspath(source)
+    else:
+        options["protocol_whitelist"] = ""
+    try:
+        container = cast(
+            "InputContainer",
+            av.open(
+                target,
+                options=options,
+                metadata_errors="replace",
+                io_open=None if isinstance(target, str) else _refuse,
+            ),
+        )
+    except av.error.FFmpegError as exc:
+        if isinstance(target, RangedFile) and target.failure is not None:
+            raise target.failure from None
+        raise _explain(exc) from exc
+    except (OSError, ValueError) as exc:
+        raise UnreadableError(f"cannot be opened: {exc}") from exc
+    try:
+        raise_failure(container)
+        _check_limits(container)
+    except Exception:
+        container.close()
+        raise
+    return container
+
+
+def rewind(container: InputContainer) -> None:
+    """Back to the first packet.
+
+    Raises:
+        av.error.FFmpegError: this kind of file cannot be read twice.
+    """
+    # The tables of MP4 may start before time 0; some other containers refuse times before their start.
+    container.seek(-(1 << 40) if container.format.name.startswith("mov") else 0)
+
+
+def _refuse(url: str, flags: int, options: dict[str, Any]) -> Any:
+    raise PermissionError(f"the file asks for {url!r}; only the file itself may be read")
+
+
+def require_regular_file(path: str) -> None:
+    """Refuses what could block or never end when read: pipes, sockets, devices; and folders.
+
+    Raises:
+        UnreadableError: nothing is there, or it may not be looked at.
+        UnsupportedError: it is no regular file.
+    """
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError) as exc:
+        raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    if not stat.S_ISREG(info.st_mode):
+        raise UnsupportedError(
+            "not a regular file (a folder, pipe, socket or device); give the path of a media file"
+        )
+
+
+def _explain(exc: av.error.FFmpegError) -> Exception:
+    if isinstance(exc, av.error.InvalidDataError):
+        return CorruptError(
+            "no readable media container: the header is damaged, cut off, or this is another kind of file"
+        )
+    if isinstance(exc, av.error.PermissionError | av.error.FileNotFoundError | av.error.OSError):
+        return UnreadableError(f"cannot be read: {exc.strerror}")
+    if isinstance(exc, av.error.ArgumentError):
+        # What FFmpeg answers when the format is recognised but not in the whitelist.
+        return UnsupportedError(
+            "a playlist, image or other format that is not opened; "
+            "only files that hold their own picture and sound are"
+        )
+    return CorruptError(f"cannot be opened: {exc.strerror}")
+
+
+def _check_limits(container: InputContainer) -> None:
+    if len(container.streams) > MAX_STREAMS:
+        raise LimitError(f"{len(container.streams)} streams; at most {MAX_STREAMS} are read")
+    for stream in container.streams.video:
+        context = stream.codec_context
+        if context is None:
+            continue
+        if context.width * context.height > MAX_PIXELS:
+            raise LimitError(
+                f"the picture is {context.width} x {context.height}; at most {MAX_PIXELS} pixels are decoded "
+                "(scale the file down first)"
+            )
+        # The stream may still change its size half-way; the decoder then refuses by itself.
+        context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}

@@ -1,0 +1,389 @@
+"""The mill: opened once per worker, it turns shards into partial tables, several at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from framemill.actors.batcher import Batcher, BatchStats
+from framemill.actors.indexing import SourceIndex
+from framemill.actors.plan import Sampling, sample_frames
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.read_ahead import read_ahead
+from framemill.actors.session_stats import session_account, session_note
+from framemill.actors.shards import Shard
+from framemill.actors.tracing import Trace
+from framemill.errors import CorruptError, DeviceLostError, SetupError
+from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.models.registry import resolve
+from framemill.models.runner import Model
+from framemill.models.session import SessionReport, open_model, shared_cores
+from framemill.models.store import find
+from framemill.ops import load_op
+from framemill.ops.chunks import Audio, Chunk, Frames, Int64Array, NativeAudio, ShardInfo, Subtitles
+from framemill.ops.operation import Extractor, Op, Partial, Reads, TableOp
+
+# Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
+# start with a few pictures that refer to others before the start.
+TOLERATED_FRAMES = 2
+TOLERATED_SHARE = 0.01
+# A batch on a GPU waits this long for more frames of other shards.
+BATCH_WAIT_SECONDS = 0.003
+# Chunks that may wait between the thread that decodes and the thread that computes.
+AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """One shard to work on.
+
+    Attributes:
+        path: the file. index: what `index_source` found in it.
+        shard, shard_index, num_shards: which piece of it.
+        ops: names, each after those it depends on.
+        picked: sorted frames that tables say to look at, where the policy alone does not; else None.
+        threads: decoder threads, >= 1.
+        upstream: rows of operations that were computed earlier and that some of `ops` come after.
+        container: the file as `index_and_keep` left it open, or None.
+    """
+
+    path: str
+    index: SourceIndex
+    shard: Shard
+    shard_index: int
+    num_shards: int
+    ops: tuple[str, ...]
+    picked: Int64Array | None
+    threads: int
+    upstream: Mapping[str, pa.Table] = field(default_factory=dict)
+    container: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardResult:
+    """What a shard gave.
+
+    Attributes:
+        partials: per operation that succeeded.
+        failures: operation -> (error class, message) for those that did not.
+        report: what the reader saw.
+        shortfall: why the shard is incomplete, or empty.
+    """
+
+    partials: dict[str, Partial] = field(default_factory=dict)
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    report: ReadReport = field(default_factory=ReadReport)
+    shortfall: str = ""
+
+
+class Mill:
+    """Holds operations and models; `process` is blocking and may be called from several threads.
+
+    Attributes:
+        providers: model role -> execution provider that runs it.
+        notes: per model that was opened, what was tried and what came of it.
+        read: what reads a shard instead of `read_shard` in this process, or None; takes the same arguments.
+
+    Args:
+        options: operation name -> its Options object, for every operation that will be asked for.
+        models: role -> registry name or path, where not the default.
+        sampling: the sampling policy.
+        threads: threads for models on the CPU.
+        require_provider: provider that every model must run on, or empty.
+        precision: fp32, or fp16 where TensorRT may compute in halves.
+        after: operation name -> what it comes after in this run, where that is not its class's `after`.
+        trace: where stages are measured.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, Any],
+        models: Mapping[str, str],
+        sampling: Sampling,
+        threads: int,
+        require_provider: str = "",
+        precision: str = "fp32",
+        after: Mapping[str, tuple[str, ...]] | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        self.trace = trace or Trace()
+        self.providers: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.read: Callable[..., Iterator[Chunk]] | None = None
+        self._options = options
+        self._after = after or {}
+        self._choices = models
+        self._sampling = sampling
+        self._threads = threads
+        self._require = require_provider
+        self._precision = precision
+        # How many models share the memory of a device.
+        self._sharing = max(
+            1, len({role for name, its in options.items() for role in load_op(name).roles(its)})
+        )
+        self._ops: dict[str, Op] = {}
+        self._models: dict[str, Model] = {}
+        self._sessions: dict[str, tuple[SessionReport, Any]] = {}
+        self._lock = threading.Lock()
+
+    def op(self, name: str) -> Op:
+        """The operation, opened at its first use.
+
+        Raises:
+            SetupError: one of its models cannot be had or run.
+        """
+        with self._lock:
+            if name not in self._ops:
+                kind = load_op(name)
+                options = self._options[name]
+                loaded = {role: self._model(role) for role in kind.roles(options)}
+                self._ops[name] = kind(options, loaded)
+            return self._ops[name]
+
+    def after(self, name: str) -> tuple[str, ...]:
+        """The operations whose rows one needs, in this run."""
+        return self._after.get(name, load_op(name).after)
+
+    def _model(self, role: str) -> Model:
+        if role not in self._models:
+            with self.trace.span("open model", role=role):
+                entry = resolve(role, self._choices.get(role, ""))
+                model, report = open_model(
+                    entry, find(entry), self._threads, self._require, self._sharing, self._precision
+                )
+            self._sessions[role] = (report, model.runner)
+            if model.runner.max_batch > 1:
+                model = replace(
+                    model, runner=Batcher(model.runner, model.runner.max_batch, BATCH_WAIT_SECONDS)
+                )
+            self._models[role] = model
+            self.providers[role] = report.rung
+            self.notes.append(session_note(role, report))
+        return self._models[role]
+
+    def batches(self) -> dict[str, BatchStats]:
+        """Per model that runs in batches, what its batcher did so far."""
+        runners = {role: model.runner for role, model in self._models.copy().items()}
+        return {role: runner.stats() for role, runner in runners.items() if isinstance(runner, Batcher)}
+
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        """Per model role, the state of its session (see `session_account`)."""
+        batches = self.batches()
+        opened = self._sessions.copy().items()
+        return {role: session_account(report, runner, batches.get(role)) for role, (report, runner) in opened}
+
+    def process(self, task: ShardTask, on_frames: Callable[[int], None] | None = None) -> ShardResult:
+        """Reads a shard once and feeds every operation.
+
+        Args:
+            task: what to do.
+            on_frames: called with the number of frames decoded so far, after each chunk.
+
+        Raises:
+            MediaError: the shard gives nothing that can be used.
+            SetupError: a model cannot be had or run.
+        """
+        ops = {name: self.op(name) for name in task.ops}
+        info = _shard_info(task.index, task.shard, task.shard_index, task.num_shards)
+        result = ShardResult()
+        request = self._request(task, ops)
+        extractors = {name: op.open(info) for name, op in ops.items()}
+        container = task.container
+        if container is not None and (request.with_sound or request.subtitles):
+            # After a seek FFmpeg no longer leaves out the priming samples of AAC: sound wants a fresh start.
+            container.close()
+            container = None
+        chunks = (self.read or read_shard)(task.path, task.index, request, result.report, container)
+        if task.threads > 1:
+            # Beside others a shard keeps its core busy by itself; alone it decodes while it computes.
+            chunks = read_ahead(chunks, AHEAD)
+        with shared_cores(self._threads).shard():
+            self._feed(self._timed(chunks), ops, extractors, result, task.upstream, on_frames)
+        for name, extractor in extractors.items():
+            if name not in result.failures:
+                with self.trace.span(name), _Catch(result, name):
+                    result.partials[name] = extractor.finish()
+        stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].takes())
+        result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
+        return result
+
+    def combine(
+        self, name: str, upstream: Mapping[str, pa.Table], index: SourceIndex, source_id: str = ""
+    ) -> pa.Table:
+        """Rows of an operation that reads tables, for a whole source."""
+        op = self.op(name)
+        assert isinstance(op, TableOp)
+        whole = Shard(0, len(index.frames), index.audio_stream >= 0, index.duration_seconds)
+        with self.trace.span(name):
+            return op.combine(upstream, replace(_shard_info(index, whole, 0, 1), source_id=source_id))
+
+    def merge(self, name: str, partials: Sequence[Partial]) -> pa.Table:
+        """Rows of a whole source from the partials of its shards in time order."""
+        with self.trace.span("merge " + name):
+            if load_op(name).merge is Op.merge:
+                # Without opening its models: where rows are merged there may be no device that runs them.
+                return pa.concat_tables([partial.rows for partial in partials])
+            return self.op(name).merge(partials)
+
+    def _request(self, task: ShardTask, ops: Mapping[str, Op]) -> ReadRequest:
+        frames = task.index.frames
+        inside = (task.shard.start_frame, task.shard.end_frame)
+        none = np.zeros(0, np.int64)
+        sampled, signals = none, none
+        if any(op.reads is Reads.FRAMES for op in ops.values()):
+            picked = sample_frames(frames, self._sampling) if task.picked is None else task.picked
+            sampled = _clip(picked, inside)
+        for op in ops.values():
+            if op.reads is Reads.SIGNALS:
+                selected = op.select(frames)
+                everything = np.arange(len(frames), dtype=np.int64)
+                signals = np.union1d(signals, _clip(everything if selected is None else selected, inside))
+        kinds = {kind for op in ops.values() for kind in op.takes()}
+        rates = {op.sound_rate for op in ops.values() if Audio in op.takes()}
+        return ReadRequest(
+            frames=sampled,
+            signals=signals,
+            with_sound=task.shard.with_sound and bool(rates or NativeAudio in kinds),
+            threads=task.threads,
+            sound_rates=tuple(sorted(rates)),
+            native_sound=NativeAudio in kinds,
+            subtitles=task.shard.with_sound and Subtitles in kinds,
+        )
+
+    def _feed(
+        self,
+        chunks: Iterator[Chunk],
+        ops: Mapping[str, Op],
+        extractors: Mapping[str, Extractor],
+        result: ShardResult,
+        earlier: Mapping[str, pa.Table],
+        on_frames: Callable[[int], None] | None,
+    ) -> None:
+        for chunk in chunks:
+            on_host: Chunk | None = None  # copied once, for all operations that work there
+            upstream = _rows_of(chunk, earlier)
+            for name, op in ops.items():
+                if name in result.failures or not _is_for(chunk, op):
+                    continue
+                if extractors[name].done:
+                    continue
+                after = self.after(name)
+                missing = [other for other in after if other not in upstream]
+                if missing:
+                    # What it comes after failed, and said why; without those rows it has nothing to do.
+                    result.failures[name] = ("MediaError", f"{missing[0]} failed, which {name} comes after")
+                    continue
+                with self.trace.span(name), _Catch(result, name):
+                    seen = chunk
+                    if isinstance(chunk, Frames) and not op.on_device:
+                        seen = on_host = chunk.on_host() if on_host is None else on_host
+                    rows = extractors[name].feed(seen, {other: upstream[other] for other in after})
+                    if rows is not None:
+                        upstream[name] = rows
+            if on_frames is not None:
+                on_frames(result.report.num_decoded)
+            if all(
+                name in result.failures or extractors[name].done for name, op in ops.items() if op.takes()
+            ):
+                break
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+
+    def _timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The same chunks, with the time spent waiting for each measured as `read`."""
+        try:
+            while True:
+                with self.trace.span("read"):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            chunks.close()  # type: ignore[attr-defined]
+
+
+class _Catch:
+    """Turns an exception of one operation into that operation's failure; the others go on."""
+
+    def __init__(self, result: ShardResult, name: str) -> None:
+        self._result = result
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception) and not isinstance(error, SetupError | MemoryError):
+            if is_device_lost(error):
+                # An array on a device fails like any other, but no later file would fare better here.
+                raise DeviceLostError(f"{self._name}: {str(error)[:300]}; {LOST_REMEDY}") from error
+            self._result.failures[self._name] = (type(error).__name__, str(error))
+            self._result.partials.pop(self._name, None)
+            return True
+        return False
+
+
+def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The rows, among those computed earlier, that speak of the frames of a chunk."""
+    if not isinstance(chunk, Frames):
+        return {}
+    wanted = pa.array(chunk.frame_index)
+    return {
+        name: rows.filter(pc.is_in(rows["frame_index"], value_set=wanted)) for name, rows in earlier.items()
+    }
+
+
+def _is_for(chunk: Chunk, op: Op) -> bool:
+    """Whether the operation is fed this chunk."""
+    if isinstance(chunk, Audio) and chunk.sample_rate != op.sound_rate:
+        return False
+    return isinstance(chunk, op.takes())
+
+
+def _clip(frames: Int64Array, inside: tuple[int, int]) -> Int64Array:
+    return frames[(frames >= inside[0]) & (frames < inside[1])]
+
+
+def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: int) -> ShardInfo:
+    return ShardInfo(
+        index=index.frames,
+        start_frame=shard.start_frame,
+        end_frame=shard.end_frame,
+        shard_index=shard_index,
+        num_shards=num_shards,
+        width=index.display_width,
+        height=index.display_height,
+        duration_seconds=index.duration_seconds,
+    )
+
+
+def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str:
+    """Why less came than was promised, or empty.
+
+    Raises:
+        CorruptError: nothing came at all.
+    """
+    wanted = len(np.union1d(request.frames, request.signals))
+    if wanted and not report.num_decoded and not report.sound_seconds and task.num_shards == 1:
+        raise CorruptError(f"none of the {wanted} frames asked for could be decoded: damaged or encrypted")
+    if request.with_sound and not wanted and report.num_sound_lost and not report.sound_seconds:
+        raise CorruptError("no packet of the sound could be decoded: damaged or encrypted")
+    if report.num_missing > max(TOLERATED_FRAMES, TOLERATED_SHARE * wanted):
+        return f"{report.num_missing} of {wanted} frames could not be decoded"
+    if report.cut_off:
+        return "reading ended in an error before the end of the file"
+    if wanted and task.index.missing_seconds:
+        return f"the container promises {task.index.missing_seconds:.2f} seconds more than the file holds"
+    promised = task.index.sound_seconds if request.with_sound else 0.0
+    if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
+        return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
+    if report.num_sound_lost:
+        return f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
+    return ""

@@ -1,0 +1,1 @@
+"""Where work is placed: one folder an engine, and what all of them share."""

@@ -1,0 +1,116 @@
+"""The supervisor's end of the pipe to the worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from framemill.cluster.machine import import_root
+
+# Products of matrices stay on the thread that asks: the mill has as many shards at work as there are cores,
+# and OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+class WorkerProcess:
+    """One worker. Messages come out of `messages`; the last one is {"died": return code}.
+
+    It starts importing at once, and working when `configure` tells it what for.
+    """
+
+    def __init__(self) -> None:
+        self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
+        # The worker must find our packages wherever the run was started.
+        path = os.pathsep.join(filter(None, [str(import_root()), os.environ.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "framemill.cluster.run.worker", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._write, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Sends the first line."""
+        self.send(config)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Sends one message, without ever waiting; a dead worker takes none, and `messages` tells so."""
+        self._outbox.put(json.dumps(message).encode() + b"\n")
+
+    def kill(self) -> None:
+        """Ends it at once, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._outbox.put(None)
+
+    def close(self) -> None:
+        """Lets it end; kills it if it does not within five seconds."""
+        self._outbox.put(None)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        self._log.close()
+
+    def memory_bytes(self) -> int:
+        """Memory of its own, 0 where the system does not tell.
+
+        Pages of files do not count: the kernel takes them back when it needs them.
+        """
+        try:
+            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
+            pages = int(resident) - int(shared)
+        except (OSError, ValueError, IndexError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def last_words(self) -> str:
+        """The end of what it wrote to its standard error."""
+        self._log.seek(0)
+        return self._log.read()[-2000:].decode(errors="replace").strip()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.messages.put(json.loads(line))
+        self.messages.put({"died": self._process.wait()})
+
+    def _write(self) -> None:
+        """A thread of its own writes: a worker that hangs leaves its pipe full, and must still be watched."""
+        pipe = self._process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError), pipe:
+            while (line := self._outbox.get()) is not None:
+                pipe.write(line)
+                pipe.flush()
+
+
+def describe_death(code: int) -> str:
+    """A return code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"

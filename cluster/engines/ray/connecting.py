@@ -1,0 +1,142 @@
+"""Connecting to Ray: to a cluster, to that of the surrounding job, or to one that is started here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import ray
+import ray.data
+
+from framemill.cluster.engines.local.process import ENVIRONMENT
+from framemill.cluster.engines.ray.health_check import problem_with
+from framemill.cluster.engines.ray.pools import Pool, plan_pool
+from framemill.cluster.engines.ray.preflight import check_workers, nodes_there
+from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_words, keep_words, one_line
+from framemill.cluster.machine import import_root, usable_cores
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.results.storage import ResultPath
+from framemill.errors import SetupError, UsageError
+
+CONNECT_SECONDS = 5.0
+
+
+def connect(request: ExtractRequest) -> None:
+    """Connects to the cluster at `request.address`, to that of the surrounding job, or starts one here.
+
+    Raises:
+        UsageError: the address is none of a head. SetupError: no cluster answers there.
+    """
+    if ray.is_initialized():
+        return _settle(request)
+    address = request.address or os.environ.get("RAY_ADDRESS", "")
+    is_loud = request.verbosity >= LOUD
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": is_loud}
+    if not is_loud:
+        # Ray Data's own actors make Ray's core complain to the terminal of a healthy run.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is told to anybody
+    _require_answer(address)
+    variables = {name: value for name, value in ENVIRONMENT.items() if name not in _job_variables()}
+    keep_printed_words()
+    try:
+        if address:
+            with _without_stderr():
+                ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+        else:
+            path = filter(None, (str(import_root()), os.environ.get("PYTHONPATH")))
+            variables["PYTHONPATH"] = os.pathsep.join(path)
+            os.environ.setdefault("RAY_worker_niceness", "0")  # the local engine's worker is as nice
+            # With fewer logical CPUs none is left for reading beside the mills: Ray Data waits for ever.
+            with _without_stderr():
+                ray.init(
+                    address="local",  # else Ray takes one that somebody started on this machine
+                    num_cpus=max(4, usable_cores()),
+                    include_dashboard=False,
+                    runtime_env={"env_vars": variables},
+                    **quiet,
+                )
+    except Exception as exc:  # a node that is too slow to start raises nothing more exact
+        raise SetupError(
+            f"no Ray cluster at {address or 'this machine'}: {one_line(exc)}; "
+            "check the address, or start one with `ray start --head`"
+        ) from exc
+    _settle(request)
+
+
+def _job_variables() -> Mapping[str, str]:
+    """Variables that the surrounding job sets for its workers; Ray refuses to set one of them again."""
+    told = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    variables: Mapping[str, str] = (told.get("runtime_env") or {}).get("env_vars") or {}
+    return variables
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Ray's core announces its log level there, whatever the level; what goes wrong is raised."""
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself tries for a minute to reach an address where nobody listens, or for ever another server.
+
+    Raises:
+        UsageError: it is no address of a head. SetupError: no head answers there.
+    """
+    if "://" in address:
+        raise UsageError(f"--address {address}: give HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return  # a word such as auto
+    problem = problem_with(host, int(port), CONNECT_SECONDS)
+    if problem:
+        raise SetupError(
+            f"no Ray cluster at {address}: {problem}; check the address (`ray start --head` tells it, with "
+            "port 6379 by default), or start one"
+        )
+
+
+def _settle(request: ExtractRequest) -> None:
+    """The user's terminal shows our progress, not Ray's."""
+    keep_words(request.verbosity)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Else Ray ends the run when nothing is finished for half an hour, as happens where one long shard is
+    # left. Tasks have deadlines of their own, and `StallWatch` tells when none is at work.
+    context.execution_no_progress_timeout_s = -1
+
+
+def open_pool(
+    request: ExtractRequest,
+    root: ResultPath,
+    models: Mapping[str, str],
+    run_id: str,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Pool:
+    """Connects, and plans and checks the pool of mills.
+
+    Args:
+        models: role -> name or path, of every model that the run needs.
+        tell: called with a line where the check takes long.
+
+    Raises:
+        UsageError, SetupError: as the steps do.
+    """
+    connect(request)
+    known: Any = ray
+    nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
+    pool = plan_pool(request, [node["Resources"] for node in nodes])
+    check_workers(root, pool, nodes, models, run_id, tell)
+    return pool

@@ -1,0 +1,122 @@
+"""The ledger of a run on Ray: who does what, so that nothing is done twice and what kills is found."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
+from framemill.cluster.run.jobs import Job, missing_ops
+from framemill.cluster.run.sources import SourceFile
+from framemill.ops import load_op
+
+if TYPE_CHECKING:
+    from framemill.cluster.run.planning import OpsPlan
+
+STOPPED = -1
+
+
+class Ledger:
+    """Who does what: an actor beside the driver. Its answers decide, so that nothing is done twice.
+
+    Args:
+        state: what the dataset holds as the run begins.
+        plan: the operations of the run.
+        retry_failed: whether what failed for good is tried again.
+    """
+
+    def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool) -> None:
+        self._state = state
+        self._plan = plan
+        self._retry_failed = retry_failed
+        self._claims: dict[str, str] = {}
+        self._attempts: dict[str, int] = {}
+        self._mills: dict[str, Any] = {}
+        self._at_work: dict[str, tuple[str, float]] = {}
+        self._is_stopped = False
+        self._failure: dict[str, Any] | None = None
+
+    def claim(self, uri: str, source_id: str) -> dict[str, Any] | None:
+        """What the caller is to do for this content; None when another uri has it already.
+
+        Returns:
+            `ops`, and `earlier`: per operation that they need and that is done, the parts with its rows.
+        """
+        if self._claims.setdefault(source_id, uri) != uri:
+            return None
+        job = Job(SourceFile(uri, "", 0, 0), source_id)
+        missing = missing_ops(job, self._plan, self._state, self._retry_failed)
+        ops: list[str] = []
+        for op in missing:
+            # What needs something that failed is given up by the driver, which says so.
+            spared = {*ops, *load_op(op).may_fail}
+            needs = [need for need in self._plan.ops[op].key["after"] if need not in spared]
+            states = [self._state.entries.get((need, source_id)) for need in needs]
+            if op not in OWNED_BY_URI and all(
+                state and state.status in ("ok", "partial") for state in states
+            ):
+                ops.append(op)
+        others = {need for op in ops for need in self._plan.ops[op].key["after"]} - set(ops)
+        earlier = {
+            need: [
+                asdict(replace(p, owners=(source_id,))) for p, _ in self._state.plan_drop(need, {source_id})
+            ]
+            for need in sorted(others)
+        }
+        return {"ops": ops, "earlier": earlier}
+
+    def content_of(self, uri: str) -> str:
+        """Content id that this uri was the first to claim, empty where it never came so far."""
+        return next((source_id for source_id, first in self._claims.items() if first == uri), "")
+
+    def enlist(self, mill_id: str, mill: Any) -> None:
+        """A mill tells its handle, for when it has to be killed."""
+        self._mills[mill_id] = mill
+
+    def start(self, task_id: str, mill_id: str = "", allowed_seconds: float = 0.0) -> int:
+        """How often this task was begun before and not finished; `STOPPED` when nothing is to begin any more.
+
+        Args:
+            mill_id: of the mill that begins it; empty for a task that ends by itself when it is late.
+            allowed_seconds: how long it may take.
+        """
+        if self._is_stopped:
+            return STOPPED
+        before = self._attempts.get(task_id, 0)
+        self._attempts[task_id] = before + 1
+        if allowed_seconds:
+            self._at_work[task_id] = (mill_id, time.monotonic() + allowed_seconds)
+        return before
+
+    def allow(self, task_id: str, seconds: float) -> None:
+        """How long a task may take from now on: its mill has just learnt how much it is."""
+        if task_id in self._at_work:
+            self._at_work[task_id] = (self._at_work[task_id][0], time.monotonic() + seconds)
+
+    def finish(self, task_id: str) -> None:
+        """The task gave its result."""
+        self._attempts.pop(task_id, None)
+        self._at_work.pop(task_id, None)
+
+    def watch(self) -> tuple[int, list[Any]]:
+        """How many tasks are at work, and the mills that hold one for too long."""
+        now = time.monotonic()
+        late = {mill_id for mill_id, deadline in self._at_work.values() if now > deadline} - {""}
+        self._at_work = {
+            task: held for task, held in self._at_work.items() if held[0] not in late and now <= held[1]
+        }
+        return len(self._at_work), [self._mills[mill_id] for mill_id in late]
+
+    def give_up(self, failure: dict[str, Any]) -> None:
+        """Why the run cannot go on, as `describe_failure` tells it; the first counts."""
+        self._failure = self._failure or failure
+
+    def failure(self) -> dict[str, Any] | None:
+        """What was given to `give_up`."""
+        return self._failure
+
+    def stop(self) -> list[Any]:
+        """Begins nothing any more, and tells every mill."""
+        self._is_stopped = True
+        return list(self._mills.values())

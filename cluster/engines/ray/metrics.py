@@ -1,0 +1,136 @@
+"""What mills tell about their work: metrics for Prometheus, and a line of JSON for each shard.
+
+Ray exports the metrics on every node, at the port that `ray.nodes()` calls MetricsExportPort. The lines go to
+the standard error of the worker's process, which Ray keeps in its folder of logs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from framemill.actors.batcher import BatchStats
+
+# Upper ends of the groups in which the times of shards are counted.
+BOUNDARIES_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+
+
+class MillMetrics:
+    """The metrics of one mill, and its log.
+
+    Args:
+        run_id: of the run. mill: name of the mill.
+    """
+
+    def __init__(self, run_id: str, mill: str) -> None:
+        self._run_id = run_id
+        self._mill = mill
+        self._tags = {"run": run_id}
+
+        def counter(name: str, text: str, *tags: str) -> Counter:
+            return Counter(f"framemill_{name}", text, tag_keys=("run", *tags))
+
+        self._shards = counter("shards", "Shards done, by how they ended.", "status")
+        self._frames = counter("frames", "Frames decoded.")
+        self._bytes = counter("read_bytes", "Sizes of the files that were opened, in bytes.")
+        self._rows = counter("rows", "Rows made.", "operation")
+        self._errors = counter("errors", "Operations that failed on a shard; * for all of them.", "operation")
+        self._seconds = counter("stage_seconds", "Seconds spent, added over threads.", "stage")
+        self._shard_seconds = Histogram(
+            "framemill_shard_seconds", "Seconds a shard took.", BOUNDARIES_SECONDS, tag_keys=("run",)
+        )
+        self._at_work = Gauge("framemill_tasks_at_work", "Tasks that a mill works on.", ("run", "mill"))
+        self._fill = Gauge("framemill_batch_fill", "Share of a full batch.", ("run", "mill", "model"))
+        self._waits = Gauge(
+            "framemill_batch_wait_seconds", "Mean wait of a call for its batch.", ("run", "mill", "model")
+        )
+        self._num_at_work = 0
+
+    def begin(self) -> None:
+        """A task begins."""
+        self._set_at_work(1)
+
+    def end(self, batches: Mapping[str, BatchStats]) -> None:
+        """A task ended; `batches` tells what the batcher of each model did so far."""
+        self._set_at_work(-1)
+        for model, stats in batches.items():
+            tags = {**self._tags, "mill": self._mill, "model": model}
+            self._fill.set(stats.fill, tags)
+            self._waits.set(stats.wait_seconds, tags)
+
+    def _set_at_work(self, change: int) -> None:
+        self._num_at_work += change
+        self._at_work.set(self._num_at_work, {**self._tags, "mill": self._mill})
+
+    def shard(
+        self,
+        piece: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        seconds: Mapping[str, float],
+        providers: Mapping[str, str],
+        elapsed_seconds: float,
+    ) -> None:
+        """Counts one shard and writes its line.
+
+        Args:
+            piece: of a task, with uri, source_id, shards and shard_index.
+            answer: {"done": rows, failures, shortfall, frames} or {"failed": what went wrong}.
+            seconds: stage -> seconds spent on it. providers: model role -> what ran it.
+        """
+        done: Mapping[str, Any] = answer.get("done") or {}
+        failures = dict(done.get("failures") or {})
+        if "failed" in answer:
+            failures["*"] = (answer["failed"]["error"], answer["failed"]["message"])
+        status = "failed" if "failed" in answer else "partial" if done.get("shortfall") else "ok"
+        self._shards.inc(1, {**self._tags, "status": status})
+        self._shard_seconds.observe(elapsed_seconds, self._tags)
+        self._add(self._frames, done.get("frames", 0), {})
+        if not piece.get("shard_index"):
+            self._add(self._bytes, max(piece["num_bytes"], 0), {})
+        self.made(done.get("rows") or {})
+        for op in failures:
+            self._add(self._errors, 1, {"operation": op})
+        for stage, spent in seconds.items():
+            self._add(self._seconds, spent, {"stage": stage})
+        line = {
+            "time": round(time.time(), 3),
+            "event": "shard",
+            "run_id": self._run_id,
+            "uri": without_credentials(piece["uri"]),
+            "source_id": piece.get("source_id", ""),
+            "shard_index": piece.get("shard_index", 0),
+            "num_shards": len(piece.get("shards", ())),
+            "status": status,
+            "elapsed_seconds": round(elapsed_seconds, 4),
+            "seconds": {stage: round(spent, 4) for stage, spent in seconds.items()},
+            "frames": done.get("frames", 0),
+            "rows": done.get("rows") or {},
+            "failures": {op: list(told) for op, told in failures.items()},
+            "providers": dict(providers),
+            "mill": self._mill,
+        }
+        print(json.dumps(line), file=sys.stderr, flush=True)
+
+    def made(self, rows: Mapping[str, int]) -> None:
+        """Counts rows; those of a divided source are made by its merge."""
+        for op, count in rows.items():
+            self._add(self._rows, count, {"operation": op})
+
+    def _add(self, counter: Counter, count: float, tags: Mapping[str, str]) -> None:
+        if count > 0:  # Ray refuses to count nothing
+            counter.inc(count, {**self._tags, **tags})
+
+
+def without_credentials(uri: str) -> str:
+    """The same address without a name, a password or a signed query; a path as it is."""
+    if "://" not in uri:
+        return uri
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

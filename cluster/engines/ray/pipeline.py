@@ -1,0 +1,136 @@
+"""The Ray Data pipeline of a run: from sources to the results of mills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+import ray.data
+
+from framemill.cluster.engines.ray.pools import TASK_CPUS, Pool
+from framemill.cluster.engines.ray.tasks import RAW, TASK_PIECES, RayMill, open_sources, task_of
+
+# Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
+OPEN_SOURCES = 16
+# Files up to this size need not be looked at before it is known who works on them: mills open them, and
+# decode on in the file that they opened. Of such files, so many bytes share a task.
+SMALL_BYTES = 16 << 20
+TASK_BYTES = 8 << 20
+# A task is at most this part of what is left for each call of a mill that runs at once: tasks get smaller
+# towards the end, so that all calls end at about the same time.
+PARTS_LEFT = 2
+# More tasks would give the scheduler work and balance nothing: one is a sixty-fourth of what a call does in
+# all.
+MOST_TASKS_PER_CALL = 64
+# Putting down one block takes the driver more than a millisecond.
+MOST_BLOCKS = 2000
+
+
+def plan_tasks(
+    sources: Sequence[Mapping[str, Any]], pool: Pool, config: Mapping[str, Any], ledger: Any
+) -> ray.data.Dataset:
+    """What there is to do with some sources, a task in each block.
+
+    Args:
+        sources: rows with uri, path, num_bytes, mtime_ns and is_changed.
+        config: as for `open_sources`. ledger: handle of the run's `Ledger`.
+    """
+    small: list[Mapping[str, Any]] = []
+    large: list[Mapping[str, Any]] = []
+    for source in sources:
+        is_small = pool.decoders is None and 0 <= source["num_bytes"] <= SMALL_BYTES
+        (small if is_small else large).append(source)
+    grouped = _to_blocks(group_sources(small, pool.most * pool.calls)) if small else None
+    if not large:
+        assert grouped is not None
+        return grouped
+    rows = pa.Table.from_pylist(large)
+    # A block is what Ray shares out: every mill gets work soon.
+    size = max(1, min(OPEN_SOURCES, len(large) // (2 * pool.most)), -(-len(large) // MOST_BLOCKS))
+    opened = (
+        put_down([rows.slice(start, size) for start in range(0, len(large), size)])
+        .map_batches(
+            cast(Any, open_sources),
+            batch_size=OPEN_SOURCES,
+            batch_format="pyarrow",
+            num_cpus=TASK_CPUS,
+            fn_kwargs={"config": config, "ledger": ledger},
+        )
+        .repartition(target_num_rows_per_block=1)
+    )
+    return opened if grouped is None else opened.union(grouped)
+
+
+def _to_blocks(tasks: Sequence[pa.Table]) -> ray.data.Dataset:
+    """A task in each block; the driver puts down so many itself, and workers divide what is more."""
+    if len(tasks) <= MOST_BLOCKS:
+        return put_down(tasks)
+    size = -(-len(tasks) // MOST_BLOCKS)
+    blocks = [pa.concat_tables(tasks[start : start + size]) for start in range(0, len(tasks), size)]
+    return put_down(blocks).repartition(target_num_rows_per_block=1)
+
+
+def put_down(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
+    """A dataset of these blocks.
+
+    Not by `from_arrow`, which has a task of one CPU look at each, and waits without limit for the CPU.
+    """
+    made: ray.data.Dataset = ray.data.from_blocks(list(blocks))
+    return made
+
+
+def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[pa.Table]:
+    """Tasks for mills that open small files by themselves, the largest files first.
+
+    Args:
+        sources: rows with uri, path, num_bytes, mtime_ns and is_changed; changed ones get tasks of their own.
+        num_calls: tasks that all mills together work on at once.
+    """
+    left = sum(max(source["num_bytes"], 1) for source in sources)
+    largest_share, least_share = PARTS_LEFT * num_calls, MOST_TASKS_PER_CALL * num_calls
+    least, least_bytes = max(1, len(sources) // least_share), left // least_share
+    tasks: list[list[dict[str, Any]]] = []
+    most = most_bytes = taken = 0
+    for number, source in enumerate(sorted(sources, key=lambda one: -one["num_bytes"])):
+        piece = {key: source[key] for key in RAW}
+        num_bytes = max(source["num_bytes"], 1)
+        if source["is_changed"]:
+            tasks.insert(0, [piece])
+        else:
+            if not taken or len(tasks[-1]) >= most or taken + num_bytes > most_bytes:
+                tasks.append([])
+                taken = 0
+                most = min(TASK_PIECES, max(least, (len(sources) - number) // largest_share))
+                most_bytes = max(least_bytes, min(TASK_BYTES, left // largest_share))
+            tasks[-1].append(piece)
+            taken += num_bytes
+        left -= num_bytes
+    return [task_of(pieces) for pieces in tasks]
+
+
+def run_mills(
+    tasks: ray.data.Dataset, most: int, pool: Pool, config: Mapping[str, Any], ledger: Any, decoders: Any
+) -> ray.data.Dataset:
+    """The results of tasks; nothing runs before they are asked for.
+
+    Args:
+        most: mills that find something to do.
+        config: as for `RayMill`. decoders: handle of the run's `DecoderPool`, or None.
+    """
+    calls = 1 if config["alone"] else pool.calls
+    return tasks.map_batches(
+        RayMill,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            **{name: min(size, most) for name, size in pool.size.items()},
+            max_concurrent_calls_per_actor=calls,
+            # Without it the concurrent calls would run one after the other.
+            enable_true_multi_threading=True,
+            max_tasks_in_flight_per_actor=2 * calls,
+        ),
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+        fn_constructor_args=(config, ledger, decoders),
+    )

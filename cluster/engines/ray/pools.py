@@ -1,0 +1,162 @@
+"""How many actors of which size fit a cluster: pure arithmetic over what its nodes have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from framemill.cluster.request import ExtractRequest
+from framemill.errors import SetupError, UsageError
+
+MOST_CALLS = 16
+# What a task holds that opens files or merges their pieces.
+TASK_CPUS = 0.5
+# Shards that a decoder has open at once: while a mill computes on one, the other is decoded.
+STREAMS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool of actors of one kind.
+
+    Attributes:
+        size: as `ray.data.ActorPoolStrategy` takes it: {"size": n} or {"min_size": a, "max_size": b}.
+        cpus, gpus: what each holds of the cluster; gpus may be a fraction.
+        calls: tasks that each works on at once.
+        decoders: in the split topology, the pool that decodes for this one; else None.
+    """
+
+    size: Mapping[str, int]
+    cpus: float
+    gpus: float
+    calls: int
+    decoders: Pool | None = None
+
+    @property
+    def least(self) -> int:
+        """Actors that must fit for the job to start."""
+        return self.size.get("size", self.size.get("min_size", 1))
+
+    @property
+    def most(self) -> int:
+        """Actors at most."""
+        return self.size.get("size", self.size.get("max_size", 1))
+
+    @property
+    def threads(self) -> int:
+        """CPU threads for models in each."""
+        return max(1, round(self.cpus))
+
+    def describe(self) -> str:
+        """In words."""
+        size = self.size.get("size") or f"{self.size['min_size']} to {self.size['max_size']}"
+        told = f"{size} mills of {self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        if self.decoders is not None:
+            most = self.decoders.most
+            size = most if most == self.decoders.least else f"{self.decoders.least} to {most}"
+            told += f", {size} decoders of {self.decoders.cpus:g} CPUs"
+        return told
+
+
+def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> Pool:
+    """Actors that fit the cluster, leaving one CPU for reading and opening.
+
+    Args:
+        request: `topology`; `mills` and `decoders` (N or MIN-MAX; empty for as many as fit), `mill_cpus`,
+            `mill_gpus`, `decoder_cpus`.
+        nodes: resources of each node, as `ray.nodes()` tells.
+
+    Raises:
+        UsageError: a value that is no number.
+        SetupError: what is asked for does not fit.
+    """
+    is_split = request.topology == "split"
+    there = sum(node.get("CPU", 0.0) for node in nodes)
+    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
+    gpus = request.mill_gpus
+    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    cpus = request.mill_cpus or (1.0 if is_split else max(1.0, min(4.0, widest - 2)))
+    if gpus and gpus_there < gpus:
+        raise SetupError(
+            f"each mill wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
+            "add GPU nodes, or leave out --mill-gpus"
+        )
+    fit, _ = _place(nodes, cpus, gpus, 1 << 30)
+    fit = min(fit, _times(there - 1, cpus))
+    # Where mills have no GPU to keep busy, they share the CPUs with those that decode for them.
+    usual = max(1, fit // 2 if is_split and not gpus else fit)
+    low, high = _range("--mills", request.mills, usual)
+    if low > fit:
+        raise SetupError(
+            f"{low} mills of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
+            f"{there:g} CPUs on {len(nodes)} nodes with one CPU left for reading (at most {max(fit, 0)} "
+            "do): lower --mills or --mill-cpus, or add nodes"
+        )
+    if not is_split:
+        return Pool(_size(low, high), cpus, gpus, calls=8 if gpus else max(2, round(cpus)))
+    _, left = _place(nodes, cpus, gpus, low)
+    decoders = _plan_decoders(request, left, there, low * cpus)
+    calls = min(MOST_CALLS, max(1, -(-STREAMS * decoders.most // low)))
+    return Pool(_size(low, high), cpus, gpus, calls, decoders)
+
+
+def describe_idle_gpus(pool: Pool, num_gpus: float) -> str:
+    """What to tell where models will run on CPUs beside GPUs that nobody asked for; empty otherwise."""
+    if pool.gpus or not num_gpus:
+        return ""
+    return f"models run on CPUs: the cluster has {num_gpus:g} GPUs, and no mill holds one (--mill-gpus 1)"
+
+
+def _plan_decoders(
+    request: ExtractRequest, left: Sequence[Mapping[str, float]], there: float, taken: float
+) -> Pool:
+    cpus = request.decoder_cpus or 1.0
+    fit, _ = _place(left, cpus, 0.0, 1 << 30)
+    fit = min(fit, _times(there - 1 - taken, cpus))
+    low, high = _range("--decoders", request.decoders, max(fit, 1))
+    if low > fit:
+        raise SetupError(
+            f"{low} decoders of {cpus:g} CPUs do not fit beside the mills, which hold {taken:g} of the "
+            f"cluster's {there:g} CPUs, with one CPU left for reading (at most {max(fit, 0)} do): lower "
+            "--decoders, --mills or --mill-cpus, or add nodes"
+        )
+    return Pool(_size(low, high), cpus, 0.0, max(1, round(cpus)))
+
+
+def _place(
+    nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float, most: int
+) -> tuple[int, list[dict[str, float]]]:
+    """How many fit, each on one node, and what is left of the nodes."""
+    count, left = 0, []
+    for node in nodes:
+        fit = _times(node.get("CPU", 0.0), cpus)
+        if gpus:
+            fit = min(fit, _times(node.get("GPU", 0.0), gpus))
+        fit = min(fit, most - count)
+        count += fit
+        free = {"CPU": node.get("CPU", 0.0) - fit * cpus, "GPU": node.get("GPU", 0.0) - fit * gpus}
+        left.append(free)
+    return count, left
+
+
+def _times(there: float, each: float) -> int:
+    """How often a share fits; ten tenths make a whole."""
+    return max(0, math.floor(there / each + 1e-6))
+
+
+def _size(low: int, high: int) -> dict[str, int]:
+    return {"size": low} if low == high else {"min_size": low, "max_size": high}
+
+
+def _range(option: str, text: str, usual: int) -> tuple[int, int]:
+    if not text:
+        return usual, usual
+    low, _, high = text.partition("-")
+    try:
+        least, most = int(low), int(high or low)
+    except ValueError:
+        least = most = 0
+    if not 1 <= least <= most:
+        raise UsageError(f"{option} {text!r}: give a number such as 4, or a range such as 1-16")
+    return least, most

@@ -1,0 +1,290 @@
+"""Checking before any work that the cluster can do it: what does not fit hangs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+import ray.exceptions
+import ray.util
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from framemill.cluster.engines.ray.health_check import REFUSED, problem_with
+from framemill.cluster.engines.ray.pools import TASK_CPUS, Pool
+from framemill.cluster.engines.ray.ray_logging import log_folder, one_line
+from framemill.cluster.machine import import_root
+from framemill.cluster.results.layout import SYSTEM_FOLDER
+from framemill.cluster.results.storage import ResultPath, open_root
+from framemill.errors import SetupError
+
+# How long there may be no room, a node may be silent, and storage may take; each is a failure by itself.
+CHECK_SECONDS = 10.0
+ANSWER_SECONDS = 8.0
+STORAGE_SECONDS = 10.0
+# A worker on a busy or cold node takes its time to start; that alone is no reason to refuse. It is told of
+# after some seconds, and meanwhile the nodes are asked again whether they are there.
+LOOK_SECONDS = 60.0
+TELL_SECONDS = 5.0
+MOST_ASKED = 256  # nodes at once
+
+
+def describe_cluster() -> str:
+    """What is there and what is free, in words."""
+    known: Any = ray
+    there, free = known.cluster_resources(), known.available_resources()
+    alive = [node for node in known.nodes() if node["Alive"]]
+    num_lost = len(known.nodes()) - len(alive)
+    lost = f" ({num_lost} more were lost)" if num_lost else ""
+    widest = max((node["Resources"].get("CPU", 0.0) for node in alive), default=0.0)
+    return (
+        f"The cluster has {len(alive)} nodes{lost}, the largest with {widest:g} CPUs; "
+        f"{free.get('CPU', 0):g} of {there.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} of "
+        f"{there.get('GPU', 0):g} GPUs are free; other jobs may hold the rest (`ray status`, "
+        "`ray list actors`), or nodes may still be starting"
+    )
+
+
+def describe_stall(seconds: float, num_waiting: int, num_merges: int, pool: Pool) -> str:
+    """What waits for what, where nothing was at work for so long.
+
+    Args:
+        num_waiting: files that wait for a mill. num_merges: files that wait to have their pieces merged.
+    """
+    waits = [f"{num_waiting} files wait for a mill"] if num_waiting or not num_merges else []
+    if num_merges:
+        waits.append(f"{num_merges} files wait for half a CPU to have their pieces merged")
+    return (
+        f"no progress for {seconds:.0f} s: {' and '.join(waits)}, and none works. Wanted: {pool.describe()}. "
+        f"{describe_cluster()}. Free some, add a node, or stop and run again with fewer or smaller mills "
+        f"(--mills, --mill-cpus). Ray's own words: {log_folder()}"
+    )
+
+
+def code_digest() -> str:
+    """Tells two versions of Framemill's packages apart."""
+    digest = hashlib.blake2b(digest_size=8)
+    home = import_root() / "framemill"
+    for folder, folders, files in os.walk(home, followlinks=True):  # in the repository they are links
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                digest.update(path.relative_to(home).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def look(root: str, token: str, models: Mapping[str, str], code: str) -> str:
+    """What is wrong where this runs, or an empty text.
+
+    Args:
+        root: result folder. token: name of a file in it that must be there.
+        models: role -> name or path. code: `code_digest` of the driver.
+    """
+    from framemill.errors import FramemillError
+    from framemill.models.download import is_offline
+    from framemill.models.registry import resolve
+    from framemill.models.store import find, locate
+
+    where = f"on node {cast(Any, ray.util).get_node_ip_address()}"
+    if code_digest() != code:
+        return (
+            f"another Framemill is installed {where}, in {import_root()}: "
+            "install the same there, or submit the job with --working-dir"
+        )
+    task_id = ray.get_runtime_context().get_task_id()
+    problem = _look_at_storage(root, token, f"{token}-{task_id}", where)
+    if problem:
+        return problem
+    try:
+        for role, choice in models.items():
+            entry = resolve(role, choice)
+            # A download may take longer than a check: the first mill does it, and says what goes wrong.
+            if locate(entry) is not None or is_offline():
+                find(entry)
+    except FramemillError as error:
+        return f"no model for the role {role}: {error} ({where})"
+    return ""
+
+
+def _look_at_storage(root: str, token: str, own: str, where: str) -> str:
+    """What is wrong with the result folder, or an empty text; a share that hangs is given up.
+
+    Args:
+        token, own: names in it: of a file that must be there, and of one to write.
+    """
+    told: Future[str] = Future()
+
+    def try_it() -> None:
+        try:
+            told.set_result(_try_folder(root, token, own, where))
+        except BaseException as error:  # crosses to the thread that waits
+            told.set_exception(error)
+
+    # No pool of threads: this process would wait for them at its end.
+    threading.Thread(target=try_it, name="storage", daemon=True).start()
+    try:
+        return told.result(STORAGE_SECONDS)
+    except TimeoutError:
+        return f"{root} does not answer within {STORAGE_SECONDS:g} s {where}: check the mount or the network"
+
+
+def _try_folder(root: str, token: str, own: str, where: str) -> str:
+    from framemill.errors import FramemillError
+
+    shared = f"results must lie in a folder that every node mounts at the same path, and {root}"
+    try:
+        folder = open_root(root) / SYSTEM_FOLDER
+        if not (folder / token).exists():
+            return f"{shared} is not there {where}"
+        (folder / own).write_text("")
+    except OSError as exc:
+        return f"{shared} cannot be written {where}: {exc.strerror}"
+    except FramemillError as error:
+        return f"{error} ({where})"
+    return ""
+
+
+def nodes_there(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of the nodes that answer: Ray lists one that is frozen or unplugged for a minute more.
+
+    One that refuses the connection has ended; Ray will find out by itself, and the others can work.
+
+    Args:
+        nodes: as `ray.nodes()` tells.
+
+    Raises:
+        SetupError: it names those that do not answer within `ANSWER_SECONDS`, or all have ended.
+    """
+
+    def ask(node: Mapping[str, Any]) -> str:
+        return problem_with(node["NodeManagerAddress"], node["NodeManagerPort"], ANSWER_SECONDS)
+
+    with ThreadPoolExecutor(max(1, min(MOST_ASKED, len(nodes)))) as threads:
+        problems = list(threads.map(ask, nodes))
+    have_all_ended = all(problem == REFUSED for problem in problems)
+    silent = [
+        f"{node['NodeManagerAddress']} ({problem})"
+        for node, problem in zip(nodes, problems, strict=True)
+        if problem and (problem != REFUSED or have_all_ended)
+    ]
+    if silent:
+        raise SetupError(
+            f"{len(silent)} of {len(nodes)} nodes of the cluster cannot be reached: {', '.join(silent[:5])}"
+            f"{', ...' if len(silent) > 5 else ''}; they may be suspended, unplugged or behind a firewall: "
+            "mend or stop them, or wait until `ray status` no longer lists them, and run again"
+        )
+    return [node for node, problem in zip(nodes, problems, strict=True) if not problem]
+
+
+def _require_room(pool: Pool) -> None:
+    """Whether one of each kind finds room now. Reserving tells it at once, however long a worker takes to
+    start.
+    """
+    bundles = [{"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}]
+    wanted = ["a mill"]
+    if pool.decoders is not None:
+        bundles.append({"CPU": pool.decoders.cpus})
+        wanted.append("a decoder")
+    room = placement_group(bundles)
+    try:
+        if not room.wait(CHECK_SECONDS):
+            raise SetupError(
+                f"no room for {' and '.join(wanted)} within {CHECK_SECONDS:g} s. Wanted: {pool.describe()}. "
+                f"{describe_cluster()}"
+            )
+    finally:
+        remove_placement_group(room)
+
+
+def check_workers(
+    root: ResultPath,
+    pool: Pool,
+    nodes: Sequence[Mapping[str, Any]],
+    models: Mapping[str, str],
+    run_id: str,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Tries on every node what will be needed there, and that one mill finds room.
+
+    Args:
+        nodes: as `ray.nodes()` tells. Models are needed where a mill has room; files are opened and pieces
+            merged wherever there is a CPU.
+        tell: called with a line where workers take long to start.
+
+    Raises:
+        SetupError: one clear message, as soon as a node tells what is wrong; within `CHECK_SECONDS` where
+            there is no room, and within `ANSWER_SECONDS` where a node does not answer any more.
+    """
+    token = f"check-{run_id}"
+    marker = root / SYSTEM_FOLDER / token
+    marker.write_text("")
+    # Wrapped here and not where it is defined: so it travels by name, and the node's own code is what runs.
+    looking: Any = ray.remote(max_retries=0)(look)
+    code = code_digest()
+    waiting: dict[Any, Mapping[str, Any]] = {}
+    try:
+        _require_room(pool)
+        for node in nodes:
+            there = node["Resources"]
+            has_mill = there.get("CPU", 0.0) >= pool.cpus and there.get("GPU", 0.0) >= pool.gpus
+            if has_mill or there.get("CPU", 0.0) >= TASK_CPUS:
+                here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+                look_there = looking.options(num_cpus=0, scheduling_strategy=here)
+                wanted = dict(models) if has_mill else {}
+                waiting[look_there.remote(str(root), token, wanted, code)] = node
+        _await_answers(waiting, tell)
+    except ray.exceptions.RayError as exc:
+        raise SetupError(
+            f"a worker cannot run Framemill: {one_line(exc)}; install it there, or submit the job with "
+            f"--working-dir (Ray's own words: {log_folder()})"
+        ) from exc
+    finally:
+        for answer in waiting:
+            ray.cancel(answer, force=True)
+        for path in marker.parent.glob(f"{token}*"):
+            path.unlink(missing_ok=True)
+
+
+def _await_answers(waiting: dict[Any, Mapping[str, Any]], tell: Callable[[str], None]) -> None:
+    """Takes from `waiting`, answer -> node, what comes.
+
+    Raises:
+        SetupError: a node told what is wrong, or it is gone, or no worker answered within `LOOK_SECONDS`.
+    """
+    started = time.monotonic()
+    is_told = False
+    while waiting:
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS)
+        for answer in ready:
+            problem = ray.get(answer)
+            del waiting[answer]
+            if problem:
+                raise SetupError(problem)
+        if ready:
+            continue
+        there = {node["NodeID"] for node in nodes_there(list(waiting.values()))}
+        for answer in [answer for answer, node in waiting.items() if node["NodeID"] not in there]:
+            ray.cancel(answer, force=True)
+            del waiting[answer]
+        if not waiting:
+            return
+        addresses = sorted({node["NodeManagerAddress"] for node in waiting.values()})
+        where = ", ".join(addresses[:5]) + (", ..." if len(addresses) > 5 else "")
+        if time.monotonic() - started > LOOK_SECONDS:
+            raise SetupError(
+                f"no worker answered within {LOOK_SECONDS:g} s on {len(waiting)} nodes ({where}), though "
+                f"Ray runs there: a worker does not start, or hangs (Ray's own words: {log_folder()} on "
+                f"that node). {describe_cluster()}"
+            )
+        if not is_told:
+            tell(f"waiting for a worker to start on {where} ({LOOK_SECONDS:g} s at most)")
+            is_told = True

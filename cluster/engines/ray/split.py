@@ -1,0 +1,301 @@
+"""The split topology: a pool of CPU actors decodes, and mills compute on what those send.
+
+For nodes whose GPU cannot decode a codec and that have few cores beside it. A mill works on a shard as
+ever, but its chunks come from a decoder, which it asks for one message after the other: so at most two
+messages of a shard are in the object store, and its rows are regrouped by being made in one place. What a
+decoder was working on when it died runs alone later, in a mill that decodes by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+import ray
+import ray.exceptions
+
+from framemill.actors.indexing import SourceIndex, index_source
+from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.cluster.engines.ray.pools import STREAMS, Pool
+from framemill.cluster.engines.ray.ray_logging import one_line
+from framemill.cluster.machine import hide_gpus
+from framemill.ops.chunks import Chunk, Frames
+
+# What a message holds: so many frames, or so many bytes where frames are large.
+MESSAGE_FRAMES = 32
+MESSAGE_BYTES = 128 << 20
+# Of the object store, at most so much is ours; per shard there is a message on its way and one being read.
+STORE_SHARE = 0.5
+MESSAGES = 2
+# A decoder that does not put down within this time what a dead mill had open hangs in a file.
+HANG_SECONDS = 60.0
+# A decoder beyond the least that nobody asked for so long gives its CPUs back: tasks may wait for them.
+IDLE_SECONDS = 5.0
+
+Message = tuple[list[Chunk], ReadReport, bool]
+
+
+class ReaderDiedError(Exception):
+    """The process that read a shard for a mill ended, or its words did not arrive: no fault of the file."""
+
+
+def message_bytes(store_bytes: float, num_decoders: int) -> int:
+    """How large a message may be so that all decoders together leave room in the object store.
+
+    Args:
+        store_bytes: size of the smallest node's store, 0 where unknown.
+    """
+    if not store_bytes:
+        return MESSAGE_BYTES
+    return max(1, min(MESSAGE_BYTES, int(STORE_SHARE * store_bytes / (num_decoders * STREAMS * MESSAGES))))
+
+
+def _size(chunk: Chunk) -> int:
+    """Bytes of its arrays."""
+    if isinstance(chunk, PyavFrames):
+        return chunk.num_bytes
+    return sum(getattr(getattr(chunk, one.name), "nbytes", 0) for one in fields(cast(Any, chunk)))
+
+
+class Decoder:
+    """An actor that reads shards for mills, a message at each call.
+
+    Args:
+        most_bytes: where a message ends; one chunk of the reader may exceed it.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        hide_gpus()
+        self._most_bytes = most_bytes
+        self._open: dict[str, tuple[Iterator[Chunk], ReadReport]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def ready(self) -> None:
+        """Answers once it is there."""
+
+    def index(self, path: str) -> SourceIndex:
+        """See `framemill.actors.indexing.index_source`."""
+        return index_source(path)
+
+    def start(self, stream_id: str, path: str, index: SourceIndex, request: ReadRequest) -> Message:
+        """Begins a shard and gives its first message."""
+        report = ReadReport()
+        self._locks[stream_id] = threading.Lock()
+        self._open[stream_id] = (read_shard(path, index, request, report), report)
+        return self.next(stream_id)
+
+    def next(self, stream_id: str) -> Message:
+        """The next chunks of a shard, what the reader saw so far, and whether they are the last.
+
+        Raises:
+            MediaError: as `read_shard`.
+        """
+        with self._locks[stream_id]:
+            chunks, report = self._open[stream_id]
+            taken: list[Chunk] = []
+            num_frames = num_bytes = 0
+            for chunk in chunks:
+                taken.append(chunk)
+                num_frames += len(chunk) if isinstance(chunk, Frames) else 0
+                num_bytes += _size(chunk)
+                if num_frames >= MESSAGE_FRAMES or num_bytes >= self._most_bytes:
+                    return taken, report, False
+            return taken, report, True
+
+    def close(self, stream_id: str) -> None:
+        """Ends a shard, finished or not."""
+        with self._locks.pop(stream_id, threading.Lock()):
+            opened = self._open.pop(stream_id, None)
+            if opened is not None:
+                opened[0].close()  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True)
+class _Lent:
+    """A decoder of the pool.
+
+    Attributes:
+        is_ready: pending until it found room; then it is lent.
+        streams: stream id -> mill that reads it.
+        closing: calls that put down what dead mills had open, and since when.
+        used: when it was lent or given back the last time.
+    """
+
+    actor: Any
+    is_ready: Any
+    streams: dict[str, str] = field(default_factory=dict)
+    closing: list[tuple[Any, float]] = field(default_factory=list)
+    used: float = field(default_factory=time.monotonic)
+
+
+class DecoderPool:
+    """An actor beside the driver: lends decoders to mills, and replaces those that died.
+
+    Args:
+        least, most: how many there are; it grows while all are busy, and shrinks when some are idle.
+        cpus: what each holds. most_bytes: as `Decoder` takes it.
+    """
+
+    def __init__(self, least: int, most: int, cpus: float, most_bytes: int) -> None:
+        self._least = least
+        self._most = most
+        self._options = {
+            "num_cpus": cpus,
+            "num_gpus": 0,
+            "max_restarts": 0,
+            "max_concurrency": max(1, round(cpus)),
+        }
+        self._most_bytes = most_bytes
+        self._decoders: dict[str, _Lent] = {}
+        self._count = 0
+        for _ in range(least):
+            self._add()
+
+    def _add(self) -> None:
+        actor: Any = ray.remote(Decoder).options(**self._options).remote(self._most_bytes)
+        self._decoders[f"decoder-{self._count}"] = _Lent(actor, actor.ready.remote())
+        self._count += 1
+
+    def lend(self, stream_id: str, mill: str) -> tuple[str, Any]:
+        """The decoder with the least to do, by name and handle, to read one shard."""
+        self._look_for_ready()
+        there = {name: lent for name, lent in self._decoders.items() if lent.is_ready is None}
+        is_growing = len(there) < len(self._decoders)
+        is_busy = all(len(lent.streams) >= STREAMS for lent in there.values())
+        if is_busy and not is_growing and len(self._decoders) < self._most:
+            self._add()
+        # Before the first is there, calls wait for it.
+        name = min(there or self._decoders, key=lambda one: len(self._decoders[one].streams))
+        self._decoders[name].streams[stream_id] = mill
+        self._decoders[name].used = time.monotonic()
+        return name, self._decoders[name].actor
+
+    def give_back(self, name: str, stream_id: str) -> None:
+        """The shard is read, or given up."""
+        if name in self._decoders:
+            self._decoders[name].streams.pop(stream_id, None)
+            self._decoders[name].used = time.monotonic()
+
+    def lost(self, name: str) -> None:
+        """A decoder died: another takes its place."""
+        if self._decoders.pop(name, None) is not None:
+            self._add()
+
+    def enlist(self, mill: str) -> None:
+        """A mill begins, perhaps anew after its death: nobody reads any more what it had open."""
+        for lent in self._decoders.values():
+            for stream_id in [one for one, reader in lent.streams.items() if reader == mill]:
+                del lent.streams[stream_id]
+                lent.closing.append((lent.actor.close.remote(stream_id), time.monotonic()))
+
+    def tend(self) -> None:
+        """Ends decoders that hang, and those that are not needed; to be called now and then."""
+        self._look_for_ready()
+        now = time.monotonic()
+        for name, lent in list(self._decoders.items()):
+            lent.closing = [one for one in lent.closing if not ray.wait([one[0]], timeout=0)[0]]
+            if lent.closing and now - lent.closing[0][1] > HANG_SECONDS:
+                ray.kill(lent.actor)
+                self.lost(name)
+            elif lent.is_ready is not None or lent.streams or lent.closing:
+                continue  # one that found no room yet says that more nodes are wanted
+            elif now - lent.used > IDLE_SECONDS and len(self._decoders) > self._least:
+                del self._decoders[name]
+                ray.kill(lent.actor)
+
+    def _look_for_ready(self) -> None:
+        for lent in self._decoders.values():
+            if lent.is_ready is not None and ray.wait([lent.is_ready], timeout=0)[0]:
+                lent.is_ready = None
+                lent.used = time.monotonic()
+
+
+def open_decoders(pool: Pool, here: Any) -> Any:
+    """Starts the pool, and gives its handle; whoever kills it ends its decoders.
+
+    Args:
+        here: the scheduling strategy that keeps it beside the driver.
+    """
+    known: Any = ray
+    nodes = [node["Resources"] for node in known.nodes() if node["Alive"]]
+    most_bytes = message_bytes(min(node.get("object_store_memory", 0.0) for node in nodes), pool.most)
+    actor: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(DecoderPool)
+    return actor.remote(pool.least, pool.most, pool.cpus, most_bytes)
+
+
+class RemoteReader:
+    """The mill's end: reads shards through the pool.
+
+    Args:
+        pool: handle of the run's `DecoderPool`. mill: name of the mill that reads.
+    """
+
+    def __init__(self, pool: Any, mill: str) -> None:
+        self._pool = pool
+        self._mill = mill
+        self._count = 0
+        self._lock = threading.Lock()
+        ray.get(pool.enlist.remote(mill))
+
+    def index(self, path: str) -> SourceIndex:
+        """As `framemill.actors.indexing.index_source`, made by a decoder.
+
+        Raises:
+            ReaderDiedError: it died over the file.
+        """
+        with self._borrow() as (_, decoder, name):
+            index: SourceIndex = self._answer(decoder.index.remote(path), name)
+            return index
+
+    def read(
+        self, path: str, index: SourceIndex, request: ReadRequest, report: ReadReport, container: Any = None
+    ) -> Iterator[Chunk]:
+        """As `framemill.actors.pyav_reader.read_shard`; the decoder works on the next message meanwhile.
+
+        Raises:
+            ReaderDiedError: the decoder died.
+        """
+        if container is not None:
+            container.close()
+        with self._borrow() as (stream_id, decoder, name):
+            try:
+                asked = decoder.start.remote(stream_id, path, index, request)
+                is_last = False
+                while not is_last:
+                    chunks, seen, is_last = self._answer(asked, name)
+                    asked = None if is_last else decoder.next.remote(stream_id)
+                    for field_name in ReadReport.__slots__:
+                        setattr(report, field_name, getattr(seen, field_name))
+                    while chunks:
+                        yield chunks.pop(0)
+            finally:
+                decoder.close.remote(stream_id)
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[tuple[str, Any, str]]:
+        with self._lock:
+            self._count += 1
+            stream_id = f"{self._mill}-{self._count}"
+        name, decoder = ray.get(self._pool.lend.remote(stream_id, self._mill))
+        try:
+            yield stream_id, decoder, name
+        finally:
+            self._pool.give_back.remote(name, stream_id)
+
+    def _answer(self, asked: Any, name: str) -> Any:
+        try:
+            return ray.get(asked)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ray.exceptions.RayError):
+                raise ReaderDiedError(f"{name} cannot send what it reads: {one_line(error)}") from error
+            raise error.cause from None
+        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+            self._pool.lost.remote(name)
+            raise ReaderDiedError(f"{name} ended while it read a shard") from error
+        except ray.exceptions.RayError as error:  # as where neither memory nor disk holds a message
+            raise ReaderDiedError(f"what {name} sent cannot be had: {one_line(error)}") from error

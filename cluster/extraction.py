@@ -1,0 +1,360 @@
+"""The main job: what `framemill extract` and `framemill.extract` call."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framemill.actors.remote import is_remote
+from framemill.cluster.engines.local.engine import LocalRun
+from framemill.cluster.engines.local.process import WorkerProcess
+from framemill.cluster.machine import usable_cores, worker_memory_bytes
+from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
+from framemill.cluster.results import layout
+from framemill.cluster.results.commits import WHOLE_SOURCE, Commit, new_run_id
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.folders import holds_results
+from framemill.cluster.results.marks import InFlightMarks
+from framemill.cluster.results.storage import list_names, open_root, remove_tree
+from framemill.cluster.run.committing import PendingRun
+from framemill.cluster.run.jobs import Job, known_failures, missing_ops, remembered_id
+from framemill.cluster.run.progress import Outcome
+from framemill.cluster.run.sources import SourceList, list_sources
+from framemill.errors import SetupError, UsageError
+
+if TYPE_CHECKING:
+    from framemill.cluster.engines.ray.engine import RayRun
+    from framemill.cluster.run.planning import OpsPlan
+
+_PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
+
+
+def run_extract(request: ExtractRequest, reporter: Reporter | None = None) -> RunSummary:
+    """Computes what the dataset does not hold yet of these sources.
+
+    Raises:
+        UsageError: the request is wrong; nothing was done.
+        SetupError: the machine lacks something, such as a model.
+        DatasetError: the output folder cannot be used.
+    """
+    return _Extraction(request, reporter or SilentReporter()).run()
+
+
+class _Extraction:
+    def __init__(self, request: ExtractRequest, reporter: Reporter) -> None:
+        self.request = request
+        self.reporter = reporter
+        self.started = time.monotonic()
+        self.started_at = time.time()
+        self.run_id = new_run_id()
+        self.root = open_root(request.output)
+        self.worker: WorkerProcess | None = None
+        # What `ray job submit` sets for the program that it starts.
+        is_inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        self.is_elsewhere = bool(request.address) or is_inside_job
+        self.on_ray = request.engine == "ray" or (request.engine == "auto" and self.is_elsewhere)
+
+    def _require_absolute(self) -> None:
+        """A job starts in a temporary folder, and workers elsewhere know nothing of this one."""
+        for path in (self.request.output, *self.request.sources) if self.is_elsewhere else ():
+            if not is_remote(path) and not Path(path.removeprefix("@")).is_absolute():
+                raise SetupError(
+                    f"{path!r} is a relative path, which a cluster cannot find: give an absolute one"
+                )
+
+    def run(self) -> RunSummary:
+        if self.request.engine not in ("auto", "local", "ray"):
+            raise UsageError(f"--engine {self.request.engine!r}: choose auto, local or ray")
+        if self.on_ray:
+            self._require_absolute()
+        elif self.request.topology == "split":
+            raise UsageError("--topology split needs Ray: add --engine ray or --address, or leave it out")
+        profile = Path(self.request.profile).absolute()
+        if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
+            raise UsageError(f"--profile {profile}: name a file in a folder that exists")
+        files = list_sources(self.request.sources, leave_out=self.root)
+        try:
+            dataset = self._open(files)
+            # Heavy imports wait until the worker is on its way with its own.
+            from framemill.actors.shards import SHARD_SECONDS
+            from framemill.cluster.run.planning import check_keys, plan_ops
+            from framemill.cluster.run.precision import with_precision
+
+            shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
+            held = dataset.state.keys if dataset else {}
+            self.request = with_precision(
+                self.request, shard_seconds, held, self.on_ray, lambda text: self.reporter.message(0, text)
+            )
+            plan = plan_ops(self.request, shard_seconds)
+            if plan.added:
+                self.reporter.message(0, f"also running {', '.join(plan.added)}, which others need")
+            if dataset is not None and not self.request.replace:
+                check_keys(plan, dataset.state.keys)
+            if not files.files:
+                self.reporter.message(-1, "no usable input: nothing among the sources is a media file")
+                return self._summary(files, [], [], Outcome())
+            if dataset is None:
+                dataset = Dataset.open(self.root, create=True, constants={"shard_seconds": shard_seconds})
+
+            def on_wait(text: str) -> None:
+                self.reporter.message(0, text)
+
+            with dataset.hold(self.run_id, on_wait=on_wait):
+                return self._compute(dataset, plan, files)
+        finally:
+            if self.worker is not None:
+                self.worker.kill()
+
+    def _open(self, files: SourceList) -> Dataset | None:
+        """The dataset if it is there; and a head start for the worker when there is work for sure."""
+        dataset = Dataset.open(self.root, create=False) if holds_results(self.root) else None
+        if not self.on_ray and any(
+            dataset is None or remembered_id(file, dataset.state) is None for file in files.files
+        ):
+            self.worker = WorkerProcess()
+        return dataset
+
+    def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
+        from framemill.cluster.run.planning import check_keys
+
+        if self.request.replace:
+            _drop_replaced(dataset, plan, self.run_id)
+        check_keys(plan, dataset.state.keys)
+        jobs, cached = [], []
+        for file in files.files:
+            source_id = remembered_id(file, dataset.state)
+            job = Job(file, source_id or "")
+            if source_id is None or missing_ops(job, plan, dataset.state, self.request.retry_failed):
+                jobs.append(job)
+            else:
+                cached.append(job)
+        outcome = Outcome()
+        used = {job.source_id: time.time() for job in cached if job.source_id}
+
+        def conclude(outcome: Outcome) -> PendingRun:
+            summary = self._summary(files, jobs, cached, outcome, plan, dataset)
+            engine = "ray" if self.on_ray else "local"
+            row = _run_row(self.request, engine, summary, self.started_at, len(cached))
+            return PendingRun(dataset, self.run_id, row, used)
+
+        if jobs:
+            outcome = self._open_run(dataset, plan, jobs, len(cached)).run(conclude)
+        summary = self._summary(files, jobs, cached, outcome, plan, dataset)
+        self._say_what_was_left_out(dataset, plan, jobs, outcome)
+        if not jobs and used:
+            dataset.commit(Commit(run_id=self.run_id, used=used))
+        if not outcome.interrupted:
+            _sweep(dataset, {job.source_id for job in [*jobs, *cached]})
+        if self.request.keep_bytes:
+            from framemill.cluster.results.compaction import prune
+
+            pruned = prune(dataset, self.run_id, self.request.keep_bytes)
+            self.reporter.message(0, f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
+        return summary
+
+    def _say_what_was_left_out(
+        self, dataset: Dataset, plan: OpsPlan, jobs: Sequence[Job], outcome: Outcome
+    ) -> None:
+        """Where adaptive sampling could not keep to its budget, and what a cascade may have missed."""
+        if "sampling" in plan.ops:
+            options = plan.ops["sampling"].options
+            taken = [job.rows.get("sampling", 0) for job in jobs]
+            over = [count for count in taken if count > options["budget"]]
+            if over:
+                floor = f"one in each shot and in every {options['floor_seconds']:g} s is the floor"
+                budget = f"the budget of {options['budget']} frames"
+                took = f"{len(over)} of {len(jobs)} files took more than {budget}, up to {max(over)}"
+                self.reporter.message(0, f"{took}: {floor}")
+            under = sum(0 < count < options["budget"] for count in taken)
+            if under:
+                took = f"{under} of {len(jobs)} files took fewer than {options['budget']} frames"
+                self.reporter.message(0, f"{took}: they have no more that lie far enough apart")
+        if "candidates" in plan.ops and not outcome.interrupted:
+            from framemill.cluster.corpus.recall import update_recall
+
+            target = plan.ops["candidates"].options["recall_target"]
+            for line in update_recall(dataset, self.run_id, target):
+                self.reporter.message(0, line)
+
+    def _open_run(
+        self, dataset: Dataset, plan: OpsPlan, jobs: list[Job], num_cached: int
+    ) -> LocalRun | RayRun:
+        """The run on the engine that was asked for, checked as far as can be before any work."""
+        config = self._config(dataset, plan)
+        shared = (self.request, self.reporter, dataset, plan, jobs, config)
+        if not self.on_ray:
+            from framemill.cluster.run.needed_models import require_models
+
+            wanted = {
+                op for job in jobs for op in missing_ops(job, plan, dataset.state, self.request.retry_failed)
+            }
+            require_models(plan, wanted, self.request.models, lambda text: self.reporter.message(0, text))
+            worker = self.worker or WorkerProcess()
+            self.worker = None  # the run owns it now
+            return LocalRun(*shared, worker=worker, started=self.started, num_cached=num_cached)
+        from framemill.cluster.engines.ray.connecting import open_pool
+        from framemill.cluster.engines.ray.engine import RayRun
+
+        roles = {role for op in plan.ops.values() for role in op.key["models"]}
+        choices = {role: self.request.models.get(role, "") for role in roles}
+        pool = open_pool(
+            self.request, dataset.root, choices, self.run_id, lambda text: self.reporter.message(0, text)
+        )
+        return RayRun(*shared, pool=pool, started=self.started, num_cached=num_cached)
+
+    def _config(self, dataset: Dataset, plan: OpsPlan) -> dict[str, Any]:
+        from framemill.cluster.run.precision import device_precision
+
+        threads = self.request.threads or usable_cores()
+        return {
+            "root": str(dataset.root),
+            "run_id": self.run_id,
+            "keys": {name: op.key["digest"] for name, op in plan.ops.items()},
+            "shard_seconds": dataset.constants["shard_seconds"],
+            "options": {name: dict(op.options) for name, op in plan.ops.items()},
+            "after": {name: op.after for name, op in plan.ops.items()},
+            "models": dict(self.request.models),
+            "sampling": self.request.sample,
+            "threads": threads,
+            "in_flight": threads,
+            "require_provider": self.request.require_provider,
+            "precision": device_precision(self.request),
+            "memory_bytes": self.request.memory_bytes or worker_memory_bytes(),
+            "profile": str(Path(self.request.profile).absolute()) if self.request.profile else "",
+        }
+
+    def _summary(
+        self,
+        files: SourceList,
+        jobs: Sequence[Job],
+        cached: Sequence[Job],
+        outcome: Outcome,
+        plan: OpsPlan | None = None,
+        dataset: Dataset | None = None,
+    ) -> RunSummary:
+        rows: dict[str, int] = {}
+        for job in jobs:
+            if job.state == "committed":
+                for op, count in job.rows.items():
+                    rows[op] = rows.get(op, 0) + count
+        known = {}
+        if plan is not None and dataset is not None:
+            known = {job.file.uri: known_failures(job, plan, dataset.state) for job in cached}
+        bad = [job for job in jobs if job.failures or job.keeps_partial]
+        known_bad = [statuses for statuses in known.values() if statuses]
+        unusable = sum(not job.is_usable for job in bad)
+        unusable += sum(statuses.get(WHOLE_SOURCE, "partial") != "partial" for statuses in known_bad)
+        failed = sum(job.is_failed for job in bad)
+        failed += sum(set(statuses.values()) != {"partial"} for statuses in known_bad)
+        if outcome.interrupted:
+            exit_code = 130
+        elif unusable == len(files.files):
+            exit_code = 4
+        else:
+            exit_code = 3 if bad or known_bad else 0
+        failures = [
+            {
+                "uri": j.file.uri,
+                "operation": f.operation,
+                "status": f.status,
+                "error": f.error,
+                "message": f.message,
+            }
+            for j in bad
+            for f in j.failures
+        ]
+        return RunSummary(
+            run_id=self.run_id,
+            output=str(self.root),
+            exit_code=exit_code,
+            files_total=len(files.files),
+            files_computed=sum(job.state == "committed" for job in jobs),
+            files_cached=len(cached),
+            files_failed=failed,
+            files_partial=len(bad) + len(known_bad) - failed,
+            files_skipped=files.num_skipped,
+            frames=outcome.frames,
+            rows=rows,
+            seconds={stage: round(seconds, 4) for stage, seconds in sorted(outcome.seconds.items())},
+            providers=dict(outcome.providers),
+            sessions=dict(outcome.sessions),
+            decoders=_decoders(jobs),
+            device_memory_bytes=outcome.device_memory_bytes,
+            errors=tuple(failures[:20]),
+            elapsed_seconds=time.monotonic() - self.started,
+        )
+
+
+def _decoders(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    uris: dict[str, list[str]] = {}
+    for job in jobs:
+        for decoder in sorted(job.decoders):
+            uris.setdefault(decoder, []).append(job.file.uri)
+    return uris
+
+
+def _sweep(dataset: Dataset, source_ids: set[str]) -> None:
+    """Removes what a run that was killed after its last commit left behind of sources that are done."""
+    InFlightMarks(dataset.root).clear()
+    left = layout.partials_folder(dataset.root, "")
+    for name in list_names(left) if left.is_dir() else ():
+        if name in source_ids:
+            remove_tree(left / name)
+
+
+def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
+    """Removes every table whose key differs, so that it is computed anew."""
+    tables = {
+        name
+        for name, op in plan.ops.items()
+        if dataset.state.keys.get(name, op.key)["digest"] != op.key["digest"]
+    }
+    if not tables:
+        return
+    state = dataset.state
+    dataset.commit(
+        Commit(
+            run_id=run_id,
+            removed_parts=tuple(key for key in state.parts if key[0] in tables),
+            removed_entries=tuple(key for key in state.entries if key[0] in tables),
+            keys={name: plan.ops[name].key for name in tables},
+        )
+    )
+
+
+def _run_row(
+    request: ExtractRequest, engine: str, summary: RunSummary, started_at: float, num_cached: int
+) -> dict[str, Any]:
+    import importlib.metadata
+
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    options: Mapping[str, Any] = {key: value for key, value in asdict(request).items() if key != "sources"}
+    return {
+        "run_id": summary.run_id,
+        "started_at": round(started_at * 1000),
+        "finished_at": round(time.time() * 1000),
+        "engine": engine,
+        "exit_code": summary.exit_code,
+        "options": json.dumps(options),
+        "providers": summary.providers,
+        "sessions": {role: json.dumps(account) for role, account in summary.sessions.items()},
+        "decoders": summary.decoders,
+        "device_memory_bytes": summary.device_memory_bytes,
+        "seconds": summary.seconds,
+        "rows": summary.rows,
+        "num_files": summary.files_total,
+        "num_cached": num_cached,
+        "num_failed": summary.files_failed,
+        "elapsed_seconds": summary.elapsed_seconds,
+        "versions": versions,
+    }

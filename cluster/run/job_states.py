@@ -1,0 +1,231 @@
+"""How a job moves from new to finished as answers come in. Pure but for the jobs it changes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from framemill import errors
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.run.jobs import Failure, Job, missing_ops
+from framemill.errors import FramemillError, MediaError
+from framemill.ops import load_op
+
+if TYPE_CHECKING:
+    from framemill.cluster.run.planning import OpsPlan
+
+
+class Flow:
+    """Where every job of a run stands.
+
+    Attributes:
+        open: jobs whose shards may be worked on.
+        to_merge: jobs of several shards whose current stage is complete but for the merge.
+        finished: jobs that wait for a commit.
+        leaving: content ids whose rows the commit in the making takes away.
+    """
+
+    def __init__(self, dataset: Dataset, plan: OpsPlan, retry_failed: bool) -> None:
+        self.open: deque[Job] = deque()
+        self.to_merge: deque[Job] = deque()
+        self.finished: list[Job] = []
+        self.leaving: frozenset[str] = frozenset()
+        self._dataset = dataset
+        self._plan = plan
+        self._retry_failed = retry_failed
+        self._by_content: dict[str, Job] = {}
+
+    def clear(self) -> None:
+        """Forgets everything on the way; the caller resets the jobs that are not committed."""
+        self.open.clear()
+        self.to_merge.clear()
+        self.finished.clear()
+        self.leaving = frozenset()
+        self._by_content = {id_: job for id_, job in self._by_content.items() if job.state == "committed"}
+
+    def failed(self, job: Job, failure: Failure) -> None:
+        """A task on this source gave nothing."""
+        job.fail(failure)
+        job.waiting = []
+        self._go_on(job)
+
+    def opened(self, job: Job, done: Mapping[str, Any]) -> None:
+        """The file was hashed and indexed, or at least hashed."""
+        job.source_id = done["source_id"]
+        if "failed" in done:
+            job.fail(failure_from(done["failed"]))
+            job.is_duplicate = job.source_id in self._by_content
+            self.finish(job)
+            return
+        job.duration_seconds = done["duration_seconds"]
+        job.shards = done["shards"]
+        job.todo = missing_ops(job, self._plan, self._dataset.state, self._retry_failed)
+        if job.source_id in self.leaving:
+            job.todo = list(self._plan.ops)
+        record = self._dataset.state.sources.get(job.file.uri)
+        is_known = record is not None and record.source_id == job.source_id
+        if "media" in self._plan.ops and "media" not in job.todo and not is_known:
+            job.todo.insert(0, "media")
+        if "media" in job.todo:
+            job.rows["media"] = 1
+        first = self._by_content.setdefault(job.source_id, job)
+        if first is not job:
+            self._join(job, first)
+            return
+        self._recall_partial(job, is_known)
+        job.stages = [
+            ops
+            for stage in self._plan.stages()
+            if (ops := [op for op in stage if op in job.todo and op != "media"])
+        ]
+        for problem, reads in ((done["picture_problem"], "frames signals"), (done["sound_problem"], "audio")):
+            if problem:
+                self._give_up_track(job, problem, reads.split())
+        self._begin_stage(job)
+
+    def shard_done(self, job: Job, done: Mapping[str, Any]) -> None:
+        """One shard of the current stage is done."""
+        self._take(job, done)
+        if done.get("decoder"):
+            job.decoders.add(done["decoder"])
+        if done["shortfall"]:
+            job.shortfalls[done["shard_index"]] = done["shortfall"]
+        self._go_on(job)
+
+    def merged(self, job: Job, done: Mapping[str, Any]) -> None:
+        """The shards of the current stage were merged."""
+        self._take(job, done)
+        self._end_stage(job)
+
+    def earlier(self, job: Job, ops: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Where the dataset holds rows of this source that the operations need and this run does not make."""
+        needs = {need for op in ops for need in self._plan.ops[op].key["after"]}
+        return {
+            need: [
+                asdict(replace(part, owners=(job.source_id,)))
+                for part, _ in self._dataset.plan_drop(need, {job.source_id})
+            ]
+            for need in sorted(needs - set(ops))
+        }
+
+    def finish(self, job: Job) -> None:
+        """Nothing is left to do with it but to commit."""
+        job.state = "finished"
+        if not job.is_usable:
+            job.rows = {}
+        elif "media" in self._plan.ops and "media" not in job.todo:
+            # What other operations saw may change what its row says.
+            entry = self._dataset.state.entries.get(("media", job.file.uri))
+            if entry is None or entry.status != job.status:
+                job.todo.insert(0, "media")
+                job.rows["media"] = 1
+        self.finished.append(job)
+        if job.source_id:
+            self._by_content.setdefault(job.source_id, job)
+        duplicates, job.duplicates = job.duplicates, []
+        for other in duplicates:
+            self._adopt(other, job)
+
+    def _join(self, job: Job, first: Job) -> None:
+        """The same bytes under another name: the first does the work."""
+        job.is_duplicate = True
+        job.todo = [op for op in job.todo if op in OWNED_BY_URI]
+        if first.state in ("finished", "committed"):
+            self._adopt(job, first)
+        else:
+            first.duplicates.append(job)
+            job.state = "open"
+
+    def _adopt(self, job: Job, first: Job) -> None:
+        """What came of the first holds for its duplicate."""
+        job.failures = list(first.failures)
+        job.keeps_partial = first.keeps_partial
+        self.finish(job)
+
+    def _recall_partial(self, job: Job, is_known: bool) -> None:
+        """Rows of earlier runs that are incomplete and stay make the source partial, whatever is added."""
+        entries = self._dataset.state.entries
+        whole = entries.get((WHOLE_SOURCE, job.source_id))
+        if whole is None or whole.status != "partial" or job.source_id in self.leaving:
+            return
+        others = [op for op in self._dataset.state.keys if op not in job.todo]
+        held = [entries.get((op, job.source_id)) for op in others]
+        job.keeps_partial = any(entry is not None and entry.status == "partial" for entry in held)
+        if job.keeps_partial and not is_known:
+            message = "incomplete, as found before in another file with the same content"
+            job.fail(Failure(WHOLE_SOURCE, "partial", "CorruptError", message))
+
+    def _give_up_track(self, job: Job, problem: str, reads: list[str]) -> None:
+        """A track that cannot be decoded fails the operations that read it, not the others."""
+        for stage in job.stages:
+            for op in [op for op in stage if self._plan.ops[op].reads.value in reads]:
+                stage.remove(op)
+                job.fail(Failure(op, "unsupported", "UnsupportedError", problem))
+
+    def _take(self, job: Job, done: Mapping[str, Any]) -> None:
+        job.rows.update(done["rows"])
+        for op, (error, message) in done["failures"].items():
+            job.fail(Failure(op, "failed", error, message))
+
+    def _go_on(self, job: Job) -> None:
+        if job.running or job.waiting:
+            return
+        if job.shortfalls:
+            # Of the earliest shard, so that it does not depend on which one came first.
+            shortfall = job.shortfalls[min(job.shortfalls)]
+            job.fail(Failure(WHOLE_SOURCE, "partial", "CorruptError", shortfall))
+        if not job.is_usable:
+            self.finish(job)
+        elif len(job.shards) > 1:
+            self.to_merge.append(job)
+        else:
+            self._end_stage(job)
+
+    def _end_stage(self, job: Job) -> None:
+        job.stages.pop(0)
+        self._begin_stage(job)
+
+    def _begin_stage(self, job: Job) -> None:
+        """Starts the next stage in which an operation is left, or else finishes."""
+        while job.stages:
+            for op in list(job.stages[0]):
+                broken = self._broken_need(job, op)
+                if broken is not None:
+                    job.stages[0].remove(op)
+                    job.fail(broken)
+            if job.stages[0]:
+                job.state = "open"
+                job.waiting = list(range(len(job.shards)))
+                self.open.append(job)
+                return
+            job.stages.pop(0)
+        self.finish(job)
+
+    def _broken_need(self, job: Job, op: str) -> Failure | None:
+        """Why an operation cannot run: another whose rows it reads failed, now or in an earlier run."""
+        now = {failure.operation: (failure.status, failure.transient) for failure in job.failures}
+        for need in self._plan.ops[op].key["after"]:
+            if need in load_op(op).may_fail:
+                continue
+            entry = self._dataset.state.entries.get((need, job.source_id))
+            status, transient = now.get(need, ("ok", False))
+            if need not in job.todo and entry is not None:
+                status, transient = entry.status, entry.transient
+            if status not in ("ok", "partial"):
+                message = f"it needs {need}, which failed for this file"
+                return Failure(op, status, "FramemillError", message, transient)
+        return None
+
+
+def error_from(told: Mapping[str, Any]) -> FramemillError:
+    """What ends the run, as the worker tells it. Errors of one input have an exit code that says less."""
+    kind = getattr(errors, told["error"], FramemillError)
+    return (FramemillError if issubclass(kind, MediaError) else kind)(told["message"])
+
+
+def failure_from(told: Mapping[str, Any], operation: str = WHOLE_SOURCE) -> Failure:
+    """A failure as the worker tells it."""
+    return Failure(operation, told["status"], told["error"], told["message"], told["transient"])

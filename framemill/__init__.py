@@ -1,0 +1,138 @@
+"""Framemill's public API: videos in, tables out.
+
+    import framemill
+
+    summary = framemill.extract(["videos/"], "out", ops=["frames", "scenes"], sample="every:1")
+    results = framemill.open("out")
+    results.tables()                                       # ['errors', 'frames', 'media', ...]
+    results.table("scenes")                                # pyarrow.Table
+    results.sql("SELECT count(*) AS n FROM scenes").rows   # [(12,)]
+
+Errors are those of `framemill.errors`: `framemill.FramemillError` and what derives from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framemill.errors import DatasetError, FramemillError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from framemill.cluster.request import Reporter, RunSummary
+    from framemill.cluster.results.dataset import Dataset
+    from framemill.cluster.results.queries import QueryResult
+
+if Path(__file__).with_name("models").is_file():
+    # Some ways of packing a checkout turn its links into text files.
+    raise ImportError(
+        f"{Path(__file__).parent} holds text files where links to the folders cluster, actors, ops and "
+        "models should be: unpack it with a tool that keeps symbolic links, submit the folder instead of an "
+        "archive (`ray job submit --working-dir .`), or install framemill with pip"
+    )
+
+__version__ = "0.1.0"
+__all__ = ["FramemillError", "Results", "__version__", "extract", "open"]
+
+_READ_ATTEMPTS = 5  # a compaction may replace parts while they are read
+
+
+def extract(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    ops: Sequence[str] = (),
+    sample: str = "keyframes",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    models: Mapping[str, str] | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> RunSummary:
+    """Extracts tables from media files into a result folder, and computes only what is missing there.
+
+    A file that cannot be processed becomes a row of `errors` and raises nothing: look at
+    `RunSummary.exit_code` and `RunSummary.errors`. Configuration files and variables are not read.
+
+    Args:
+        sources: files, folders, globs or `@list.txt`; one or several.
+        output: result folder; made if missing.
+        ops: operation names; empty means those that run by default.
+        sample: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
+        options: per operation, option name -> value, such as {"frames": {"images": True}}.
+        models: role -> name or path.
+        reporter: where progress and messages go; None shows nothing.
+        settings: further fields of `framemill.cluster.request.ExtractRequest`, such as threads=2.
+
+    Raises:
+        FramemillError: a wrong request, an unusable folder, or a missing model; nothing was computed.
+    """
+    from framemill.cluster.extraction import run_extract
+    from framemill.cluster.request import ExtractRequest, SilentReporter
+
+    if isinstance(sources, str | os.PathLike):
+        sources = [sources]
+    request = ExtractRequest(
+        sources=tuple(os.fspath(source) for source in sources),
+        output=os.fspath(output),
+        ops=tuple(ops),
+        sample=sample,
+        options=options or {},
+        models=models or {},
+        **settings,
+    )
+    return run_extract(request, reporter or SilentReporter())
+
+
+def open(output: str | os.PathLike[str]) -> Results:
+    """The results in a folder that `extract` made; raises FramemillError where there are none."""
+    from framemill.cluster.results.dataset import Dataset
+
+    return Results(Dataset.open(output, create=False))
+
+
+class Results:
+    """A result folder, read through its commit log: exact even while another run commits or compacts.
+
+    Each call sees what is committed at its time.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def tables(self) -> list[str]:
+        """Names of the tables, sorted; `errors` and `runs` are always among them."""
+        from framemill.cluster.results.queries import dataset_tables
+
+        self._dataset.reload()
+        return sorted(dataset_tables(self._dataset))
+
+    def table(self, name: str) -> pa.Table:
+        """All rows of a table, in no particular order; each row starts with its source_id.
+
+        Raises:
+            UsageError: there is no such table here.
+            DatasetError: a part cannot be read.
+        """
+        from framemill.cluster.results.queries import dataset_tables
+
+        failure: Exception | None = None
+        for _ in range(_READ_ATTEMPTS):
+            self._dataset.reload()
+            try:
+                tables = dataset_tables(self._dataset)
+                if name not in tables:
+                    raise UsageError(f"no table {name!r} here; there are {', '.join(sorted(tables))}")
+                return tables[name].to_table()
+            except (DatasetError, OSError) as error:
+                failure = error
+        raise DatasetError(f"table {name} of {self._dataset.root} cannot be read: {failure}") from failure
+
+    def sql(self, query: str) -> QueryResult:
+        """Answers one reading SQL statement; every table is a view, no other file can be read."""
+        from framemill.cluster.results import queries
+
+        return queries.query(self._dataset.root, query)

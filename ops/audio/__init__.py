@@ -1,0 +1,1 @@
+"""Operations on sound: levels, beats, speech, transcripts, speakers, sound events."""

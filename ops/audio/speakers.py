@@ -1,0 +1,173 @@
+"""Who speaks when: voices told apart within ten seconds by a segmentation model, and across them by likeness.
+
+The method is that of pyannote's pipeline (Bredin, "pyannote.audio 2.1 speaker diarization pipeline",
+Interspeech 2023) with the powerset segmentation of Plaquet and Bredin (Interspeech 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from framemill.errors import ModelError, UsageError
+from framemill.models.runner import Model
+from framemill.ops.audio.filterbank import FRAME, NUM_BANDS, centred_filterbank
+from framemill.ops.audio.vad import SAMPLE_RATE, clean_samples
+from framemill.ops.audio.voice_clusters import group_voices
+from framemill.ops.chunks import Audio, BoolArray, Chunk, Float32Array, ShardInfo
+from framemill.ops.columns import column
+from framemill.ops.operation import Extractor, Op, Partial, Reads
+
+WINDOW = 160_000  # samples the segmentation hears at once: fixed by its training
+STEP = 270  # samples from one of its frames to the next
+OFFSET = 360  # start of the first frame's own samples: half its field of 991 less half a step
+NUM_FRAMES = 589
+HOP_FRAMES = 297  # windows start every 5.01 s, so that frames of all of them lie on one grid
+# The model's classes, as speakers of the window: nobody, each of three, each pair of them.
+POWERSET = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
+# A voice is told from stretches without others where there is this much of them, and not from less than
+# the second number.
+ALONE_SECONDS, LEAST_SECONDS = 0.5, 0.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeakersOptions:
+    """Options of `speakers`.
+
+    Attributes:
+        threshold: stretches belong to one speaker where their vectors' cosine is at least this on average,
+            -1..1. 0.3 is about what pyannote's published pipeline found best for the default model (cosine
+            distance 0.70); other models need their own.
+    """
+
+    threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.threshold <= 1:
+            raise UsageError(f"speakers.threshold is {self.threshold}; it must be -1 to 1")
+
+
+class Speakers(Op):
+    """One row a turn; turns of different speakers may overlap. Speakers are numbered by first appearance."""
+
+    name = "speakers"
+    reads = Reads.AUDIO
+    models = ("speaker_segmentation", "speaker_embeddings")
+    default = False
+    Options = SpeakersOptions
+    schema = pa.schema(
+        [
+            column("start_seconds", pa.float64(), "start, in seconds since the presentation's start"),
+            column("end_seconds", pa.float64(), "end, exclusive, in seconds since the presentation's start"),
+            column("speaker", pa.string(), "speaker_0, speaker_1, ...: the same voice within this source"),
+        ]
+    )
+
+    def open(self, shard: ShardInfo) -> Extractor:
+        return _Turns(self.options, self.loaded["speaker_segmentation"], self.loaded["speaker_embeddings"])
+
+
+class _Turns:
+    """Keeps of each voice in each window a vector and how likely it speaks: 4 KB for 5 s."""
+
+    def __init__(self, options: SpeakersOptions, segmentation: Model, embeddings: Model) -> None:
+        self.done = False
+        self._threshold = options.threshold
+        self._segmentation = segmentation
+        self._embeddings = embeddings
+        self._start_sample = -1
+        self._num_samples = 0
+        self._num_windows = 0
+        self._waiting = np.zeros(0, np.float32)
+        self._window_of: list[int] = []
+        self._activity: list[Float32Array] = []
+        self._vectors: list[Float32Array] = []
+
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
+        assert isinstance(chunk, Audio)
+        if self._start_sample < 0:
+            self._start_sample = chunk.start_sample
+        self._num_samples += len(chunk.samples)
+        self._waiting = np.concatenate([self._waiting, clean_samples(chunk)])
+        while len(self._waiting) >= WINDOW:
+            self._hear(self._waiting[:WINDOW])
+            self._waiting = self._waiting[HOP_FRAMES * STEP :].copy()
+
+    def finish(self) -> Partial:
+        heard = (self._num_windows - 1) * HOP_FRAMES * STEP + WINDOW if self._num_windows else 0
+        if self._num_samples > heard:
+            self._hear(np.pad(self._waiting, (0, WINDOW - len(self._waiting))))
+        if not self._vectors:
+            return Partial(Speakers.schema.empty_table())
+        windows = np.array(self._window_of, np.int64)
+        group = group_voices(np.stack(self._vectors), windows, self._threshold)
+        turns: list[tuple[float, float, int]] = []
+        for number in range(int(group.max()) + 1):
+            for start, end in self._speaks(np.flatnonzero(group == number).tolist()):
+                turns.append((start, end, number))
+        turns.sort()
+        # Numbers follow the turns, not the windows they were told from.
+        names = {number: f"speaker_{i}" for i, number in enumerate(dict.fromkeys(t[2] for t in turns))}
+        rows = {
+            "start_seconds": [t[0] for t in turns],
+            "end_seconds": [t[1] for t in turns],
+            "speaker": [names[t[2]] for t in turns],
+        }
+        return Partial(pa.table(rows, schema=Speakers.schema))
+
+    def _speaks(self, members: list[int]) -> list[tuple[float, float]]:
+        """Turns of one speaker: where the windows that cover a frame find it likelier than not on average."""
+        num_frames = (self._num_windows - 1) * HOP_FRAMES + NUM_FRAMES
+        total = np.zeros(num_frames, np.float32)
+        for member in members:
+            start = self._window_of[member] * HOP_FRAMES
+            total[start : start + NUM_FRAMES] += self._activity[member]
+        windows = np.zeros(num_frames, np.float32)
+        for window in range(self._num_windows):
+            windows[window * HOP_FRAMES : window * HOP_FRAMES + NUM_FRAMES] += 1
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], total > 0.5 * windows, [False]])))
+        samples = np.minimum(OFFSET + edges * STEP, self._num_samples)
+        samples[edges == 0] = 0
+        seconds = ((self._start_sample + samples) / SAMPLE_RATE).tolist()
+        turns = zip(seconds[::2], seconds[1::2], strict=True)
+        return [(start, end) for start, end in turns if end > start]
+
+    def _hear(self, samples: Float32Array) -> None:
+        """Tells the voices of one window apart and describes each."""
+        outputs = self._segmentation.runner.run_whole({"x": samples[None, None]})
+        values = outputs.get("y", np.zeros(0, np.float32))
+        if values.shape != (1, NUM_FRAMES, len(POWERSET)):
+            raise ModelError(
+                f"model {self._segmentation.entry.name} gives {list(values.shape)} as output `y`; expected "
+                f"[1, {NUM_FRAMES}, {len(POWERSET)}]: choose one of family pyannote_powerset"
+            )
+        likely: Float32Array = np.exp(values[0].astype(np.float32)) @ POWERSET
+        speaking: BoolArray = POWERSET[values[0].argmax(axis=1)] > 0
+        alone = speaking & (speaking.sum(axis=1, keepdims=True) == 1)
+        for voice in range(POWERSET.shape[1]):
+            chosen = alone[:, voice]
+            if chosen.sum() * STEP < ALONE_SECONDS * SAMPLE_RATE:
+                chosen = speaking[:, voice]
+            if chosen.sum() * STEP < LEAST_SECONDS * SAMPLE_RATE:
+                continue
+            sound = samples[OFFSET : OFFSET + NUM_FRAMES * STEP].reshape(NUM_FRAMES, STEP)[chosen]
+            self._vectors.append(self._describe(sound.reshape(-1)))
+            self._activity.append(likely[:, voice])
+            self._window_of.append(self._num_windows)
+        self._num_windows += 1
+
+    def _describe(self, samples: Float32Array) -> Float32Array:
+        assert len(samples) >= FRAME
+        features = centred_filterbank(samples)
+        outputs = self._embeddings.runner.run({"feats": features[None]})
+        vectors = outputs.get("embs", np.zeros(0, np.float32))
+        if vectors.ndim != 2 or len(vectors) != 1:
+            raise ModelError(
+                f"model {self._embeddings.entry.name} gives {list(vectors.shape)} as output `embs` "
+                f"for features [1, frames, {NUM_BANDS}]; expected [1, d]: choose one of family wespeaker"
+            )
+        vector: Float32Array = vectors[0].astype(np.float32)
+        return vector / max(float(np.linalg.norm(vector)), 1e-12)

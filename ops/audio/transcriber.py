@@ -1,0 +1,173 @@
+"""Speech of one track turned into rows of text: it is found, gathered into passages, and heard in groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from framemill.errors import ModelError
+from framemill.models.runner import Runner
+from framemill.models.spoken import MAX_SAMPLES, MAX_SECONDS, Decoding, Heard, Span
+from framemill.ops.audio.passages import Passage, PassageMaker
+from framemill.ops.audio.vad import Segmenter, VoiceDetector, VoiceRules, clean_samples
+from framemill.ops.chunks import Audio
+
+if TYPE_CHECKING:
+    from framemill.ops.audio.transcript import TranscriptOptions
+
+# Where faster-whisper's batched pipeline cuts, which hands Whisper speech with little silence in it.
+RULES = VoiceRules(
+    threshold=0.5,
+    end_threshold=0.35,
+    min_silence_seconds=0.16,
+    min_speech_seconds=0.0,
+    padding_seconds=0.4,
+    max_speech_seconds=MAX_SECONDS,
+)
+# Passages of one file that go to the model in one call: four minutes of speech at most wait in memory.
+GROUP = 8
+# A passage that repeats itself is decoded once more, without runs of so many tokens that come twice.
+NO_REPEAT_TOKENS = 3
+EACH = "each"  # as a language: that of each passage is detected
+
+
+class Listener:
+    """Finds the speech of one track and has it turned into text.
+
+    Args:
+        voice: the detector of speech. whisper: the recogniser, as `framemill.models.whisper.WhisperRunner`.
+    """
+
+    def __init__(self, options: TranscriptOptions, voice: Runner, whisper: Runner) -> None:
+        self._options = options
+        self._whisper = whisper
+        self._detector = VoiceDetector(voice)
+        self._segmenter = Segmenter(RULES)
+        self._maker: PassageMaker | None = None
+        self._num_samples = 0
+        self._waiting: list[Passage] = []
+        self._language = options.language
+        self._rows: list[dict[str, Any]] = []
+
+    def feed(self, chunk: Audio) -> None:
+        """Takes the next sound."""
+        samples = clean_samples(chunk)
+        if self._maker is None:
+            self._maker = PassageMaker(chunk.start_sample, MAX_SAMPLES)
+        self._maker.hear(samples)
+        self._num_samples += len(samples)
+        for probability in self._detector.feed(samples):
+            self._segmenter.push(probability)
+        for segment in self._segmenter.take():
+            self._put(self._maker.add(segment))
+        self._maker.forget(self._segmenter.oldest)
+        # Without a language the first passage goes alone, since the others take theirs from it.
+        while len(self._waiting) >= (GROUP if self._language else 1):
+            self._listen()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """A row for each stretch of text in time order, by the columns of `transcript`."""
+        for probability in self._detector.finish():
+            self._segmenter.push(probability)
+        if self._maker is not None:
+            for segment in self._segmenter.finish(self._num_samples):
+                self._put(self._maker.add(segment))
+            self._put(self._maker.finish())
+        while self._waiting:
+            self._listen()
+        for index, row in enumerate(self._rows):
+            row["segment_index"] = index
+        return self._rows
+
+    def _put(self, passage: Passage | None) -> None:
+        if passage is not None:
+            self._waiting.append(passage)
+
+    def _listen(self) -> None:
+        """Sends the next passages to the model and makes rows of what they say."""
+        passages = self._waiting[: GROUP if self._language else 1]
+        del self._waiting[: len(passages)]
+        heard = self._hear(passages)
+        options = self._options
+        loops = [
+            i
+            for i, h in enumerate(heard)
+            if h.compression_ratio > options.compression_ratio_threshold and not self._is_silence(h)
+        ]
+        if loops:
+            again = self._hear([passages[i] for i in loops], NO_REPEAT_TOKENS)
+            for i, second in zip(loops, again, strict=True):
+                heard[i] = self._better(heard[i], second)
+        for passage, h in zip(passages, heard, strict=True):
+            if self._is_silence(h):
+                continue
+            # What a passage of silence seems to be spoken in says nothing of the file.
+            self._language = self._language or h.language
+            self._rows += [_row(span, h, passage) for span in h.spans if span.text]
+
+    def _hear(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Heard]:
+        samples = np.zeros((len(passages), MAX_SAMPLES), np.float32)
+        decodings = np.empty(len(passages), object)
+        options = self._options
+        for row, passage in enumerate(passages):
+            samples[row, : len(passage.samples)] = passage.samples
+            decodings[row] = Decoding(
+                language="" if self._language == EACH else self._language,
+                task=options.task,
+                beam_size=options.beam_size,
+                initial_prompt=options.initial_prompt,
+                hotwords=options.hotwords,
+                word_times=options.word_timestamps,
+                no_repeat_tokens=no_repeat_tokens,
+            )
+        lengths = np.array([len(passage.samples) for passage in passages], np.int64)
+        outputs = self._whisper.run({"samples": samples, "num_samples": lengths, "decoding": decodings})
+        if "heard" not in outputs:
+            raise ModelError(
+                f"the model gives {', '.join(outputs)} where text is expected; use family whisper"
+            )
+        heard: list[Heard] = outputs["heard"].tolist()
+        return heard
+
+    def _is_silence(self, heard: Heard) -> bool:
+        options = self._options
+        likely = heard.avg_logprob > options.log_prob_threshold
+        return heard.no_speech_prob > options.no_speech_threshold and not likely
+
+    def _better(self, first: Heard, second: Heard) -> Heard:
+        if second.compression_ratio <= self._options.compression_ratio_threshold:
+            return second
+        return max(first, second, key=lambda heard: heard.avg_logprob)
+
+
+def _row(span: Span, heard: Heard, passage: Passage) -> dict[str, Any]:
+    words: list[dict[str, Any]] | None = None
+    if span.words is not None:
+        words = []
+        for word in span.words:
+            # Both ends belong to the segment that the word's middle lies in.
+            segment = passage.segment_at((word.start_seconds + word.end_seconds) / 2)
+            words.append(
+                {
+                    "start_seconds": passage.source_seconds(word.start_seconds, segment),
+                    "end_seconds": passage.source_seconds(word.end_seconds, segment),
+                    "text": word.text,
+                    "probability": word.probability,
+                }
+            )
+    if words:
+        start, end = words[0]["start_seconds"], words[-1]["end_seconds"]
+    else:
+        start = passage.source_seconds(span.start_seconds, passage.segment_at(span.start_seconds))
+        end = passage.source_seconds(span.end_seconds, passage.segment_at(span.end_seconds, is_end=True))
+    return {
+        "start_seconds": start,
+        "end_seconds": max(start, end),
+        "text": span.text,
+        "language": heard.language,
+        "origin": "speech",
+        "avg_logprob": heard.avg_logprob,
+        "no_speech_prob": heard.no_speech_prob,
+        "words": words,
+    }

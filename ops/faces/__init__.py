@@ -1,0 +1,1 @@
+"""Operations on faces: detection, emotions, embeddings, quality."""

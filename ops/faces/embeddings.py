@@ -1,0 +1,114 @@
+"""A vector for each face: faces of one person have similar ones.
+
+MobileFaceNet: Chen et al., arXiv:1804.07573, trained with the loss of ArcFace, as all models of that kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from framemill.errors import ModelError
+from framemill.models.runner import Model
+from framemill.ops.chunks import Float32Array, Frames, UInt8Array
+from framemill.ops.columns import column
+from framemill.ops.faces.alignment import align_faces
+from framemill.ops.faces.crops import FaceRows, read_faces
+from framemill.ops.faces.detectors import FaceDetector
+from framemill.ops.operation import FrameOp
+from framemill.ops.pixels.model_input import planes
+
+_INPUT = "input0"
+# Faces aligned at once: at most 60 MB of regions.
+_SLICE = 8
+
+
+class FaceEmbeddings(FrameOp):
+    """One row a face."""
+
+    name = "face_embeddings"
+    after = ("faces",)
+    models = ("face_landmarks", "face_embeddings")
+    default = False  # its weights are a download
+    schema = pa.schema(
+        [
+            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
+            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            column("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+            column(
+                "aligned_by",
+                pa.dictionary(pa.int32(), pa.string()),
+                "points: the face was turned upright by five points; box: no points were found (it is turned "
+                "away, tiny or no face), so that the vector is hardly comparable with others",
+            ),
+            column(
+                "vector",
+                pa.list_(pa.float32()),
+                "embedding of length 1, of as many numbers as the model has (128 in the default one); "
+                "compare by dot product, -1..1: with the default model one person mostly has above 0.5, two "
+                "people have below 0.4",
+            ),
+        ]
+    )
+
+    def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
+        super().__init__(options, models)
+        entry = models["face_embeddings"].entry
+        if entry.family != "arcface" or entry.input_size is None:
+            raise ModelError(
+                f"face_embeddings: model {entry.name} is of family {entry.family!r} with pictures of "
+                f"{entry.input_size}; add one of family 'arcface' with its picture size"
+            )
+        self._entry, self._size = entry, entry.input_size
+        self._detector = FaceDetector("face_landmarks", models["face_landmarks"])
+
+    def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
+        faces = read_faces(upstream["faces"], frames)
+        if not len(faces):
+            return self.schema.empty_table()
+        step = max(_SLICE, self.loaded["face_embeddings"].runner.max_batch)
+        vectors, flags = [], []
+        for start in range(0, len(faces), step):
+            crops, by_points = self._align(frames, faces, start, start + step)
+            vectors.append(self._embed(crops))
+            flags.append(by_points)
+        embedded, by_points = np.concatenate(vectors), np.concatenate(flags)
+        offsets = np.arange(0, embedded.size + 1, embedded.shape[1], dtype=np.int32)
+        columns = [
+            pa.array(frames.frame_index[faces.at]),
+            pa.array(faces.pts_seconds),
+            pa.array(faces.face_index, pa.int32()),
+            pa.DictionaryArray.from_arrays(
+                pa.array(1 - by_points.astype(np.int32)), pa.array(["points", "box"])
+            ),
+            pa.ListArray.from_arrays(offsets, pa.array(embedded.ravel())),
+        ]
+        return pa.table(columns, schema=self.schema)
+
+    def _align(
+        self, frames: Frames, faces: FaceRows, start: int, stop: int
+    ) -> tuple[UInt8Array, np.ndarray[Any, np.dtype[np.bool_]]]:
+        parts = []
+        for at in range(start, min(stop, len(faces)), _SLICE):
+            part = faces.slice(at, min(at + _SLICE, stop))
+            parts.append(align_faces(frames, part, self._detector, self._size))
+        crops, flags = zip(*parts, strict=True)
+        return np.concatenate(crops), np.concatenate(flags)
+
+    def _embed(self, crops: UInt8Array) -> Float32Array:
+        """Vectors of length 1, float32 [m, d], of aligned faces."""
+        batch = planes(crops, self._entry.colour, self._entry.mean, self._entry.scale)
+        outputs = self.loaded["face_embeddings"].runner.run({_INPUT: batch})
+        raw = next(iter(outputs.values()))
+        if len(outputs) != 1 or raw.ndim != 2 or len(raw) != len(crops):
+            shapes = {name: list(values.shape) for name, values in outputs.items()}
+            raise ModelError(
+                f"face_embeddings: model {self._entry.name} gives {shapes} for {len(crops)} faces, but the "
+                f"family arcface gives one output [{len(crops)}, numbers]; add a model of that kind"
+            )
+        vectors: Float32Array = raw.astype(np.float32)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors

@@ -1,0 +1,1 @@
+"""Operations on sampled frames: pictures themselves, labels, embeddings, measures."""

@@ -1,0 +1,1 @@
+"""Operations that find and follow objects and body poses."""

@@ -1,0 +1,61 @@
+"""Rows of `objects` as operations that come after it see them: plain arrays, by frame and rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from framemill.ops.chunks import Float32Array, Frames, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRows:
+    """Objects of some frames, by frame and rank.
+
+    Attributes:
+        frame_index, object_index: int64 [m].
+        labels: str [m]. scores: float32 [m], 0..1.
+        boxes: float32 [m, 4], x0, y0, x1, y1 in display pixels.
+    """
+
+    frame_index: Int64Array
+    object_index: Int64Array
+    labels: npt.NDArray[Any]
+    scores: Float32Array
+    boxes: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+    def take(self, which: npt.NDArray[Any]) -> ObjectRows:
+        """The rows at these positions, or where this mask is true."""
+        return ObjectRows(*(getattr(self, name)[which] for name in self.__slots__))
+
+    def starts(self, frames: Frames) -> Int64Array:
+        """int64 [n + 1]: frame i of the batch has the rows from starts[i] up to starts[i + 1]."""
+        edges = np.append(frames.frame_index, np.iinfo(np.int64).max)
+        return np.searchsorted(self.frame_index, edges).astype(np.int64)
+
+
+def read_boxes(table: pa.Table) -> Float32Array:
+    """The column `box` of a table as float32 [m, 4]."""
+    boxes = table["box"].combine_chunks()
+    return np.stack(
+        [pc.struct_field(boxes, edge).to_numpy(zero_copy_only=False) for edge in range(4)], axis=1
+    )
+
+
+def read_objects(table: pa.Table) -> ObjectRows:
+    """Takes the rows of `objects`, in any order, apart."""
+    table = table.combine_chunks()
+    frame_index, object_index = (
+        table[name].to_numpy().astype(np.int64) for name in ("frame_index", "object_index")
+    )
+    labels = np.array(table["label"].to_pylist(), np.str_)
+    rows = ObjectRows(frame_index, object_index, labels, table["score"].to_numpy(), read_boxes(table))
+    return rows.take(np.lexsort((object_index, frame_index)))

@@ -1,0 +1,1 @@
+"""Pictures as arrays: what model inputs, measures and masks are made from."""

@@ -1,0 +1,1 @@
+"""Operations on how pictures follow one another: shot boundaries and stretches."""

@@ -1,0 +1,1 @@
+"""Operations on text on screen, and on the meaning of text."""

@@ -1,0 +1,67 @@
+"""Vectors of what stands on screen and of what is said, to find text by its meaning.
+
+They are two operations with equal columns, since what an operation comes after always runs with it: asking
+for the vectors of a transcript must not read the screen, nor the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from framemill.models.runner import Model
+from framemill.ops.chunks import ShardInfo
+from framemill.ops.columns import column
+from framemill.ops.frames.embeddings import vector_column
+from framemill.ops.operation import TableOp
+from framemill.ops.text.encoder import TextEncoder, embed_unique
+
+
+class TextEmbeddings(TableOp):
+    """One row for each row of `text_spans`: a text that stands still is one row, not one a frame."""
+
+    name = "text_embeddings"
+    after = ("text_spans",)
+    models = ("text_embeddings",)
+    default = False  # its weights are a download
+    schema = pa.schema(
+        [
+            column("start_seconds", pa.float64(), "start of the row it speaks of, in seconds, >= 0"),
+            column("end_seconds", pa.float64(), "end of the row it speaks of, exclusive, in seconds"),
+            column("text", pa.string(), "what the row says"),
+            column(
+                "vector",
+                pa.list_(pa.float32()),
+                "embedding of length 1 (384 numbers with the default model) of the text's first 256 tokens; "
+                "compare by dot product, -1..1: with the default model above about 0.5 for the same matter",
+            ),
+        ]
+    )
+
+    def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
+        super().__init__(options, models)
+        self._encoder = TextEncoder(self.name, models["text_embeddings"], ("sentence",))
+
+    def combine(self, upstream: Mapping[str, pa.Table], source: ShardInfo) -> pa.Table:
+        rows = upstream[self.after[0]].select(["start_seconds", "end_seconds", "text"])
+        if not rows.num_rows:
+            return self.schema.empty_table()
+        keys = [("start_seconds", "ascending"), ("end_seconds", "ascending"), ("text", "ascending")]
+        rows = rows.sort_by(keys)
+        texts = rows["text"].cast(pa.string()).to_pylist()
+        columns = [
+            rows["start_seconds"],
+            rows["end_seconds"],
+            pa.array(texts),
+            vector_column(embed_unique(self._encoder, texts)),
+        ]
+        return pa.table(columns, schema=self.schema)
+
+
+class TranscriptEmbeddings(TextEmbeddings):
+    """One row for each row of `transcript`."""
+
+    name = "transcript_embeddings"
+    after = ("transcript",)

@@ -1,0 +1,114 @@
+"""Vectors of texts: sentences that mean the like have similar ones.
+
+Sentence-BERT: Reimers and Gurevych, arXiv:1908.10084: the mean of the last layer over all tokens. The text
+towers of CLIP and SigLIP give vectors that compare with those of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framemill.errors import ModelError
+from framemill.models.runner import Model
+from framemill.models.tokens import Tokenizer
+from framemill.ops.chunks import Float32Array
+from framemill.ops.frames.embeddings import unit_vectors
+
+# Texts in one call: on a GPU the session takes fewer at a time, on a CPU one.
+_SLICE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What a family takes and gives.
+
+    Attributes:
+        max_tokens: longer texts are cut. inputs: names, all int64 [n, tokens].
+        output: name of the output. padding: the token that fills every text up to `max_tokens`, or empty
+            where texts keep their length.
+    """
+
+    max_tokens: int
+    inputs: tuple[str, ...]
+    output: str
+    padding: str = ""
+
+
+FAMILIES: Mapping[str, _Family] = {
+    "sentence": _Family(256, ("input_ids", "attention_mask", "token_type_ids"), "last_hidden_state"),
+    "clip_text": _Family(77, ("input_ids", "attention_mask"), "text_embeds"),
+    # It was trained on texts of exactly 64 tokens and reads the last one.
+    "siglip_text": _Family(64, ("input_ids",), "pooler_output", padding="</s>"),
+}
+
+
+class TextEncoder:
+    """Turns texts into vectors of length 1 with one model; the tokenizer is read at the first text."""
+
+    def __init__(self, role: str, model: Model, families: Sequence[str]) -> None:
+        """Raises ModelError where the model is of none of `families`."""
+        if model.entry.family not in families:
+            raise ModelError(
+                f"{role}: model {model.entry.name} is of family {model.entry.family!r}; choose one of "
+                + ", ".join(families)
+            )
+        self._role, self._model = role, model
+        self._family = FAMILIES[model.entry.family]
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self._model.entry, self._family.max_tokens)
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Vectors float32 [n, d] of n >= 1 texts.
+
+        Texts of as many tokens run together, so that none is padded for another: a text's vector does not
+        depend on its neighbours.
+        """
+        ids = self._tokenizer.encode(texts)
+        if self._family.padding:
+            fill = self._tokenizer.id_of(self._family.padding)
+            ids = [row + [fill] * (self._family.max_tokens - len(row)) for row in ids]
+        lengths = np.array([len(row) for row in ids])
+        found: dict[int, Float32Array] = {}
+        for length in np.unique(lengths):
+            same = np.flatnonzero(lengths == length)
+            for start in range(0, len(same), _SLICE):
+                places = same[start : start + _SLICE]
+                rows = np.array([ids[place] for place in places], np.int64).reshape(len(places), length)
+                found.update(zip(places.tolist(), self._run(rows), strict=True))
+        return np.stack([found[place] for place in range(len(texts))])
+
+    def _run(self, ids: npt.NDArray[np.int64]) -> Float32Array:
+        values = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        outputs = self._model.runner.run({name: values[name] for name in self._family.inputs})
+        raw = outputs.get(self._family.output)
+        if raw is None and len(outputs) == 1:
+            raw = next(iter(outputs.values()))
+        if raw is not None and raw.ndim == 3 and self._model.entry.family == "sentence":
+            raw = raw.mean(axis=1)
+        if raw is None or raw.ndim != 2 or len(raw) != len(ids):
+            shapes = {name: list(array.shape) for name, array in outputs.items()}
+            raise ModelError(
+                f"{self._role}: model {self._model.entry.name} gives {shapes} for {len(ids)} texts of "
+                f"{ids.shape[1]} tokens, but its family {self._model.entry.family} gives "
+                f"{self._family.output}; add a model of that kind"
+            )
+        return unit_vectors(raw)
+
+
+def embed_unique(encoder: TextEncoder, texts: Sequence[str]) -> Float32Array:
+    """Vectors float32 [n, d] of n >= 1 texts, each different one encoded once."""
+    different = list(dict.fromkeys(texts))
+    place: dict[Any, int] = {text: number for number, text in enumerate(different)}
+    return encoder.encode(different)[[place[text] for text in texts]]

@@ -1,0 +1,223 @@
+"""Text on screen: every line with its place and what it says, by a DB detector and a CTC recogniser.
+
+Text that stands still is read once. The rule: a frame that shows the same picture as the last one that was
+looked at (`pixels.stillness`) has that one's lines; in any other frame lines are looked for, and a line is
+read unless the last frame that was looked at had one at the same place, and the picture around it is
+still that of the frame where it was read. Pictures are compared with the one that was looked at, never
+with the frame before, so that slow changes add up. Memory begins anew with each shard, and does not
+depend on how frames are batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from framemill.errors import ModelError, UsageError
+from framemill.models.characters import read_characters
+from framemill.models.runner import Model
+from framemill.ops.chunks import Chunk, Float32Array, Frames, Int64Array, ShardInfo, UInt8Array
+from framemill.ops.columns import column
+from framemill.ops.operation import Extractor, Op, Partial, Reads
+from framemill.ops.pixels.stillness import StillPicture
+from framemill.ops.text.detection import detect_text, picture_size
+from framemill.ops.text.recognition import Reading, cut_line, read_lines, turn_upright
+
+FAMILIES = {"text_detection": "dbnet", "text_recognition": "ctc_text", "text_orientation": "text_orientation"}
+# Pictures for the detector that are in memory at once: some of 1080p, so that every core has one.
+SLICE_BYTES = 128 << 20
+# A line is at the same place where no corner is further away than this part of its height.
+MAX_SHIFT = 0.25
+NOTHING = Reading("", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextOptions:
+    """Options of `text`; the values are RapidOCR's.
+
+    Attributes:
+        score: least mean probability of the characters of a row, 0..1.
+        box_score: least mean probability within a line for it to be read, 0..1.
+        max_lines: most lines of one frame, >= 1.
+        reuse: whether text that stands still is read once; without it every frame is looked at.
+    """
+
+    score: float = 0.5
+    box_score: float = 0.5
+    max_lines: int = 1000
+    reuse: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("score", "box_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"text.{name} is {getattr(self, name)}; it must be 0 to 1")
+        if self.max_lines < 1:
+            raise UsageError(f"text.max_lines is {self.max_lines}; it must be at least 1")
+
+
+class Text(Op):
+    """Finds and reads lines of text; a frame without any has no row."""
+
+    name = "text"
+    version = 1
+    reads = Reads.FRAMES
+    models = ("text_detection", "text_recognition", "text_orientation")
+    default = False  # about a second of one core for each frame that is looked at
+    Options = TextOptions
+    schema = pa.schema(
+        [
+            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
+            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            column("text_index", pa.int32(), "0-based rank in the frame in reading order"),
+            column("text", pa.string(), "what the line says, never blank"),
+            column("score", pa.float32(), "mean probability of the characters, 0..1"),
+            column(
+                "polygon",
+                pa.list_(pa.float32()),
+                "x, y of the four corners in display pixels within the frame, 8 values, clockwise from the "
+                "top left",
+            ),
+        ]
+    )
+
+    def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
+        super().__init__(options, models)
+        for role, family in FAMILIES.items():
+            entry = models[role].entry
+            if entry.family != family:
+                raise ModelError(
+                    f"text: model {entry.name} for {role} is of family {entry.family!r}; "
+                    f"choose a {family} one"
+                )
+        self._characters = read_characters(models["text_recognition"].entry)
+
+    def open(self, shard: ShardInfo) -> Extractor:
+        return _TextExtractor(self)
+
+    def find(self, pictures: list[UInt8Array]) -> list[Float32Array]:
+        """Corners of the lines in each picture of a shard, in reading order."""
+        model = self.loaded["text_detection"]
+        return detect_text(pictures, model, self.options.box_score, self.options.max_lines)
+
+    def read(self, cuts: list[UInt8Array]) -> list[Reading]:
+        """What upright pictures of lines say."""
+        if not cuts:
+            return []
+        upright = turn_upright(cuts, self.loaded["text_orientation"])
+        return read_lines(upright, self.loaded["text_recognition"], self._characters)
+
+
+@dataclass(slots=True)
+class _Read:
+    """A line that was read, or is about to be: where, in which picture, and what it says."""
+
+    quad: Float32Array
+    corner: tuple[int, int]  # x, y of `around` in the frame
+    around: StillPicture
+    reading: Reading = NOTHING
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The lines of a frame: where each is in it, and where it was read."""
+
+    quads: Float32Array
+    lines: list[_Read]
+
+
+@dataclass(slots=True)
+class _TextExtractor:
+    op: Text
+    tables: list[pa.Table] = field(default_factory=list)
+    done: bool = False
+    still: StillPicture | None = None  # the last frame that was looked at
+    seen: _Seen = field(default_factory=lambda: _Seen(np.empty((0, 4, 2), np.float32), []))
+
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> pa.Table:
+        assert isinstance(chunk, Frames)
+        lumas = chunk.luma()
+        changed = np.array([self._changes(luma) for luma in lumas], bool)
+        seen, waiting, cuts = [self.seen], [], []
+        width, height = picture_size(chunk.width, chunk.height)
+        step = max(1, SLICE_BYTES // (width * height * 3 * 4))
+        places = np.flatnonzero(changed)
+        for start in range(0, len(places), step):
+            at = places[start : start + step]
+            pictures = _whole(chunk, at)
+            for place, picture, quads in zip(at, pictures, self.op.find(pictures), strict=True):
+                lines = []
+                for quad in quads:
+                    line = self._recall(quad, seen[-1], lumas[place])
+                    if line is None:
+                        line = _Read(quad, *_around(quad, lumas[place]))
+                        waiting.append(line)
+                        cuts.append(cut_line(picture, quad))
+                    lines.append(line)
+                seen.append(_Seen(quads, lines))
+        for line, reading in zip(waiting, self.op.read(cuts), strict=True):
+            line.reading = reading
+        self.seen = seen[-1]
+        rows = self._rows(chunk, [seen[which] for which in np.cumsum(changed)])
+        self.tables.append(rows)
+        return rows
+
+    def finish(self) -> Partial:
+        return Partial(pa.concat_tables(self.tables) if self.tables else self.op.schema.empty_table())
+
+    def _changes(self, luma: UInt8Array) -> bool:
+        """Whether lines must be looked for in a frame, which is then what later ones are compared with."""
+        if self.op.options.reuse and self.still is not None and self.still.shows(luma):
+            return False
+        self.still = StillPicture(luma.copy())
+        return True
+
+    def _recall(self, quad: Float32Array, before: _Seen, luma: UInt8Array) -> _Read | None:
+        """The line read earlier at this place, if the picture around it is still the same."""
+        if not self.op.options.reuse or not len(before.quads):
+            return None
+        apart = np.abs(np.stack([line.quad for line in before.lines]) - quad).max(axis=(1, 2))
+        nearest = int(apart.argmin())
+        line = before.lines[nearest]
+        if apart[nearest] > _max_shift(line.quad):
+            return None
+        (x, y), (high, wide) = line.corner, line.around.luma.shape
+        return line if line.around.shows(luma[y : y + high, x : x + wide]) else None
+
+    def _rows(self, chunk: Frames, seen: list[_Seen]) -> pa.Table:
+        columns: list[list[Any]] = [[] for _ in self.op.schema]
+        for frame_index, pts_seconds, one in zip(chunk.frame_index, chunk.pts_seconds, seen, strict=True):
+            said = [
+                (line.reading, quad)
+                for line, quad in zip(one.lines, one.quads, strict=True)
+                if line.reading.text.strip() and line.reading.score >= self.op.options.score
+            ]
+            for text_index, (reading, quad) in enumerate(said):
+                row = (frame_index, pts_seconds, text_index, reading.text, reading.score, quad.ravel())
+                for values, value in zip(columns, row, strict=True):
+                    values.append(value)
+        arrays = [pa.array(values, kind.type) for values, kind in zip(columns, self.op.schema, strict=True)]
+        return pa.table(arrays, schema=self.op.schema)
+
+
+def _whole(chunk: Frames, at: Int64Array) -> list[UInt8Array]:
+    """Full-resolution pictures of some frames, RGB."""
+    box = np.array([[0, 0, chunk.width, chunk.height]], np.float32).repeat(len(at), axis=0)
+    return list(chunk.crops(at, box, (chunk.width, chunk.height)))
+
+
+def _max_shift(quad: Float32Array) -> float:
+    """How far a corner may be off, in pixels: lines may run upwards, so the shorter sides are the height."""
+    sides = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
+    return MAX_SHIFT * float(sides.min())
+
+
+def _around(quad: Float32Array, luma: UInt8Array) -> tuple[tuple[int, int], StillPicture]:
+    """The part of a frame that holds a line wherever it may shift to."""
+    margin = _max_shift(quad)
+    x0, y0 = np.maximum(np.floor(quad.min(axis=0) - margin), 0).astype(int)
+    x1, y1 = np.ceil(quad.max(axis=0) + margin).astype(int) + 1
+    return (int(x0), int(y0)), StillPicture(luma[y0:y1, x0:x1].copy())

@@ -1,0 +1,218 @@
+"""What is decided about a Ray run without a cluster: the pool, the ledger and the cutting into tasks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+pytest.importorskip("ray")
+
+from framemill.cluster.engines.ray import tasks as ray_tasks
+from framemill.cluster.engines.ray.coordinator import STOPPED, Ledger
+from framemill.cluster.engines.ray.pools import plan_pool
+from framemill.cluster.engines.ray.stream import StallWatch
+from framemill.cluster.engines.ray.tasks import TASK_PIECES, open_sources
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.results.commits import DatasetState, Entry
+from framemill.cluster.run.planning import plan_ops
+from framemill.errors import SetupError, UsageError
+from tests.cluster.extraction import OPS, render_clip
+
+
+def pool(cpus: float, gpus: float = 0.0, nodes: int = 1, **asked: Any) -> tuple[dict[str, int], float, int]:
+    request = ExtractRequest(sources=("x",), output="out", **asked)
+    planned = plan_pool(request, [{"CPU": cpus / nodes, "GPU": gpus / nodes}] * nodes)
+    return dict(planned.size), planned.cpus, planned.calls
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "asked", "expected"),
+    [
+        (4, 0, {}, ({"size": 1}, 2.0, 2)),
+        (16, 0, {}, ({"size": 3}, 4.0, 4)),
+        (16, 0, {"mill_cpus": 1.0}, ({"size": 15}, 1.0, 2)),
+        (16, 0, {"mills": "2"}, ({"size": 2}, 4.0, 4)),
+        (16, 0, {"mills": "1-64", "mill_cpus": 2.0}, ({"min_size": 1, "max_size": 64}, 2.0, 2)),
+        (64, 2, {"mill_gpus": 0.5}, ({"size": 4}, 4.0, 8)),
+        (32, 0, {"mill_cpus": 3.0, "nodes": 4}, ({"size": 8}, 3.0, 3)),
+    ],
+)
+def test_the_pool_leaves_a_cpu_free(
+    cpus: float, gpus: float, asked: dict[str, Any], expected: tuple[dict[str, int], float, int]
+) -> None:
+    size, mill_cpus, calls = pool(cpus, gpus, **asked)
+    assert (size, mill_cpus, calls) == expected
+    assert size.get("size", size.get("min_size", 0)) * mill_cpus <= cpus - 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "asked", "said"),
+    [
+        (4, 0, {"mill_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
+        (64, 1, {"mill_gpus": 1.0, "mills": "2"}, "at most 1"),
+        (4, 0, {"mills": "9"}, "9 mills of 2 CPUs do not fit the cluster's 4 CPUs"),
+        (4, 0, {"mill_cpus": 8.0}, "do not fit"),
+        (1, 0, {}, "do not fit"),
+        (16, 0, {"mill_cpus": 4.0, "nodes": 8}, "16 CPUs on 8 nodes"),
+    ],
+)
+def test_a_pool_that_would_wait_for_ever_is_refused(
+    cpus: float, gpus: float, asked: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SetupError, match=said):
+        pool(cpus, gpus, **asked)
+
+
+@pytest.mark.parametrize("mills", ["no", "0", "3-2", "1-", "-1", "1-2-3"])
+def test_a_number_of_mills_that_is_none(mills: str) -> None:
+    if mills == "1-":  # no upper end: as many as the lower
+        assert pool(16, mills=mills)[0] == {"size": 1}
+        return
+    with pytest.raises(UsageError, match="--mills"):
+        pool(16, mills=mills)
+
+
+def ledger(entries: dict[tuple[str, str], Entry] | None = None, retry_failed: bool = False) -> Ledger:
+    plan = plan_ops(ExtractRequest(sources=("x",), output="out", ops=OPS), 600.0)
+    state = DatasetState()
+    state.entries.update(entries or {})
+    return Ledger(state, plan, retry_failed)
+
+
+def test_content_belongs_to_the_first_who_claims_it() -> None:
+    book = ledger()
+    assert book.claim("a", "content") == {"ops": ["scenes", "frames", "audio_levels"], "earlier": {}}
+    assert book.claim("b", "content") is None
+    assert book.claim("a", "content") is not None, "the same one again, after a retry"
+
+
+def test_a_claim_names_what_is_missing_alone() -> None:
+    entries = {
+        ("scenes", "content"): Entry("scenes", "content", "key", "ok"),
+        ("frames", "content"): Entry("frames", "content", "key", "failed"),
+        ("audio_levels", "content"): Entry("audio_levels", "content", "key", "failed", True),
+    }
+    assert ledger(entries).claim("a", "content") == {"ops": ["audio_levels"], "earlier": {}}
+    again = ledger(entries, retry_failed=True).claim("a", "content")
+    assert again == {"ops": ["frames", "audio_levels"], "earlier": {}}
+
+
+def test_the_ledger_counts_what_was_not_finished() -> None:
+    book = ledger()
+    assert [book.start("task"), book.start("task")] == [0, 1]
+    book.finish("task")
+    assert book.start("task") == 0
+    book.stop()
+    assert book.start("another") == STOPPED
+
+
+def test_the_ledger_names_mills_that_are_late() -> None:
+    book = ledger()
+    for name in ("quick", "slow"):
+        book.enlist(name, f"handle of {name}")
+    book.start("short", "quick", 3600.0)
+    book.start("long", "slow", -1.0)
+    assert book.watch() == (1, ["handle of slow"])
+    assert book.watch() == (1, []), "a mill is killed once for it"
+    book.start("open", "", 3600.0)
+    book.start("merge", "", -1.0)
+    assert book.watch() == (2, []), "tasks of no mill end by themselves"
+    assert sorted(book.stop()) == ["handle of quick", "handle of slow"]
+
+
+def test_the_ledger_keeps_the_first_reason_to_give_up() -> None:
+    book = ledger()
+    assert book.failure() is None
+    book.give_up({"message": "no credentials"})
+    book.give_up({"message": "the ledger is gone"})
+    assert book.failure() == {"message": "no credentials"}
+
+
+def test_a_stall_is_told_only_while_nobody_works() -> None:
+    assert StallWatch(seconds=3600.0).waited(0) == 0
+    assert StallWatch(seconds=1e-9).waited(3) == 0
+    watch = StallWatch(seconds=0.05)
+    time.sleep(0.06)
+    assert watch.waited(0) >= 0.05
+    assert watch.waited(0) == 0, "told once"
+    time.sleep(0.06)
+    watch.note()
+    assert watch.waited(0) == 0
+
+
+class _Direct:
+    """Calls an object as if it were an actor."""
+
+    def __init__(self, target: object) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        method: Callable[..., Any] = getattr(self._target, name)
+        return type("Remote", (), {"remote": staticmethod(method)})
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[Any]]]]:
+    """Cuts files into tasks, each the list of its pieces."""
+    monkeypatch.setattr(ray_tasks.ray, "get", lambda answer: answer)
+
+    def cut(*paths: Path, book: Ledger | None = None, shard_seconds: float = 600.0) -> list[list[Any]]:
+        config = {
+            "root": str(tmp_path), "run_id": "run", "keys": {}, "shard_seconds": shard_seconds, "options": {},
+            "after": {}, "models": {}, "sampling": "keyframes", "threads": 1, "require_provider": "",
+            "precision": "fp32", "deadline_seconds": 60.0, "deadline_factor": 60.0,
+        }  # fmt: skip
+        rows = [
+            {"uri": p.name, "path": str(p), "num_bytes": 1, "mtime_ns": 0, "is_changed": False} for p in paths
+        ]
+        handle = _Direct(book or ledger())
+        made = open_sources(pa.Table.from_pylist(rows), config=config, ledger=handle)
+        return [json.loads(task)["pieces"] for table in made for task in table["task"].to_pylist()]
+
+    yield cut
+
+
+def test_short_files_share_a_task(tasks: Callable[..., list[list[Any]]], tmp_path: Path) -> None:
+    clip = render_clip(tmp_path / "0.mp4", seed=1, seconds=1.0)
+    files = [clip]
+    for number in range(1, TASK_PIECES // 2):
+        files.append(tmp_path / f"{number}.mp4")
+        files[-1].write_bytes(clip.read_bytes() + b"\0\0\0\x08free" * number)
+    cut = tasks(*files)
+    assert [len(pieces) for pieces in cut] == [30, 2], "30 seconds of media a task"
+    assert [piece["uri"] for pieces in cut for piece in pieces] == [file.name for file in files]
+
+
+def test_shards_suspects_copies_and_bad_files(tasks: Callable[..., list[list[Any]]], tmp_path: Path) -> None:
+    long = render_clip(tmp_path / "long.mp4", seed=1, seconds=5.0)
+    short = render_clip(tmp_path / "short.mp4", seed=2, seconds=1.0)
+    copy, bad = tmp_path / "copy.mp4", tmp_path / "bad.mp4"
+    copy.write_bytes(short.read_bytes())
+    bad.write_bytes(b"no video")
+    deadly = render_clip(tmp_path / "deadly.mp4", seed=3, seconds=1.0)
+    book = ledger()
+    book.start("open deadly.mp4")  # a worker died over it
+    cut = tasks(long, short, copy, bad, deadly, book=book, shard_seconds=2.0)
+    assert [[piece["uri"] for piece in pieces] for pieces in cut] == [
+        *[["long.mp4"]] * len(cut[0][0]["shards"]), ["deadly.mp4"], ["short.mp4", "copy.mp4", "bad.mp4"]
+    ]  # fmt: skip
+    assert [pieces[0]["shard_index"] for pieces in cut[:-2]] == list(range(len(cut) - 2))
+    assert cut[-2][0]["suspect"] and "source_id" not in cut[-2][0]
+    first, second, third = cut[-1]
+    assert first["ops"] and not second["ops"] and second["is_copy"] and second["shard"] is None
+    assert third["failed"]["status"] == "failed" and third["shard"] is None
+    book.stop()
+    assert tasks(long, book=book) == []
+
+
+def test_the_ledger_remembers_whose_content_it_was() -> None:
+    book = ledger()
+    book.claim("a", "content")
+    book.claim("b", "content")
+    assert (book.content_of("a"), book.content_of("b")) == ("content", "")
