@@ -28,7 +28,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from framemill.actors.colour_matrices import luma_from_samples, matrix_name, rgb_from_samples
 from framemill.ops.chunks import Float64Array, UInt8Array
 
-cv2.setNumThreads(1)  # the mill already runs one shard a core
+cv2.setNumThreads(1)  # the shard processor already runs one shard a core
 
 Samples = npt.NDArray[Any]
 

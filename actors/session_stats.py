@@ -1,4 +1,4 @@
-"""What a mill tells of its models: where each runs, how well it is used, and what went wrong on the way."""
+"""The state of each model of a shard processor: where it runs, how well it is used, what failed before."""
 
 from __future__ import annotations
 

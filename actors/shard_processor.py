@@ -1,4 +1,4 @@
-"""The mill: opened once per worker, it turns shards into partial tables, several at a time."""
+"""The shard processor: opened once per worker, it turns shards into partial tables, several at a time."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ShardResult:
     shortfall: str = ""
 
 
-class Mill:
+class ShardProcessor:
     """Holds operations and models; `process` is blocking and may be called from several threads.
 
     Attributes:

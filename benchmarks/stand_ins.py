@@ -1,4 +1,4 @@
-"""Stand-ins for the work of mills, put into the workers of a Ray cluster at their start."""
+"""Stand-ins for the work of actors, put into the workers of a Ray cluster at their start."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from benchmarks.harness import REPOSITORY
 # Instead of computing, each file sleeps; when it began and ended is written down.
 SLEEPING = """
 def stand_in():
-    import os, time, framemill.actors.shard_processor as mill
-    real = mill.read_shard
+    import os, time, framemill.actors.shard_processor as shard_processor
+    real = shard_processor.read_shard
     def read_shard(*given):
         began = time.time()
         time.sleep(float(os.environ['STAND_IN_SECONDS']))
         yield from real(*given)
         with open(os.path.join(os.environ['STAND_IN_LOG'], str(os.getpid())), 'a') as log:
             log.write(f'{began} {time.time()}\\n')
-    mill.read_shard = read_shard
+    shard_processor.read_shard = read_shard
 """
-# No file is hashed, indexed or decoded: what is left is scheduling, the ledger, the driver and its commits.
+# No file is hashed, indexed or decoded: what is left is scheduling, coordination and commits.
 NO_WORK = """
 def stand_in():
     import hashlib
@@ -67,16 +67,16 @@ def environment(folder: Path, code: str, **variables: str) -> Mapping[str, str]:
 
 
 def efficiency(folder: Path, num_slots: int) -> float:
-    """Share of the time of all slots that was slept, from when every mill had begun until the last ended.
+    """Share of the time of all slots that was slept, from when every actor had begun until the last ended.
 
     Raises:
-        ValueError: no mill wrote anything.
+        ValueError: no actor wrote anything.
     """
-    mills = [
+    actors = [
         [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
         for path in (folder / "log").iterdir()
     ]
-    start = max(min(began for began, _ in mill) for mill in mills)
-    end = max(ended for mill in mills for _, ended in mill)
-    slept = sum(max(0.0, ended - max(began, start)) for mill in mills for began, ended in mill)
+    start = max(min(began for began, _ in actor) for actor in actors)
+    end = max(ended for actor in actors for _, ended in actor)
+    slept = sum(max(0.0, ended - max(began, start)) for actor in actors for began, ended in actor)
     return slept / (num_slots * (end - start))

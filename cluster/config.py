@@ -83,7 +83,7 @@ def read_settings(
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str] = ()) -> list[str]:
     """FRAMEMILL_* variables that are neither a setting nor in `known`: most likely misspelt."""
-    expected = {_variable(name) for name in _PARSERS} | set(known)
+    expected = {_variable(name) for name in (*_OLD_NAMES, *_PARSERS)} | set(known)
     return sorted(name for name in environ if name.startswith("FRAMEMILL_") and name not in expected)
 
 
@@ -209,9 +209,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "model": _pairs,
     "engine": _one_of(ENGINES),
     "address": _text,
-    "mills": _text,
-    "mill_cpus": _factor,
-    "mill_gpus": _factor,
+    "actors": _text,
+    "actor_cpus": _factor,
+    "actor_gpus": _factor,
     "topology": _one_of(TOPOLOGIES),
     "decoders": _text,
     "decoder_cpus": _factor,
@@ -228,6 +228,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "profile": _text,
 }
 _FIELDS = {"memory": "memory_bytes", "stall_after": "stall_seconds"}
+# What settings were called before, which still works.
+_OLD_NAMES = {"mills": "actors", "mill_cpus": "actor_cpus", "mill_gpus": "actor_gpus"}
 # Settings that are an operation's option.
 _SHORTCUTS = {
     "images": "frames.images",
@@ -237,6 +239,12 @@ _SHORTCUTS = {
     "max_segments": "sampling.max_segments",
     "recall_target": "candidates.recall_target",
 }
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under today's names; where both are given, today's counts."""
+    old = {_OLD_NAMES[name]: value for name, value in values.items() if name in _OLD_NAMES}
+    return old | {name: value for name, value in values.items() if name not in _OLD_NAMES}
 
 
 def _variable(name: str) -> str:
@@ -251,12 +259,13 @@ def _parse(name: str, value: Any, place: str) -> Any:
 
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    given = _renamed({name: value for name, value in flags.items() if value is not None and value != ()})
     return {name: _parse(name, value, f"--{name.replace('_', '-')}") for name, value in given.items()}
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    given = {name: environ[_variable(name)] for name in _PARSERS if environ.get(_variable(name))}
+    names = (*_OLD_NAMES, *_PARSERS)
+    given = _renamed({name: environ[_variable(name)] for name in names if environ.get(_variable(name))})
     return {name: _parse(name, value, _variable(name)) for name, value in given.items()}
 
 
@@ -269,6 +278,7 @@ def _from_file(path: Path | None) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: the configuration cannot be read: {error}") from error
+    content = _renamed(content)
     for name in content:
         if name not in _PARSERS:
             raise UsageError(f"{path}: unknown key {name!r}; known keys: {', '.join(sorted(_PARSERS))}")

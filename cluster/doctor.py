@@ -33,10 +33,13 @@ REQUIRED = (
     "blake3",
     "click",
     "duckdb",
+    "msgspec",
     "numpy",
     "opencv-python-headless",
     "platformdirs",
+    "psutil",
     "pyarrow",
+    "pysubs2",
     "rich",
 )
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")

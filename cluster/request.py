@@ -23,12 +23,12 @@ class ExtractRequest:
             serves several commands names them; any other is refused.
         engine: auto, local or ray; auto is ray inside a Ray job or where an address is given, else local.
         address: of a Ray cluster; empty for that of the surrounding job, or one started here.
-        mills: on Ray, how many actors work: N, or MIN-MAX for as many as there is work for; empty for
+        actors: on Ray, how many actors work: N, or MIN-MAX for as many as there is work for; empty for
             all that fit.
-        mill_cpus: CPUs that each of them holds; 0 means up to 4.
-        mill_gpus: GPUs that each of them holds, also a fraction; 0 for none.
-        topology: on Ray, fused (mills decode themselves) or split (a pool of CPU actors decodes for them).
-        decoders: in the split topology, how many actors decode, written as `mills` is.
+        actor_cpus: CPUs that each of them holds; 0 means up to 4.
+        actor_gpus: GPUs that each of them holds, also a fraction; 0 for none.
+        topology: on Ray, fused (actors decode themselves) or split (a pool of CPU actors decodes for them).
+        decoders: in the split topology, how many actors decode, written as `actors` is.
         decoder_cpus: CPUs that each of those holds; 0 means 1.
         stall_seconds: on Ray, after so long without any work a message says what waits for what.
         require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
@@ -55,9 +55,9 @@ class ExtractRequest:
     spare: tuple[str, ...] = ()
     engine: str = "auto"
     address: str = ""
-    mills: str = ""
-    mill_cpus: float = 0.0
-    mill_gpus: float = 0.0
+    actors: str = ""
+    actor_cpus: float = 0.0
+    actor_gpus: float = 0.0
     topology: str = "fused"
     decoders: str = ""
     decoder_cpus: float = 0.0

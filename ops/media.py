@@ -1,8 +1,8 @@
 """What each file is: the table with one row per uri.
 
 It is made from the container's description alone. Unlike other tables its rows belong to a uri, not to
-a content: the mill calls `media_row` for every uri, also where the content is known already, and feeds
-the extractor nothing.
+a content: `media_row` is called for every uri, also where the content is known already, and the extractor
+is fed nothing.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Op(ABC):
     after: ClassVar[tuple[str, ...]] = ()
     may_fail: ClassVar[tuple[str, ...]] = ()  # of `after`: where they fail it goes on without their rows
     models: ClassVar[tuple[str, ...]] = ()  # roles, keys of framemill.models.registry
-    schema: ClassVar[pa.Schema]  # without source_id, which the mill puts first
+    schema: ClassVar[pa.Schema]  # without source_id, which the shard processor puts first
     default: ClassVar[bool] = True  # whether it runs when --ops is not given
     Options: ClassVar[type[Any]] = NoOptions
     sound_rate: int = 16_000  # hertz of the `Audio` it is fed

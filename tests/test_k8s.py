@@ -350,8 +350,8 @@ def test_entrypoints_are_commands_of_ours_that_fit(
     assert words[:4] == ["framemill-job", "python", "-m", "framemill"]
     flags = parsed(words[4:], tmp_path, monkeypatch)
     assert flags["engine"] == "ray"
-    low, _, high = str(flags["mills"]).partition("-")
-    gpus = float(flags["mill_gpus"] or 0)
+    low, _, high = str(flags["actors"]).partition("-")
+    gpus = float(flags["actor_gpus"] or 0)
     [group] = [
         group
         for group in cluster_of(job)["workerGroupSpecs"]
@@ -359,10 +359,10 @@ def test_entrypoints_are_commands_of_ours_that_fit(
         == bool(gpus)
     ]
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert float(flags["mill_cpus"]) <= quantity(limits["cpu"]) - 1  # one is left to read and to write
+    assert float(flags["actor_cpus"]) <= quantity(limits["cpu"]) - 1  # one is left to read and to write
     assert gpus <= quantity(limits.get("nvidia.com/gpu", 0))
     assert int(low) <= group["minReplicas"], (
-        "the first mills would wait for pods when the job checks that they fit"
+        "the first actors would wait for pods when the job checks that they fit"
     )
     assert int(high or low) <= group["maxReplicas"]
 

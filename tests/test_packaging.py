@@ -74,18 +74,6 @@ def test_one_runtime_and_one_opencv_in_each_set() -> None:
     assert {"onnxruntime-gpu", "faster-whisper"} <= gpu
 
 
-def test_the_packages_listed_are_those_that_exist() -> None:
-    listed = set(PROJECT["tool"]["setuptools"]["packages"])
-    found = {
-        ".".join(path.parent.relative_to(REPOSITORY).parts)
-        for top in doctor.OUR_PACKAGES
-        for path in (REPOSITORY / top).rglob("__init__.py")
-    }
-    assert listed == found
-    for module in PROJECT["tool"]["setuptools"]["py-modules"]:
-        assert (REPOSITORY / f"{module}.py").is_file()
-
-
 def test_the_console_script_leads_to_a_function() -> None:
     module, _, function = PROJECT["project"]["scripts"]["framemill"].partition(":")
     tree = ast.parse((REPOSITORY / f"{module.replace('.', '/')}.py").read_text())

@@ -52,7 +52,7 @@ def decode_bare(folder: Path, device: str, threads: int) -> dict[str, float]:
 
 
 def read_ours(folder: Path, device: str, threads: int) -> dict[str, float]:
-    """The same frames through the reader of the mill, indexes made before."""
+    """The same frames through the reader of the actor, indexes made before."""
     from framemill.actors import dali_rules
     from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
     from framemill.actors.indexing import index_source

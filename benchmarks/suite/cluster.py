@@ -129,7 +129,7 @@ def _frames_as_rows(setting: Setting, figure: str) -> Measured:
 
 
 def scaling(setting: Setting) -> Measured:
-    """Share of the mills' time that is work, on most nodes; the details tell the others."""
+    """Share of the actors' time that is work, on most nodes; the details tell the others."""
     require_ray()
     values: list[float] = []
     details: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def scaling(setting: Setting) -> Measured:
             variables = stand_ins.environment(folder, stand_ins.SLEEPING, STAND_IN_SECONDS=str(SLEEP_SECONDS))
             clips = _clips(setting, folder, FILES_A_NODE * num_nodes)
             with machines(1, *[2] * num_nodes, environment=variables) as cluster:
-                _job(cluster, clips, folder / "out", "--mills", str(num_nodes), "--mill-cpus", "1.5")
+                _job(cluster, clips, folder / "out", "--actors", str(num_nodes), "--actor-cpus", "1.5")
             details[f"{num_nodes}_nodes"] = stand_ins.efficiency(folder, num_nodes * CALLS)
         values.append(min(details.values()))
     return Measured(values, details)
@@ -169,7 +169,7 @@ def node_killed(setting: Setting) -> Measured:
         folder = setting.scratch("node_killed")
         variables = stand_ins.environment(folder, stand_ins.SLEEPING, STAND_IN_SECONDS=str(SLEEP_SECONDS))
         clips = _clips(setting, folder, FILES_A_NODE * 2)
-        asked = ("--mills", "2", "--mill-cpus", "1.5")
+        asked = ("--actors", "2", "--actor-cpus", "1.5")
         with machines(1, 2, 2, 2, environment=variables) as cluster:
             undisturbed = _job(cluster, clips, folder / "undisturbed", *asked)
             disturbed = _job(cluster, clips, folder / "disturbed", *asked, kill_one=True)
@@ -198,7 +198,9 @@ def _job(cluster: Machines, sources: str, output: Path, *asked: str, kill_one: b
     try:
         while kill_one and run.poll() is None:
             if any(output.glob("media/*.parquet")):
-                next(machine for machine in cluster.all[1:] if machine.find("ray::", "RayMill")).kill()
+                next(
+                    machine for machine in cluster.all[1:] if machine.find("ray::", "ShardProcessorActor")
+                ).kill()
                 break
             time.sleep(0.05)
         said = run.communicate(timeout=JOB_SECONDS)[0]

@@ -21,7 +21,7 @@ from benchmarks.harness import REPOSITORY, TIMEOUT_SECONDS, BenchmarkError, Sett
 from benchmarks.inputs import making
 from benchmarks.registry import Benchmark, Measured
 
-NUM_NODES, MILLS_A_NODE = 64, 4
+NUM_NODES, ACTORS_A_NODE = 64, 4
 NUM_FILES = 1_000_000
 NUM_SOURCES = 100_000
 # As many names as one file may have on usual file systems.
@@ -57,7 +57,7 @@ def _plan(seed: int) -> tuple[float, float, int]:
     uris = [f"/videos/{k // 1000:04d}/{k:07d}.mp4" for k in range(NUM_FILES)]
     lengths = dict(zip(uris, seconds.tolist(), strict=True))
     started = time.perf_counter()
-    nodes = [{"CPU": 4.0 * MILLS_A_NODE + 1}] * NUM_NODES
+    nodes = [{"CPU": 4.0 * ACTORS_A_NODE + 1}] * NUM_NODES
     pool = plan_pool(ExtractRequest(sources=("x",), output="out"), nodes)
     rows = [
         {"uri": u, "path": u, "num_bytes": size, "mtime_ns": 0, "is_changed": False}
@@ -90,21 +90,21 @@ def _plan(seed: int) -> tuple[float, float, int]:
     return planning, max(ends) / ideal - 1, len(work)
 
 
-def simulate(work: Sequence[float], num_mills: int, calls: int) -> list[float]:
-    """When each mill ends, if each next task goes to the mill with the fewest, as Ray's actor pool does.
+def simulate(work: Sequence[float], num_actors: int, calls: int) -> list[float]:
+    """When each actor ends, if each next task goes to the actor with the fewest, as Ray's actor pool does.
 
     Args:
-        work: seconds of each task. calls: tasks that a mill works on at once; as many again wait at it.
+        work: seconds of each task. calls: tasks that an actor works on at once; as many again wait at it.
     """
-    slots = [[0.0] * calls for _ in range(num_mills)]
-    # (when the oldest of its tasks ends, mill): it is then that it takes another one.
-    free = [(0.0, mill) for mill in range(num_mills) for _ in range(2 * calls)]
+    slots = [[0.0] * calls for _ in range(num_actors)]
+    # (when the oldest of its tasks ends, actor): it is then that it takes another one.
+    free = [(0.0, actor) for actor in range(num_actors) for _ in range(2 * calls)]
     heapq.heapify(free)
     for seconds in work:
-        now, mill = heapq.heappop(free)
-        begins = max(now, heapq.heappop(slots[mill]))
-        heapq.heappush(slots[mill], begins + seconds)
-        heapq.heappush(free, (begins + seconds, mill))
+        now, actor = heapq.heappop(free)
+        begins = max(now, heapq.heappop(slots[actor]))
+        heapq.heappush(slots[actor], begins + seconds)
+        heapq.heappush(free, (begins + seconds, actor))
     return [max(ends) for ends in slots]
 
 

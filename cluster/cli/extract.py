@@ -118,16 +118,16 @@ _SECTIONS = {
         click.option("--engine", metavar="|".join(ENGINES), help="Here or on Ray [default: auto]."),
         click.option("--address", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."),
         click.option(
-            "--mills", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."
+            "--actors", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."
         ),
-        click.option("--mill-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
+        click.option("--actor-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
         click.option(
-            "--mill-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."
+            "--actor-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."
         ),
         click.option(
             "--topology",
             metavar="|".join(TOPOLOGIES),
-            help="On Ray: mills decode, or CPU actors do for them [default: fused].",
+            help="On Ray: actors decode, or CPU actors do for them [default: fused].",
         ),
         click.option(
             "--decoders", metavar="N|MIN-MAX", help="Split: actors that decode [default: all that fit]."
@@ -167,6 +167,12 @@ class _SectionedCommand(click.Command):
 def _request_options(command: F) -> F:
     for option in reversed([option for options in _SECTIONS.values() for option in options]):
         command = option(command)
+    for old, name in (
+        ("--mills", "--actors"),
+        ("--mill-cpus", "--actor-cpus"),
+        ("--mill-gpus", "--actor-gpus"),
+    ):
+        command = click.option(old, hidden=True, help=f"The former name of {name}.")(command)
     return click.argument("sources", nargs=-1, required=True)(command)
 
 

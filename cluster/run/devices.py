@@ -11,7 +11,7 @@ from framemill.errors import DeviceLostError
 from framemill.models.cuda import used_memory_bytes
 
 if TYPE_CHECKING:
-    from framemill.actors.shard_processor import Mill
+    from framemill.actors.shard_processor import ShardProcessor
 
 # EX_UNAVAILABLE of sysexits.h.
 DEVICE_LOST = 69
@@ -26,14 +26,14 @@ class Devices:
         self._is_open = False
         self._peak_bytes = 0
 
-    def open_reader(self, mill: Mill) -> None:
-        """At its first call, lets a device decode for the mill where there is one (`actors.dali_device`)."""
+    def open_reader(self, actor: ShardProcessor) -> None:
+        """At its first call, lets a device decode for the actor where there is one (`actors.dali_device`)."""
         with self._lock:  # whoever comes second waits, or its shard would be read without the device
-            if not self._is_open and mill.read is None:
+            if not self._is_open and actor.read is None:
                 from framemill.actors.dali_device import open_device_reader
 
-                mill.read, note = open_device_reader(self._threads)
-                mill.notes += [note] if note else []
+                actor.read, note = open_device_reader(self._threads)
+                actor.notes += [note] if note else []
             self._is_open = True
 
     def peak_bytes(self) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
 
 
-class Flow:
+class JobStates:
     """Where every job of a run stands.
 
     Attributes:
@@ -127,19 +127,19 @@ class Flow:
             self._by_content.setdefault(job.source_id, job)
         duplicates, job.duplicates = job.duplicates, []
         for other in duplicates:
-            self._adopt(other, job)
+            self._copy_outcome(other, job)
 
     def _join(self, job: Job, first: Job) -> None:
         """The same bytes under another name: the first does the work."""
         job.is_duplicate = True
         job.todo = [op for op in job.todo if op in OWNED_BY_URI]
         if first.state in ("finished", "committed"):
-            self._adopt(job, first)
+            self._copy_outcome(job, first)
         else:
             first.duplicates.append(job)
             job.state = "open"
 
-    def _adopt(self, job: Job, first: Job) -> None:
+    def _copy_outcome(self, job: Job, first: Job) -> None:
         """What came of the first holds for its duplicate."""
         job.failures = list(first.failures)
         job.keeps_partial = first.keeps_partial

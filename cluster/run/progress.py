@@ -34,7 +34,7 @@ class Outcome:
     interrupted: bool = False
 
 
-class Tally:
+class Progress:
     """Adds up what the workers of a run tell, of which there are several when some died."""
 
     def __init__(self, jobs: Sequence[Job], num_cached: int, started: float) -> None:

@@ -1,4 +1,4 @@
-"""The worker process of the local engine: a mill behind a pipe.
+"""The worker process of the local engine: a shard processor behind a pipe.
 
 The supervisor writes one JSON object a line to its standard input, the first one the configuration; the
 worker answers on its standard output. A request names what to `do` and carries an `id`; its answer has the
@@ -28,7 +28,7 @@ import pyarrow as pa
 from framemill.actors.audio_probe import lack_of_sound
 from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
 from framemill.actors.plan import parse_sampling
-from framemill.actors.shard_processor import Mill, ShardTask
+from framemill.actors.shard_processor import ShardProcessor, ShardTask
 from framemill.actors.shards import Shard, cut_shards
 from framemill.actors.tracing import Trace
 from framemill.cluster.results import partials
@@ -69,7 +69,7 @@ class Worker:
         self.profile: str = config["profile"]
         self.trace = Trace(keep_spans=bool(self.profile))
         self.sampling = parse_sampling(config["sampling"])
-        self.mill = Mill(
+        self.processor = ShardProcessor(
             options={name: load_op(name).Options(**values) for name, values in config["options"].items()},
             after={name: tuple(others) for name, others in config["after"].items()},
             models=config["models"],
@@ -119,7 +119,7 @@ class Worker:
         self.indexes[uri] = index
         self._close(uri)
         if container is not None and self.hears and index.has_more_than_pictures:
-            container.close()  # sound wants a fresh start (`Mill.process`)
+            container.close()  # sound wants a fresh start (`ShardProcessor.process`)
         elif container is not None:
             self.containers[uri] = container
         shards = cut_shards(
@@ -156,7 +156,7 @@ class Worker:
             num_shards=num_shards,
             ops=ops,
             picked=picked_frames(
-                {op: (load_op(op), self.mill.after(op)) for op in ops},
+                {op: (load_op(op), self.processor.after(op)) for op in ops},
                 self.sampling,
                 self.indexes[uri].frames,
                 partial(self._rows, request),
@@ -165,17 +165,17 @@ class Worker:
             container=self.containers.pop(uri, None) if num_shards == request["threads"] == 1 else None,
             upstream={
                 need: self._rows(request, need)
-                for need in {need for op in ops for need in self.mill.after(op)} - set(ops)
+                for need in {need for op in ops for need in self.processor.after(op)} - set(ops)
             },
         )
 
-        self.devices.open_reader(self.mill)
+        self.devices.open_reader(self.processor)
 
         def count(frames: int) -> None:
             self.frames_at_work[request["id"]] = frames
 
         try:
-            result = self.mill.process(task, count)
+            result = self.processor.process(task, count)
             count(result.report.num_decoded)
         finally:
             with self._lock:
@@ -185,7 +185,7 @@ class Worker:
             if num_shards > 1:
                 partials.save(self.root, source_id, op, self.keys[op], shard_index, found, result.shortfall)
             else:
-                self._make(op, source_id, made, partial(self.mill.merge, op, [found]))
+                self._make(op, source_id, made, partial(self.processor.merge, op, [found]))
         for op in combined:
             self._combine(op, request, made)
         return {
@@ -206,7 +206,7 @@ class Worker:
                 self._combine(op, request, made)
                 continue
             found = partials.load(self.root, source_id, op, self.keys[op], request["num_shards"])
-            self._make(op, source_id, made, partial(self.mill.merge, op, found))
+            self._make(op, source_id, made, partial(self.processor.merge, op, found))
         return {"rows": made.rows, "failures": made.failures}
 
     def index(self, uri: str, path: str) -> SourceIndex:
@@ -270,9 +270,9 @@ class Worker:
         return {
             "frames": self.frames_done + sum(list(self.frames_at_work.values())),
             "seconds": self.trace.seconds.copy(),
-            "providers": self.mill.providers.copy(),
-            "notes": self.mill.notes.copy(),
-            "sessions": self.mill.sessions(),
+            "providers": self.processor.providers.copy(),
+            "notes": self.processor.notes.copy(),
+            "sessions": self.processor.sessions(),
             "device_memory_bytes": self.devices.peak_bytes(),
         }
 
@@ -283,14 +283,14 @@ class Worker:
 
     def _combine(self, op: str, request: Mapping[str, Any], made: _Made) -> None:
         """Makes the rows of an operation that reads the tables of others."""
-        needs = self.mill.after(op)
+        needs = self.processor.after(op)
         broken = [need for need in needs if need in made.failures and need not in load_op(op).may_fail]
         if broken:
             made.failures[op] = ("FramemillError", f"it needs {broken[0]}, which failed for this file")
             return
         upstream = {need: self._rows(request, need) for need in needs}
         source_id = request["source_id"]
-        combine = partial(self.mill.combine, op, upstream, self.indexes[request["uri"]], source_id)
+        combine = partial(self.processor.combine, op, upstream, self.indexes[request["uri"]], source_id)
         self._make(op, source_id, made, combine)
 
     def _make(self, op: str, source_id: str, made: _Made, work: Callable[[], pa.Table]) -> None:

@@ -1,4 +1,4 @@
-"""The mill: one pass feeds every operation, and one operation's failure is its own."""
+"""The shard processor: one pass feeds every operation, and one operation's failure is its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from framemill.actors import shard_processor as mill_module
+from framemill.actors import shard_processor as shard_processor
 from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.plan import parse_sampling
-from framemill.actors.shard_processor import Mill, ShardResult, ShardTask
+from framemill.actors.shard_processor import ShardProcessor, ShardResult, ShardTask
 from framemill.actors.shards import Shard
 from framemill.actors.tracing import Trace
 from framemill.errors import MediaError, SetupError
@@ -30,7 +30,7 @@ RATE, FRAMES = 25, 60
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SourceIndex]:
     """Sixty frames with a key frame every ten, and a tone."""
-    path = tmp_path_factory.mktemp("mill") / "clip.mp4"
+    path = tmp_path_factory.mktemp("shard processor") / "clip.mp4"
     tone = (9000 * np.sin(np.arange(48_000 * FRAMES // RATE) / 20)).astype(np.int16)
     options = {"g": "10", "preset": "ultrafast"}
     write_clip(path, moving(FRAMES), rate=RATE, options=options, tone=tone / 32768)
@@ -142,15 +142,17 @@ KINDS = {
 
 
 @pytest.fixture
-def mill(monkeypatch: pytest.MonkeyPatch) -> Mill:
-    """A mill that knows the stand-ins above besides the real operations."""
+def processor(monkeypatch: pytest.MonkeyPatch) -> ShardProcessor:
+    """A shard processor that knows the stand-ins above besides the real operations."""
 
     def load(name: str) -> type[Op]:
         return KINDS[name] if name in KINDS else load_op(name)
 
-    monkeypatch.setattr(mill_module, "load_op", load)
+    monkeypatch.setattr(shard_processor, "load_op", load)
     options = {name: load(name).Options() for name in [*KINDS, *OPS]}
-    return Mill(options=options, models={}, sampling=parse_sampling("keyframes"), threads=1, trace=Trace())
+    return ShardProcessor(
+        options=options, models={}, sampling=parse_sampling("keyframes"), threads=1, trace=Trace()
+    )
 
 
 def _task(clip: tuple[Path, SourceIndex], *names: str, shard: Shard | None = None, **more: Any) -> ShardTask:
@@ -165,30 +167,34 @@ def _column(result: ShardResult, name: str) -> list[int]:
     return values
 
 
-def test_each_operation_is_fed_its_kind_from_one_pass(mill: Mill, clip: tuple[Path, SourceIndex]) -> None:
+def test_each_operation_is_fed_its_kind_from_one_pass(
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex]
+) -> None:
     told: list[int] = []
-    result = mill.process(_task(clip, "count", "after_count", "sees_all", "hears"), told.append)
+    result = processor.process(_task(clip, "count", "after_count", "sees_all", "hears"), told.append)
     assert _column(result, "count") == _column(result, "after_count") == list(range(0, FRAMES, 10))
     assert _column(result, "sees_all") == list(range(FRAMES))
     assert sum(_column(result, "hears")) == pytest.approx(16_000 * FRAMES / RATE, rel=0.05)
     assert (result.failures, result.shortfall) == ({}, "")
     assert result.report.num_decoded == FRAMES == told[-1]
     assert told == sorted(told)
-    assert {"read", "count", "sees_all", "hears"} <= set(mill.trace.seconds)
+    assert {"read", "count", "sees_all", "hears"} <= set(processor.trace.seconds)
 
 
-def test_a_piece_gives_its_frames_alone(mill: Mill, clip: tuple[Path, SourceIndex]) -> None:
+def test_a_piece_gives_its_frames_alone(processor: ShardProcessor, clip: tuple[Path, SourceIndex]) -> None:
     piece = Shard(20, 50, False, 1.2)
-    result = mill.process(_task(clip, "count", "sees_all", "hears", shard=piece, shard_index=1, num_shards=3))
+    result = processor.process(
+        _task(clip, "count", "sees_all", "hears", shard=piece, shard_index=1, num_shards=3)
+    )
     assert _column(result, "count") == [20, 30, 40]
     assert _column(result, "sees_all") == list(range(20, 50))
     assert _column(result, "hears") == []
 
 
 def test_a_failing_operation_fails_alone_with_what_comes_after_it(
-    mill: Mill, clip: tuple[Path, SourceIndex]
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex]
 ) -> None:
-    result = mill.process(_task(clip, "broken", "after_broken", "count"))
+    result = processor.process(_task(clip, "broken", "after_broken", "count"))
     assert result.failures["broken"] == ("ValueError", "no luck today")
     assert "broken" in result.failures["after_broken"][1]
     assert set(result.partials) == {"count"}
@@ -196,14 +202,14 @@ def test_a_failing_operation_fails_alone_with_what_comes_after_it(
 
 @pytest.mark.parametrize(("name", "error"), [("no_memory", MemoryError), ("needs_model", SetupError)])
 def test_what_concerns_more_than_the_operation_is_not_swallowed(
-    mill: Mill, clip: tuple[Path, SourceIndex], name: str, error: type[BaseException]
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex], name: str, error: type[BaseException]
 ) -> None:
     with pytest.raises(error):
-        mill.process(_task(clip, "count", name))
+        processor.process(_task(clip, "count", name))
 
 
 def test_views_for_the_host_are_made_once_for_all_operations(
-    mill: Mill, clip: tuple[Path, SourceIndex], monkeypatch: pytest.MonkeyPatch
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Frames] = []
 
@@ -212,47 +218,55 @@ def test_views_for_the_host_are_made_once_for_all_operations(
         return frames
 
     monkeypatch.setattr(Frames, "on_host", on_host)
-    mill.process(_task(clip, "count", "after_count"))
+    processor.process(_task(clip, "count", "after_count"))
     assert asked and len({id(frames) for frames in asked}) == len(asked)
 
 
-def test_reading_stops_when_everybody_has_enough(mill: Mill, clip: tuple[Path, SourceIndex]) -> None:
+def test_reading_stops_when_everybody_has_enough(
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex]
+) -> None:
     path, index = clip
     long = path.with_name("long.mp4")
     if not long.exists():
         write_clip(long, moving(300), rate=RATE, options={"g": "50", "preset": "ultrafast"})
     index = index_source(str(long))
-    result = mill.process(_task((long, index), "sees_few", shard=Shard(0, 300, False, 12.0)))
+    result = processor.process(_task((long, index), "sees_few", shard=Shard(0, 300, False, 12.0)))
     assert result.shortfall == ""
     assert 0 < result.report.num_decoded < 300
     assert threading.active_count() < 20
 
 
-def test_a_file_that_is_gone_is_an_error_of_the_file(mill: Mill, clip: tuple[Path, SourceIndex]) -> None:
+def test_a_file_that_is_gone_is_an_error_of_the_file(
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex]
+) -> None:
     path, index = clip
     with pytest.raises(MediaError):
-        mill.process(_task((path.with_name("absent.mp4"), index), "count"))
+        processor.process(_task((path.with_name("absent.mp4"), index), "count"))
 
 
 def test_a_file_damaged_in_its_middle_falls_short(
-    mill: Mill, clip: tuple[Path, SourceIndex], tmp_path: Path
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex], tmp_path: Path
 ) -> None:
     path, index = clip
     cut = tmp_path / "cut.mp4"
     data = path.read_bytes()
     start, end = data.index(b"mdat") + 2000, data.index(b"moov") - 4
     cut.write_bytes(data[:start] + bytes(end - start) + data[end:])
-    result = mill.process(_task((cut, index), "count", "sees_all"))
+    result = processor.process(_task((cut, index), "count", "sees_all"))
     assert "could not be decoded" in result.shortfall
     assert 0 < len(_column(result, "sees_all")) < FRAMES
 
 
-def test_many_shards_at_once_give_what_one_gives(mill: Mill, clip: tuple[Path, SourceIndex]) -> None:
+def test_many_shards_at_once_give_what_one_gives(
+    processor: ShardProcessor, clip: tuple[Path, SourceIndex]
+) -> None:
     names = ("count", "sees_all", "hears", "frames", "scenes", "audio_levels")
-    alone = mill.process(_task(clip, *names))
+    alone = processor.process(_task(clip, *names))
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda _: mill.process(_task(clip, *names, threads=2)), range(8)))
+        together = list(pool.map(lambda _: processor.process(_task(clip, *names, threads=2)), range(8)))
     for result in together:
         for name in names:
             assert result.partials[name].rows.equals(alone.partials[name].rows), name
-            assert mill.merge(name, [result.partials[name]]).equals(mill.merge(name, [alone.partials[name]]))
+            assert processor.merge(name, [result.partials[name]]).equals(
+                processor.merge(name, [alone.partials[name]])
+            )

@@ -19,9 +19,9 @@ sample = "every:1"
 images = true
 engine = "local"
 address = "127.0.0.1:6379"
-mills = "1-4"
-mill_cpus = 2
-mill_gpus = 0.5
+actors = "1-4"
+actor_cpus = 2
+actor_gpus = 0.5
 require_provider = "cpu"
 precision = "int8"
 accept_licence = true
@@ -66,9 +66,9 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "sample": "every:1",
         "engine": "local",
         "address": "127.0.0.1:6379",
-        "mills": "1-4",
-        "mill_cpus": 2.0,
-        "mill_gpus": 0.5,
+        "actors": "1-4",
+        "actor_cpus": 2.0,
+        "actor_gpus": 0.5,
         "require_provider": "cpu",
         "precision": "int8",
         "accept_licence": True,
@@ -216,3 +216,11 @@ def test_any_text_is_a_size_or_is_refused(text: str) -> None:
         assert parse_size(text) >= 0
     except ValueError as error:
         assert "10GB" in str(error)
+
+
+def test_settings_are_known_under_their_old_names(tmp_path: Path) -> None:
+    assert read_settings({"mills": "3", "actors": None}, {}, None) == {"actors": "3"}
+    assert read_settings({}, {"FRAMEMILL_MILL_CPUS": "2"}, None) == {"actor_cpus": 2.0}
+    assert read_settings({}, {}, write(tmp_path, "mill_gpus = 0.5")) == {"actor_gpus": 0.5}
+    assert read_settings({"mills": "3", "actors": "4"}, {}, None) == {"actors": "4"}
+    assert not unknown_variables({"FRAMEMILL_MILLS": "3"})

@@ -22,9 +22,9 @@ from framemill.cluster.results.marks import InFlightMarks
 from framemill.cluster.results.storage import remove_tree
 from framemill.cluster.run.committing import PendingCommit, PendingRun
 from framemill.cluster.run.interrupts import noticing_interrupts
-from framemill.cluster.run.job_states import Flow, error_from, failure_from
+from framemill.cluster.run.job_states import JobStates, error_from, failure_from
 from framemill.cluster.run.jobs import Failure, Job
-from framemill.cluster.run.progress import Outcome, Tally
+from framemill.cluster.run.progress import Outcome, Progress
 from framemill.errors import FramemillError, SetupError
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class LocalRun:
         self.jobs = jobs
         self.config = config
         self.worker = worker
-        self.flow = Flow(dataset, plan, request.retry_failed)
-        self.tally = Tally(jobs, num_cached, started)
+        self.states = JobStates(dataset, plan, request.retry_failed)
+        self.progress = Progress(jobs, num_cached, started)
         # The longest first: the last source to finish should be a short one.
         self._new = deque(sorted(jobs, key=lambda job: -job.file.num_bytes))
         self._suspects: deque[Job] = deque()
@@ -105,8 +105,8 @@ class LocalRun:
             with noticing_interrupts(self._notice):
                 self._loop()
                 self._ask_report()
-                self.tally.tell(self.reporter)
-                self._conclude(conclude(self.tally.outcome))
+                self.progress.tell(self.reporter)
+                self._conclude(conclude(self.progress.outcome))
         except BaseException:
             self.worker.kill()
             self.worker.close()
@@ -117,7 +117,7 @@ class LocalRun:
         finally:
             self._marks.clear()
             self.worker.close()
-        return self.tally.outcome
+        return self.progress.outcome
 
     def _notice(self) -> None:
         if self._is_interrupted:
@@ -126,7 +126,7 @@ class LocalRun:
 
     def _loop(self) -> None:
         while True:
-            if self._is_interrupted and not self.tally.outcome.interrupted:
+            if self._is_interrupted and not self.progress.outcome.interrupted:
                 self._stop()
             self._schedule()
             if not self._tasks:
@@ -134,23 +134,23 @@ class LocalRun:
             with contextlib.suppress(queue.Empty):
                 self._handle(self.worker.messages.get(timeout=TICK_SECONDS))
             self._watch()
-            self.tally.tell(self.reporter)
+            self.progress.tell(self.reporter)
 
     def _stop(self) -> None:
         """Gives up what is at work; what is finished is still committed."""
-        self.tally.outcome.interrupted = True
+        self.progress.outcome.interrupted = True
         self.reporter.message(0, "interrupted: committing what is finished (Ctrl-C again stops at once)")
         self._tasks = {number: task for number, task in self._tasks.items() if task.kind == "write"}
 
     # --- what to do next ---------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if not self.tally.outcome.interrupted:
+        if not self.progress.outcome.interrupted:
             self._schedule_work()
-        if self.flow.finished and not any(task.kind == "write" for task in self._tasks.values()):
+        if self.states.finished and not any(task.kind == "write" for task in self._tasks.values()):
             is_idle = not self._tasks
             waited = time.monotonic() - self._last_commit
-            if is_idle or waited >= COMMIT_SECONDS or len(self.flow.finished) >= COMMIT_SOURCES:
+            if is_idle or waited >= COMMIT_SECONDS or len(self.states.finished) >= COMMIT_SOURCES:
                 self._write()
 
     def _schedule_work(self) -> None:
@@ -159,21 +159,21 @@ class LocalRun:
         if self._suspects and self._alone is None and not any(t.job for t in self._tasks.values()):
             self._alone = self._suspects.popleft()
             self._start_open(self._alone)
-        while self.flow.to_merge:
-            self._start_merge(self.flow.to_merge.popleft())
+        while self.states.to_merge:
+            self._start_merge(self.states.to_merge.popleft())
         room = self.config["in_flight"]
         shards = sum(task.kind == "shard" for task in self._tasks.values())
-        while self.flow.open and shards < room:
-            job = self.flow.open[0]
+        while self.states.open and shards < room:
+            job = self.states.open[0]
             if not job.waiting:
-                self.flow.open.popleft()
+                self.states.open.popleft()
                 continue
             self._start_shard(job, job.waiting.pop(0))
             shards += 1
-        if self._alone is not None or self._suspects or len(self.flow.finished) >= 2 * COMMIT_SOURCES:
+        if self._alone is not None or self._suspects or len(self.states.finished) >= 2 * COMMIT_SOURCES:
             return
         opening = sum(task.kind == "open" for task in self._tasks.values())
-        waiting = len(self.flow.open)
+        waiting = len(self.states.open)
         while self._new and opening + waiting < room + 1:
             self._start_open(self._new.popleft())
             opening += 1
@@ -200,7 +200,7 @@ class LocalRun:
     def _start_shard(self, job: Job, shard_index: int) -> None:
         shard = job.shards[shard_index]
         ops = job.stages[0]
-        waiting = sum(len(other.waiting) for other in self.flow.open) + len(self._new)
+        waiting = sum(len(other.waiting) for other in self.states.open) + len(self._new)
         busy = sum(task.kind == "shard" for task in self._tasks.values())
         self._send(
             "shard",
@@ -214,7 +214,7 @@ class LocalRun:
                 "shard_index": shard_index,
                 "num_shards": len(job.shards),
                 "ops": ops,
-                "earlier": self.flow.earlier(job, ops),
+                "earlier": self.states.earlier(job, ops),
                 # Alone, a file may use every core; beside others, one thread decodes best.
                 "threads": max(1, self.config["threads"] // (1 + waiting + busy)),
             },
@@ -232,32 +232,35 @@ class LocalRun:
                 "source_id": job.source_id,
                 "ops": ops,
                 "num_shards": len(job.shards),
-                "earlier": self.flow.earlier(job, ops),
+                "earlier": self.states.earlier(job, ops),
             },
         )
 
     def _write(self) -> None:
-        batch, self.flow.finished = self.flow.finished[:COMMIT_SOURCES], self.flow.finished[COMMIT_SOURCES:]
+        batch, self.states.finished = (
+            self.states.finished[:COMMIT_SOURCES],
+            self.states.finished[COMMIT_SOURCES:],
+        )
         alive = {job.source_id for job in self.jobs if job.state != "committed"}
         pending = PendingCommit(self.dataset, self.plan, self.config["run_id"], batch, alive)
         self._send_write(pending)
 
     def _send_write(self, pending: PendingCommit | PendingRun) -> None:
-        self.flow.leaving = pending.leaving
+        self.states.leaving = pending.leaving
         self._send("write", None, WRITE_SECONDS, pending.request).pending = pending
 
     # --- what came back ----------------------------------------------------------------------------
 
     def _handle(self, message: Mapping[str, Any]) -> None:
         if "died" in message:
-            self._bury(message["died"])
+            self._worker_died(message["died"])
         elif "ready" in message:
             self._is_ready = True
             now = time.monotonic()
             for waiting in self._tasks.values():  # they begin to be worked on now
                 waiting.started, waiting.deadline = now, now + waiting.deadline - waiting.started
         elif "frames" in message:
-            self.tally.note(message)
+            self.progress.note(message)
         elif (task := self._tasks.pop(message["id"], None)) is not None:
             if task.job is not None:
                 task.job.running -= 1
@@ -266,7 +269,11 @@ class LocalRun:
             elif task.pending is not None:
                 self._commit(task.pending, message["done"]["parts"])
             elif task.job is not None:
-                after = {"open": self.flow.opened, "shard": self.flow.shard_done, "merge": self.flow.merged}
+                after = {
+                    "open": self.states.opened,
+                    "shard": self.states.shard_done,
+                    "merge": self.states.merged,
+                }
                 after[task.kind](task.job, message["done"])
 
     def _failed(self, task: _Task, failure: Mapping[str, Any]) -> None:
@@ -274,13 +281,13 @@ class LocalRun:
             self.reporter.message(2, failure["trace"])
         if failure["fatal"] or task.job is None:
             raise error_from(failure)
-        self.flow.failed(task.job, failure_from(failure))
+        self.states.failed(task.job, failure_from(failure))
 
     def _commit(self, pending: PendingCommit | PendingRun, parts: Sequence[Mapping[str, Any]]) -> None:
         pending.commit(parts)
         self._last_commit = time.monotonic()
         self._blameless_deaths = 0
-        self.flow.leaving = frozenset()
+        self.states.leaving = frozenset()
         for job in pending.jobs:
             self.worker.send({"id": 0, "do": "forget", "uri": job.file.uri})
             if len(job.shards) > 1:
@@ -303,11 +310,11 @@ class LocalRun:
             while (left := deadline - time.monotonic()) > 0:
                 message = self.worker.messages.get(timeout=left)
                 if "died" in message:
-                    return self._bury(message["died"])
+                    return self._worker_died(message["died"])
                 if message.get("id") == self._next_id and "failed" in message:
                     raise FramemillError(message["failed"]["message"])
                 if message.get("id") == self._next_id:
-                    return self.tally.note(message["done"])
+                    return self.progress.note(message["done"])
 
     # --- when things go wrong ----------------------------------------------------------------------
 
@@ -327,7 +334,7 @@ class LocalRun:
             self._blame_reason = f"took more than {limit} of memory (raise --memory if it may)"
             self.worker.kill()
 
-    def _bury(self, code: int) -> None:
+    def _worker_died(self, code: int) -> None:
         """The worker is dead: finds out whom to suspect, and starts another."""
         words = self.worker.last_words() or "nothing"
         reason = self._blame_reason or f"ended its worker process ({describe_death(code)})"
@@ -344,10 +351,10 @@ class LocalRun:
         if guilty is None and len(busy) == 1 and self._is_ready:
             (guilty,) = busy.values()
         self._tasks.clear()
-        self.tally.begin_worker()
+        self.progress.begin_worker()
         self._blame, self._blame_reason, self._is_ready = None, "", False
-        if self.tally.outcome.interrupted:
-            self.flow.finished.clear()  # their rows died with the worker
+        if self.progress.outcome.interrupted:
+            self.states.finished.clear()  # their rows died with the worker
             self._is_dead = True
             return
         self._start_over(reason, guilty, set(busy))
@@ -358,7 +365,7 @@ class LocalRun:
 
     def _start_over(self, reason: str, guilty: Job | None, busy: set[int]) -> None:
         """Every job that is not committed begins again; those that were at work one at a time."""
-        self.flow.clear()
+        self.states.clear()
         self._new.clear()
         self._suspects.clear()
         self._alone = None
@@ -376,7 +383,7 @@ class LocalRun:
             else:
                 (self._suspects if job.is_suspect else self._new).append(job)
         for job in quarantined:
-            self.flow.finish(job)
+            self.states.finish(job)
 
     def _suspect_marked(self) -> None:
         """What a killed run was working on runs alone first: it may be what killed it."""

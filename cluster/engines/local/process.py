@@ -17,8 +17,8 @@ from typing import Any
 
 from framemill.cluster.machine import import_root
 
-# Products of matrices stay on the thread that asks: the mill has as many shards at work as there are cores,
-# and OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
+# Products of matrices stay on the thread that asks: as many shards are at work as there are cores, and
+# OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 

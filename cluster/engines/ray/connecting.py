@@ -50,7 +50,7 @@ def connect(request: ExtractRequest) -> None:
             path = filter(None, (str(import_root()), os.environ.get("PYTHONPATH")))
             variables["PYTHONPATH"] = os.pathsep.join(path)
             os.environ.setdefault("RAY_worker_niceness", "0")  # the local engine's worker is as nice
-            # With fewer logical CPUs none is left for reading beside the mills: Ray Data waits for ever.
+            # With fewer logical CPUs none is left for reading beside the actors: Ray Data waits for ever.
             with _without_stderr():
                 ray.init(
                     address="local",  # else Ray takes one that somebody started on this machine
@@ -125,7 +125,7 @@ def open_pool(
     run_id: str,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Pool:
-    """Connects, and plans and checks the pool of mills.
+    """Connects, and plans and checks the pool of actors.
 
     Args:
         models: role -> name or path, of every model that the run needs.

@@ -1,4 +1,4 @@
-"""The ledger of a run on Ray: who does what, so that nothing is done twice and what kills is found."""
+"""The coordinator of a run on Ray: who does what, so that nothing is done twice and what kills is found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STOPPED = -1
 
 
-class Ledger:
+class Coordinator:
     """Who does what: an actor beside the driver. Its answers decide, so that nothing is done twice.
 
     Args:
@@ -32,7 +32,7 @@ class Ledger:
         self._retry_failed = retry_failed
         self._claims: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
-        self._mills: dict[str, Any] = {}
+        self._actors: dict[str, Any] = {}
         self._at_work: dict[str, tuple[str, float]] = {}
         self._is_stopped = False
         self._failure: dict[str, Any] | None = None
@@ -70,15 +70,15 @@ class Ledger:
         """Content id that this uri was the first to claim, empty where it never came so far."""
         return next((source_id for source_id, first in self._claims.items() if first == uri), "")
 
-    def enlist(self, mill_id: str, mill: Any) -> None:
-        """A mill tells its handle, for when it has to be killed."""
-        self._mills[mill_id] = mill
+    def register(self, actor_id: str, actor: Any) -> None:
+        """An actor tells its handle, for when it has to be killed."""
+        self._actors[actor_id] = actor
 
-    def start(self, task_id: str, mill_id: str = "", allowed_seconds: float = 0.0) -> int:
+    def start(self, task_id: str, actor_id: str = "", allowed_seconds: float = 0.0) -> int:
         """How often this task was begun before and not finished; `STOPPED` when nothing is to begin any more.
 
         Args:
-            mill_id: of the mill that begins it; empty for a task that ends by itself when it is late.
+            actor_id: of the actor that begins it; empty for a task that ends by itself when it is late.
             allowed_seconds: how long it may take.
         """
         if self._is_stopped:
@@ -86,11 +86,11 @@ class Ledger:
         before = self._attempts.get(task_id, 0)
         self._attempts[task_id] = before + 1
         if allowed_seconds:
-            self._at_work[task_id] = (mill_id, time.monotonic() + allowed_seconds)
+            self._at_work[task_id] = (actor_id, time.monotonic() + allowed_seconds)
         return before
 
     def allow(self, task_id: str, seconds: float) -> None:
-        """How long a task may take from now on: its mill has just learnt how much it is."""
+        """How long a task may take from now on: its actor has just learnt how much it is."""
         if task_id in self._at_work:
             self._at_work[task_id] = (self._at_work[task_id][0], time.monotonic() + seconds)
 
@@ -100,13 +100,13 @@ class Ledger:
         self._at_work.pop(task_id, None)
 
     def watch(self) -> tuple[int, list[Any]]:
-        """How many tasks are at work, and the mills that hold one for too long."""
+        """How many tasks are at work, and the actors that hold one for too long."""
         now = time.monotonic()
-        late = {mill_id for mill_id, deadline in self._at_work.values() if now > deadline} - {""}
+        late = {actor_id for actor_id, deadline in self._at_work.values() if now > deadline} - {""}
         self._at_work = {
             task: held for task, held in self._at_work.items() if held[0] not in late and now <= held[1]
         }
-        return len(self._at_work), [self._mills[mill_id] for mill_id in late]
+        return len(self._at_work), [self._actors[actor_id] for actor_id in late]
 
     def give_up(self, failure: dict[str, Any]) -> None:
         """Why the run cannot go on, as `describe_failure` tells it; the first counts."""
@@ -117,6 +117,6 @@ class Ledger:
         return self._failure
 
     def stop(self) -> list[Any]:
-        """Begins nothing any more, and tells every mill."""
+        """Begins nothing any more, and tells every actor."""
         self._is_stopped = True
-        return list(self._mills.values())
+        return list(self._actors.values())

@@ -1,9 +1,9 @@
 """The Ray engine: the main job on a cluster.
 
 The driver lists sources and commits; hashing, indexing, decoding and inference run on the workers, as one
-Ray Data pipeline: `sources -> open_sources -> one task a row -> pool of RayMill -> results`. Small files
-skip `open_sources`: mills open them by themselves. The list goes through the object store: to read it back
-from Parquet, Ray 2.60 starts 32 actors for footers alone, which takes a small cluster minutes. What a mill
+Ray Data pipeline: `sources -> open_sources -> one task a row -> pool of actors -> results`. Small files skip
+`open_sources`: actors open them by themselves. The list goes through the object store: to read it back
+from Parquet, Ray 2.60 starts 32 actors for footers alone, which takes a small cluster minutes. What an actor
 was working on when it died runs alone in a further round; what dies alone twice is quarantined.
 """
 
@@ -22,10 +22,10 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from framemill.cluster.engines.local.engine import DEADLINE_SECONDS
-from framemill.cluster.engines.ray.coordinator import Ledger
+from framemill.cluster.engines.ray.coordinator import Coordinator
 from framemill.cluster.engines.ray.head import HeadWatch
 from framemill.cluster.engines.ray.merging import Merges
-from framemill.cluster.engines.ray.pipeline import plan_tasks, put_down, run_mills
+from framemill.cluster.engines.ray.pipeline import plan_tasks, run_actors, to_dataset
 from framemill.cluster.engines.ray.pools import Pool, describe_idle_gpus
 from framemill.cluster.engines.ray.preflight import describe_stall
 from framemill.cluster.engines.ray.ray_logging import describe_end
@@ -38,9 +38,9 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.storage import remove_tree
 from framemill.cluster.run.committing import PendingCommit, PendingRun
 from framemill.cluster.run.interrupts import noticing_interrupts
-from framemill.cluster.run.job_states import Flow, error_from, failure_from
+from framemill.cluster.run.job_states import JobStates, error_from, failure_from
 from framemill.cluster.run.jobs import Failure, Job
-from framemill.cluster.run.progress import Outcome, Tally
+from framemill.cluster.run.progress import Outcome, Progress
 from framemill.cluster.run.worker import Worker
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription, StreamDescription
@@ -54,11 +54,11 @@ TICK_SECONDS = 0.2
 WATCH_SECONDS = 5.0
 # After a Ctrl-C, what is at work may finish for so long.
 LAST_SECONDS = 5.0
-LEDGER_SECONDS = 300.0  # it answers within milliseconds
+COORDINATOR_SECONDS = 300.0  # it answers within milliseconds
 
 
 class RayRun:
-    """One run over some jobs: the same jobs, flow and commits as the local engine's.
+    """One run over some jobs: the same jobs, states and commits as the local engine's.
 
     Ray must be connected, and `pool` must fit the cluster (`framemill.cluster.engines.ray.connecting`).
     """
@@ -90,8 +90,8 @@ class RayRun:
             "deadline_factor": request.deadline_factor,
         }
         self.pool = pool
-        self.flow = Flow(dataset, plan, request.retry_failed)
-        self.tally = Tally(jobs, num_cached, started)
+        self.states = JobStates(dataset, plan, request.retry_failed)
+        self.progress = Progress(jobs, num_cached, started)
         self._last_commit = 0.0
         self._is_interrupted = False
         # Parts that wait for their jobs: of tasks whose jobs all finish with them, and by uri.
@@ -113,10 +113,10 @@ class RayRun:
         self._head = HeadWatch(ray.get_runtime_context().gcs_address)
         # Beside the driver, which no other node can take with it; without a CPU, for a head often has none.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        ledger: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Ledger)
-        self._ledger = ledger.remote(state, plan, request.retry_failed)
+        coordinator: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Coordinator)
+        self._coordinator = coordinator.remote(state, plan, request.retry_failed)
         self._stream: ResultStream | None = None
-        self._merges = Merges(self.config, self._ledger)
+        self._merges = Merges(self.config, self._coordinator)
         self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)
 
     def run(self, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
@@ -138,7 +138,7 @@ class RayRun:
                     tasks = tasks_of(self._again if alone else self._next)
                     self._next = []
                     self._again = [] if alone else self._again
-                    self._round(put_down(tasks), alone=alone, most=len(tasks))
+                    self._round(to_dataset(tasks), alone=alone, most=len(tasks))
                 self._give_up_rest()
                 self._commit(is_last=True)
                 pending = conclude(self._outcome())
@@ -152,22 +152,22 @@ class RayRun:
     def _reason(self, exc: ray.exceptions.RayError) -> FramemillError:
         """What a worker said before it ended the pipeline, or that the cluster failed."""
         with contextlib.suppress(ray.exceptions.RayError):
-            if failure := ray.get(self._ledger.failure.remote(), timeout=LAST_SECONDS):
+            if failure := ray.get(self._coordinator.failure.remote(), timeout=LAST_SECONDS):
                 return error_from(failure)
         return FramemillError(describe_end(exc))
 
     def _end(self) -> None:
-        """Kills every mill; what died with some of its parts written belongs to no commit."""
+        """Kills every actor; what died with some of its parts written belongs to no commit."""
         if self._head.is_lost:
             return  # nothing can be told to anybody; the workers end by themselves
-        mills: list[Any] = []
+        actors: list[Any] = []
         with contextlib.suppress(ray.exceptions.RayError):
-            mills = ray.get(self._ledger.stop.remote(), timeout=LAST_SECONDS)
+            actors = ray.get(self._coordinator.stop.remote(), timeout=LAST_SECONDS)
         if self._stream is not None:
             self._stream.close(LAST_SECONDS)
         with contextlib.suppress(ray.exceptions.RayError):
-            for mill in mills:
-                ray.kill(mill)
+            for actor in actors:
+                ray.kill(actor)
             if self._decoders is not None:
                 ray.kill(self._decoders)  # and with it those that it owns
         self._merges.cancel()
@@ -181,7 +181,7 @@ class RayRun:
         self.reporter.message(0, "interrupted: committing what is finished (Ctrl-C again stops at once)")
 
     def _outcome(self) -> Outcome:
-        outcome = self.tally.outcome
+        outcome = self.progress.outcome
         stages = {stage for report in self._reports.values() for stage in report["seconds"]}
         outcome.seconds = {s: sum(r["seconds"].get(s, 0.0) for r in self._reports.values()) for s in stages}
         outcome.interrupted = self._is_interrupted
@@ -191,17 +191,19 @@ class RayRun:
         rows = [
             {**asdict(job.file), "is_changed": job.file.uri in self._changed} for job in self.jobs.values()
         ]
-        return plan_tasks(rows, self.pool, self.config, self._ledger)
+        return plan_tasks(rows, self.pool, self.config, self._coordinator)
 
     def _round(self, tasks: ray.data.Dataset, alone: bool, most: int = 1 << 30) -> None:
-        """Runs tasks through a pool of mills and takes their results as they come.
+        """Runs tasks through a pool of actors and takes their results as they come.
 
         Args:
-            most: mills that find something to do.
+            most: actors that find something to do.
         """
-        # What was at work when a decoder died is decoded by the mill itself: its death tells who did it.
+        # What was at work when a decoder died is decoded by the actor itself: its death tells who did it.
         decoders = None if alone else self._decoders
-        results = run_mills(tasks, most, self.pool, {**self.config, "alone": alone}, self._ledger, decoders)
+        results = run_actors(
+            tasks, most, self.pool, {**self.config, "alone": alone}, self._coordinator, decoders
+        )
         stream = self._stream = ResultStream(results)
         give_up = 0.0
         while not stream.is_done or self._merges:
@@ -211,28 +213,28 @@ class RayRun:
             self._take_merges(TICK_SECONDS if stream.is_done else 0.0)
             if time.monotonic() - self._last_commit >= COMMIT_SECONDS:
                 self._commit()
-            self.tally.tell(self.reporter)
+            self.progress.tell(self.reporter)
             self._watch()
             if self._is_interrupted and not give_up:
                 give_up = time.monotonic() + LAST_SECONDS
-                self._ledger.stop.remote()
+                self._coordinator.stop.remote()
             if give_up and time.monotonic() > give_up:
                 return
         self._commit()
 
     def _watch(self) -> None:
-        """Kills mills that hold a task for too long, and says so when nothing happens at all."""
+        """Kills actors that hold a task for too long, and says so when nothing happens at all."""
         if time.monotonic() < self._next_watch:
             return
         self._next_watch = time.monotonic() + WATCH_SECONDS
         if not self._head.check():
             return  # whatever is asked of the cluster now may take a minute
         if self._decoders is not None:
-            self._decoders.tend.remote()
-        num_at_work, late = ray.get(self._ledger.watch.remote(), timeout=LEDGER_SECONDS)
-        for mill in late:
-            self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new mill")
-            ray.kill(mill, no_restart=False)
+            self._decoders.maintain.remote()
+        num_at_work, late = ray.get(self._coordinator.watch.remote(), timeout=COORDINATOR_SECONDS)
+        for actor in late:
+            self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new actor")
+            ray.kill(actor, no_restart=False)
         if waited := self._stall.waited(num_at_work):
             left = sum(job.state in ("new", "open") for job in self.jobs.values()) - len(self._merges)
             self.reporter.message(0, describe_stall(waited, left, len(self._merges), self.pool))
@@ -265,9 +267,9 @@ class RayRun:
         if "actor" in result:
             # What an actor reports counts from its start.
             self._reports[result["actor"]] = result
-            self.tally.outcome.frames = sum(report["frames"] for report in self._reports.values())
-            self.tally.outcome.providers = {**self.tally.outcome.providers, **result["providers"]}
-            self.tally.note_devices(result)
+            self.progress.outcome.frames = sum(report["frames"] for report in self._reports.values())
+            self.progress.outcome.providers = {**self.progress.outcome.providers, **result["providers"]}
+            self.progress.note_devices(result)
 
     def _refuse(self, failure: Mapping[str, Any]) -> NoReturn:
         """Raises what concerns the run and not one source."""
@@ -284,22 +286,22 @@ class RayRun:
             if "description" in piece:
                 self._descriptions[job.file.uri] = _described(piece["description"])
             self._opened[piece["uri"]] = dict(piece)
-            self.flow.opened(job, piece)
+            self.states.opened(job, piece)
             self._own(job.source_id)
         if job.state == "open" and not job.is_duplicate:
             if "failed" in piece:
-                self.flow.failed(job, failure_from(piece["failed"]))
+                self.states.failed(job, failure_from(piece["failed"]))
             elif piece["shard_index"] in job.waiting:
                 job.waiting.remove(piece["shard_index"])
                 if len(job.shards) == 1:
-                    job.stages = job.stages[-1:]  # the mill went through all of them
-                self.flow.shard_done(job, piece["done"])
-        self.flow.open.clear()  # the pipeline has its own order
-        while self.flow.to_merge:
-            self._start_merge(self.flow.to_merge.popleft())
+                    job.stages = job.stages[-1:]  # the actor went through all of them
+                self.states.shard_done(job, piece["done"])
+        self.states.open.clear()  # the pipeline has its own order
+        while self.states.to_merge:
+            self._start_merge(self.states.to_merge.popleft())
 
     def _own(self, source_id: str) -> None:
-        """The first with some content is known to the flow: now come its copies that were faster."""
+        """The first with some content is known to the states: now come its copies that were faster."""
         self._owned.add(source_id)
         for copy in self._copies.pop(source_id, ()):
             self._take_piece(copy)
@@ -309,11 +311,11 @@ class RayRun:
         why = "no worker told what came of it, or of another file with the same content: run again"
         for job in self.jobs.values() if not self._is_interrupted else ():
             if job.state in ("new", "open") and not job.is_duplicate:
-                self.flow.failed(job, Failure("*", "failed", "FramemillError", why, transient=True))
+                self.states.failed(job, Failure("*", "failed", "FramemillError", why, transient=True))
 
     def _quarantine(self, job: Job, why: str) -> None:
         if job.state in ("new", "open"):
-            self.flow.failed(job, Failure("*", "quarantined", "LimitError", f"quarantined: it {why}"))
+            self.states.failed(job, Failure("*", "quarantined", "LimitError", f"quarantined: it {why}"))
 
     def _start_merge(self, job: Job) -> None:
         failed = {failure.operation for failure in job.failures}
@@ -335,8 +337,8 @@ class RayRun:
         self._merges.start(job, request)
 
     def _earlier(self, job: Job, ops: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """As `Flow.earlier`, with what the first stage of this very source wrote but is not committed yet."""
-        earlier = self.flow.earlier(job, ops)
+        """As `JobStates.earlier`, with what the first stage of this source wrote and nobody committed yet."""
+        earlier = self.states.earlier(job, ops)
         for part in self._held.get(job.file.uri, ()):
             if part["table"] in earlier:
                 earlier[part["table"]].append(part)
@@ -348,13 +350,13 @@ class RayRun:
             if "failed" in done:
                 if done["failed"]["fatal"]:
                     self._refuse(done["failed"])
-                self.flow.failed(job, failure_from(done["failed"]))
+                self.states.failed(job, failure_from(done["failed"]))
                 continue
             self._held.setdefault(job.file.uri, []).extend(done["parts"])
-            self.flow.merged(job, done)
-            if self.flow.open:
+            self.states.merged(job, done)
+            if self.states.open:
                 # The second decode of a divided source: its frames, now that its shots are known.
-                self.flow.open.clear()
+                self.states.open.clear()
                 ops = self._opened[job.file.uri]["ops"]
                 stage = sum(not set(ops).isdisjoint(each) for each in self.plan.stages()) - len(job.stages)
                 opened = {**self._opened[job.file.uri], "earlier": self._earlier(job, job.stages[0])}
@@ -370,9 +372,9 @@ class RayRun:
         has the old content.
         """
         self._last_commit = time.monotonic()
-        finished = self.flow.finished
+        finished = self.states.finished
         jobs = finished if is_last else [job for job in finished if job.file.uri not in self._changed]
-        self.flow.finished = [] if is_last else [job for job in finished if job.file.uri in self._changed]
+        self.states.finished = [] if is_last else [job for job in finished if job.file.uri in self._changed]
         if not jobs:
             return
         alive = {job.source_id for job in self.jobs.values() if job.state != "committed"}

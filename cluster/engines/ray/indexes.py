@@ -1,4 +1,4 @@
-"""Indexes of divided sources, kept by a mill so that the shards of one file share a pass over its packets."""
+"""Indexes of divided sources, kept by an actor so that shards of one file share a pass over its packets."""
 
 from __future__ import annotations
 

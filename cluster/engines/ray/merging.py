@@ -8,7 +8,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from framemill.cluster.engines.ray.metrics import MillMetrics
+from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.pools import TASK_CPUS
 from framemill.cluster.engines.ray.tasks import NOTHING_ELSE, allowed_seconds, ending_late
 from framemill.cluster.machine import hide_gpus
@@ -27,12 +27,12 @@ class Merges:
 
     Args:
         config: as for `framemill.cluster.run.worker.Worker`, with `deadline_seconds` and `deadline_factor`.
-        ledger: handle of the run's `Ledger`.
+        coordinator: handle of the run's `Coordinator`.
     """
 
-    def __init__(self, config: Mapping[str, Any], ledger: Any) -> None:
+    def __init__(self, config: Mapping[str, Any], coordinator: Any) -> None:
         self._config = config
-        self._ledger = ledger
+        self._coordinator = coordinator
         self._jobs: dict[Any, Job] = {}
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Merges:
     def start(self, job: Job, request: Mapping[str, Any]) -> None:
         """Asks for one; see `merge_source`."""
         merge = merge_source.options(num_gpus=request["gpus"])
-        self._jobs[merge.remote(self._config, request, self._ledger)] = job
+        self._jobs[merge.remote(self._config, request, self._coordinator)] = job
 
     def take(self, timeout_seconds: float) -> list[tuple[Job, dict[str, Any]]]:
         """What `merge_source` gave, waiting at most so long for the first."""
@@ -70,13 +70,13 @@ class Merges:
 
 # One more execution than it may die of: that one only tells.
 @ray.remote(num_cpus=TASK_CPUS, max_retries=DEATHS)
-def merge_source(config: Mapping[str, Any], request: Mapping[str, Any], ledger: Any) -> dict[str, Any]:
+def merge_source(config: Mapping[str, Any], request: Mapping[str, Any], coordinator: Any) -> dict[str, Any]:
     """Merges the shards of one source for one stage, and writes the parts.
 
     Args:
         request: as for `Worker.do_merge`, with `uri`, `path` and `earlier`: rows that earlier stages made;
             `gpus`, the share of GPUs that this holds; and `seconds`, the length of the media.
-        ledger: handle of the run's `Ledger`.
+        coordinator: handle of the run's `Coordinator`.
 
     Returns:
         As `Worker.do_merge`, with `parts`; or `failed`.
@@ -86,8 +86,8 @@ def merge_source(config: Mapping[str, Any], request: Mapping[str, Any], ledger: 
     task_id = f"merge {','.join(request['ops'])} {request['uri']}"
     allowed = allowed_seconds(config, request["seconds"])
     # A worker that runs out of memory is replaced without end: Ray counts no such deaths.
-    if ray.get(ledger.start.remote(task_id, "", allowed)) >= DEATHS:
-        ray.get(ledger.finish.remote(task_id))
+    if ray.get(coordinator.start.remote(task_id, "", allowed)) >= DEATHS:
+        ray.get(coordinator.finish.remote(task_id))
         return {"failed": _died()}
     try:
         with ending_late(allowed):
@@ -95,7 +95,7 @@ def merge_source(config: Mapping[str, Any], request: Mapping[str, Any], ledger: 
     except Exception as error:
         return {"failed": describe_failure(error)}
     finally:
-        ray.get(ledger.finish.remote(task_id))
+        ray.get(coordinator.finish.remote(task_id))
 
 
 def _merge(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _merge(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, A
     if any(load_op(op).reads is Reads.TABLES for op in request["ops"]):
         worker.index(request["uri"], request["path"])
     done = worker.do_merge(request)
-    MillMetrics(config["run_id"], "").made(done["rows"])
+    ActorMetrics(config["run_id"], "").made(done["rows"])
     tables = {op: [request["source_id"]] for op in done["rows"]}
     return {**done, "parts": worker.do_write({"tables": tables, **NOTHING_ELSE})["parts"]}
 

@@ -1,4 +1,4 @@
-"""What mills tell about their work: metrics for Prometheus, and a line of JSON for each shard.
+"""What actors tell about their work: metrics for Prometheus, and a line of JSON for each shard.
 
 Ray exports the metrics on every node, at the port that `ray.nodes()` calls MetricsExportPort. The lines go to
 the standard error of the worker's process, which Ray keeps in its folder of logs.
@@ -21,16 +21,16 @@ from framemill.actors.batcher import BatchStats
 BOUNDARIES_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 
 
-class MillMetrics:
-    """The metrics of one mill, and its log.
+class ActorMetrics:
+    """The metrics of one actor, and its log.
 
     Args:
-        run_id: of the run. mill: name of the mill.
+        run_id: of the run. actor: name of the actor.
     """
 
-    def __init__(self, run_id: str, mill: str) -> None:
+    def __init__(self, run_id: str, actor: str) -> None:
         self._run_id = run_id
-        self._mill = mill
+        self._mill = actor
         self._tags = {"run": run_id}
 
         def counter(name: str, text: str, *tags: str) -> Counter:
@@ -45,10 +45,10 @@ class MillMetrics:
         self._shard_seconds = Histogram(
             "framemill_shard_seconds", "Seconds a shard took.", BOUNDARIES_SECONDS, tag_keys=("run",)
         )
-        self._at_work = Gauge("framemill_tasks_at_work", "Tasks that a mill works on.", ("run", "mill"))
-        self._fill = Gauge("framemill_batch_fill", "Share of a full batch.", ("run", "mill", "model"))
+        self._at_work = Gauge("framemill_tasks_at_work", "Tasks that an actor works on.", ("run", "actor"))
+        self._fill = Gauge("framemill_batch_fill", "Share of a full batch.", ("run", "actor", "model"))
         self._waits = Gauge(
-            "framemill_batch_wait_seconds", "Mean wait of a call for its batch.", ("run", "mill", "model")
+            "framemill_batch_wait_seconds", "Mean wait of a call for its batch.", ("run", "actor", "model")
         )
         self._num_at_work = 0
 
@@ -60,13 +60,13 @@ class MillMetrics:
         """A task ended; `batches` tells what the batcher of each model did so far."""
         self._set_at_work(-1)
         for model, stats in batches.items():
-            tags = {**self._tags, "mill": self._mill, "model": model}
+            tags = {**self._tags, "actor": self._mill, "model": model}
             self._fill.set(stats.fill, tags)
             self._waits.set(stats.wait_seconds, tags)
 
     def _set_at_work(self, change: int) -> None:
         self._num_at_work += change
-        self._at_work.set(self._num_at_work, {**self._tags, "mill": self._mill})
+        self._at_work.set(self._num_at_work, {**self._tags, "actor": self._mill})
 
     def shard(
         self,
@@ -113,7 +113,7 @@ class MillMetrics:
             "rows": done.get("rows") or {},
             "failures": {op: list(told) for op, told in failures.items()},
             "providers": dict(providers),
-            "mill": self._mill,
+            "actor": self._mill,
         }
         print(json.dumps(line), file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""The Ray Data pipeline of a run: from sources to the results of mills."""
+"""The Ray Data pipeline of a run: from sources to the results of actors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pyarrow as pa
 import ray.data
 
 from framemill.cluster.engines.ray.pools import TASK_CPUS, Pool
-from framemill.cluster.engines.ray.tasks import RAW, TASK_PIECES, RayMill, open_sources, task_of
+from framemill.cluster.engines.ray.tasks import RAW, TASK_PIECES, ShardProcessorActor, open_sources, task_of
 
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
 OPEN_SOURCES = 16
-# Files up to this size need not be looked at before it is known who works on them: mills open them, and
+# Files up to this size need not be looked at before it is known who works on them: actors open them, and
 # decode on in the file that they opened. Of such files, so many bytes share a task.
 SMALL_BYTES = 16 << 20
 TASK_BYTES = 8 << 20
-# A task is at most this part of what is left for each call of a mill that runs at once: tasks get smaller
+# A task is at most this part of what is left for each call of an actor that runs at once: tasks get smaller
 # towards the end, so that all calls end at about the same time.
 PARTS_LEFT = 2
 # More tasks would give the scheduler work and balance nothing: one is a sixty-fourth of what a call does in
@@ -28,13 +28,13 @@ MOST_BLOCKS = 2000
 
 
 def plan_tasks(
-    sources: Sequence[Mapping[str, Any]], pool: Pool, config: Mapping[str, Any], ledger: Any
+    sources: Sequence[Mapping[str, Any]], pool: Pool, config: Mapping[str, Any], coordinator: Any
 ) -> ray.data.Dataset:
     """What there is to do with some sources, a task in each block.
 
     Args:
         sources: rows with uri, path, num_bytes, mtime_ns and is_changed.
-        config: as for `open_sources`. ledger: handle of the run's `Ledger`.
+        config: as for `open_sources`. coordinator: handle of the run's `Coordinator`.
     """
     small: list[Mapping[str, Any]] = []
     large: list[Mapping[str, Any]] = []
@@ -46,16 +46,16 @@ def plan_tasks(
         assert grouped is not None
         return grouped
     rows = pa.Table.from_pylist(large)
-    # A block is what Ray shares out: every mill gets work soon.
+    # A block is what Ray shares out: every actor gets work soon.
     size = max(1, min(OPEN_SOURCES, len(large) // (2 * pool.most)), -(-len(large) // MOST_BLOCKS))
     opened = (
-        put_down([rows.slice(start, size) for start in range(0, len(large), size)])
+        to_dataset([rows.slice(start, size) for start in range(0, len(large), size)])
         .map_batches(
             cast(Any, open_sources),
             batch_size=OPEN_SOURCES,
             batch_format="pyarrow",
             num_cpus=TASK_CPUS,
-            fn_kwargs={"config": config, "ledger": ledger},
+            fn_kwargs={"config": config, "coordinator": coordinator},
         )
         .repartition(target_num_rows_per_block=1)
     )
@@ -65,13 +65,13 @@ def plan_tasks(
 def _to_blocks(tasks: Sequence[pa.Table]) -> ray.data.Dataset:
     """A task in each block; the driver puts down so many itself, and workers divide what is more."""
     if len(tasks) <= MOST_BLOCKS:
-        return put_down(tasks)
+        return to_dataset(tasks)
     size = -(-len(tasks) // MOST_BLOCKS)
     blocks = [pa.concat_tables(tasks[start : start + size]) for start in range(0, len(tasks), size)]
-    return put_down(blocks).repartition(target_num_rows_per_block=1)
+    return to_dataset(blocks).repartition(target_num_rows_per_block=1)
 
 
-def put_down(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
+def to_dataset(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
     """A dataset of these blocks.
 
     Not by `from_arrow`, which has a task of one CPU look at each, and waits without limit for the CPU.
@@ -81,11 +81,11 @@ def put_down(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
 
 
 def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[pa.Table]:
-    """Tasks for mills that open small files by themselves, the largest files first.
+    """Tasks for actors that open small files by themselves, the largest files first.
 
     Args:
         sources: rows with uri, path, num_bytes, mtime_ns and is_changed; changed ones get tasks of their own.
-        num_calls: tasks that all mills together work on at once.
+        num_calls: tasks that all actors together work on at once.
     """
     left = sum(max(source["num_bytes"], 1) for source in sources)
     largest_share, least_share = PARTS_LEFT * num_calls, MOST_TASKS_PER_CALL * num_calls
@@ -109,18 +109,18 @@ def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[
     return [task_of(pieces) for pieces in tasks]
 
 
-def run_mills(
-    tasks: ray.data.Dataset, most: int, pool: Pool, config: Mapping[str, Any], ledger: Any, decoders: Any
+def run_actors(
+    tasks: ray.data.Dataset, most: int, pool: Pool, config: Mapping[str, Any], coordinator: Any, decoders: Any
 ) -> ray.data.Dataset:
     """The results of tasks; nothing runs before they are asked for.
 
     Args:
-        most: mills that find something to do.
-        config: as for `RayMill`. decoders: handle of the run's `DecoderPool`, or None.
+        most: actors that find something to do.
+        config: as for `ShardProcessorActor`. decoders: handle of the run's `DecoderPool`, or None.
     """
     calls = 1 if config["alone"] else pool.calls
     return tasks.map_batches(
-        RayMill,
+        ShardProcessorActor,
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
@@ -132,5 +132,5 @@ def run_mills(
         ),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
-        fn_constructor_args=(config, ledger, decoders),
+        fn_constructor_args=(config, coordinator, decoders),
     )

@@ -12,7 +12,7 @@ from framemill.errors import SetupError, UsageError
 MOST_CALLS = 16
 # What a task holds that opens files or merges their pieces.
 TASK_CPUS = 0.5
-# Shards that a decoder has open at once: while a mill computes on one, the other is decoded.
+# Shards that a decoder has open at once: while an actor computes on one, the other is decoded.
 STREAMS = 2
 
 
@@ -51,7 +51,7 @@ class Pool:
     def describe(self) -> str:
         """In words."""
         size = self.size.get("size") or f"{self.size['min_size']} to {self.size['max_size']}"
-        told = f"{size} mills of {self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        told = f"{size} actors of {self.cpus:g} CPUs and {self.gpus:g} GPUs"
         if self.decoders is not None:
             most = self.decoders.most
             size = most if most == self.decoders.least else f"{self.decoders.least} to {most}"
@@ -63,8 +63,8 @@ def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> 
     """Actors that fit the cluster, leaving one CPU for reading and opening.
 
     Args:
-        request: `topology`; `mills` and `decoders` (N or MIN-MAX; empty for as many as fit), `mill_cpus`,
-            `mill_gpus`, `decoder_cpus`.
+        request: `topology`; `actors` and `decoders` (N or MIN-MAX; empty for as many as fit), `actor_cpus`,
+            `actor_gpus`, `decoder_cpus`.
         nodes: resources of each node, as `ray.nodes()` tells.
 
     Raises:
@@ -74,24 +74,24 @@ def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> 
     is_split = request.topology == "split"
     there = sum(node.get("CPU", 0.0) for node in nodes)
     gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
-    gpus = request.mill_gpus
+    gpus = request.actor_gpus
     widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    cpus = request.mill_cpus or (1.0 if is_split else max(1.0, min(4.0, widest - 2)))
+    cpus = request.actor_cpus or (1.0 if is_split else max(1.0, min(4.0, widest - 2)))
     if gpus and gpus_there < gpus:
         raise SetupError(
-            f"each mill wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
-            "add GPU nodes, or leave out --mill-gpus"
+            f"each actor wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
+            "add GPU nodes, or leave out --actor-gpus"
         )
     fit, _ = _place(nodes, cpus, gpus, 1 << 30)
     fit = min(fit, _times(there - 1, cpus))
-    # Where mills have no GPU to keep busy, they share the CPUs with those that decode for them.
+    # Where actors have no GPU to keep busy, they share the CPUs with those that decode for them.
     usual = max(1, fit // 2 if is_split and not gpus else fit)
-    low, high = _range("--mills", request.mills, usual)
+    low, high = _range("--actors", request.actors, usual)
     if low > fit:
         raise SetupError(
-            f"{low} mills of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
+            f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
             f"{there:g} CPUs on {len(nodes)} nodes with one CPU left for reading (at most {max(fit, 0)} "
-            "do): lower --mills or --mill-cpus, or add nodes"
+            "do): lower --actors or --actor-cpus, or add nodes"
         )
     if not is_split:
         return Pool(_size(low, high), cpus, gpus, calls=8 if gpus else max(2, round(cpus)))
@@ -105,7 +105,7 @@ def describe_idle_gpus(pool: Pool, num_gpus: float) -> str:
     """What to tell where models will run on CPUs beside GPUs that nobody asked for; empty otherwise."""
     if pool.gpus or not num_gpus:
         return ""
-    return f"models run on CPUs: the cluster has {num_gpus:g} GPUs, and no mill holds one (--mill-gpus 1)"
+    return f"models run on CPUs: the cluster has {num_gpus:g} GPUs, and no actor holds one (--actor-gpus 1)"
 
 
 def _plan_decoders(
@@ -117,9 +117,9 @@ def _plan_decoders(
     low, high = _range("--decoders", request.decoders, max(fit, 1))
     if low > fit:
         raise SetupError(
-            f"{low} decoders of {cpus:g} CPUs do not fit beside the mills, which hold {taken:g} of the "
+            f"{low} decoders of {cpus:g} CPUs do not fit beside the actors, which hold {taken:g} of the "
             f"cluster's {there:g} CPUs, with one CPU left for reading (at most {max(fit, 0)} do): lower "
-            "--decoders, --mills or --mill-cpus, or add nodes"
+            "--decoders, --actors or --actor-cpus, or add nodes"
         )
     return Pool(_size(low, high), cpus, 0.0, max(1, round(cpus)))
 

@@ -56,15 +56,15 @@ def describe_stall(seconds: float, num_waiting: int, num_merges: int, pool: Pool
     """What waits for what, where nothing was at work for so long.
 
     Args:
-        num_waiting: files that wait for a mill. num_merges: files that wait to have their pieces merged.
+        num_waiting: files that wait for an actor. num_merges: files that wait to have their pieces merged.
     """
-    waits = [f"{num_waiting} files wait for a mill"] if num_waiting or not num_merges else []
+    waits = [f"{num_waiting} files wait for an actor"] if num_waiting or not num_merges else []
     if num_merges:
         waits.append(f"{num_merges} files wait for half a CPU to have their pieces merged")
     return (
         f"no progress for {seconds:.0f} s: {' and '.join(waits)}, and none works. Wanted: {pool.describe()}. "
-        f"{describe_cluster()}. Free some, add a node, or stop and run again with fewer or smaller mills "
-        f"(--mills, --mill-cpus). Ray's own words: {log_folder()}"
+        f"{describe_cluster()}. Free some, add a node, or stop and run again with fewer or smaller actors "
+        f"(--actors, --actor-cpus). Ray's own words: {log_folder()}"
     )
 
 
@@ -107,7 +107,7 @@ def look(root: str, token: str, models: Mapping[str, str], code: str) -> str:
     try:
         for role, choice in models.items():
             entry = resolve(role, choice)
-            # A download may take longer than a check: the first mill does it, and says what goes wrong.
+            # A download may take longer than a check: the first actor does it, and says what goes wrong.
             if locate(entry) is not None or is_offline():
                 find(entry)
     except FramemillError as error:
@@ -190,7 +190,7 @@ def _require_room(pool: Pool) -> None:
     start.
     """
     bundles = [{"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}]
-    wanted = ["a mill"]
+    wanted = ["an actor"]
     if pool.decoders is not None:
         bundles.append({"CPU": pool.decoders.cpus})
         wanted.append("a decoder")
@@ -213,10 +213,10 @@ def check_workers(
     run_id: str,
     tell: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Tries on every node what will be needed there, and that one mill finds room.
+    """Tries on every node what will be needed there, and that one actor finds room.
 
     Args:
-        nodes: as `ray.nodes()` tells. Models are needed where a mill has room; files are opened and pieces
+        nodes: as `ray.nodes()` tells. Models are needed where an actor has room; files are opened and pieces
             merged wherever there is a CPU.
         tell: called with a line where workers take long to start.
 

@@ -1,9 +1,9 @@
-"""The split topology: a pool of CPU actors decodes, and mills compute on what those send.
+"""The split topology: a pool of CPU actors decodes, and actors compute on what those send.
 
-For nodes whose GPU cannot decode a codec and that have few cores beside it. A mill works on a shard as
+For nodes whose GPU cannot decode a codec and that have few cores beside it. An actor works on a shard as
 ever, but its chunks come from a decoder, which it asks for one message after the other: so at most two
 messages of a shard are in the object store, and its rows are regrouped by being made in one place. What a
-decoder was working on when it died runs alone later, in a mill that decodes by itself.
+decoder was working on when it died runs alone later, in an actor that decodes by itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MESSAGE_BYTES = 128 << 20
 # Of the object store, at most so much is ours; per shard there is a message on its way and one being read.
 STORE_SHARE = 0.5
 MESSAGES = 2
-# A decoder that does not put down within this time what a dead mill had open hangs in a file.
+# A decoder that does not put down within this time what a dead actor had open hangs in a file.
 HANG_SECONDS = 60.0
 # A decoder beyond the least that nobody asked for so long gives its CPUs back: tasks may wait for them.
 IDLE_SECONDS = 5.0
@@ -41,7 +41,7 @@ Message = tuple[list[Chunk], ReadReport, bool]
 
 
 class ReaderDiedError(Exception):
-    """The process that read a shard for a mill ended, or its words did not arrive: no fault of the file."""
+    """The process that read a shard for an actor ended, or its words did not arrive: no fault of the file."""
 
 
 def message_bytes(store_bytes: float, num_decoders: int) -> int:
@@ -63,7 +63,7 @@ def _size(chunk: Chunk) -> int:
 
 
 class Decoder:
-    """An actor that reads shards for mills, a message at each call.
+    """An actor that reads shards for actors, a message at each call.
 
     Args:
         most_bytes: where a message ends; one chunk of the reader may exceed it.
@@ -121,8 +121,8 @@ class _Lent:
 
     Attributes:
         is_ready: pending until it found room; then it is lent.
-        streams: stream id -> mill that reads it.
-        closing: calls that put down what dead mills had open, and since when.
+        streams: stream id -> actor that reads it.
+        closing: calls that put down what dead actors had open, and since when.
         used: when it was lent or given back the last time.
     """
 
@@ -134,7 +134,7 @@ class _Lent:
 
 
 class DecoderPool:
-    """An actor beside the driver: lends decoders to mills, and replaces those that died.
+    """An actor beside the driver: lends decoders to actors, and replaces those that died.
 
     Args:
         least, most: how many there are; it grows while all are busy, and shrinks when some are idle.
@@ -161,7 +161,7 @@ class DecoderPool:
         self._decoders[f"decoder-{self._count}"] = _Lent(actor, actor.ready.remote())
         self._count += 1
 
-    def lend(self, stream_id: str, mill: str) -> tuple[str, Any]:
+    def acquire(self, stream_id: str, actor: str) -> tuple[str, Any]:
         """The decoder with the least to do, by name and handle, to read one shard."""
         self._look_for_ready()
         there = {name: lent for name, lent in self._decoders.items() if lent.is_ready is None}
@@ -171,11 +171,11 @@ class DecoderPool:
             self._add()
         # Before the first is there, calls wait for it.
         name = min(there or self._decoders, key=lambda one: len(self._decoders[one].streams))
-        self._decoders[name].streams[stream_id] = mill
+        self._decoders[name].streams[stream_id] = actor
         self._decoders[name].used = time.monotonic()
         return name, self._decoders[name].actor
 
-    def give_back(self, name: str, stream_id: str) -> None:
+    def release(self, name: str, stream_id: str) -> None:
         """The shard is read, or given up."""
         if name in self._decoders:
             self._decoders[name].streams.pop(stream_id, None)
@@ -186,14 +186,14 @@ class DecoderPool:
         if self._decoders.pop(name, None) is not None:
             self._add()
 
-    def enlist(self, mill: str) -> None:
-        """A mill begins, perhaps anew after its death: nobody reads any more what it had open."""
+    def register(self, actor: str) -> None:
+        """An actor begins, perhaps anew after its death: nobody reads any more what it had open."""
         for lent in self._decoders.values():
-            for stream_id in [one for one, reader in lent.streams.items() if reader == mill]:
+            for stream_id in [one for one, reader in lent.streams.items() if reader == actor]:
                 del lent.streams[stream_id]
                 lent.closing.append((lent.actor.close.remote(stream_id), time.monotonic()))
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Ends decoders that hang, and those that are not needed; to be called now and then."""
         self._look_for_ready()
         now = time.monotonic()
@@ -229,18 +229,18 @@ def open_decoders(pool: Pool, here: Any) -> Any:
 
 
 class RemoteReader:
-    """The mill's end: reads shards through the pool.
+    """The actor's end: reads shards through the pool.
 
     Args:
-        pool: handle of the run's `DecoderPool`. mill: name of the mill that reads.
+        pool: handle of the run's `DecoderPool`. actor: name of the actor that reads.
     """
 
-    def __init__(self, pool: Any, mill: str) -> None:
+    def __init__(self, pool: Any, actor: str) -> None:
         self._pool = pool
-        self._mill = mill
+        self._mill = actor
         self._count = 0
         self._lock = threading.Lock()
-        ray.get(pool.enlist.remote(mill))
+        ray.get(pool.register.remote(actor))
 
     def index(self, path: str) -> SourceIndex:
         """As `framemill.actors.indexing.index_source`, made by a decoder.
@@ -281,11 +281,11 @@ class RemoteReader:
         with self._lock:
             self._count += 1
             stream_id = f"{self._mill}-{self._count}"
-        name, decoder = ray.get(self._pool.lend.remote(stream_id, self._mill))
+        name, decoder = ray.get(self._pool.acquire.remote(stream_id, self._mill))
         try:
             yield stream_id, decoder, name
         finally:
-            self._pool.give_back.remote(name, stream_id)
+            self._pool.release.remote(name, stream_id)
 
     def _answer(self, asked: Any, name: str) -> Any:
         try:

@@ -62,9 +62,9 @@ class ResultStream:
         return taken
 
     def close(self, timeout_seconds: float) -> None:
-        """Ends the pipeline and its mills, waiting for so long; what they are working on is lost.
+        """Ends the pipeline and its actors, waiting for so long; what they are working on is lost.
 
-        Else its thread would go on beside the end of the run: take the death of each mill for a failure
+        Else its thread would go on beside the end of the run: take the death of each actor for a failure
         and tell of it on the terminal, or start Ray anew after it was shut down.
         """
         self._is_closed.set()

@@ -1,6 +1,6 @@
-"""What runs on the workers of a Ray cluster: hashing and indexing, mills and merges.
+"""What runs on the workers of a Ray cluster: hashing and indexing, actors and merges.
 
-Rows between the stages are small JSON texts. Tables never pass through the object store: each mill writes
+Rows between the stages are small JSON texts. Tables never pass through the object store: each actor writes
 the parts of what it computed by itself, and the driver commits them.
 """
 
@@ -22,7 +22,7 @@ import ray.exceptions
 from framemill.cluster.engines.local.engine import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND
 from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.indexes import KeptIndexes
-from framemill.cluster.engines.ray.metrics import MillMetrics
+from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.engines.ray.split import ReaderDiedError, RemoteReader
 from framemill.cluster.machine import hide_gpus
@@ -37,34 +37,34 @@ TASK_SECONDS = 30.0
 TASK_PIECES = 64
 # What a source is before it is opened.
 RAW = ("uri", "path", "num_bytes", "mtime_ns")
-# What a mill never writes: the driver does.
+# What an actor never writes: the driver does.
 NOTHING_ELSE: Mapping[str, list[Any]] = {"media": [], "errors": [], "drops": [], "runs": []}
 
 
-def open_sources(batch: pa.Table, *, config: Mapping[str, Any], ledger: Any) -> Iterator[pa.Table]:
+def open_sources(batch: pa.Table, *, config: Mapping[str, Any], coordinator: Any) -> Iterator[pa.Table]:
     """Hashes and indexes files, and cuts what is to be done with them into tasks.
 
     Args:
         batch: rows with uri, path, num_bytes, mtime_ns; is_changed where the dataset holds other content.
-        config: as for `RayMill`. ledger: handle of the run's `Ledger`.
+        config: as for `ShardProcessorActor`. coordinator: handle of the run's `Coordinator`.
 
     Yields:
-        Tables with one row and one column, `task`: JSON with the `pieces` that one call of a mill takes.
+        Tables with one row and one column, `task`: JSON with the `pieces` that one call of an actor takes.
 
     Raises:
-        Exception: what concerns the run and not one source; the ledger knows it, too.
+        Exception: what concerns the run and not one source; the coordinator knows it, too.
     """
-    with telling(ledger):
-        yield from _open_all(batch.to_pylist(), config, ledger)
+    with telling(coordinator):
+        yield from _open_all(batch.to_pylist(), config, coordinator)
 
 
 @contextlib.contextmanager
-def telling(ledger: Any) -> Iterator[None]:
-    """The ledger knows what the body raises: of what ends a pipeline, Ray tells the driver a text alone."""
+def telling(coordinator: Any) -> Iterator[None]:
+    """The coordinator learns what the body raises: Ray passes the driver no more than a text of it."""
     try:
         yield
     except Exception as error:
-        ray.get(ledger.give_up.remote(_described(error)))
+        ray.get(coordinator.give_up.remote(_described(error)))
         raise
 
 
@@ -75,7 +75,7 @@ def _described(error: Exception) -> dict[str, Any]:
 
 
 def _open_all(
-    sources: Sequence[Mapping[str, Any]], config: Mapping[str, Any], ledger: Any
+    sources: Sequence[Mapping[str, Any]], config: Mapping[str, Any], coordinator: Any
 ) -> Iterator[pa.Table]:
     worker = Worker({**config, "options": {}, "profile": ""})
     short: list[dict[str, Any]] = []
@@ -83,16 +83,16 @@ def _open_all(
     for source in sources:
         task_id = "open " + source["uri"]
         allowed = allowed_seconds(config, work_seconds([source]))
-        before = ray.get(ledger.start.remote(task_id, "", allowed))
+        before = ray.get(coordinator.start.remote(task_id, "", allowed))
         if before == STOPPED:
             return
         if before:
-            # It was being opened when a worker died: a mill of its own opens it later.
+            # It was being opened when a worker died: an actor of its own opens it later.
             pieces: list[dict[str, Any]] = [{**source, "suspect": True}]
         else:
             with ending_late(allowed):
-                pieces = open_source(worker, source, ledger)
-        ray.get(ledger.finish.remote(task_id))
+                pieces = open_source(worker, source, coordinator)
+        ray.get(coordinator.finish.remote(task_id))
         if len(pieces) > 1 or pieces[0].get("suspect") or source["is_changed"]:
             yield from (task_of([piece]) for piece in pieces)
             continue
@@ -113,7 +113,7 @@ def work_seconds(pieces: Sequence[Mapping[str, Any]]) -> float:
 
 
 def allowed_seconds(config: Mapping[str, Any], seconds: float) -> float:
-    """How long so much work may take; what else a mill works on slows it down no more than the factor."""
+    """How long so much work may take; what else an actor works on slows it down no more than the factor."""
     allowed: float = config["deadline_seconds"] + config["deadline_factor"] * seconds
     return allowed
 
@@ -132,7 +132,7 @@ def ending_late(seconds: float) -> Iterator[None]:
 
 
 def open_source(
-    worker: Worker, source: Mapping[str, Any], ledger: Any, keep: bool = False
+    worker: Worker, source: Mapping[str, Any], coordinator: Any, keep: bool = False
 ) -> list[dict[str, Any]]:
     """One piece for each shard of a file; one without a shard when there is nothing to compute.
 
@@ -150,7 +150,7 @@ def open_source(
     piece["description"] = asdict(worker.index(source["uri"], source["path"]).description)
     if not keep:
         worker.do_forget(source)
-    claim = ray.get(ledger.claim.remote(source["uri"], piece["source_id"]))
+    claim = ray.get(coordinator.claim.remote(source["uri"], piece["source_id"]))
     piece |= claim or {"ops": [], "earlier": {}, "is_copy": True}
     if piece["picture_problem"]:
         piece["ops"] = [op for op in piece["ops"] if load_op(op).reads not in (Reads.FRAMES, Reads.SIGNALS)]
@@ -170,49 +170,49 @@ def _own_failure(error: Exception) -> dict[str, Any]:
     return told
 
 
-class RayMill:
-    """A mill as an actor of Ray Data: one task in, one result out, several calls at a time.
+class ShardProcessorActor:
+    """An actor as an actor of Ray Data: one task in, one result out, several calls at a time.
 
     Args:
         config: as for `Worker`; with `alone`, whether each call has the actor to itself,
             `gpus`, the share of GPUs that it holds, and `stages`, the operations of each decode.
-        ledger: handle of the run's `Ledger`.
+        coordinator: handle of the run's `Coordinator`.
         decoders: in the split topology, handle of the run's `DecoderPool`.
     """
 
-    def __init__(self, config: Mapping[str, Any], ledger: Any, decoders: Any = None) -> None:
+    def __init__(self, config: Mapping[str, Any], coordinator: Any, decoders: Any = None) -> None:
         if not config["gpus"]:
             hide_gpus()
         self._config = config
-        self._ledger = ledger
-        with telling(ledger):
+        self._coordinator = coordinator
+        with telling(coordinator):
             self._worker = Worker(config)
         self._name = ray.get_runtime_context().get_actor_id() or ""
         self._alone: bool = config["alone"]
         self._stages: Sequence[Sequence[str]] = config["stages"]
-        self._metrics = MillMetrics(config["run_id"], self._name)
+        self._metrics = ActorMetrics(config["run_id"], self._name)
         self._indexes = KeptIndexes(self._index, lambda uri: self._worker.do_forget({"uri": uri}))
         self._reader: RemoteReader | None = None
-        ray.get(ledger.enlist.remote(self._name, ray.get_runtime_context().current_actor))
+        ray.get(coordinator.register.remote(self._name, ray.get_runtime_context().current_actor))
         if decoders is not None:
             self._reader = RemoteReader(decoders, self._name)
-            self._worker.mill.read = self._reader.read
+            self._worker.processor.read = self._reader.read
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        with telling(self._ledger):
+        with telling(self._coordinator):
             return self._answer_task(batch["task"][0].as_py())
 
     def _answer_task(self, text: str) -> pa.Table:
         task = json.loads(text)
         task_id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        before = ray.get(self._ledger.start.remote(task_id, self._name, self._allowed(task["pieces"])))
+        before = ray.get(self._coordinator.start.remote(task_id, self._name, self._allowed(task["pieces"])))
         suspected = before > 0 or any(piece.get("suspect") for piece in task["pieces"])
         result: dict[str, Any]
         if before == STOPPED:
             result = {}
         elif self._alone and before >= DEATHS_ALONE:
             # What others with the same content wait for is known from before the deaths.
-            contents = [self._ledger.content_of.remote(piece["uri"]) for piece in task["pieces"]]
+            contents = [self._coordinator.content_of.remote(piece["uri"]) for piece in task["pieces"]]
             ids = ray.get(contents)
             known = [{"source_id": i, **piece} for i, piece in zip(ids, task["pieces"], strict=True)]
             result = {"quarantined": known}
@@ -222,8 +222,8 @@ class RayMill:
         else:
             self._metrics.begin()
             result = self._mill(task["pieces"], task_id)
-            self._metrics.end(self._worker.mill.batches())
-        ray.get(self._ledger.finish.remote(task_id))
+            self._metrics.end(self._worker.processor.batches())
+        ray.get(self._coordinator.finish.remote(task_id))
         return pa.table({"result": [json.dumps(result)]})
 
     def _allowed(self, pieces: Sequence[Mapping[str, Any]]) -> float:
@@ -236,11 +236,11 @@ class RayMill:
             for number, piece in enumerate(given):
                 opened = [dict(piece)]
                 if "source_id" not in piece:
-                    opened = open_source(self._worker, piece, self._ledger, keep=True)
+                    opened = open_source(self._worker, piece, self._coordinator, keep=True)
                     if len(opened) > 1 and not self._alone:
                         cut += opened  # longer than its size let suppose: it is shared out
                         continue
-                    self._ledger.allow.remote(task_id, self._allowed([*opened, *given[number + 1 :]]))
+                    self._coordinator.allow.remote(task_id, self._allowed([*opened, *given[number + 1 :]]))
                 pieces += [{**one, **self._answer(one)} for one in opened]
             parts = write_sources(self._worker, [p for p in pieces if len(p["shards"]) == 1])
         except ReaderDiedError:
@@ -281,7 +281,7 @@ class RayMill:
         seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in after.items()}
         seconds = {stage: spent for stage, spent in seconds.items() if spent}
         elapsed = time.monotonic() - started
-        self._metrics.shard(piece, answer, seconds, self._worker.mill.providers, elapsed)
+        self._metrics.shard(piece, answer, seconds, self._worker.processor.providers, elapsed)
         return answer
 
     def _index(self, uri: str, path: str) -> None:
@@ -298,7 +298,7 @@ class RayMill:
         done: dict[str, Any] = {"rows": {}, "failures": {}, "shortfall": "", "frames": 0}
         done["shard_index"] = piece["shard_index"]
         for ops in stages:
-            ops, broken = _unbroken(ops, done["failures"], self._worker.mill.after)
+            ops, broken = _unbroken(ops, done["failures"], self._worker.processor.after)
             done["failures"] |= broken
             if not ops:
                 continue

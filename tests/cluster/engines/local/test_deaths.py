@@ -28,8 +28,8 @@ from tests.cluster.extraction import (
 # Reading a file does what its name says.
 MISBEHAVE = """
 import ctypes, os, time
-import framemill.actors.shard_processor as mill
-real = mill.read_shard
+import framemill.actors.shard_processor as shard_processor
+real = shard_processor.read_shard
 def read_shard(path, *rest):
     name = os.path.basename(path)
     if name.startswith('crash'):
@@ -46,7 +46,7 @@ def read_shard(path, *rest):
         open(path + '.died', 'w').close()
         os.kill(os.getpid(), 9)
     yield from real(path, *rest)
-mill.read_shard = read_shard
+shard_processor.read_shard = read_shard
 """
 
 

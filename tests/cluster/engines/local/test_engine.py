@@ -228,12 +228,12 @@ def test_two_runs_at_once_compute_each_row_once(clips: Path, tmp_path: Path) -> 
 # Reading a file takes so long that some are left after the first commit.
 SLOW = """
 import time
-import framemill.actors.shard_processor as mill
-real = mill.read_shard
+import framemill.actors.shard_processor as shard_processor
+real = shard_processor.read_shard
 def read_shard(*asked):
     time.sleep(0.1)
     yield from real(*asked)
-mill.read_shard = read_shard
+shard_processor.read_shard = read_shard
 """
 
 

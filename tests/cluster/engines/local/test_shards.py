@@ -91,15 +91,15 @@ def test_shards_that_were_done_before_a_kill_are_not_done_again(long_clip: Path,
     out = divided(tmp_path / "out")
     script = (
         "import os, signal\n"
-        "from framemill.cluster.run import flow\n"
+        "from framemill.cluster.run import states\n"
         "from framemill.cluster.extraction import run_extract\n"
         "from framemill.cluster.request import ExtractRequest\n"
-        "real, seen = flow.Flow.shard_done, []\n"
+        "real, seen = states.JobStates.shard_done, []\n"
         "def shard_done(self, job, done):\n"
         "    seen.append(done)\n"
         "    if len(seen) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    real(self, job, done)\n"
-        "flow.Flow.shard_done = shard_done\n"
+        "states.JobStates.shard_done = shard_done\n"
         f"run_extract(ExtractRequest(sources=({str(cut)!r},), output={str(out)!r}, ops={OPS!r}, threads=2))\n"
     )
     killed = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, timeout=60, check=False)

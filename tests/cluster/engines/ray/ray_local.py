@@ -66,9 +66,9 @@ def start_patiently(start: Callable[[], Started]) -> Started:
 def extract_on_ray(
     *sources: Path | str, out: Path, listener: SilentReporter | None = None, **asked: Any
 ) -> RunSummary:
-    """The main job on the Ray that is running, with two mills unless told otherwise."""
+    """The main job on the Ray that is running, with two actors unless told otherwise."""
     return extract(
-        *sources, out=out, listener=listener, **{"engine": "ray", "mills": "2", "mill_cpus": 1.0, **asked}
+        *sources, out=out, listener=listener, **{"engine": "ray", "actors": "2", "actor_cpus": 1.0, **asked}
     )
 
 
@@ -82,10 +82,10 @@ def slow_down(folder: Path) -> Path:
 
 _SLOW = """
 def stand_in():
-    import time, framemill.actors.shard_processor as mill
-    real = mill.read_shard
+    import time, framemill.actors.shard_processor as shard_processor
+    real = shard_processor.read_shard
     def read_shard(*given):
         time.sleep(1)
         yield from real(*given)
-    mill.read_shard = read_shard
+    shard_processor.read_shard = read_shard
 """

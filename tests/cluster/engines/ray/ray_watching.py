@@ -50,5 +50,5 @@ def num_done(out: Path) -> int:
 
 
 def find_mills(some: Sequence[Machine]) -> list[tuple[Machine, int]]:
-    """Mills at work, each with the machine that it runs on."""
-    return [(machine, pid) for machine in some for pid in machine.find("ray::", "RayMill")]
+    """Actors at work, each with the machine that it runs on."""
+    return [(machine, pid) for machine in some for pid in machine.find("ray::", "ShardProcessorActor")]

@@ -18,9 +18,9 @@ from tests.cluster.extraction import PROJECT
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
-def _refused(cluster: Machines, clips: Path, out: Path, mills: str = "1") -> tuple[str, float]:
+def _refused(cluster: Machines, clips: Path, out: Path, actors: str = "1") -> tuple[str, float]:
     """What a run on the head says that ends with exit code 5, and how long it took."""
-    line = ("extract", clips, "-o", out, "--address", cluster.gcs, "--mills", mills, "--mill-cpus", "1")
+    line = ("extract", clips, "-o", out, "--address", cluster.gcs, "--actors", actors, "--actor-cpus", "1")
     started = time.monotonic()
     run = cluster.run_on(cluster.all[0], *line)
     told = finish(run)
@@ -30,8 +30,8 @@ def _refused(cluster: Machines, clips: Path, out: Path, mills: str = "1") -> tup
 
 def test_a_node_that_is_suspended_or_unplugged(clips: Path, tmp_path: Path) -> None:
     with machines(1, 3, environment={"PYTHONPATH": str(PROJECT)}) as cluster:
-        told, usual_seconds = _refused(cluster, clips, tmp_path / "out", mills="99")
-        assert "99 mills of 1 CPUs do not fit" in told
+        told, usual_seconds = _refused(cluster, clips, tmp_path / "out", actors="99")
+        assert "99 actors of 1 CPUs do not fit" in told
         raylet = cluster.all[1].find("raylet/raylet", "--raylet_socket_name")[-1]
         os.kill(raylet, signal.SIGSTOP)
         try:

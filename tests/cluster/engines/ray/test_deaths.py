@@ -1,4 +1,4 @@
-"""Mills, opening tasks and files that die or hang on Ray: each row once, and no innocent pays for it."""
+"""Actors, opening tasks and files that die or hang on Ray: each row once, and no innocent pays for it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 MISBEHAVE = """
 import ctypes, os, sys, threading, time
 def stand_in():
-    import framemill.actors.shard_processor as mill
+    import framemill.actors.shard_processor as shard_processor
     import framemill.cluster.run.worker as worker
     import framemill.cluster.results.parts as parts
-    read_real, hash_real, write_real = mill.read_shard, worker.content_id, worker.write_part
+    read_real, hash_real, write_real = shard_processor.read_shard, worker.content_id, worker.write_part
     merge_real = worker.Worker.do_merge
     def read_shard(path, *rest):
         name = os.path.basename(path)
@@ -81,7 +81,7 @@ def stand_in():
             kind = getattr(framemill.errors, name, None) or getattr(builtins, name)
             raise kind(f'{root}: no space left on device')
         return write_real(root, table, tables, **rest)
-    mill.read_shard, worker.content_id, worker.write_part = read_shard, content_id, write_part
+    shard_processor.read_shard, worker.content_id, worker.write_part = read_shard, content_id, write_part
     worker.Worker.do_merge = do_merge
 """
 
@@ -101,9 +101,9 @@ def folder(clips: Path, tmp_path: Path) -> Path:
     return six_alike(tmp_path / "videos", clips / "b.mp4")
 
 
-@pytest.fixture(params=["opened by mills", "opened by tasks"])
+@pytest.fixture(params=["opened by actors", "opened by tasks"])
 def opener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who opens files: small ones are left to mills, and none is small in the second case."""
+    """Who opens files: small ones are left to actors, and none is small in the second case."""
     if request.param == "opened by tasks":
         monkeypatch.setattr(ray_pipeline, "SMALL_BYTES", -1)
 
@@ -154,7 +154,7 @@ def test_a_mill_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) 
 @pytest.mark.usefixtures("opener", "impatient")
 @pytest.mark.parametrize(
     ("opener", "name"),
-    [("opened by mills", "hang.mp4"), ("opened by tasks", "opens never.mp4")],
+    [("opened by actors", "hang.mp4"), ("opened by tasks", "opens never.mp4")],
     indirect=["opener"],
 )
 def test_a_hanging_file_is_quarantined(folder: Path, tmp_path: Path, name: str) -> None:
@@ -203,8 +203,8 @@ def test_a_file_that_no_worker_tells_of_is_left_to_the_next_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        real = ray_engine.run_mills
-        patch.setattr(ray_engine, "run_mills", lambda tasks, *rest: real(tasks.limit(5), *rest))
+        real = ray_engine.run_actors
+        patch.setattr(ray_engine, "run_actors", lambda tasks, *rest: real(tasks.limit(5), *rest))
         summary = extract_on_ray(folder, out=tmp_path / "out")
     assert (summary.exit_code, summary.files_failed) == (3, 1)
     assert ["no worker told" in row["message"] for row in rows_of(tmp_path / "out", "errors")] == [True]

@@ -122,8 +122,8 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> _Ray:
     return stand_in
 
 
-def _lend(pool: DecoderPool, numbers: range, mill: str = "mill") -> list[str]:
-    return [pool.lend(f"stream {number}", mill)[0] for number in numbers]
+def _lend(pool: DecoderPool, numbers: range, actor: str = "actor") -> list[str]:
+    return [pool.acquire(f"stream {number}", actor)[0] for number in numbers]
 
 
 def test_the_least_busy_decoder_is_lent_and_the_pool_grows(ray: _Ray) -> None:
@@ -140,8 +140,8 @@ def test_the_least_busy_decoder_is_lent_and_the_pool_grows(ray: _Ray) -> None:
     assert len(ray.made) == 3, "one is on its way, and there may be no more"
     ray.let_in(ray.made[2])
     assert _lend(pool, range(14, 15)) == ["decoder-2"]
-    pool.give_back("decoder-0", "stream 1")
-    pool.give_back("gone", "stream 1")
+    pool.release("decoder-0", "stream 1")
+    pool.release("gone", "stream 1")
 
 
 def test_a_dead_decoder_is_replaced_once(ray: _Ray) -> None:
@@ -167,11 +167,11 @@ def test_decoders_that_nobody_needs_give_their_cpus_back(ray: _Ray, monkeypatch:
     assert len(ray.made) == 4 and set(names.values()) == {"decoder-0", "decoder-1", "decoder-2"}
     for number, name in names.items():
         if name != "decoder-0":
-            pool.give_back(name, f"stream {number}")
-    pool.tend()
+            pool.release(name, f"stream {number}")
+    pool.maintain()
     assert not ray.killed
     now[0] += ray_split.IDLE_SECONDS + 1
-    pool.tend()
+    pool.maintain()
     assert ray.killed == ray.made[1:3], "neither the busy one nor the one that waits for room"
 
 
@@ -185,11 +185,11 @@ def test_what_a_dead_mill_had_open_is_closed(ray: _Ray, monkeypatch: pytest.Monk
     ray.let_in(first)
     _lend(pool, range(1), "dies")
     _lend(pool, range(1, 2), "lives")
-    pool.enlist("dies")
+    pool.register("dies")
     assert ("close", ("stream 0",)) in first.calls and ("close", ("stream 1",)) not in first.calls
     if not hangs:
         ray.done.add((id(first), "close", ("stream 0",)))
     now[0] += ray_split.HANG_SECONDS + 1
-    pool.tend()
+    pool.maintain()
     assert ray.killed == ([first] if hangs else [])
     assert len(ray.made) == 1 + hangs

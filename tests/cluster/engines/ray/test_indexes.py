@@ -1,4 +1,4 @@
-"""The index of a divided source is made once for the shards that one mill works on."""
+"""The index of a divided source is made once for the shards that one actor works on."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _submit(head: dict[str, str], *line: Path | str) -> subprocess.CompletedProc
 
 def test_a_submitted_job(head: dict[str, str], clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    asked = ("--ops", ",".join(OPS), "--mills", "2", "--mill-cpus", "1")
+    asked = ("--ops", ",".join(OPS), "--actors", "2", "--actor-cpus", "1")
     done = _submit(head, "extract", clips, "-o", out, *asked)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 files: 3 computed" in done.stdout
@@ -114,7 +114,7 @@ def test_an_address_and_two_jobs_at_once(head: dict[str, str], clips: Path, tmp_
     out = tmp_path / "out"
     line = [
         sys.executable, "-m", "framemill", "extract", str(clips), "-o", str(out), "--ops", ",".join(OPS),
-        "--address", head["GCS"], "--mills", "1", "--mill-cpus", "1",
+        "--address", head["GCS"], "--actors", "1", "--actor-cpus", "1",
     ]  # fmt: skip
     both = [
         subprocess.Popen(
@@ -135,7 +135,7 @@ def test_two_submitted_jobs_at_once(head: dict[str, str], clips: Path, tmp_path:
     """Each has files of its own and some that the other has, too; the second plans again after the first."""
     out = tmp_path / "out"
     files = sorted(clips.iterdir())
-    asked = ("-o", out, "--ops", ",".join(OPS), "--mills", "1", "--mill-cpus", "1", "--stall-after", "600")
+    asked = ("-o", out, "--ops", ",".join(OPS), "--actors", "1", "--actor-cpus", "1", "--stall-after", "600")
     with ThreadPoolExecutor(2) as threads:
         both = [threads.submit(_submit, head, "extract", *some, *asked) for some in (files[:2], files[1:])]
         done = [one.result() for one in both]
@@ -196,9 +196,9 @@ def test_what_would_hang_is_refused(clips: Path, tmp_path: Path, monkeypatch: py
         extract_on_ray(clips, out=Path("out"), address="127.0.0.1:1")
     with small_ray():
         for asked, said in (
-            ({"mill_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
-            ({"mills": "8"}, "do not fit"),
-            ({"mill_cpus": 16.0, "mills": ""}, "do not fit"),
+            ({"actor_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
+            ({"actors": "8"}, "do not fit"),
+            ({"actor_cpus": 16.0, "actors": ""}, "do not fit"),
         ):
             started = time.monotonic()
             with pytest.raises(SetupError, match=said):

@@ -45,7 +45,7 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Machines]:
-    """A head without mills and two workers, where each short file takes a second."""
+    """A head without actors and two workers, where each short file takes a second."""
     path = os.pathsep.join((str(slow_down(tmp_path)), str(PROJECT)))
     with machines(1, 2, 2, environment={"PYTHONPATH": path}) as started:
         yield started
@@ -55,15 +55,15 @@ def test_a_mill_a_machine_and_the_driver_killed_in_turn(
     cluster: Machines, corpus: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = divided(tmp_path / "out")
-    line = ("extract", corpus, "-o", out, "--ops", ",".join(OPS), "--mills", "2", "--mill-cpus", "1.5")
+    line = ("extract", corpus, "-o", out, "--ops", ",".join(OPS), "--actors", "2", "--actor-cpus", "1.5")
     head, *workers = cluster.all
     run = cluster.submit(*line)
     try:
         wait(run, lambda: num_done(out) >= 1, "the first rows")
-        machine, mill = find_mills(workers)[0]
-        os.kill(mill, signal.SIGKILL)
+        machine, actor = find_mills(workers)[0]
+        os.kill(actor, signal.SIGKILL)
         before = num_done(out)
-        wait(run, lambda: num_done(out) > before, "rows after a mill was killed")
+        wait(run, lambda: num_done(out) > before, "rows after an actor was killed")
         taken = next(one for one, _ in find_mills(workers) if one is not machine)
         taken.kill()
         before = num_done(out)
@@ -84,7 +84,7 @@ def test_a_mill_a_machine_and_the_driver_killed_in_turn(
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Machines]:
-    """A head without mills and one worker, where each short file takes a second."""
+    """A head without actors and one worker, where each short file takes a second."""
     with _small(tmp_path) as started:
         yield started
 
@@ -94,8 +94,8 @@ def _small(folder: Path) -> AbstractContextManager[Machines]:
     return machines(1, 3, environment={"PYTHONPATH": path})
 
 
-def _line(cluster: Machines, corpus: Path, out: Path, mills: str = "1") -> tuple[Path | str, ...]:
-    asked = ("--ops", ",".join(OPS), "--mills", mills, "--mill-cpus", "1.5")
+def _line(cluster: Machines, corpus: Path, out: Path, actors: str = "1") -> tuple[Path | str, ...]:
+    asked = ("--ops", ",".join(OPS), "--actors", actors, "--actor-cpus", "1.5")
     return ("extract", corpus, "-o", out, "--address", cluster.gcs, *asked)
 
 
@@ -147,15 +147,15 @@ def test_a_machine_that_comes_late_and_one_that_is_taken_away(
         pytest.skip("needs machines with addresses of their own, for which this process has no rights")
     out, videos = tmp_path / "out", tmp_path / "videos"
     videos.mkdir()
-    for number in range(MANY_FILES):  # more than a minute of work for one mill
+    for number in range(MANY_FILES):  # more than a minute of work for one actor
         clip = (corpus / f"{number % (NUM_FILES - 1)}.mp4").read_bytes()
         (videos / f"{number}.mp4").write_bytes(clip + b"\0\0\0\x0cfree" + number.to_bytes(4, "big"))
     first = pair.all[1]
-    run = pair.run_on(pair.all[0], *_line(pair, videos, out, mills="1-3"))
+    run = pair.run_on(pair.all[0], *_line(pair, videos, out, actors="1-3"))
     try:
         wait(run, lambda: num_done(out) >= 1, "the first rows")
         late = pair.add(3)
-        wait(run, lambda: find_mills([late]), "a mill on the machine that came late")
+        wait(run, lambda: find_mills([late]), "an actor on the machine that came late")
         pair.drain(first, seconds=5)
         time.sleep(5)
         first.kill()
@@ -176,7 +176,7 @@ def test_a_machine_without_the_output_folder(corpus: Path, tmp_path: Path) -> No
         if not cluster.in_namespaces:
             pytest.skip("needs machines with mounts of their own, for which this process has no rights")
         other = cluster.add(3, prepare=("mount", "-t", "tmpfs", "none", str(folder)))
-        line = ("extract", corpus, "-o", folder / "out", "--address", cluster.gcs, "--mill-cpus", "1")
+        line = ("extract", corpus, "-o", folder / "out", "--address", cluster.gcs, "--actor-cpus", "1")
         run = cluster.run_on(cluster.all[0], *line)
         told = finish(run)
         assert run.returncode == 5, told

@@ -66,7 +66,7 @@ def test_a_node_killed_in_the_middle(corpus: Path, tmp_path: Path) -> None:
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        summary = extract_on_ray(corpus, out=out, mills="2", mill_cpus=1.5)
+        summary = extract_on_ray(corpus, out=out, actors="2", actor_cpus=1.5)
         killer.join()
         assert sum(node["Alive"] for node in ray.nodes()) == 2
         assert (summary.exit_code, summary.files_failed) == (0, 0)
@@ -95,7 +95,7 @@ def test_a_driver_killed_and_the_same_command_again(corpus: Path, tmp_path: Path
     out = divided(tmp_path / "out")
     line = [
         sys.executable, "-m", "framemill", "extract", str(corpus), "-o", str(out), "--ops", ",".join(OPS),
-        "--engine", "ray", "--mills", "1", "--mill-cpus", "1",
+        "--engine", "ray", "--actors", "1", "--actor-cpus", "1",
     ]  # fmt: skip
     path = os.pathsep.join((str(slow_down(tmp_path)), str(PROJECT)))
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": path}

@@ -25,11 +25,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 NUM_CLIPS = 12
 
 
-# Where there is a folder `together`, a mill goes on once two of them have left word in it.
+# Where there is a folder `together`, an actor goes on once two of them have left word in it.
 TOGETHER = """
 def stand_in():
-    import os, time, framemill.actors.shard_processor as mill
-    real = mill.read_shard
+    import os, time, framemill.actors.shard_processor as shard_processor
+    real = shard_processor.read_shard
     def read_shard(path, *rest):
         time.sleep(0.3)
         folder = os.path.join(os.path.dirname(path), 'together')
@@ -39,7 +39,7 @@ def stand_in():
             while len(os.listdir(folder)) < 2 and time.monotonic() < until:
                 time.sleep(0.05)
         yield from real(path, *rest)
-    mill.read_shard = read_shard
+    shard_processor.read_shard = read_shard
 """
 
 
@@ -95,19 +95,19 @@ def test_more_mills_come_when_there_is_work(clips: Path, tmp_path: Path) -> None
         free = b"\0\0\0\x08free" * number
         (tmp_path / f"{number}.mp4").write_bytes((clips / "b.mp4").read_bytes() + free)
     (tmp_path / "together").mkdir()
-    summary = extract_on_ray(tmp_path, out=tmp_path / "out", mills="1-3")
+    summary = extract_on_ray(tmp_path, out=tmp_path / "out", actors="1-3")
     assert summary.files_computed == NUM_CLIPS
-    assert 1 < len({line["mill"] for line in _lines(summary.run_id)}) <= 3
+    assert 1 < len({line["actor"] for line in _lines(summary.run_id)}) <= 3
 
 
 def test_a_long_file_is_shared_by_the_mills(tmp_path: Path) -> None:
     long = render_clip(tmp_path / "long.mkv", seed=8, seconds=21.0)
     (tmp_path / "together").mkdir()
-    summary = extract_on_ray(long, out=divided(tmp_path / "out"), ops=OPS, sample="every:1", mills="2")
+    summary = extract_on_ray(long, out=divided(tmp_path / "out"), ops=OPS, sample="every:1", actors="2")
     lines = _lines(summary.run_id)
     assert sorted(line["shard_index"] for line in lines) == list(range(lines[0]["num_shards"]))
     assert lines[0]["num_shards"] >= 10
-    by_mill = [sum(line["mill"] == mill for line in lines) for mill in {line["mill"] for line in lines}]
+    by_mill = [sum(line["actor"] == actor for line in lines) for actor in {line["actor"] for line in lines}]
     assert len(by_mill) == 2
     extract(long, out=tmp_path / "whole", ops=OPS, sample="every:1")
     assert tables_of(tmp_path / "out") == tables_of(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""What is decided about a Ray run without a cluster: the pool, the ledger and the cutting into tasks."""
+"""What is decided about a Ray run without a cluster: the pool, the coordinator and the cutting into tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("ray")
 
 from framemill.cluster.engines.ray import tasks as ray_tasks
-from framemill.cluster.engines.ray.coordinator import STOPPED, Ledger
+from framemill.cluster.engines.ray.coordinator import STOPPED, Coordinator
 from framemill.cluster.engines.ray.pools import plan_pool
 from framemill.cluster.engines.ray.stream import StallWatch
 from framemill.cluster.engines.ray.tasks import TASK_PIECES, open_sources
@@ -36,30 +36,30 @@ def pool(cpus: float, gpus: float = 0.0, nodes: int = 1, **asked: Any) -> tuple[
     [
         (4, 0, {}, ({"size": 1}, 2.0, 2)),
         (16, 0, {}, ({"size": 3}, 4.0, 4)),
-        (16, 0, {"mill_cpus": 1.0}, ({"size": 15}, 1.0, 2)),
-        (16, 0, {"mills": "2"}, ({"size": 2}, 4.0, 4)),
-        (16, 0, {"mills": "1-64", "mill_cpus": 2.0}, ({"min_size": 1, "max_size": 64}, 2.0, 2)),
-        (64, 2, {"mill_gpus": 0.5}, ({"size": 4}, 4.0, 8)),
-        (32, 0, {"mill_cpus": 3.0, "nodes": 4}, ({"size": 8}, 3.0, 3)),
+        (16, 0, {"actor_cpus": 1.0}, ({"size": 15}, 1.0, 2)),
+        (16, 0, {"actors": "2"}, ({"size": 2}, 4.0, 4)),
+        (16, 0, {"actors": "1-64", "actor_cpus": 2.0}, ({"min_size": 1, "max_size": 64}, 2.0, 2)),
+        (64, 2, {"actor_gpus": 0.5}, ({"size": 4}, 4.0, 8)),
+        (32, 0, {"actor_cpus": 3.0, "nodes": 4}, ({"size": 8}, 3.0, 3)),
     ],
 )
 def test_the_pool_leaves_a_cpu_free(
     cpus: float, gpus: float, asked: dict[str, Any], expected: tuple[dict[str, int], float, int]
 ) -> None:
-    size, mill_cpus, calls = pool(cpus, gpus, **asked)
-    assert (size, mill_cpus, calls) == expected
-    assert size.get("size", size.get("min_size", 0)) * mill_cpus <= cpus - 1
+    size, actor_cpus, calls = pool(cpus, gpus, **asked)
+    assert (size, actor_cpus, calls) == expected
+    assert size.get("size", size.get("min_size", 0)) * actor_cpus <= cpus - 1
 
 
 @pytest.mark.parametrize(
     ("cpus", "gpus", "asked", "said"),
     [
-        (4, 0, {"mill_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
-        (64, 1, {"mill_gpus": 1.0, "mills": "2"}, "at most 1"),
-        (4, 0, {"mills": "9"}, "9 mills of 2 CPUs do not fit the cluster's 4 CPUs"),
-        (4, 0, {"mill_cpus": 8.0}, "do not fit"),
+        (4, 0, {"actor_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
+        (64, 1, {"actor_gpus": 1.0, "actors": "2"}, "at most 1"),
+        (4, 0, {"actors": "9"}, "9 actors of 2 CPUs do not fit the cluster's 4 CPUs"),
+        (4, 0, {"actor_cpus": 8.0}, "do not fit"),
         (1, 0, {}, "do not fit"),
-        (16, 0, {"mill_cpus": 4.0, "nodes": 8}, "16 CPUs on 8 nodes"),
+        (16, 0, {"actor_cpus": 4.0, "nodes": 8}, "16 CPUs on 8 nodes"),
     ],
 )
 def test_a_pool_that_would_wait_for_ever_is_refused(
@@ -69,24 +69,26 @@ def test_a_pool_that_would_wait_for_ever_is_refused(
         pool(cpus, gpus, **asked)
 
 
-@pytest.mark.parametrize("mills", ["no", "0", "3-2", "1-", "-1", "1-2-3"])
-def test_a_number_of_mills_that_is_none(mills: str) -> None:
-    if mills == "1-":  # no upper end: as many as the lower
-        assert pool(16, mills=mills)[0] == {"size": 1}
+@pytest.mark.parametrize("actors", ["no", "0", "3-2", "1-", "-1", "1-2-3"])
+def test_a_number_of_mills_that_is_none(actors: str) -> None:
+    if actors == "1-":  # no upper end: as many as the lower
+        assert pool(16, actors=actors)[0] == {"size": 1}
         return
-    with pytest.raises(UsageError, match="--mills"):
-        pool(16, mills=mills)
+    with pytest.raises(UsageError, match="--actors"):
+        pool(16, actors=actors)
 
 
-def ledger(entries: dict[tuple[str, str], Entry] | None = None, retry_failed: bool = False) -> Ledger:
+def coordinator(
+    entries: dict[tuple[str, str], Entry] | None = None, retry_failed: bool = False
+) -> Coordinator:
     plan = plan_ops(ExtractRequest(sources=("x",), output="out", ops=OPS), 600.0)
     state = DatasetState()
     state.entries.update(entries or {})
-    return Ledger(state, plan, retry_failed)
+    return Coordinator(state, plan, retry_failed)
 
 
 def test_content_belongs_to_the_first_who_claims_it() -> None:
-    book = ledger()
+    book = coordinator()
     assert book.claim("a", "content") == {"ops": ["scenes", "frames", "audio_levels"], "earlier": {}}
     assert book.claim("b", "content") is None
     assert book.claim("a", "content") is not None, "the same one again, after a retry"
@@ -98,13 +100,13 @@ def test_a_claim_names_what_is_missing_alone() -> None:
         ("frames", "content"): Entry("frames", "content", "key", "failed"),
         ("audio_levels", "content"): Entry("audio_levels", "content", "key", "failed", True),
     }
-    assert ledger(entries).claim("a", "content") == {"ops": ["audio_levels"], "earlier": {}}
-    again = ledger(entries, retry_failed=True).claim("a", "content")
+    assert coordinator(entries).claim("a", "content") == {"ops": ["audio_levels"], "earlier": {}}
+    again = coordinator(entries, retry_failed=True).claim("a", "content")
     assert again == {"ops": ["frames", "audio_levels"], "earlier": {}}
 
 
-def test_the_ledger_counts_what_was_not_finished() -> None:
-    book = ledger()
+def test_the_coordinator_counts_what_was_not_finished() -> None:
+    book = coordinator()
     assert [book.start("task"), book.start("task")] == [0, 1]
     book.finish("task")
     assert book.start("task") == 0
@@ -112,25 +114,25 @@ def test_the_ledger_counts_what_was_not_finished() -> None:
     assert book.start("another") == STOPPED
 
 
-def test_the_ledger_names_mills_that_are_late() -> None:
-    book = ledger()
+def test_the_coordinator_names_mills_that_are_late() -> None:
+    book = coordinator()
     for name in ("quick", "slow"):
-        book.enlist(name, f"handle of {name}")
+        book.register(name, f"handle of {name}")
     book.start("short", "quick", 3600.0)
     book.start("long", "slow", -1.0)
     assert book.watch() == (1, ["handle of slow"])
-    assert book.watch() == (1, []), "a mill is killed once for it"
+    assert book.watch() == (1, []), "an actor is killed once for it"
     book.start("open", "", 3600.0)
     book.start("merge", "", -1.0)
-    assert book.watch() == (2, []), "tasks of no mill end by themselves"
+    assert book.watch() == (2, []), "tasks of no actor end by themselves"
     assert sorted(book.stop()) == ["handle of quick", "handle of slow"]
 
 
-def test_the_ledger_keeps_the_first_reason_to_give_up() -> None:
-    book = ledger()
+def test_the_coordinator_keeps_the_first_reason_to_give_up() -> None:
+    book = coordinator()
     assert book.failure() is None
     book.give_up({"message": "no credentials"})
-    book.give_up({"message": "the ledger is gone"})
+    book.give_up({"message": "the coordinator is gone"})
     assert book.failure() == {"message": "no credentials"}
 
 
@@ -162,7 +164,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Cuts files into tasks, each the list of its pieces."""
     monkeypatch.setattr(ray_tasks.ray, "get", lambda answer: answer)
 
-    def cut(*paths: Path, book: Ledger | None = None, shard_seconds: float = 600.0) -> list[list[Any]]:
+    def cut(*paths: Path, book: Coordinator | None = None, shard_seconds: float = 600.0) -> list[list[Any]]:
         config = {
             "root": str(tmp_path), "run_id": "run", "keys": {}, "shard_seconds": shard_seconds, "options": {},
             "after": {}, "models": {}, "sampling": "keyframes", "threads": 1, "require_provider": "",
@@ -171,8 +173,8 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         rows = [
             {"uri": p.name, "path": str(p), "num_bytes": 1, "mtime_ns": 0, "is_changed": False} for p in paths
         ]
-        handle = _Direct(book or ledger())
-        made = open_sources(pa.Table.from_pylist(rows), config=config, ledger=handle)
+        handle = _Direct(book or coordinator())
+        made = open_sources(pa.Table.from_pylist(rows), config=config, coordinator=handle)
         return [json.loads(task)["pieces"] for table in made for task in table["task"].to_pylist()]
 
     yield cut
@@ -196,7 +198,7 @@ def test_shards_suspects_copies_and_bad_files(tasks: Callable[..., list[list[Any
     copy.write_bytes(short.read_bytes())
     bad.write_bytes(b"no video")
     deadly = render_clip(tmp_path / "deadly.mp4", seed=3, seconds=1.0)
-    book = ledger()
+    book = coordinator()
     book.start("open deadly.mp4")  # a worker died over it
     cut = tasks(long, short, copy, bad, deadly, book=book, shard_seconds=2.0)
     assert [[piece["uri"] for piece in pieces] for pieces in cut] == [
@@ -211,8 +213,8 @@ def test_shards_suspects_copies_and_bad_files(tasks: Callable[..., list[list[Any
     assert tasks(long, book=book) == []
 
 
-def test_the_ledger_remembers_whose_content_it_was() -> None:
-    book = ledger()
+def test_the_coordinator_remembers_whose_content_it_was() -> None:
+    book = coordinator()
     book.claim("a", "content")
     book.claim("b", "content")
     assert (book.content_of("a"), book.content_of("b")) == ("content", "")

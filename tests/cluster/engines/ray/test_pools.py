@@ -27,26 +27,26 @@ def split(nodes: list[tuple[float, float]], **asked: Any) -> Pool:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "asked", "mills", "decoders"),
+    ("nodes", "asked", "actors", "decoders"),
     [
         ([(4, 0)], {}, {"size": 1}, {"size": 2}),
-        ([(16, 0)], {"mills": "2"}, {"size": 2}, {"size": 13}),
-        ([(8, 2)], {"mill_gpus": 1.0}, {"size": 2}, {"size": 5}),
-        ([(32, 1)], {"mill_gpus": 0.1}, {"size": 10}, {"size": 21}),
-        ([(8, 1), (16, 0)], {"mill_gpus": 0.5, "decoder_cpus": 2.0}, {"size": 2}, {"size": 10}),
-        ([(8, 1)], {"mill_gpus": 1.0, "decoders": "1-64"}, {"size": 1}, {"min_size": 1, "max_size": 64}),
-        ([(16, 0)], {"mills": "1-8", "decoders": "4"}, {"min_size": 1, "max_size": 8}, {"size": 4}),
+        ([(16, 0)], {"actors": "2"}, {"size": 2}, {"size": 13}),
+        ([(8, 2)], {"actor_gpus": 1.0}, {"size": 2}, {"size": 5}),
+        ([(32, 1)], {"actor_gpus": 0.1}, {"size": 10}, {"size": 21}),
+        ([(8, 1), (16, 0)], {"actor_gpus": 0.5, "decoder_cpus": 2.0}, {"size": 2}, {"size": 10}),
+        ([(8, 1)], {"actor_gpus": 1.0, "decoders": "1-64"}, {"size": 1}, {"min_size": 1, "max_size": 64}),
+        ([(16, 0)], {"actors": "1-8", "decoders": "4"}, {"min_size": 1, "max_size": 8}, {"size": 4}),
     ],
 )
 def test_both_pools_leave_a_cpu_free(
-    nodes: list[tuple[float, float]], asked: dict[str, Any], mills: dict[str, int], decoders: dict[str, int]
+    nodes: list[tuple[float, float]], asked: dict[str, Any], actors: dict[str, int], decoders: dict[str, int]
 ) -> None:
     pool = split(nodes, **asked)
     assert pool.decoders is not None
-    assert (dict(pool.size), dict(pool.decoders.size)) == (mills, decoders)
+    assert (dict(pool.size), dict(pool.decoders.size)) == (actors, decoders)
     held = pool.least * pool.cpus + pool.decoders.least * pool.decoders.cpus
     assert held <= sum(cpus for cpus, _ in nodes) - 1
-    assert pool.gpus == asked.get("mill_gpus", 0.0) and pool.decoders.gpus == 0
+    assert pool.gpus == asked.get("actor_gpus", 0.0) and pool.decoders.gpus == 0
     assert 1 <= pool.calls <= 16
     if pool.calls < 16:
         assert pool.calls * pool.least >= STREAMS * pool.decoders.most, "no decoder need be idle"
@@ -55,10 +55,10 @@ def test_both_pools_leave_a_cpu_free(
 @pytest.mark.parametrize(
     ("nodes", "asked", "said"),
     [
-        ([(4, 0)], {"decoders": "3", "mills": "1"}, "3 decoders of 1 CPUs do not fit.*at most 2"),
-        ([(4, 0)], {"mill_cpus": 3.0, "mills": "1"}, "1 decoders of 1 CPUs do not fit.*at most 0"),
-        ([(2, 0), (2, 0)], {"decoder_cpus": 4.0, "mills": "1"}, "1 decoders of 4 CPUs do not fit"),
-        ([(4, 0)], {"mill_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
+        ([(4, 0)], {"decoders": "3", "actors": "1"}, "3 decoders of 1 CPUs do not fit.*at most 2"),
+        ([(4, 0)], {"actor_cpus": 3.0, "actors": "1"}, "1 decoders of 1 CPUs do not fit.*at most 0"),
+        ([(2, 0), (2, 0)], {"decoder_cpus": 4.0, "actors": "1"}, "1 decoders of 4 CPUs do not fit"),
+        ([(4, 0)], {"actor_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
     ],
 )
 def test_pools_that_would_wait_for_ever_are_refused(
@@ -69,8 +69,8 @@ def test_pools_that_would_wait_for_ever_are_refused(
 
 
 def test_idle_gpus_are_told() -> None:
-    assert "2 GPUs, and no mill holds one (--mill-gpus 1)" in describe_idle_gpus(split([(8, 2)]), 2.0)
-    assert describe_idle_gpus(split([(8, 2)], mill_gpus=1.0), 2.0) == ""
+    assert "2 GPUs, and no actor holds one (--actor-gpus 1)" in describe_idle_gpus(split([(8, 2)]), 2.0)
+    assert describe_idle_gpus(split([(8, 2)], actor_gpus=1.0), 2.0) == ""
     assert describe_idle_gpus(split([(8, 0)]), 0.0) == ""
 
 

@@ -84,7 +84,7 @@ def ray_folder() -> Iterator[Path]:
 def _extract(folder: Path, out: Path, ray_folder: Path, patch: Path, *more: str) -> _Terminal:
     line = [
         sys.executable, "-m", "framemill", "extract", str(folder), "-o", str(out), "--engine", "ray",
-        "--mills", "1", "--mill-cpus", "1", *more,
+        "--actors", "1", "--actor-cpus", "1", *more,
     ]  # fmt: skip
     path = os.pathsep.join((str(patch), str(PROJECT)))
     # As `ray start` leaves it: without --address, the run starts a Ray of its own all the same.
@@ -94,14 +94,14 @@ def _extract(folder: Path, out: Path, ray_folder: Path, patch: Path, *more: str)
     return _Terminal(line, {**os.environ, **quiet, "PYTHONPATH": path, "XDG_CACHE_HOME": str(ray_folder)})
 
 
-def _mills(root: int) -> list[int]:
+def _actors(root: int) -> list[int]:
     found = []
     for pid in descendants(root):
         try:
             line = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
             continue  # it ended meanwhile
-        if "ray::" in line and "RayMill" in line:
+        if "ray::" in line and "ShardProcessorActor" in line:
             found.append(pid)
     return found
 
@@ -117,19 +117,19 @@ def test_the_death_of_a_mill_is_not_seen_on_the_terminal(tmp_path: Path, ray_fol
         terminal = _extract(folder, out, ray_folder, slow_down(tmp_path), *asked)
         try:
             terminal.wait(lambda: any(out.glob("media/*.parquet")), "the first rows")
-            (mill,) = _mills(terminal.process.pid)
-            os.kill(mill, signal.SIGKILL)
+            (actor,) = _actors(terminal.process.pid)
+            os.kill(actor, signal.SIGKILL)
             shown = terminal.finish()
         finally:
             terminal.close()
         assert terminal.process.returncode == 0, shown
-        return mill, shown
+        return actor, shown
 
-    mill, shown = start_patiently(run)
+    actor, shown = start_patiently(run)
     assert "6 files: 6 computed" in shown and statuses(out).keys() == {f"{i}.mp4" for i in range(6)}
     _assert_ours(shown)
     (kept,) = ray_folder.glob("ray/session_latest/logs/framemill-*.log")
-    assert "(raylet)" in kept.read_text() and str(mill) in kept.read_text()
+    assert "(raylet)" in kept.read_text() and str(actor) in kept.read_text()
 
 
 @pytest.mark.cluster
@@ -162,23 +162,23 @@ def test_ctrl_c_reaches_every_process_of_the_terminal(tmp_path: Path, ray_folder
 # The largest file comes first, takes a second, and then no model can be had for it; others take long.
 WITHOUT_MODEL = """
 def stand_in():
-    import time, framemill.actors.shard_processor as mill
+    import time, framemill.actors.shard_processor as shard_processor
     from framemill.errors import ModelError
-    real = mill.read_shard
+    real = shard_processor.read_shard
     def read_shard(path, *rest):
         first = path.endswith('5.mp4')
         time.sleep(1 if first else 60)
         if first:
             raise ModelError('speech.onnx: not enough memory for this model')
         yield from real(path, *rest)
-    mill.read_shard = read_shard
+    shard_processor.read_shard = read_shard
 """
 
 
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_what_ends_a_run_is_the_last_that_is_seen(tmp_path: Path, ray_folder: Path) -> None:
-    """Its mills are killed while the pipeline still has tasks for them, which Ray Data calls a failure."""
+    """Its actors are killed while the pipeline still has tasks for them, which Ray Data calls a failure."""
     folder = six_alike(tmp_path / "videos", render_clip(tmp_path / "clip.mp4", seed=2))
     (tmp_path / "sitecustomize.py").write_text(in_workers(WITHOUT_MODEL))
 
@@ -196,7 +196,7 @@ def test_what_ends_a_run_is_the_last_that_is_seen(tmp_path: Path, ray_folder: Pa
     said = " ".join(shown[shown.index("error: ") :].split())
     assert said == "error: speech.onnx: not enough memory for this model (on a worker)"
     (kept,) = ray_folder.glob("ray/session_latest/logs/framemill-*.log")
-    assert "Traceback" not in kept.read_text(), "the pipeline was ended before its mills were killed"
+    assert "Traceback" not in kept.read_text(), "the pipeline was ended before its actors were killed"
 
 
 def _assert_ours(shown: str) -> None:
@@ -204,7 +204,7 @@ def _assert_ours(shown: str) -> None:
     assert [word for word in foreign if word in shown] == [], shown
 
 
-TASK = """\x1b[36mray::MapWorker(MapBatches(RayMill)).submit()\x1b[39m (pid=1, ip=127.0.0.1)
+TASK = """\x1b[36mray::MapWorker(MapBatches(ShardProcessorActor)).submit()\x1b[39m (pid=1, ip=127.0.0.1)
   File "cluster/engines/ray/tasks.py", line 200, in __call__
     raise SetupError("no credentials")
 framemill.errors.SetupError: no credentials
@@ -212,7 +212,7 @@ and more words of it
 
 The above exception was the direct cause of the following exception:
 
-\x1b[36mray::MapWorker(MapBatches(RayMill)).submit()\x1b[39m (pid=1, ip=127.0.0.1)
+\x1b[36mray::MapWorker(MapBatches(ShardProcessorActor)).submit()\x1b[39m (pid=1, ip=127.0.0.1)
   File "ray/data/_internal/planner/plan_udf_map_op.py", line 482, in _try_wrap_udf_exception
     raise UserCodeException("UDF failed to process a data block.") from e
 ray.exceptions.UserCodeException: UDF failed to process a data block."""

@@ -1,4 +1,4 @@
-"""The split topology: actors that decode and mills that compute give the rows of the local engine."""
+"""The split topology: actors that decode and actors that compute give the rows of the local engine."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def lay_traps():
             os.kill(os.getpid(), 11)
         yield from read_real(path, *rest)
     def do_shard(self, request):
-        leave_word(request['path'], 'mill')
-        if os.path.basename(request['path']).startswith('crash') and self.mill.read is None:
+        leave_word(request['path'], 'actor')
+        if os.path.basename(request['path']).startswith('crash') and self.processor.read is None:
             os.kill(os.getpid(), 11)
         return do_shard_real(self, request)
     split.read_shard, worker.Worker.do_shard = read_shard, do_shard
@@ -94,18 +94,18 @@ def _words(folder: Path, role: str) -> dict[str, str]:
 
 
 def _clean(folder: Path) -> None:
-    for mark in (*folder.glob("*.mill-*"), *folder.glob("*.decoder-*"), *folder.glob("*.died")):
+    for mark in (*folder.glob("*.processor-*"), *folder.glob("*.decoder-*"), *folder.glob("*.died")):
         mark.unlink()
 
 
 def test_the_rows_of_the_local_engine(folder: Path, tmp_path: Path) -> None:
     asked = {"sample": "every:1", "ops": OPS}
-    split = {"topology": "split", "mills": "2", "mill_cpus": 1.0, "mill_gpus": 0.5, "decoders": "2"}
+    split = {"topology": "split", "actors": "2", "actor_cpus": 1.0, "actor_gpus": 0.5, "decoders": "2"}
     there = extract_on_ray(folder, out=divided(tmp_path / "split"), **asked, **split)
-    decoders, mills = _words(folder, "decoder"), _words(folder, "mill")
-    assert len(decoders) == len(mills) == 2 and not set(decoders) & set(mills)
+    decoders, actors = _words(folder, "decoder"), _words(folder, "actor")
+    assert len(decoders) == len(actors) == 2 and not set(decoders) & set(actors)
     assert set(decoders.values()) == {""}, "a CPU actor sees no GPU"
-    assert set(mills.values()) <= {"0", "1"}, "a mill sees the GPU that it shares, and no other"
+    assert set(actors.values()) <= {"0", "1"}, "an actor sees the GPU that it shares, and no other"
     _clean(folder)
     here = extract(folder, out=divided(tmp_path / "local"), **asked)
     for field in ("exit_code", "files_computed", "files_failed", "rows", "frames"):

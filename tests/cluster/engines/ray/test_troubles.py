@@ -33,8 +33,8 @@ STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MB
 # model can be opened.
 SLOW_AND_BROKEN = """
 def stand_in():
-    import os, time, framemill.actors.shard_processor as mill, onnxruntime
-    real, session = mill.read_shard, onnxruntime.InferenceSession
+    import os, time, framemill.actors.shard_processor as actor, onnxruntime
+    real, session = shard_processor.read_shard, onnxruntime.InferenceSession
     def read_shard(*given):
         time.sleep(0.5)
         yield from real(*given)
@@ -42,7 +42,7 @@ def stand_in():
         if os.path.exists(os.environ['BROKEN']):
             raise RuntimeError('not enough memory for this model')
         return session(*given, **named)
-    mill.read_shard, onnxruntime.InferenceSession = read_shard, broken
+    shard_processor.read_shard, onnxruntime.InferenceSession = read_shard, broken
 """
 
 
@@ -94,7 +94,7 @@ def test_frames_that_do_not_fit_the_object_store(videos: Path, tmp_path: Path) -
     import ray
 
     held = [ray.put(np.zeros(8 << 20, np.uint8)) for _ in range(9)]
-    asked: dict[str, Any] = {"topology": "split", "mills": "1", "decoders": "1", "sample": "all"}
+    asked: dict[str, Any] = {"topology": "split", "actors": "1", "decoders": "1", "sample": "all"}
     summary = extract_on_ray(videos, out=tmp_path / "out", **asked)
     assert (summary.exit_code, summary.files_computed) == (0, NUM_FILES)
     del held
@@ -211,7 +211,7 @@ def test_actors_that_hold_every_cpu(videos: Path, tmp_path: Path) -> None:
     try:
         assert ray.get(holder.there.remote(), timeout=60)
         started = time.monotonic()
-        with pytest.raises(SetupError, match=r"no room for a mill(.|\n)*0 of 4 CPUs"):
+        with pytest.raises(SetupError, match=r"no room for an actor(.|\n)*0 of 4 CPUs"):
             extract_on_ray(videos, out=tmp_path / "out")
         assert time.monotonic() - started < 20
     finally:
@@ -247,7 +247,9 @@ def test_a_cluster_that_is_full_is_told_of_and_the_run_goes_on(
     letting.join(10)
     assert (summary.exit_code, summary.files_computed) == (0, NUM_FILES)
     told = next(said for said in listener.said if "no progress" in said)
-    assert f"{NUM_FILES} files wait for a mill, and none works. Wanted: 2 mills of 1 CPUs and 0 GPUs" in told
+    assert (
+        f"{NUM_FILES} files wait for an actor, and none works. Wanted: 2 actors of 1 CPUs and 0 GPUs" in told
+    )
     assert "The cluster has 1 nodes, the largest with 4 CPUs; 0 of 4 CPUs" in told
     assert "Free some, add a node, or" in told and "logs" in told
 
