@@ -27,7 +27,16 @@ from framemill.models.session import SessionReport, open_model, shared_cores
 from framemill.models.store import find
 from framemill.ops import load_op
 from framemill.ops.chunks import Audio, Chunk, Frames, Int64Array, NativeAudio, ShardInfo, Subtitles
-from framemill.ops.operation import Extractor, Op, Partial, Reads, TableOp
+from framemill.ops.operation import (
+    BROKEN,
+    Extractor,
+    Op,
+    Partial,
+    Reads,
+    TableOp,
+    describe_broken,
+    runnable,
+)
 
 # Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
 # start with a few pictures that refer to others before the start.
@@ -275,16 +284,16 @@ class ShardProcessor:
                 if extractors[name].done:
                     continue
                 after = self.after(name)
-                missing = [other for other in after if other not in upstream]
-                if missing:
-                    # What it comes after failed, and said why; without those rows it has nothing to do.
-                    result.failures[name] = ("MediaError", f"{missing[0]} failed, which {name} comes after")
+                _, broken = runnable({name: op.required(after)}, result.failures)
+                if broken:
+                    result.failures[name] = (BROKEN, describe_broken(broken[name]))
                     continue
                 with self.trace.span(name), _Catch(result, name):
                     seen = chunk
                     if isinstance(chunk, Frames) and not op.on_device:
                         seen = on_host = chunk.on_host() if on_host is None else on_host
-                    rows = extractors[name].feed(seen, {other: upstream[other] for other in after})
+                    given = {other: upstream[other] for other in after if other in upstream}
+                    rows = extractors[name].feed(seen, given)
                     if rows is not None:
                         upstream[name] = rows
             if on_frames is not None:

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import REPOSITORY, BenchmarkError, Setting, SkippedError
-from benchmarks.registry import Benchmark, Measured, all_benchmarks, suites
+from benchmarks.registry import all_benchmarks, suites
 
 
 def parse() -> argparse.Namespace:

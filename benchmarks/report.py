@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.registry import Benchmark, Measured
+from benchmarks.benchmark import Benchmark, Measured
 
 HOME = Path(__file__).resolve().parent
 RESULTS = HOME / "results"

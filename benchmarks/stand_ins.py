@@ -25,22 +25,25 @@ def stand_in():
 NO_WORK = """
 def stand_in():
     import hashlib
-    from framemill.cluster.run.worker import Worker
-    opened, index = {}, Worker.index
-    def do_open(self, request, real=Worker.do_open):
-        if not opened:
-            opened.update(real(self, request), index=self.indexes[request['uri']])
-        told = {key: value for key, value in opened.items() if key != 'index'}
-        return {**told, 'source_id': hashlib.blake2b(request['uri'].encode(), digest_size=16).hexdigest()}
-    Worker.do_open = do_open
-    Worker.index = lambda self, uri, path: opened.get('index') or index(self, uri, path)
-    Worker.do_shard = lambda self, request: {'rows': {}, 'failures': {}, 'shortfall': ''}
+    import msgspec
+    from framemill.cluster.run.messages import ShardDone
+    from framemill.cluster.run.open_sources import OpenSources
+    from framemill.cluster.run.shard_runner import ShardRunner
+    first, real, index = {}, OpenSources.open, OpenSources.index
+    def open_source(self, request):
+        if not first:
+            first.update(opened=real(self, request), index=self.indexes[request.uri])
+        source_id = hashlib.blake2b(request.uri.encode(), digest_size=16).hexdigest()
+        return msgspec.structs.replace(first['opened'], source_id=source_id)
+    OpenSources.open = open_source
+    OpenSources.index = lambda self, uri, path: first.get('index') or index(self, uri, path)
+    ShardRunner.run = lambda self, request: ShardDone(shard_index=request.shard_index)
 """
 _LATE = """
 import sys
 class Late:
     def find_spec(self, name, path=None, target=None):
-        if name == 'framemill.cluster.engines.ray.tasks':
+        if name == 'framemill.cluster.engines.ray.opening':
             sys.meta_path.remove(self)
             stand_in()
 if 'default_worker' in ' '.join(sys.orig_argv):

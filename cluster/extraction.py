@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from framemill.actors.remote import is_remote
-from framemill.cluster.engines.local.engine import LocalRun
-from framemill.cluster.engines.local.process import WorkerProcess
+from framemill.cluster.engines import load_engine
+from framemill.cluster.engines.base import Setup
 from framemill.cluster.machine import usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from framemill.cluster.results import layout
@@ -25,10 +23,10 @@ from framemill.cluster.run.committing import PendingRun
 from framemill.cluster.run.jobs import Job, known_failures, missing_ops, remembered_id
 from framemill.cluster.run.progress import Outcome
 from framemill.cluster.run.sources import SourceList, list_sources
-from framemill.errors import SetupError, UsageError
+from framemill.errors import UsageError
 
 if TYPE_CHECKING:
-    from framemill.cluster.engines.ray.engine import RayRun
+    from framemill.cluster.run.messages import RunRow, WorkerConfig
     from framemill.cluster.run.planning import OpsPlan
 
 _PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
@@ -53,27 +51,13 @@ class _Extraction:
         self.started_at = time.time()
         self.run_id = new_run_id()
         self.root = open_root(request.output)
-        self.worker: WorkerProcess | None = None
-        # What `ray job submit` sets for the program that it starts.
-        is_inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        self.is_elsewhere = bool(request.address) or is_inside_job
-        self.on_ray = request.engine == "ray" or (request.engine == "auto" and self.is_elsewhere)
+        self.engine = load_engine(request)
 
-    def _require_absolute(self) -> None:
-        """A job starts in a temporary folder, and workers elsewhere know nothing of this one."""
-        for path in (self.request.output, *self.request.sources) if self.is_elsewhere else ():
-            if not is_remote(path) and not Path(path.removeprefix("@")).is_absolute():
-                raise SetupError(
-                    f"{path!r} is a relative path, which a cluster cannot find: give an absolute one"
-                )
+    def _report(self, text: str) -> None:
+        self.reporter.message(0, text)
 
     def run(self) -> RunSummary:
-        if self.request.engine not in ("auto", "local", "ray"):
-            raise UsageError(f"--engine {self.request.engine!r}: choose auto, local or ray")
-        if self.on_ray:
-            self._require_absolute()
-        elif self.request.topology == "split":
-            raise UsageError("--topology split needs Ray: add --engine ray or --address, or leave it out")
+        self.engine.check()
         profile = Path(self.request.profile).absolute()
         if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
             raise UsageError(f"--profile {profile}: name a file in a folder that exists")
@@ -88,11 +72,11 @@ class _Extraction:
             shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
             held = dataset.state.keys if dataset else {}
             self.request = with_precision(
-                self.request, shard_seconds, held, self.on_ray, lambda text: self.reporter.message(0, text)
+                self.request, shard_seconds, held, self.engine.name == "ray", self._report
             )
             plan = plan_ops(self.request, shard_seconds)
             if plan.added:
-                self.reporter.message(0, f"also running {', '.join(plan.added)}, which others need")
+                self._report(f"also running {', '.join(plan.added)}, which others need")
             if dataset is not None and not self.request.replace:
                 check_keys(plan, dataset.state.keys)
             if not files.files:
@@ -101,22 +85,16 @@ class _Extraction:
             if dataset is None:
                 dataset = Dataset.open(self.root, create=True, constants={"shard_seconds": shard_seconds})
 
-            def on_wait(text: str) -> None:
-                self.reporter.message(0, text)
-
-            with dataset.hold(self.run_id, on_wait=on_wait):
+            with dataset.hold(self.run_id, on_wait=self._report):
                 return self._compute(dataset, plan, files)
         finally:
-            if self.worker is not None:
-                self.worker.kill()
+            self.engine.close()
 
     def _open(self, files: SourceList) -> Dataset | None:
-        """The dataset if it is there; and a head start for the worker when there is work for sure."""
+        """The dataset if it is there; and a head start for the engine when there is work for sure."""
         dataset = Dataset.open(self.root, create=False) if holds_results(self.root) else None
-        if not self.on_ray and any(
-            dataset is None or remembered_id(file, dataset.state) is None for file in files.files
-        ):
-            self.worker = WorkerProcess()
+        if any(dataset is None or remembered_id(file, dataset.state) is None for file in files.files):
+            self.engine.prepare()
         return dataset
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
@@ -138,14 +116,23 @@ class _Extraction:
 
         def conclude(outcome: Outcome) -> PendingRun:
             summary = self._summary(files, jobs, cached, outcome, plan, dataset)
-            engine = "ray" if self.on_ray else "local"
-            row = _run_row(self.request, engine, summary, self.started_at, len(cached))
+            row = _run_row(self.request, self.engine.name, summary, self.started_at, len(cached))
             return PendingRun(dataset, self.run_id, row, used)
 
         if jobs:
-            outcome = self._open_run(dataset, plan, jobs, len(cached)).run(conclude)
+            setup = Setup(
+                request=self.request,
+                reporter=self.reporter,
+                dataset=dataset,
+                plan=plan,
+                jobs=jobs,
+                config=self._config(dataset, plan),
+                started=self.started,
+                num_cached=len(cached),
+            )
+            outcome = self.engine.run(setup, conclude)
         summary = self._summary(files, jobs, cached, outcome, plan, dataset)
-        self._say_what_was_left_out(dataset, plan, jobs, outcome)
+        self._report_what_was_left_out(dataset, plan, jobs, outcome)
         if not jobs and used:
             dataset.commit(Commit(run_id=self.run_id, used=used))
         if not outcome.interrupted:
@@ -154,10 +141,10 @@ class _Extraction:
             from framemill.cluster.results.compaction import prune
 
             pruned = prune(dataset, self.run_id, self.request.keep_bytes)
-            self.reporter.message(0, f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
+            self._report(f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
         return summary
 
-    def _say_what_was_left_out(
+    def _report_what_was_left_out(
         self, dataset: Dataset, plan: OpsPlan, jobs: Sequence[Job], outcome: Outcome
     ) -> None:
         """Where adaptive sampling could not keep to its budget, and what a cascade may have missed."""
@@ -169,64 +156,39 @@ class _Extraction:
                 floor = f"one in each shot and in every {options['floor_seconds']:g} s is the floor"
                 budget = f"the budget of {options['budget']} frames"
                 took = f"{len(over)} of {len(jobs)} files took more than {budget}, up to {max(over)}"
-                self.reporter.message(0, f"{took}: {floor}")
+                self._report(f"{took}: {floor}")
             under = sum(0 < count < options["budget"] for count in taken)
             if under:
                 took = f"{under} of {len(jobs)} files took fewer than {options['budget']} frames"
-                self.reporter.message(0, f"{took}: they have no more that lie far enough apart")
+                self._report(f"{took}: they have no more that lie far enough apart")
         if "candidates" in plan.ops and not outcome.interrupted:
             from framemill.cluster.corpus.recall import update_recall
 
             target = plan.ops["candidates"].options["recall_target"]
             for line in update_recall(dataset, self.run_id, target):
-                self.reporter.message(0, line)
+                self._report(line)
 
-    def _open_run(
-        self, dataset: Dataset, plan: OpsPlan, jobs: list[Job], num_cached: int
-    ) -> LocalRun | RayRun:
-        """The run on the engine that was asked for, checked as far as can be before any work."""
-        config = self._config(dataset, plan)
-        shared = (self.request, self.reporter, dataset, plan, jobs, config)
-        if not self.on_ray:
-            from framemill.cluster.run.needed_models import require_models
-
-            wanted = {
-                op for job in jobs for op in missing_ops(job, plan, dataset.state, self.request.retry_failed)
-            }
-            require_models(plan, wanted, self.request.models, lambda text: self.reporter.message(0, text))
-            worker = self.worker or WorkerProcess()
-            self.worker = None  # the run owns it now
-            return LocalRun(*shared, worker=worker, started=self.started, num_cached=num_cached)
-        from framemill.cluster.engines.ray.connecting import open_pool
-        from framemill.cluster.engines.ray.engine import RayRun
-
-        roles = {role for op in plan.ops.values() for role in op.key["models"]}
-        choices = {role: self.request.models.get(role, "") for role in roles}
-        pool = open_pool(
-            self.request, dataset.root, choices, self.run_id, lambda text: self.reporter.message(0, text)
-        )
-        return RayRun(*shared, pool=pool, started=self.started, num_cached=num_cached)
-
-    def _config(self, dataset: Dataset, plan: OpsPlan) -> dict[str, Any]:
+    def _config(self, dataset: Dataset, plan: OpsPlan) -> WorkerConfig:
+        from framemill.cluster.run.messages import WorkerConfig
         from framemill.cluster.run.precision import device_precision
 
         threads = self.request.threads or usable_cores()
-        return {
-            "root": str(dataset.root),
-            "run_id": self.run_id,
-            "keys": {name: op.key["digest"] for name, op in plan.ops.items()},
-            "shard_seconds": dataset.constants["shard_seconds"],
-            "options": {name: dict(op.options) for name, op in plan.ops.items()},
-            "after": {name: op.after for name, op in plan.ops.items()},
-            "models": dict(self.request.models),
-            "sampling": self.request.sample,
-            "threads": threads,
-            "in_flight": threads,
-            "require_provider": self.request.require_provider,
-            "precision": device_precision(self.request),
-            "memory_bytes": self.request.memory_bytes or worker_memory_bytes(),
-            "profile": str(Path(self.request.profile).absolute()) if self.request.profile else "",
-        }
+        return WorkerConfig(
+            root=str(dataset.root),
+            run_id=self.run_id,
+            keys={name: op.key["digest"] for name, op in plan.ops.items()},
+            options={name: dict(op.options) for name, op in plan.ops.items()},
+            after={name: op.after for name, op in plan.ops.items()},
+            shard_seconds=dataset.constants["shard_seconds"],
+            models=self.request.models,
+            sampling=self.request.sample,
+            threads=threads,
+            in_flight=threads,
+            require_provider=self.request.require_provider,
+            precision=device_precision(self.request),
+            memory_bytes=self.request.memory_bytes or worker_memory_bytes(),
+            profile=str(Path(self.request.profile).absolute()) if self.request.profile else "",
+        )
 
     def _summary(
         self,
@@ -329,8 +291,10 @@ def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
 
 def _run_row(
     request: ExtractRequest, engine: str, summary: RunSummary, started_at: float, num_cached: int
-) -> dict[str, Any]:
+) -> RunRow:
     import importlib.metadata
+
+    from framemill.cluster.run.messages import RunRow
 
     versions = {}
     for name in _PACKAGES:
@@ -338,23 +302,23 @@ def _run_row(
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    options: Mapping[str, Any] = {key: value for key, value in asdict(request).items() if key != "sources"}
-    return {
-        "run_id": summary.run_id,
-        "started_at": round(started_at * 1000),
-        "finished_at": round(time.time() * 1000),
-        "engine": engine,
-        "exit_code": summary.exit_code,
-        "options": json.dumps(options),
-        "providers": summary.providers,
-        "sessions": {role: json.dumps(account) for role, account in summary.sessions.items()},
-        "decoders": summary.decoders,
-        "device_memory_bytes": summary.device_memory_bytes,
-        "seconds": summary.seconds,
-        "rows": summary.rows,
-        "num_files": summary.files_total,
-        "num_cached": num_cached,
-        "num_failed": summary.files_failed,
-        "elapsed_seconds": summary.elapsed_seconds,
-        "versions": versions,
-    }
+    options = {key: value for key, value in asdict(request).items() if key != "sources"}
+    return RunRow(
+        run_id=summary.run_id,
+        started_at=round(started_at * 1000),
+        finished_at=round(time.time() * 1000),
+        engine=engine,
+        exit_code=summary.exit_code,
+        options=json.dumps(options),
+        providers=summary.providers,
+        sessions={role: json.dumps(state) for role, state in summary.sessions.items()},
+        decoders=summary.decoders,
+        device_memory_bytes=summary.device_memory_bytes,
+        seconds=summary.seconds,
+        rows=summary.rows,
+        num_files=summary.files_total,
+        num_cached=num_cached,
+        num_failed=summary.files_failed,
+        elapsed_seconds=summary.elapsed_seconds,
+        versions=versions,
+    )

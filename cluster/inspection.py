@@ -19,7 +19,8 @@ from framemill.cluster.results.storage import open_root
 from framemill.cluster.run.jobs import Job, missing_ops, remembered_id
 from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
 from framemill.cluster.run.precision import with_precision
-from framemill.cluster.run.sources import SourceFile, list_sources
+from framemill.cluster.run.source_files import SourceFile
+from framemill.cluster.run.sources import list_sources
 from framemill.errors import MediaError
 from framemill.ops import load_op
 from framemill.ops.chunks import Int64Array

@@ -93,6 +93,11 @@ class Op(ABC):
         """The model roles that it needs under these options: all of `models`, or fewer."""
         return cls.models
 
+    @classmethod
+    def required(cls, after: Sequence[str]) -> tuple[str, ...]:
+        """Of the operations that it comes after in a run, those that it cannot do without."""
+        return tuple(other for other in after if other not in cls.may_fail)
+
     def takes(self) -> tuple[type[Chunk], ...]:
         """The kinds of chunks it is fed; by default the one that `reads` says."""
         return _CHUNKS.get(self.reads, ())
@@ -168,3 +173,33 @@ class TableOp(Op):
 
     def open(self, shard: ShardInfo) -> Extractor:
         raise TypeError(f"{self.name} reads tables: it is combined, not fed")
+
+
+# Class of the error of an operation that was not tried, since one that it builds on failed.
+BROKEN = "FramemillError"
+
+
+def runnable(needs: Mapping[str, Sequence[str]], failed: Collection[str]) -> tuple[list[str], dict[str, str]]:
+    """Which operations can still run after others failed.
+
+    Args:
+        needs: operation -> those that it cannot do without (`Op.required`), each operation after its needs.
+        failed: operations that gave no rows.
+
+    Returns:
+        Those that can run, in their order; and for each of the others the first need that is missing.
+    """
+    able: list[str] = []
+    broken: dict[str, str] = {}
+    for op, required in needs.items():
+        missing = next((need for need in required if need in failed or need in broken), None)
+        if missing is None:
+            able.append(op)
+        else:
+            broken[op] = missing
+    return able, broken
+
+
+def describe_broken(need: str) -> str:
+    """Why an operation that needs `need` was not tried, in words for a person."""
+    return f"it needs {need}, which failed for this file"

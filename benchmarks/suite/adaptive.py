@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import REPOSITORY, Cost, Setting, run_once
 from benchmarks.inputs import video
 from benchmarks.planted import BRIEF, LASTING, Planted, planted_clip
 from benchmarks.recall_curve import draw_curve
-from benchmarks.registry import Benchmark, Measured
 from framemill.actors.indexing import index_source
 from framemill.cluster.corpus.recall_estimate import estimate_recall
 from framemill.ops.chunks import FrameIndex, ShardInfo

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract
 from benchmarks.harness import (
     BenchmarkError,
@@ -24,7 +25,6 @@ from benchmarks.harness import (
     summary,
 )
 from benchmarks.inputs import copy_packets, film, looped, making
-from benchmarks.registry import Benchmark, Measured
 from benchmarks.suite.transcripts import MODEL, long_file
 
 MUSIC_SECONDS = 600

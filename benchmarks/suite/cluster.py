@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import stand_ins
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import (
     BenchmarkError,
@@ -26,7 +27,6 @@ from benchmarks.harness import (
 from benchmarks.inputs import cut_clips
 from benchmarks.machines import Machines, machines
 from benchmarks.peers.ray_frames_as_rows import COUNTED_SCORE
-from benchmarks.registry import Benchmark, Measured
 from benchmarks.suite.planner import many_names, require_ray
 
 SIX = ("media", "frames", "scenes", "audio_levels", "speech", "objects")

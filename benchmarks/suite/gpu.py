@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract
 from benchmarks.harness import (
     REPOSITORY,
@@ -25,7 +26,6 @@ from benchmarks.harness import (
     time_until,
 )
 from benchmarks.inputs import copy_packets, film, making
-from benchmarks.registry import Benchmark, Measured
 
 FILES, FEW = 500, 64
 BATCH, SECONDS = 32, 5

@@ -11,10 +11,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import Command, Setting, SkippedError, run_in_turn
 from benchmarks.inputs import making
 from benchmarks.made_whisper import LARGE_V3, Shape, write_whisper
-from benchmarks.registry import Benchmark, Measured
 from benchmarks.suite.gpu import require_gpu
 from benchmarks.suite.transcripts import short_clips
 

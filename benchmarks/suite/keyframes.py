@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Setting, remove, run_in_turn, summary
 from benchmarks.inputs import cut_clips
-from benchmarks.registry import Benchmark, Measured
 
 # -fps_mode passthrough keeps every key frame; -q:v 3 is close to quality 90 of libjpeg.
 FFMPEG = (

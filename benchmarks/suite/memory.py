@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract
 from benchmarks.harness import BenchmarkError, Cost, Setting, run_in_turn, summary
 from benchmarks.inputs import film, looped
-from benchmarks.registry import Benchmark, Measured
 
 GB = 1e9
 LONG_SECONDS, SHORT_MINUTES, LONGER_MINUTES = 7200, 5, 20

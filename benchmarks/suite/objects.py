@@ -6,10 +6,10 @@ import json
 import statistics
 import sys
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Cost, Setting, SkippedError, run_once, summary
 from benchmarks.inputs import object_corpus
-from benchmarks.registry import Benchmark, Measured
 
 
 def objects_limit(setting: Setting) -> Measured:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import math
 import os
 import signal
@@ -17,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import REPOSITORY, TIMEOUT_SECONDS, BenchmarkError, Setting, SkippedError
 from benchmarks.inputs import making
-from benchmarks.registry import Benchmark, Measured
 
 NUM_NODES, ACTORS_A_NODE = 64, 4
 NUM_FILES = 1_000_000
@@ -46,10 +45,11 @@ def planner(setting: Setting) -> Measured:
 def _plan(seed: int) -> tuple[float, float, int]:
     """Seconds of planning, (end of the last node - ideal) / ideal, and the number of tasks."""
     from framemill.actors.shards import SHARD_SECONDS
+    from framemill.cluster.engines.ray.opening import TASK_PIECES, TASK_SECONDS
     from framemill.cluster.engines.ray.pipeline import SMALL_BYTES, group_sources
     from framemill.cluster.engines.ray.pools import plan_pool
-    from framemill.cluster.engines.ray.tasks import TASK_PIECES, TASK_SECONDS
     from framemill.cluster.request import ExtractRequest
+    from framemill.cluster.run.messages import Source, Task, decode
 
     rng = np.random.default_rng(seed)
     seconds = np.exp(rng.normal(math.log(MEDIAN_SECONDS), SPREAD, NUM_FILES)).clip(1, 4 * 3600)
@@ -60,21 +60,21 @@ def _plan(seed: int) -> tuple[float, float, int]:
     nodes = [{"CPU": 4.0 * ACTORS_A_NODE + 1}] * NUM_NODES
     pool = plan_pool(ExtractRequest(sources=("x",), output="out"), nodes)
     rows = [
-        {"uri": u, "path": u, "num_bytes": size, "mtime_ns": 0, "is_changed": False}
+        Source(uri=u, path=u.encode(), num_bytes=size, mtime_ns=0)
         for u, size in zip(uris, sizes.tolist(), strict=True)
     ]
-    small = [row for row in rows if row["num_bytes"] <= SMALL_BYTES]
+    small = [row for row in rows if row.num_bytes <= SMALL_BYTES]
     tables = group_sources(small, pool.least * pool.calls)
     planning = time.perf_counter() - started
     work = [
-        sum(lengths[piece["uri"]] for piece in json.loads(text)["pieces"])
+        sum(lengths[piece.source.uri] for piece in decode(text, Task).pieces)
         for text in pa.concat_tables(tables)["task"].to_pylist()
     ]
     # What the first stage makes of larger files: a task for each shard, and short ones together.
     short: list[float] = []
     for row in rows:
-        length = lengths[row["uri"]]
-        if row["num_bytes"] <= SMALL_BYTES:
+        length = lengths[row.uri]
+        if row.num_bytes <= SMALL_BYTES:
             continue
         if length > 1.5 * SHARD_SECONDS:
             num_shards = round(length / SHARD_SECONDS)

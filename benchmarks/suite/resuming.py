@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, require_nothing_computed
 from benchmarks.harness import Setting, run_in_turn, summary
 from benchmarks.inputs import making
-from benchmarks.registry import Benchmark, Measured
 
 NUM_FILES = 10_000
 FILES_A_COMMIT = 100

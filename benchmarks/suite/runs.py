@@ -7,6 +7,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table, require_nothing_computed
 from benchmarks.harness import (
     BenchmarkError,
@@ -18,7 +19,6 @@ from benchmarks.harness import (
     time_until,
 )
 from benchmarks.inputs import film, film_clips, video
-from benchmarks.registry import Benchmark, Measured
 
 SIX = ("media", "frames", "scenes", "audio_levels", "speech", "objects")
 DEFAULTS = ("media", "frames", "scenes", "audio_levels", "speech")

@@ -10,6 +10,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import (
     BenchmarkError,
@@ -22,7 +23,6 @@ from benchmarks.harness import (
     summary,
 )
 from benchmarks.inputs import film, making, video
-from benchmarks.registry import Benchmark, Measured
 from benchmarks.sample_clip import plan_sample, render_sample
 
 DETECTORS = ("detect-content", "detect-adaptive")

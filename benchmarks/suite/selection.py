@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import BenchmarkError, Command, Setting, run_once, summary
 from benchmarks.inputs import making
 from benchmarks.made_corpus import make_corpus
-from benchmarks.registry import Benchmark, Measured
 
 NUM_CANDIDATES = 1_000_000
 NUM_FILES = 10_000

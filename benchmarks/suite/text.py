@@ -14,10 +14,10 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Cost, Setting, SkippedError, run_once, summary
 from benchmarks.inputs import making, video
-from benchmarks.registry import Benchmark, Measured
 
 FPS = 25
 SLIDE_SECONDS = 10

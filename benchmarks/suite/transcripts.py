@@ -13,10 +13,10 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Cost, Setting, SkippedError, run_once, summary
 from benchmarks.inputs import making
-from benchmarks.registry import Benchmark, Measured
 from framemill.ops.chunks import Float32Array
 
 MODEL = "whisper_words"

@@ -14,10 +14,10 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Setting, SkippedError, run_in_turn, run_once, summary
 from benchmarks.inputs import copy_packets, making, video
-from benchmarks.registry import Benchmark, Measured
 from benchmarks.suite.runs import rows_of
 
 VISION = (

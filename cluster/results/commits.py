@@ -5,15 +5,18 @@ Nothing here touches a file. The supervisor plans with it, so it stays free of h
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+import msgspec
+
 from framemill.errors import DatasetError
 
+# What rows were made under, as JSON, with its "digest"; rows made under equal keys are equal.
+OperationKey = Mapping[str, Any]
 STATUSES = ("ok", "partial", "failed", "quarantined", "unsupported")
 WHOLE_SOURCE = "*"  # table of an entry that speaks of a source as a whole
 OWNED_BY_URI = frozenset({"media"})  # tables with a row per uri; others have rows per content
@@ -90,7 +93,7 @@ class Commit:
         created_at: seconds since 1970, UTC.
         entries, sources, parts: what is added or replaced.
         removed_parts: (table, name). removed_entries: (table, owner). removed_sources: uris.
-        keys: per table, the operation key as JSON, with its "digest".
+        keys: per table, the operation key.
         used: source_id -> seconds since 1970 of its last use; for contents that a run found already done.
     """
 
@@ -103,43 +106,62 @@ class Commit:
     removed_parts: tuple[tuple[str, str], ...] = ()
     removed_entries: tuple[tuple[str, str], ...] = ()
     removed_sources: tuple[str, ...] = ()
-    keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keys: Mapping[str, OperationKey] = field(default_factory=dict)
     used: Mapping[str, float] = field(default_factory=dict)
 
 
 Record = TypeVar("Record", Entry, SourceRecord, Part)
 
 
-def _pack(kind: type[Record], records: Iterable[Record]) -> dict[str, Any]:
+class _Packed(msgspec.Struct, frozen=True):
     """Names once, values per record: a third of the size of one object each."""
+
+    fields: list[str]
+    values: list[list[Any]]
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """A commit file."""
+
+    run_id: str
+    sequence: int
+    created_at: float
+    entries: _Packed
+    sources: _Packed
+    parts: _Packed
+    removed_parts: tuple[tuple[str, str], ...]
+    removed_entries: tuple[tuple[str, str], ...]
+    removed_sources: tuple[str, ...]
+    keys: Mapping[str, OperationKey]
+    used: Mapping[str, float]
+
+
+def _pack(kind: type[Record], records: Iterable[Record]) -> _Packed:
     names = [f.name for f in fields(kind)]
-    return {"fields": names, "values": [[getattr(record, name) for name in names] for record in records]}
+    return _Packed(names, [[getattr(record, name) for name in names] for record in records])
 
 
-def _unpack(kind: Callable[..., Record], packed: Mapping[str, Any]) -> tuple[Record, ...]:
-    names = packed["fields"]
-    return tuple(
-        kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in zip(names, values, strict=True)})
-        for values in packed["values"]
-    )
+def _unpack(kind: type[Record], packed: _Packed) -> tuple[Record, ...]:
+    records = [dict(zip(packed.fields, values, strict=True)) for values in packed.values]
+    return msgspec.convert(records, tuple[kind, ...])  # type: ignore[valid-type]
 
 
 def commit_to_json(commit: Commit) -> bytes:
     """The commit file's bytes."""
-    document = {
-        "run_id": commit.run_id,
-        "sequence": commit.sequence,
-        "created_at": commit.created_at,
-        "entries": _pack(Entry, commit.entries),
-        "sources": _pack(SourceRecord, commit.sources),
-        "parts": _pack(Part, commit.parts),
-        "removed_parts": commit.removed_parts,
-        "removed_entries": commit.removed_entries,
-        "removed_sources": commit.removed_sources,
-        "keys": commit.keys,
-        "used": commit.used,
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
+    document = _Document(
+        run_id=commit.run_id,
+        sequence=commit.sequence,
+        created_at=commit.created_at,
+        entries=_pack(Entry, commit.entries),
+        sources=_pack(SourceRecord, commit.sources),
+        parts=_pack(Part, commit.parts),
+        removed_parts=commit.removed_parts,
+        removed_entries=commit.removed_entries,
+        removed_sources=commit.removed_sources,
+        keys=commit.keys,
+        used=commit.used,
+    )
+    return msgspec.json.encode(document)
 
 
 def commit_from_json(data: bytes, name: str) -> Commit:
@@ -149,21 +171,21 @@ def commit_from_json(data: bytes, name: str) -> Commit:
         DatasetError: the bytes are no commit; `name` says which file it was.
     """
     try:
-        document = json.loads(data)
+        document = msgspec.json.decode(data, type=_Document)
         return Commit(
-            run_id=document["run_id"],
-            sequence=document["sequence"],
-            created_at=document["created_at"],
-            entries=_unpack(Entry, document["entries"]),
-            sources=_unpack(SourceRecord, document["sources"]),
-            parts=_unpack(Part, document["parts"]),
-            removed_parts=tuple((table, part) for table, part in document["removed_parts"]),
-            removed_entries=tuple((table, owner) for table, owner in document["removed_entries"]),
-            removed_sources=tuple(document["removed_sources"]),
-            keys=document["keys"],
-            used=document["used"],
+            run_id=document.run_id,
+            sequence=document.sequence,
+            created_at=document.created_at,
+            entries=_unpack(Entry, document.entries),
+            sources=_unpack(SourceRecord, document.sources),
+            parts=_unpack(Part, document.parts),
+            removed_parts=document.removed_parts,
+            removed_entries=document.removed_entries,
+            removed_sources=document.removed_sources,
+            keys=document.keys,
+            used=document.used,
         )
-    except (ValueError, KeyError, TypeError) as exc:
+    except (msgspec.MsgspecError, ValueError) as exc:
         raise DatasetError(
             f"the commit file {name} is damaged ({exc}): "
             "restore it from a backup, or choose a new output folder"

@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 import pyarrow.fs
 
-from framemill.cluster.results.storage import RemotePath
+from framemill.cluster.results.remote_path import RemotePath
 
 
 class _PartFile(io.RawIOBase):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from framemill.cluster.results.commits import (
     OWNED_BY_URI,
@@ -19,6 +18,7 @@ from framemill.cluster.results.commits import (
 )
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.messages import Drop, ErrorRow, MediaRow, RunRow, Write
 
 if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
@@ -32,7 +32,7 @@ class PendingCommit:
         alive: content ids whose rows must stay, since other jobs of the run count on them.
 
     Attributes:
-        request: what the worker has to write (see `Worker.do_write`), without `id` and `do`.
+        request: what has to be written.
         leaving: content ids whose rows go, since the files that had them hold something else now.
     """
 
@@ -48,21 +48,20 @@ class PendingCommit:
         self._removed_entries: set[tuple[str, str]] = set()
         self._entries = [entry for job in self.jobs for entry in self._entries_of(job)]
         drops = self._drops()
-        self.request: dict[str, Any] = {
-            "media": [
-                [job.file.uri, job.source_id, job.status]
+        self.request = Write(
+            media=tuple(
+                MediaRow(uri=job.file.uri, source_id=job.source_id, status=job.status)
                 for job in self.jobs
                 if "media" in job.todo and job.rows.get("media")
-            ],
-            "tables": self._tables(),
-            "errors": [row for job in self.jobs for row in self._error_rows(job)],
-            "runs": [],
-            "drops": [[asdict(part), sorted(owners)] for part, owners in drops],
-        }
+            ),
+            tables={op: tuple(owners) for op, owners in self._tables().items()},
+            errors=tuple(row for job in self.jobs for row in self._error_rows(job)),
+            drops=tuple(Drop(part=part, owners=tuple(sorted(owners))) for part, owners in drops),
+        )
         self._removed_parts = tuple((part.table, part.name) for part, _ in drops)
 
-    def commit(self, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Commits what the worker wrote."""
+    def commit(self, parts: Sequence[Part]) -> None:
+        """Commits what was written."""
         # A file that cannot be read for now keeps what is known of it.
         sources = self._dataset.state.sources
         jobs = [j for j in self.jobs if j.file.num_bytes >= 0 and (j.source_id or j.file.uri not in sources)]
@@ -80,7 +79,7 @@ class PendingCommit:
                     )
                     for job in jobs
                 ),
-                parts=tuple(unpack_part(part) for part in parts),
+                parts=tuple(parts),
                 removed_parts=self._removed_parts,
                 removed_entries=tuple(sorted(self._removed_entries)),
                 keys={name: op.key for name, op in self._plan.ops.items()},
@@ -128,17 +127,17 @@ class PendingCommit:
                 entries.append(Entry(op, owner, key, status, rows=job.rows[op]))
         return entries
 
-    def _error_rows(self, job: Job) -> list[dict[str, Any]]:
+    def _error_rows(self, job: Job) -> list[ErrorRow]:
         return [
-            {
-                "source_id": job.source_id or None,
-                "uri": job.file.uri,
-                "operation": failure.operation,
-                "status": failure.status,
-                "error": failure.error,
-                "message": failure.message,
-                "attempts": self._attempts(job, failure.operation),
-            }
+            ErrorRow(
+                source_id=job.source_id or None,
+                uri=job.file.uri,
+                operation=failure.operation,
+                status=failure.status,
+                error=failure.error,
+                message=failure.message,
+                attempts=self._attempts(job, failure.operation),
+            )
             for failure in job.failures
         ]
 
@@ -183,22 +182,14 @@ class PendingRun:
     leaving: frozenset[str] = frozenset()
     jobs: Sequence[Job] = ()
 
-    def __init__(
-        self, dataset: Dataset, run_id: str, row: Mapping[str, Any], used: Mapping[str, float]
-    ) -> None:
+    def __init__(self, dataset: Dataset, run_id: str, row: RunRow, used: Mapping[str, float]) -> None:
         self._dataset = dataset
         self._run_id = run_id
         self._used = used
         self.is_committed = False
-        self.request = {"media": [], "tables": {}, "errors": [], "drops": [], "runs": [row]}
+        self.request = Write(runs=(row,))
 
-    def commit(self, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Commits what the worker wrote."""
-        written = tuple(unpack_part(part) for part in parts)
-        self._dataset.commit(Commit(run_id=self._run_id, parts=written, used=self._used))
+    def commit(self, parts: Sequence[Part]) -> None:
+        """Commits what was written."""
+        self._dataset.commit(Commit(run_id=self._run_id, parts=tuple(parts), used=self._used))
         self.is_committed = True
-
-
-def unpack_part(packed: Mapping[str, Any]) -> Part:
-    """A part as it comes from the worker."""
-    return Part(**{**packed, "owners": tuple(packed["owners"])})

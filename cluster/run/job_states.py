@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from framemill import errors
-from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Part
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.run.jobs import Failure, Job, missing_ops
-from framemill.errors import FramemillError, MediaError
+from framemill.cluster.run.failures import job_failure
+from framemill.cluster.run.jobs import Job, JobFailure, missing_ops
+from framemill.cluster.run.messages import Failures, Merged, NumRows, Opened, ShardDone
 from framemill.ops import load_op
+from framemill.ops.operation import BROKEN, describe_broken, runnable
 
 if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
@@ -46,22 +47,22 @@ class JobStates:
         self.leaving = frozenset()
         self._by_content = {id_: job for id_, job in self._by_content.items() if job.state == "committed"}
 
-    def failed(self, job: Job, failure: Failure) -> None:
+    def failed(self, job: Job, failure: JobFailure) -> None:
         """A task on this source gave nothing."""
         job.fail(failure)
         job.waiting = []
         self._go_on(job)
 
-    def opened(self, job: Job, done: Mapping[str, Any]) -> None:
+    def opened(self, job: Job, done: Opened) -> None:
         """The file was hashed and indexed, or at least hashed."""
-        job.source_id = done["source_id"]
-        if "failed" in done:
-            job.fail(failure_from(done["failed"]))
+        job.source_id = done.source_id
+        if done.failed is not None:
+            job.fail(job_failure(done.failed, WHOLE_SOURCE))
             job.is_duplicate = job.source_id in self._by_content
             self.finish(job)
             return
-        job.duration_seconds = done["duration_seconds"]
-        job.shards = done["shards"]
+        job.duration_seconds = done.duration_seconds
+        job.shards = done.shards
         job.todo = missing_ops(job, self._plan, self._dataset.state, self._retry_failed)
         if job.source_id in self.leaving:
             job.todo = list(self._plan.ops)
@@ -81,33 +82,33 @@ class JobStates:
             for stage in self._plan.stages()
             if (ops := [op for op in stage if op in job.todo and op != "media"])
         ]
-        for problem, reads in ((done["picture_problem"], "frames signals"), (done["sound_problem"], "audio")):
+        for problem, reads in ((done.picture_problem, "frames signals"), (done.sound_problem, "audio")):
             if problem:
                 self._give_up_track(job, problem, reads.split())
         self._begin_stage(job)
 
-    def shard_done(self, job: Job, done: Mapping[str, Any]) -> None:
+    def shard_done(self, job: Job, done: ShardDone) -> None:
         """One shard of the current stage is done."""
-        self._take(job, done)
-        if done.get("decoder"):
-            job.decoders.add(done["decoder"])
-        if done["shortfall"]:
-            job.shortfalls[done["shard_index"]] = done["shortfall"]
+        self._take(job, done.rows, done.failures)
+        if done.decoder:
+            job.decoders.add(done.decoder)
+        if done.shortfall:
+            job.shortfalls[done.shard_index] = done.shortfall
         self._go_on(job)
 
-    def merged(self, job: Job, done: Mapping[str, Any]) -> None:
+    def merged(self, job: Job, done: Merged) -> None:
         """The shards of the current stage were merged."""
-        self._take(job, done)
+        self._take(job, done.rows, done.failures)
         self._end_stage(job)
 
-    def earlier(self, job: Job, ops: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    def earlier(self, job: Job, ops: Sequence[str]) -> dict[str, tuple[Part, ...]]:
         """Where the dataset holds rows of this source that the operations need and this run does not make."""
         needs = {need for op in ops for need in self._plan.ops[op].key["after"]}
         return {
-            need: [
-                asdict(replace(part, owners=(job.source_id,)))
+            need: tuple(
+                replace(part, owners=(job.source_id,))
                 for part, _ in self._dataset.plan_drop(need, {job.source_id})
-            ]
+            )
             for need in sorted(needs - set(ops))
         }
 
@@ -156,19 +157,19 @@ class JobStates:
         job.keeps_partial = any(entry is not None and entry.status == "partial" for entry in held)
         if job.keeps_partial and not is_known:
             message = "incomplete, as found before in another file with the same content"
-            job.fail(Failure(WHOLE_SOURCE, "partial", "CorruptError", message))
+            job.fail(JobFailure(WHOLE_SOURCE, "partial", "CorruptError", message))
 
     def _give_up_track(self, job: Job, problem: str, reads: list[str]) -> None:
         """A track that cannot be decoded fails the operations that read it, not the others."""
         for stage in job.stages:
             for op in [op for op in stage if self._plan.ops[op].reads.value in reads]:
                 stage.remove(op)
-                job.fail(Failure(op, "unsupported", "UnsupportedError", problem))
+                job.fail(JobFailure(op, "unsupported", "UnsupportedError", problem))
 
-    def _take(self, job: Job, done: Mapping[str, Any]) -> None:
-        job.rows.update(done["rows"])
-        for op, (error, message) in done["failures"].items():
-            job.fail(Failure(op, "failed", error, message))
+    def _take(self, job: Job, rows: NumRows, failures: Failures) -> None:
+        job.rows.update(rows)
+        for op, (error, message) in failures.items():
+            job.fail(JobFailure(op, "failed", error, message))
 
     def _go_on(self, job: Job) -> None:
         if job.running or job.waiting:
@@ -176,7 +177,7 @@ class JobStates:
         if job.shortfalls:
             # Of the earliest shard, so that it does not depend on which one came first.
             shortfall = job.shortfalls[min(job.shortfalls)]
-            job.fail(Failure(WHOLE_SOURCE, "partial", "CorruptError", shortfall))
+            job.fail(JobFailure(WHOLE_SOURCE, "partial", "CorruptError", shortfall))
         if not job.is_usable:
             self.finish(job)
         elif len(job.shards) > 1:
@@ -191,11 +192,12 @@ class JobStates:
     def _begin_stage(self, job: Job) -> None:
         """Starts the next stage in which an operation is left, or else finishes."""
         while job.stages:
-            for op in list(job.stages[0]):
-                broken = self._broken_need(job, op)
-                if broken is not None:
-                    job.stages[0].remove(op)
-                    job.fail(broken)
+            failed = self._failed_needs(job, job.stages[0])
+            needs = {op: load_op(op).required(self._plan.ops[op].key["after"]) for op in job.stages[0]}
+            job.stages[0], broken = runnable(needs, failed)
+            for op, need in broken.items():
+                status, transient = failed[op] = failed[need]
+                job.fail(JobFailure(op, status, BROKEN, describe_broken(need), transient))
             if job.stages[0]:
                 job.state = "open"
                 job.waiting = list(range(len(job.shards)))
@@ -204,28 +206,15 @@ class JobStates:
             job.stages.pop(0)
         self.finish(job)
 
-    def _broken_need(self, job: Job, op: str) -> Failure | None:
-        """Why an operation cannot run: another whose rows it reads failed, now or in an earlier run."""
+    def _failed_needs(self, job: Job, ops: Sequence[str]) -> dict[str, tuple[str, bool]]:
+        """What these operations come after and has no rows, now or from an earlier run: status, transient."""
         now = {failure.operation: (failure.status, failure.transient) for failure in job.failures}
-        for need in self._plan.ops[op].key["after"]:
-            if need in load_op(op).may_fail:
-                continue
+        found: dict[str, tuple[str, bool]] = {}
+        for need in {need for op in ops for need in self._plan.ops[op].key["after"]}:
             entry = self._dataset.state.entries.get((need, job.source_id))
-            status, transient = now.get(need, ("ok", False))
+            status = now.get(need, ("ok", False))
             if need not in job.todo and entry is not None:
-                status, transient = entry.status, entry.transient
-            if status not in ("ok", "partial"):
-                message = f"it needs {need}, which failed for this file"
-                return Failure(op, status, "FramemillError", message, transient)
-        return None
-
-
-def error_from(told: Mapping[str, Any]) -> FramemillError:
-    """What ends the run, as the worker tells it. Errors of one input have an exit code that says less."""
-    kind = getattr(errors, told["error"], FramemillError)
-    return (FramemillError if issubclass(kind, MediaError) else kind)(told["message"])
-
-
-def failure_from(told: Mapping[str, Any], operation: str = WHOLE_SOURCE) -> Failure:
-    """A failure as the worker tells it."""
-    return Failure(operation, told["status"], told["error"], told["message"], told["transient"])
+                status = (entry.status, entry.transient)
+            if status[0] not in ("ok", "partial"):
+                found[need] = status
+        return found

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
-from framemill.cluster.run.sources import SourceFile
+from framemill.cluster.run.source_files import SourceFile
 
 if TYPE_CHECKING:
+    from framemill.actors.shards import Shard
     from framemill.cluster.run.planning import OpsPlan
 
 
 @dataclass(slots=True)
-class Failure:
+class JobFailure:
     """Why an operation, or with "*" the whole source, gave nothing or less than it should.
 
     Attributes:
@@ -61,11 +62,11 @@ class Job:
     todo: list[str] = field(default_factory=list)
     duration_seconds: float = 0.0
     stages: list[list[str]] = field(default_factory=list)
-    shards: list[dict[str, Any]] = field(default_factory=list)
+    shards: tuple[Shard, ...] = ()
     waiting: list[int] = field(default_factory=list)
     running: int = 0
     rows: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[JobFailure] = field(default_factory=list)
     shortfalls: dict[int, str] = field(default_factory=dict)
     decoders: set[str] = field(default_factory=set)
     keeps_partial: bool = False
@@ -99,11 +100,11 @@ class Job:
     def reset(self) -> None:
         """Back to the start, after its worker died. What its shards left on disk still counts."""
         self.state = "new"
-        self.stages, self.shards, self.waiting, self.running = [], [], [], 0
+        self.stages, self.shards, self.waiting, self.running = [], (), [], 0
         self.rows, self.failures, self.shortfalls = {}, [], {}
         self.duplicates, self.is_duplicate, self.keeps_partial = [], False, False
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: JobFailure) -> None:
         """Records a failure. The first of each operation counts, but nothing at all outweighs too little."""
         known = next((f for f in self.failures if f.operation == failure.operation), None)
         if known is None:

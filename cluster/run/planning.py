@@ -13,6 +13,7 @@ from typing import Any
 
 from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
 from framemill.cluster.request import ExtractRequest
+from framemill.cluster.results.commits import OperationKey
 from framemill.errors import UsageError
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licence, resolve
@@ -27,14 +28,14 @@ class PlannedOp:
     Attributes:
         name: key of OPS.
         options: every option with its value, as JSON.
-        key: the operation key as JSON, with its "digest": rows made under equal keys are equal.
+        key: the operation key.
         reads: what it is fed.
         after: operations whose rows it needs first, in this run.
     """
 
     name: str
     options: Mapping[str, Any]
-    key: Mapping[str, Any]
+    key: OperationKey
     reads: Reads
     after: tuple[str, ...]
 
@@ -219,7 +220,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     raise UsageError(f"{name} = {value!r}: {kind.__name__} expected")
 
 
-def check_keys(plan: OpsPlan, held: Mapping[str, Mapping[str, Any]]) -> None:
+def check_keys(plan: OpsPlan, held: Mapping[str, OperationKey]) -> None:
     """Refuses to mix rows made under different keys in one table.
 
     Raises:

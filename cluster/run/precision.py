@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from framemill.cluster.config import PRECISIONS
 from framemill.cluster.machine import usable_cores
 from framemill.cluster.request import ExtractRequest
+from framemill.cluster.results.commits import OperationKey
 from framemill.cluster.run.planning import plan_ops
 from framemill.errors import UsageError
 from framemill.models.entry import ModelEntry
@@ -18,7 +18,7 @@ from framemill.models.registry import all_entries, resolve
 def with_precision(
     request: ExtractRequest,
     shard_seconds: float,
-    held: Mapping[str, Mapping[str, Any]],
+    held: Mapping[str, OperationKey],
     on_ray: bool,
     say: Callable[[str], None],
 ) -> ExtractRequest:
@@ -78,7 +78,7 @@ def _variant(entry: ModelEntry) -> ModelEntry | None:
     return next((it for it in named if is_made_from(it, entry)), None)
 
 
-def _keys(held: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _keys(held: Mapping[str, OperationKey]) -> set[str]:
     return {key for operation in held.values() for key in operation.get("models", {}).values()}
 
 

@@ -1,25 +1,28 @@
-"""What a run has done so far, and saying so."""
+"""What a run has done so far, and reporting it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framemill.cluster.request import Reporter, Snapshot
 from framemill.cluster.run.jobs import Job
 
-TELL_SECONDS = 0.2
+if TYPE_CHECKING:
+    from framemill.cluster.run.messages import Figures
+
+REPORT_SECONDS = 0.2
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run of the engine tells besides its jobs.
+    """What a run of an engine gave besides its jobs.
 
     Attributes:
         frames: frames decoded.
-        seconds: stage or operation -> seconds of work, added over threads.
+        seconds: stage or operation -> seconds of work, added over threads and workers.
         providers: model role -> what ran it.
         sessions: model role -> state of its session, see `actors.session_stats`.
         device_memory_bytes: the most device memory in use at once, by whomever; 0 without a device.
@@ -35,48 +38,38 @@ class Outcome:
 
 
 class Progress:
-    """Adds up what the workers of a run tell, of which there are several when some died."""
+    """Adds up the figures of the workers of a run, some of which may have died meanwhile."""
 
     def __init__(self, jobs: Sequence[Job], num_cached: int, started: float) -> None:
         self.outcome = Outcome()
         self._jobs = jobs
         self._num_cached = num_cached
         self._started = started
-        self._next_tell = 0.0
-        self._notes: list[str] = []
-        self._num_told = 0
-        self._frames_before = 0
-        self._seconds_before: Mapping[str, float] = {}
+        self._next_report = 0.0
+        self._figures: dict[str, Figures] = {}
+        self._notes: dict[str, None] = {}
+        self._num_reported = 0
 
-    def note(self, told: Mapping[str, Any]) -> None:
-        """Takes what the present worker says of all that it has done."""
-        self.outcome.frames = self._frames_before + told["frames"]
-        seconds = dict(self._seconds_before)
-        for stage, spent in told["seconds"].items():
-            seconds[stage] = seconds.get(stage, 0.0) + spent
-        self.outcome.seconds = seconds
-        self.outcome.providers = {**self.outcome.providers, **told["providers"]}
-        self.note_devices(told)
-        self._notes += [note for note in told["notes"] if note not in self._notes]
+    def record(self, worker: str, figures: Figures) -> None:
+        """Takes what a worker did since its start; `worker` is a name that no other of the run had."""
+        self._figures[worker] = figures
+        all_figures = self._figures.values()
+        outcome = self.outcome
+        outcome.frames = sum(each.frames for each in all_figures)
+        stages = {stage for each in all_figures for stage in each.seconds}
+        outcome.seconds = {s: sum(each.seconds.get(s, 0.0) for each in all_figures) for s in stages}
+        outcome.providers = {**outcome.providers, **figures.providers}
+        outcome.sessions = {**outcome.sessions, **figures.sessions}
+        outcome.device_memory_bytes = max(outcome.device_memory_bytes, figures.device_memory_bytes)
+        self._notes.update(dict.fromkeys(figures.notes))
 
-    def note_devices(self, told: Mapping[str, Any]) -> None:
-        """Takes what a worker says of its sessions and of device memory."""
-        self.outcome.sessions = {**self.outcome.sessions, **told.get("sessions", {})}
-        peak = told.get("device_memory_bytes", 0)
-        self.outcome.device_memory_bytes = max(self.outcome.device_memory_bytes, peak)
-
-    def begin_worker(self) -> None:
-        """The next worker counts from nothing."""
-        self._frames_before = self.outcome.frames
-        self._seconds_before = self.outcome.seconds
-
-    def tell(self, reporter: Reporter) -> None:
+    def report(self, reporter: Reporter) -> None:
         """Shows progress, a few times a second at most."""
-        for note in self._notes[self._num_told :]:
+        for note in list(self._notes)[self._num_reported :]:
             reporter.message(1, note)
-        self._num_told = len(self._notes)
+        self._num_reported = len(self._notes)
         now = time.monotonic()
-        if now < self._next_tell:
+        if now < self._next_report:
             return
         done = [job for job in self._jobs if job.state in ("finished", "committed")]
         reporter.progress(
@@ -93,4 +86,4 @@ class Progress:
             )
         )
         # With a hundred thousand jobs the counting takes a while: at most a twentieth of the time goes there.
-        self._next_tell = now + max(TELL_SECONDS, 20 * (time.monotonic() - now))
+        self._next_report = now + max(REPORT_SECONDS, 20 * (time.monotonic() - now))

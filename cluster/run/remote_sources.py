@@ -19,7 +19,7 @@ from framemill.actors.remote import (
     setup_problem,
 )
 from framemill.cluster.results.storage import RemotePath, ResultPath
-from framemill.cluster.run.sources import (
+from framemill.cluster.run.source_files import (
     AMBIGUOUS_EXTENSIONS,
     HEAD_BYTES,
     MEDIA_EXTENSIONS,

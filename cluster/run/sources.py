@@ -11,51 +11,14 @@ from pathlib import Path
 
 from framemill.actors.remote import is_remote
 from framemill.cluster.results.storage import ResultPath
-from framemill.errors import UsageError
-
-# Files in folders with these endings are taken for media; others only when their first bytes say so.
-MEDIA_EXTENSIONS = frozenset((
-    "3g2", "3gp", "aac", "ac3", "aif", "aiff", "amr", "ape", "apng", "asf", "au", "av1", "avi", "caf",
-    "divx", "dv", "eac3", "f4v", "flac", "flv", "gif", "gxf", "h264", "h265", "hevc", "ivf", "m2ts",
-    "m2v", "m4a", "m4b", "m4v", "mjpeg", "mjpg", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpa", "mpeg",
-    "mpg", "mpv", "mts", "mxf", "nut", "obu", "oga", "ogg", "ogm", "ogv", "opus", "qt", "rm", "rmvb",
-    "ts", "tta", "vob", "w64", "wav", "webm", "wma", "wmv", "wtv", "wv",
-))  # fmt: skip
-# Endings that source code has too: there the first bytes decide.
-AMBIGUOUS_EXTENSIONS = frozenset(["ts", "mts"])
-
-HEAD_BYTES = 192
-# (offset, bytes) of containers that often travel without an ending.
-_SIGNATURES = (
-    (4, b"ftyp"),
-    (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
-    (8, b"AVI "),
-    (8, b"WAVE"),
-    (0, b"OggS"),
-    (0, b"fLaC"),
-    (0, b"ID3"),
-    (0, b"FLV\x01"),
-    (0, b"GIF8"),
-    (0, b"\x00\x00\x01\xba"),  # MPEG program stream
+from framemill.cluster.run.source_files import (
+    AMBIGUOUS_EXTENSIONS,
+    HEAD_BYTES,
+    MEDIA_EXTENSIONS,
+    SourceFile,
+    looks_like_media,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One input.
-
-    Attributes:
-        uri: absolute path as text, or an address; bytes that are no UTF-8 are shown escaped.
-        path: absolute path to open, or the address.
-        num_bytes, mtime_ns: as the storage tells; -1 where the file cannot be looked at.
-        content_id: what an object store tells of the content; empty for a local file, which must be read.
-    """
-
-    uri: str
-    path: str
-    num_bytes: int
-    mtime_ns: int
-    content_id: str = ""
+from framemill.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,25 +119,6 @@ def _is_media(path: str) -> bool:
     except OSError:
         return is_ambiguous
     return looks_like_media(head, is_ambiguous)
-
-
-def looks_like_media(head: bytes, is_ambiguous: bool) -> bool:
-    """Whether a file is media by its first bytes.
-
-    Args:
-        head: the first HEAD_BYTES of it.
-        is_ambiguous: whether its ending is that of media and of text.
-    """
-    if is_ambiguous:
-        return not head or not _is_text(head)
-    # MPEG transport streams: a sync byte at the start of each packet of 188 bytes.
-    is_ts = len(head) > 188 and head[0] == 0x47 and head[188] == 0x47
-    return is_ts or any(head[at : at + len(magic)] == magic for at, magic in _SIGNATURES)
-
-
-def _is_text(head: bytes) -> bool:
-    # Four bytes less: the last character may be cut off.
-    return b"\0" not in head and head[:-4].decode("utf-8", "ignore").encode() == head[:-4]
 
 
 def paths_of(uri: str) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import BenchmarkError, Command, run_in_turn, run_once, time_until
-from benchmarks.registry import Benchmark, Measured, all_benchmarks
+from benchmarks.registry import all_benchmarks
 from benchmarks.suite.scenes import Labelled, agreement, f1
 
 

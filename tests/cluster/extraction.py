@@ -110,7 +110,7 @@ def patch_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> No
     patch.mkdir()
     body = "".join(f"    {line}\n" for line in code.splitlines())
     (patch / "sitecustomize.py").write_text(
-        f"import sys\nif 'framemill.cluster.run.worker' in sys.orig_argv:\n{body}"
+        f"import sys\nif 'framemill.cluster.engines.local.worker' in sys.orig_argv:\n{body}"
     )
     monkeypatch.setenv("PYTHONPATH", str(patch))
 

@@ -77,15 +77,15 @@ def test_a_library_that_crashes_on_import_fails_alone() -> None:
 def test_a_folder_that_shadows_ours_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, with_init: bool
 ) -> None:
-    shadow = tmp_path / "models"
+    shadow = tmp_path / "framemill"
     shadow.mkdir()
     if with_init:
         (shadow / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY) if with_init else "")
     monkeypatch.chdir(tmp_path)
     findings = by_check(list(doctor._own_packages()))
-    assert findings["package models"]["status"] == "fail"
-    assert str(shadow) in findings["package models"]["detail"]
+    assert findings["package framemill"]["status"] == "fail"
+    assert str(shadow) in findings["package framemill"]["detail"]
     assert "own packages" not in findings
 
 

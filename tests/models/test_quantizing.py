@@ -15,6 +15,7 @@ from framemill.models.quantizing import MIN_ROWS, RECIPES, _kept_nodes, quantize
 from framemill.models.session import open_model
 from tests.models.graphs import quantizer, save, scaler
 from tests.models.test_session import entry_of
+from tests.shared import needs_exact_int8
 
 
 def network(path: Path) -> Path:
@@ -64,6 +65,7 @@ def run(path: Path, inputs: dict[str, Any]) -> Any:
     return session.run(None, inputs)[0]
 
 
+@needs_exact_int8
 def test_two_files_that_compute_nearly_the_same(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx")
     target = quantize(entry_of(path), path, rows(), tmp_path / "made" / "net-int8.onnx")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import itertools
 import os
 import queue
 import signal
@@ -11,31 +11,48 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from framemill.cluster.machine import import_root
+
+if TYPE_CHECKING:
+    from framemill.cluster.run.messages import Answer, Figures, Message, Ready, WorkerConfig
 
 # Products of matrices stay on the thread that asks: as many shards are at work as there are cores, and
 # OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 
-class WorkerProcess:
-    """One worker. Messages come out of `messages`; the last one is {"died": return code}.
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker process ended, with this return code."""
 
-    It starts importing at once, and working when `configure` tells it what for.
+    code: int
+
+
+class WorkerProcess:
+    """One worker. Messages come out of `messages`; the last one is `Died`.
+
+    It starts importing at once, and working when `configure` tells it what for. The messages' own module is
+    imported after that start, since it takes about as long.
+
+    Attributes:
+        name: no other worker of this process has it.
     """
 
+    _numbers = itertools.count()
+
     def __init__(self) -> None:
-        self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.name = f"worker {next(self._numbers)}"
+        self.messages: queue.Queue[Died | Ready | Figures | Answer] = queue.Queue()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
         # The worker must find our packages wherever the run was started.
         path = os.pathsep.join(filter(None, [str(import_root()), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "framemill.cluster.run.worker", str(os.getpid())],
+            [sys.executable, "-P", "-m", "framemill.cluster.engines.local.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -49,13 +66,15 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def configure(self, config: Mapping[str, Any]) -> None:
+    def configure(self, config: WorkerConfig) -> None:
         """Sends the first line."""
         self.send(config)
 
-    def send(self, message: Mapping[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Sends one message, without ever waiting; a dead worker takes none, and `messages` tells so."""
-        self._outbox.put(json.dumps(message).encode() + b"\n")
+        from framemill.cluster.run.messages import encode
+
+        self._outbox.put(encode(message) + b"\n")
 
     def kill(self) -> None:
         """Ends it at once, whatever it does."""
@@ -93,8 +112,10 @@ class WorkerProcess:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.messages.put(json.loads(line))
-        self.messages.put({"died": self._process.wait()})
+            from framemill.cluster.run.messages import decode_reply
+
+            self.messages.put(decode_reply(line))
+        self.messages.put(Died(self._process.wait()))
 
     def _write(self) -> None:
         """A thread of its own writes: a worker that hangs leaves its pipe full, and must still be watched."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
 from framemill.cluster.run.jobs import Job, missing_ops
-from framemill.cluster.run.sources import SourceFile
+from framemill.cluster.run.messages import Claim, Failure
+from framemill.cluster.run.source_files import SourceFile
 from framemill.ops import load_op
+from framemill.ops.operation import runnable
 
 if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
@@ -35,36 +37,34 @@ class Coordinator:
         self._actors: dict[str, Any] = {}
         self._at_work: dict[str, tuple[str, float]] = {}
         self._is_stopped = False
-        self._failure: dict[str, Any] | None = None
+        self._failure: Failure | None = None
 
-    def claim(self, uri: str, source_id: str) -> dict[str, Any] | None:
-        """What the caller is to do for this content; None when another uri has it already.
-
-        Returns:
-            `ops`, and `earlier`: per operation that they need and that is done, the parts with its rows.
-        """
+    def claim(self, uri: str, source_id: str) -> Claim | None:
+        """What the caller is to do for this content; None when another uri has it already."""
         if self._claims.setdefault(source_id, uri) != uri:
             return None
         job = Job(SourceFile(uri, "", 0, 0), source_id)
         missing = missing_ops(job, self._plan, self._state, self._retry_failed)
-        ops: list[str] = []
-        for op in missing:
-            # What needs something that failed is given up by the driver, which says so.
-            spared = {*ops, *load_op(op).may_fail}
-            needs = [need for need in self._plan.ops[op].key["after"] if need not in spared]
-            states = [self._state.entries.get((need, source_id)) for need in needs]
-            if op not in OWNED_BY_URI and all(
-                state and state.status in ("ok", "partial") for state in states
-            ):
-                ops.append(op)
+        needs = {op: load_op(op).required(self._plan.ops[op].key["after"]) for op in missing}
+        # What needs something that failed is given up by the driver, which says so.
+        failed = {
+            need
+            for required in needs.values()
+            for need in required
+            if need not in missing and not self._has_rows(need, source_id)
+        }
+        able, _ = runnable(needs, failed)
+        ops = tuple(op for op in able if op not in OWNED_BY_URI)
         others = {need for op in ops for need in self._plan.ops[op].key["after"]} - set(ops)
         earlier = {
-            need: [
-                asdict(replace(p, owners=(source_id,))) for p, _ in self._state.plan_drop(need, {source_id})
-            ]
+            need: tuple(replace(p, owners=(source_id,)) for p, _ in self._state.plan_drop(need, {source_id}))
             for need in sorted(others)
         }
-        return {"ops": ops, "earlier": earlier}
+        return Claim(ops=ops, earlier=earlier)
+
+    def _has_rows(self, op: str, source_id: str) -> bool:
+        entry = self._state.entries.get((op, source_id))
+        return entry is not None and entry.status in ("ok", "partial")
 
     def content_of(self, uri: str) -> str:
         """Content id that this uri was the first to claim, empty where it never came so far."""
@@ -108,11 +108,11 @@ class Coordinator:
         }
         return len(self._at_work), [self._actors[actor_id] for actor_id in late]
 
-    def give_up(self, failure: dict[str, Any]) -> None:
-        """Why the run cannot go on, as `describe_failure` tells it; the first counts."""
+    def give_up(self, failure: Failure) -> None:
+        """Why the run cannot go on; the first counts."""
         self._failure = self._failure or failure
 
-    def failure(self) -> dict[str, Any] | None:
+    def failure(self) -> Failure | None:
         """What was given to `give_up`."""
         return self._failure
 

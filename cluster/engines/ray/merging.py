@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from typing import Any
 
+import msgspec
 import ray
 import ray.exceptions
 
 from framemill.cluster.engines.ray.metrics import ActorMetrics
+from framemill.cluster.engines.ray.opening import allowed_seconds, ending_late
 from framemill.cluster.engines.ray.pools import TASK_CPUS
-from framemill.cluster.engines.ray.tasks import NOTHING_ELSE, allowed_seconds, ending_late
 from framemill.cluster.machine import hide_gpus
+from framemill.cluster.results.storage import name_root
+from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.jobs import Job
-from framemill.cluster.run.worker import Worker, describe_failure
+from framemill.cluster.run.messages import ActorConfig, Failure, Merge, MergeResult, Write
+from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import LimitError
 from framemill.ops import load_op
 from framemill.ops.operation import Reads
@@ -23,14 +28,9 @@ DEATHS = 3
 
 
 class Merges:
-    """Merges that wait for room or are at work.
+    """Merges that wait for room or are at work; `coordinator` is the handle of the run's `Coordinator`."""
 
-    Args:
-        config: as for `framemill.cluster.run.worker.Worker`, with `deadline_seconds` and `deadline_factor`.
-        coordinator: handle of the run's `Coordinator`.
-    """
-
-    def __init__(self, config: Mapping[str, Any], coordinator: Any) -> None:
+    def __init__(self, config: ActorConfig, coordinator: Any) -> None:
         self._config = config
         self._coordinator = coordinator
         self._jobs: dict[Any, Job] = {}
@@ -38,14 +38,19 @@ class Merges:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def start(self, job: Job, request: Mapping[str, Any]) -> None:
-        """Asks for one; see `merge_source`."""
-        merge = merge_source.options(num_gpus=request["gpus"])
-        self._jobs[merge.remote(self._config, request, self._coordinator)] = job
+    def start(self, job: Job, request: Merge, gpus: float) -> None:
+        """Asks for one; see `merge_source`.
 
-    def take(self, timeout_seconds: float) -> list[tuple[Job, dict[str, Any]]]:
+        Args:
+            gpus: share of GPUs that it holds.
+        """
+        config = msgspec.structs.replace(self._config, gpus=gpus)
+        merge = merge_source.options(num_gpus=gpus)
+        self._jobs[merge.remote(config, request, job.duration_seconds, self._coordinator)] = job
+
+    def take(self, timeout_seconds: float) -> list[tuple[Job, MergeResult]]:
         """What `merge_source` gave, waiting at most so long for the first."""
-        taken: list[tuple[Job, dict[str, Any]]] = []
+        taken: list[tuple[Job, MergeResult]] = []
         while self._jobs:
             left = 0.0 if taken else timeout_seconds
             ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=left)
@@ -59,7 +64,7 @@ class Merges:
                 ray.exceptions.NodeDiedError,
                 ray.exceptions.OutOfMemoryError,
             ):
-                taken.append((job, {"failed": _died()}))
+                taken.append((job, MergeResult(failed=_died())))
         return taken
 
     def cancel(self) -> None:
@@ -70,44 +75,41 @@ class Merges:
 
 # One more execution than it may die of: that one only tells.
 @ray.remote(num_cpus=TASK_CPUS, max_retries=DEATHS)
-def merge_source(config: Mapping[str, Any], request: Mapping[str, Any], coordinator: Any) -> dict[str, Any]:
+def merge_source(config: ActorConfig, request: Merge, seconds: float, coordinator: Any) -> MergeResult:
     """Merges the shards of one source for one stage, and writes the parts.
 
     Args:
-        request: as for `Worker.do_merge`, with `uri`, `path` and `earlier`: rows that earlier stages made;
-            `gpus`, the share of GPUs that this holds; and `seconds`, the length of the media.
-        coordinator: handle of the run's `Coordinator`.
-
-    Returns:
-        As `Worker.do_merge`, with `parts`; or `failed`.
+        seconds: length of the media. coordinator: handle of the run's `Coordinator`.
     """
-    if not request["gpus"]:
+    if not config.gpus:
         hide_gpus()
-    task_id = f"merge {','.join(request['ops'])} {request['uri']}"
-    allowed = allowed_seconds(config, request["seconds"])
+    task_id = f"merge {','.join(request.ops)} {request.uri}"
+    allowed = allowed_seconds(config, seconds)
     # A worker that runs out of memory is replaced without end: Ray counts no such deaths.
     if ray.get(coordinator.start.remote(task_id, "", allowed)) >= DEATHS:
         ray.get(coordinator.finish.remote(task_id))
-        return {"failed": _died()}
+        return MergeResult(failed=_died())
     try:
         with ending_late(allowed):
             return _merge(config, request)
     except Exception as error:
-        return {"failed": describe_failure(error)}
+        return MergeResult(failed=describe_failure(error))
     finally:
         ray.get(coordinator.finish.remote(task_id))
 
 
-def _merge(config: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
-    worker = Worker(config)
-    if any(load_op(op).reads is Reads.TABLES for op in request["ops"]):
-        worker.index(request["uri"], request["path"])
-    done = worker.do_merge(request)
-    ActorMetrics(config["run_id"], "").made(done["rows"])
-    tables = {op: [request["source_id"]] for op in done["rows"]}
-    return {**done, "parts": worker.do_write({"tables": tables, **NOTHING_ELSE})["parts"]}
+def _merge(config: ActorConfig, request: Merge) -> MergeResult:
+    runner = ShardRunner(config.worker)
+    if any(load_op(op).reads is Reads.TABLES for op in request.ops):
+        runner.sources.index(request.uri, os.fsdecode(request.path))
+    merged = runner.merge(request)
+    ActorMetrics(config.worker.run_id, "").made(merged.rows)
+    writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)
+    write = Write(tables={op: (request.source_id,) for op in merged.rows})
+    parts = writer.write(write, runner.finished, runner.sources.describe).parts
+    return MergeResult(merged=merged, parts=parts)
 
 
-def _died() -> dict[str, Any]:
+def _died() -> Failure:
     why = "quarantined: it ended the worker process that merged its shards, or took too long, again and again"
-    return {**describe_failure(LimitError(why)), "status": "quarantined"}
+    return msgspec.structs.replace(describe_failure(LimitError(why)), status="quarantined")

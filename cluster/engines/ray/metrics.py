@@ -10,12 +10,12 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from framemill.actors.batcher import BatchStats
+from framemill.cluster.run.messages import PieceResult, ShardDone
 
 # Upper ends of the groups in which the times of shards are counted.
 BOUNDARIES_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
@@ -30,7 +30,7 @@ class ActorMetrics:
 
     def __init__(self, run_id: str, actor: str) -> None:
         self._run_id = run_id
-        self._mill = actor
+        self._actor = actor
         self._tags = {"run": run_id}
 
         def counter(name: str, text: str, *tags: str) -> Counter:
@@ -60,18 +60,17 @@ class ActorMetrics:
         """A task ended; `batches` tells what the batcher of each model did so far."""
         self._set_at_work(-1)
         for model, stats in batches.items():
-            tags = {**self._tags, "actor": self._mill, "model": model}
+            tags = {**self._tags, "actor": self._actor, "model": model}
             self._fill.set(stats.fill, tags)
             self._waits.set(stats.wait_seconds, tags)
 
     def _set_at_work(self, change: int) -> None:
         self._num_at_work += change
-        self._at_work.set(self._num_at_work, {**self._tags, "actor": self._mill})
+        self._at_work.set(self._num_at_work, {**self._tags, "actor": self._actor})
 
     def shard(
         self,
-        piece: Mapping[str, Any],
-        answer: Mapping[str, Any],
+        result: PieceResult,
         seconds: Mapping[str, float],
         providers: Mapping[str, str],
         elapsed_seconds: float,
@@ -79,21 +78,19 @@ class ActorMetrics:
         """Counts one shard and writes its line.
 
         Args:
-            piece: of a task, with uri, source_id, shards and shard_index.
-            answer: {"done": rows, failures, shortfall, frames} or {"failed": what went wrong}.
             seconds: stage -> seconds spent on it. providers: model role -> what ran it.
         """
-        done: Mapping[str, Any] = answer.get("done") or {}
-        failures = dict(done.get("failures") or {})
-        if "failed" in answer:
-            failures["*"] = (answer["failed"]["error"], answer["failed"]["message"])
-        status = "failed" if "failed" in answer else "partial" if done.get("shortfall") else "ok"
+        piece, done = result.piece, result.done or ShardDone(shard_index=result.piece.shard_index)
+        failures = dict(done.failures)
+        if result.failed is not None:
+            failures["*"] = (result.failed.error, result.failed.message)
+        status = "failed" if result.failed is not None else "partial" if done.shortfall else "ok"
         self._shards.inc(1, {**self._tags, "status": status})
         self._shard_seconds.observe(elapsed_seconds, self._tags)
-        self._add(self._frames, done.get("frames", 0), {})
-        if not piece.get("shard_index"):
-            self._add(self._bytes, max(piece["num_bytes"], 0), {})
-        self.made(done.get("rows") or {})
+        self._add(self._frames, done.frames, {})
+        if not piece.shard_index:
+            self._add(self._bytes, max(piece.source.num_bytes, 0), {})
+        self.made(done.rows)
         for op in failures:
             self._add(self._errors, 1, {"operation": op})
         for stage, spent in seconds.items():
@@ -102,20 +99,22 @@ class ActorMetrics:
             "time": round(time.time(), 3),
             "event": "shard",
             "run_id": self._run_id,
-            "uri": without_credentials(piece["uri"]),
-            "source_id": piece.get("source_id", ""),
-            "shard_index": piece.get("shard_index", 0),
-            "num_shards": len(piece.get("shards", ())),
+            "uri": without_credentials(piece.source.uri),
+            "source_id": piece.opened.source_id if piece.opened else "",
+            "shard_index": piece.shard_index,
+            "num_shards": len(piece.opened.shards) if piece.opened else 0,
             "status": status,
             "elapsed_seconds": round(elapsed_seconds, 4),
             "seconds": {stage: round(spent, 4) for stage, spent in seconds.items()},
-            "frames": done.get("frames", 0),
-            "rows": done.get("rows") or {},
-            "failures": {op: list(told) for op, told in failures.items()},
+            "frames": done.frames,
+            "rows": dict(done.rows),
+            "failures": {op: list(why) for op, why in failures.items()},
             "providers": dict(providers),
-            "actor": self._mill,
+            "actor": self._actor,
         }
-        print(json.dumps(line), file=sys.stderr, flush=True)
+        # In one piece: `print` writes the end of the line apart, and another thread's line comes in between.
+        sys.stderr.write(json.dumps(line) + "\n")
+        sys.stderr.flush()
 
     def made(self, rows: Mapping[str, int]) -> None:
         """Counts rows; those of a divided source are made by its merge."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pyarrow as pa
 import ray.data
 
+from framemill.cluster.engines.ray.actor import ShardProcessorActor
+from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources, task_table
 from framemill.cluster.engines.ray.pools import TASK_CPUS, Pool
-from framemill.cluster.engines.ray.tasks import RAW, TASK_PIECES, ShardProcessorActor, open_sources, task_of
+from framemill.cluster.run.messages import ActorConfig, Piece, Source, encode
 
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
 OPEN_SOURCES = 16
@@ -28,24 +30,23 @@ MOST_BLOCKS = 2000
 
 
 def plan_tasks(
-    sources: Sequence[Mapping[str, Any]], pool: Pool, config: Mapping[str, Any], coordinator: Any
+    sources: Sequence[Source], pool: Pool, config: ActorConfig, coordinator: Any
 ) -> ray.data.Dataset:
     """What there is to do with some sources, a task in each block.
 
     Args:
-        sources: rows with uri, path, num_bytes, mtime_ns and is_changed.
-        config: as for `open_sources`. coordinator: handle of the run's `Coordinator`.
+        coordinator: handle of the run's `Coordinator`.
     """
-    small: list[Mapping[str, Any]] = []
-    large: list[Mapping[str, Any]] = []
+    small: list[Source] = []
+    large: list[Source] = []
     for source in sources:
-        is_small = pool.decoders is None and 0 <= source["num_bytes"] <= SMALL_BYTES
+        is_small = pool.decoders is None and 0 <= source.num_bytes <= SMALL_BYTES
         (small if is_small else large).append(source)
     grouped = _to_blocks(group_sources(small, pool.most * pool.calls)) if small else None
     if not large:
         assert grouped is not None
         return grouped
-    rows = pa.Table.from_pylist(large)
+    rows = pa.table({"source": [encode(source).decode() for source in large]})
     # A block is what Ray shares out: every actor gets work soon.
     size = max(1, min(OPEN_SOURCES, len(large) // (2 * pool.most)), -(-len(large) // MOST_BLOCKS))
     opened = (
@@ -80,22 +81,22 @@ def to_dataset(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
     return made
 
 
-def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[pa.Table]:
+def group_sources(sources: Sequence[Source], num_calls: int) -> list[pa.Table]:
     """Tasks for actors that open small files by themselves, the largest files first.
 
     Args:
-        sources: rows with uri, path, num_bytes, mtime_ns and is_changed; changed ones get tasks of their own.
+        sources: those that are changed get tasks of their own.
         num_calls: tasks that all actors together work on at once.
     """
-    left = sum(max(source["num_bytes"], 1) for source in sources)
+    left = sum(max(source.num_bytes, 1) for source in sources)
     largest_share, least_share = PARTS_LEFT * num_calls, MOST_TASKS_PER_CALL * num_calls
     least, least_bytes = max(1, len(sources) // least_share), left // least_share
-    tasks: list[list[dict[str, Any]]] = []
+    tasks: list[list[Piece]] = []
     most = most_bytes = taken = 0
-    for number, source in enumerate(sorted(sources, key=lambda one: -one["num_bytes"])):
-        piece = {key: source[key] for key in RAW}
-        num_bytes = max(source["num_bytes"], 1)
-        if source["is_changed"]:
+    for number, source in enumerate(sorted(sources, key=lambda one: -one.num_bytes)):
+        piece = Piece(source=source)
+        num_bytes = max(source.num_bytes, 1)
+        if source.is_changed:
             tasks.insert(0, [piece])
         else:
             if not taken or len(tasks[-1]) >= most or taken + num_bytes > most_bytes:
@@ -106,19 +107,19 @@ def group_sources(sources: Sequence[Mapping[str, Any]], num_calls: int) -> list[
             tasks[-1].append(piece)
             taken += num_bytes
         left -= num_bytes
-    return [task_of(pieces) for pieces in tasks]
+    return [task_table(pieces) for pieces in tasks]
 
 
 def run_actors(
-    tasks: ray.data.Dataset, most: int, pool: Pool, config: Mapping[str, Any], coordinator: Any, decoders: Any
+    tasks: ray.data.Dataset, most: int, pool: Pool, config: ActorConfig, coordinator: Any, decoders: Any
 ) -> ray.data.Dataset:
     """The results of tasks; nothing runs before they are asked for.
 
     Args:
         most: actors that find something to do.
-        config: as for `ShardProcessorActor`. decoders: handle of the run's `DecoderPool`, or None.
+        decoders: handle of the run's `DecoderPool`, or None.
     """
-    calls = 1 if config["alone"] else pool.calls
+    calls = 1 if config.is_alone else pool.calls
     return tasks.map_batches(
         ShardProcessorActor,
         batch_size=1,

@@ -200,8 +200,8 @@ def test_parts_travel_while_the_next_files_are_worked_on(
     clips: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each upload of a part takes a second here; several commits of it are not added to the run."""
-    monkeypatch.setattr("framemill.cluster.engines.local.engine.COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("framemill.cluster.engines.local.engine.COMMIT_SOURCES", 1)
+    monkeypatch.setattr("framemill.cluster.engines.run.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("framemill.cluster.engines.local.run.LocalRun.most_sources", 1)
     uploads: list[float] = []
 
     def slowly(request: Any) -> bool:

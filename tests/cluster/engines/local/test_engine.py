@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from framemill.cluster import extraction as engine
 from framemill.errors import DatasetError, ModelError, UsageError
 from tests.cluster.extraction import (
     OPS,
@@ -52,7 +51,7 @@ def test_tables_of_a_folder_and_nothing_to_do_the_second_time(
     def refuse() -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(engine, "WorkerProcess", refuse)
+    monkeypatch.setattr("framemill.cluster.engines.local.engine.WorkerProcess", refuse)
     again = extract(clips, out=tmp_path / "out")
     assert (again.exit_code, again.files_computed, again.files_cached, again.rows) == (0, 0, 3, {})
     assert num_runs(tmp_path / "out") == 1
@@ -231,7 +230,7 @@ import time
 import framemill.actors.shard_processor as shard_processor
 real = shard_processor.read_shard
 def read_shard(*asked):
-    time.sleep(0.1)
+    time.sleep(0.3)
     yield from real(*asked)
 shard_processor.read_shard = read_shard
 """

@@ -91,7 +91,7 @@ def test_shards_that_were_done_before_a_kill_are_not_done_again(long_clip: Path,
     out = divided(tmp_path / "out")
     script = (
         "import os, signal\n"
-        "from framemill.cluster.run import states\n"
+        "from framemill.cluster.run import job_states as states\n"
         "from framemill.cluster.extraction import run_extract\n"
         "from framemill.cluster.request import ExtractRequest\n"
         "real, seen = states.JobStates.shard_done, []\n"

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("ray")
 
 from benchmarks.stand_ins import in_workers
-from framemill.cluster.engines.ray import engine as ray_engine
 from framemill.cluster.engines.ray import pipeline as ray_pipeline
+from framemill.cluster.engines.ray import run as ray_run
 from framemill.errors import DatasetError, FramemillError, SetupError
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
@@ -38,10 +38,11 @@ MISBEHAVE = """
 import ctypes, os, sys, threading, time
 def stand_in():
     import framemill.actors.shard_processor as shard_processor
-    import framemill.cluster.run.worker as worker
-    import framemill.cluster.results.parts as parts
-    read_real, hash_real, write_real = shard_processor.read_shard, worker.content_id, worker.write_part
-    merge_real = worker.Worker.do_merge
+    import framemill.cluster.run.open_sources as open_sources
+    import framemill.cluster.run.part_writer as part_writer
+    from framemill.cluster.run.shard_runner import ShardRunner
+    read_real, hash_real = shard_processor.read_shard, open_sources.content_id
+    write_real, merge_real = part_writer.write_part, ShardRunner.merge
     def read_shard(path, *rest):
         name = os.path.basename(path)
         folder = os.path.dirname(path)
@@ -66,8 +67,8 @@ def stand_in():
             from framemill.errors import SetupError
             raise SetupError('no credentials for s3://: set AWS_PROFILE')
         return hash_real(path)
-    def do_merge(self, request):
-        name = os.path.basename(request['uri'])
+    def merge(self, request):
+        name = os.path.basename(request.uri)
         if name.startswith('merges badly'):
             os.kill(os.getpid(), 9)
         if name.startswith('merges never'):
@@ -81,8 +82,8 @@ def stand_in():
             kind = getattr(framemill.errors, name, None) or getattr(builtins, name)
             raise kind(f'{root}: no space left on device')
         return write_real(root, table, tables, **rest)
-    shard_processor.read_shard, worker.content_id, worker.write_part = read_shard, content_id, write_part
-    worker.Worker.do_merge = do_merge
+    shard_processor.read_shard, open_sources.content_id = read_shard, content_id
+    part_writer.write_part, ShardRunner.merge = write_part, merge
 """
 
 
@@ -111,8 +112,8 @@ def opener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines of a few seconds."""
-    monkeypatch.setattr(ray_engine, "WATCH_SECONDS", 0.5)
-    monkeypatch.setattr(ray_engine, "DEADLINE_SECONDS", 5.0)
+    monkeypatch.setattr(ray_run, "WATCH_SECONDS", 0.5)
+    monkeypatch.setattr(ray_run, "DEADLINE_SECONDS", 5.0)
 
 
 @pytest.mark.usefixtures("opener")
@@ -203,8 +204,8 @@ def test_a_file_that_no_worker_tells_of_is_left_to_the_next_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        real = ray_engine.run_actors
-        patch.setattr(ray_engine, "run_actors", lambda tasks, *rest: real(tasks.limit(5), *rest))
+        real = ray_run.run_actors
+        patch.setattr(ray_run, "run_actors", lambda tasks, *rest: real(tasks.limit(5), *rest))
         summary = extract_on_ray(folder, out=tmp_path / "out")
     assert (summary.exit_code, summary.files_failed) == (3, 1)
     assert ["no worker told" in row["message"] for row in rows_of(tmp_path / "out", "errors")] == [True]

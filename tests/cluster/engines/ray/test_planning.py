@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +13,24 @@ import pytest
 
 pytest.importorskip("ray")
 
-from framemill.cluster.engines.ray import tasks as ray_tasks
+from framemill.cluster.engines.ray import opening
 from framemill.cluster.engines.ray.coordinator import STOPPED, Coordinator
+from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources
 from framemill.cluster.engines.ray.pools import plan_pool
 from framemill.cluster.engines.ray.stream import StallWatch
-from framemill.cluster.engines.ray.tasks import TASK_PIECES, open_sources
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState, Entry
+from framemill.cluster.run.messages import (
+    ActorConfig,
+    Claim,
+    Failure,
+    Piece,
+    Source,
+    Task,
+    WorkerConfig,
+    decode,
+    encode,
+)
 from framemill.cluster.run.planning import plan_ops
 from framemill.errors import SetupError, UsageError
 from tests.cluster.extraction import OPS, render_clip
@@ -89,7 +100,7 @@ def coordinator(
 
 def test_content_belongs_to_the_first_who_claims_it() -> None:
     book = coordinator()
-    assert book.claim("a", "content") == {"ops": ["scenes", "frames", "audio_levels"], "earlier": {}}
+    assert book.claim("a", "content") == Claim(ops=("scenes", "frames", "audio_levels"))
     assert book.claim("b", "content") is None
     assert book.claim("a", "content") is not None, "the same one again, after a retry"
 
@@ -100,9 +111,9 @@ def test_a_claim_names_what_is_missing_alone() -> None:
         ("frames", "content"): Entry("frames", "content", "key", "failed"),
         ("audio_levels", "content"): Entry("audio_levels", "content", "key", "failed", True),
     }
-    assert coordinator(entries).claim("a", "content") == {"ops": ["audio_levels"], "earlier": {}}
+    assert coordinator(entries).claim("a", "content") == Claim(ops=("audio_levels",))
     again = coordinator(entries, retry_failed=True).claim("a", "content")
-    assert again == {"ops": ["frames", "audio_levels"], "earlier": {}}
+    assert again == Claim(ops=("frames", "audio_levels"))
 
 
 def test_the_coordinator_counts_what_was_not_finished() -> None:
@@ -131,9 +142,9 @@ def test_the_coordinator_names_mills_that_are_late() -> None:
 def test_the_coordinator_keeps_the_first_reason_to_give_up() -> None:
     book = coordinator()
     assert book.failure() is None
-    book.give_up({"message": "no credentials"})
-    book.give_up({"message": "the coordinator is gone"})
-    assert book.failure() == {"message": "no credentials"}
+    book.give_up(Failure(error="SetupError", message="no credentials"))
+    book.give_up(Failure(error="RayError", message="the coordinator is gone"))
+    assert book.failure() == Failure(error="SetupError", message="no credentials")
 
 
 def test_a_stall_is_told_only_while_nobody_works() -> None:
@@ -160,27 +171,25 @@ class _Direct:
 
 
 @pytest.fixture
-def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[Any]]]]:
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[Piece]]]]:
     """Cuts files into tasks, each the list of its pieces."""
-    monkeypatch.setattr(ray_tasks.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(opening.ray, "get", lambda answer: answer)
 
-    def cut(*paths: Path, book: Coordinator | None = None, shard_seconds: float = 600.0) -> list[list[Any]]:
-        config = {
-            "root": str(tmp_path), "run_id": "run", "keys": {}, "shard_seconds": shard_seconds, "options": {},
-            "after": {}, "models": {}, "sampling": "keyframes", "threads": 1, "require_provider": "",
-            "precision": "fp32", "deadline_seconds": 60.0, "deadline_factor": 60.0,
-        }  # fmt: skip
-        rows = [
-            {"uri": p.name, "path": str(p), "num_bytes": 1, "mtime_ns": 0, "is_changed": False} for p in paths
-        ]
-        handle = _Direct(book or coordinator())
-        made = open_sources(pa.Table.from_pylist(rows), config=config, coordinator=handle)
-        return [json.loads(task)["pieces"] for table in made for task in table["task"].to_pylist()]
+    def cut(*paths: Path, book: Coordinator | None = None, shard_seconds: float = 600.0) -> list[list[Piece]]:
+        worker = WorkerConfig(
+            root=str(tmp_path), run_id="run", keys={}, options={}, after={}, shard_seconds=shard_seconds,
+            models={}, sampling="keyframes", threads=1,
+        )  # fmt: skip
+        config = ActorConfig(worker=worker, stages=(), gpus=0, deadline_seconds=60.0, deadline_factor=60.0)
+        sources = [Source(uri=p.name, path=os.fsencode(p), num_bytes=1, mtime_ns=0) for p in paths]
+        batch = pa.table({"source": [encode(source).decode() for source in sources]})
+        made = open_sources(batch, config=config, coordinator=_Direct(book or coordinator()))
+        return [list(decode(task, Task).pieces) for table in made for task in table["task"].to_pylist()]
 
     yield cut
 
 
-def test_short_files_share_a_task(tasks: Callable[..., list[list[Any]]], tmp_path: Path) -> None:
+def test_short_files_share_a_task(tasks: Callable[..., list[list[Piece]]], tmp_path: Path) -> None:
     clip = render_clip(tmp_path / "0.mp4", seed=1, seconds=1.0)
     files = [clip]
     for number in range(1, TASK_PIECES // 2):
@@ -188,10 +197,17 @@ def test_short_files_share_a_task(tasks: Callable[..., list[list[Any]]], tmp_pat
         files[-1].write_bytes(clip.read_bytes() + b"\0\0\0\x08free" * number)
     cut = tasks(*files)
     assert [len(pieces) for pieces in cut] == [30, 2], "30 seconds of media a task"
-    assert [piece["uri"] for pieces in cut for piece in pieces] == [file.name for file in files]
+    assert [piece.source.uri for pieces in cut for piece in pieces] == [file.name for file in files]
 
 
-def test_shards_suspects_copies_and_bad_files(tasks: Callable[..., list[list[Any]]], tmp_path: Path) -> None:
+def _num_shards(piece: Piece) -> int:
+    assert piece.opened is not None
+    return len(piece.opened.shards)
+
+
+def test_shards_suspects_copies_and_bad_files(
+    tasks: Callable[..., list[list[Piece]]], tmp_path: Path
+) -> None:
     long = render_clip(tmp_path / "long.mp4", seed=1, seconds=5.0)
     short = render_clip(tmp_path / "short.mp4", seed=2, seconds=1.0)
     copy, bad = tmp_path / "copy.mp4", tmp_path / "bad.mp4"
@@ -201,14 +217,15 @@ def test_shards_suspects_copies_and_bad_files(tasks: Callable[..., list[list[Any
     book = coordinator()
     book.start("open deadly.mp4")  # a worker died over it
     cut = tasks(long, short, copy, bad, deadly, book=book, shard_seconds=2.0)
-    assert [[piece["uri"] for piece in pieces] for pieces in cut] == [
-        *[["long.mp4"]] * len(cut[0][0]["shards"]), ["deadly.mp4"], ["short.mp4", "copy.mp4", "bad.mp4"]
+    assert [[piece.source.uri for piece in pieces] for pieces in cut] == [
+        *[["long.mp4"]] * _num_shards(cut[0][0]), ["deadly.mp4"], ["short.mp4", "copy.mp4", "bad.mp4"]
     ]  # fmt: skip
-    assert [pieces[0]["shard_index"] for pieces in cut[:-2]] == list(range(len(cut) - 2))
-    assert cut[-2][0]["suspect"] and "source_id" not in cut[-2][0]
+    assert [pieces[0].shard_index for pieces in cut[:-2]] == list(range(len(cut) - 2))
+    assert cut[-2][0].is_suspect and cut[-2][0].opened is None
     first, second, third = cut[-1]
-    assert first["ops"] and not second["ops"] and second["is_copy"] and second["shard"] is None
-    assert third["failed"]["status"] == "failed" and third["shard"] is None
+    assert first.claim.ops and not second.claim.ops and second.is_copy and second.shard is None
+    assert third.opened is not None and third.opened.failed is not None
+    assert third.opened.failed.status == "failed" and third.shard is None
     book.stop()
     assert tasks(long, book=book) == []
 

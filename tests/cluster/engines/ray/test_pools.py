@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import Any
 
@@ -11,11 +10,12 @@ import pytest
 pytest.importorskip("ray")
 
 from framemill.cluster.config import read_settings
+from framemill.cluster.engines.ray.opening import TASK_PIECES
 from framemill.cluster.engines.ray.pipeline import MOST_TASKS_PER_CALL, SMALL_BYTES, TASK_BYTES, group_sources
 from framemill.cluster.engines.ray.pools import STREAMS, Pool, describe_idle_gpus, plan_pool
 from framemill.cluster.engines.ray.split import MESSAGE_BYTES, MESSAGES, message_bytes
-from framemill.cluster.engines.ray.tasks import TASK_PIECES
 from framemill.cluster.request import ExtractRequest
+from framemill.cluster.run.messages import Source, Task, decode
 from framemill.errors import SetupError, UsageError
 from tests.cluster.extraction import extract
 
@@ -94,9 +94,9 @@ def test_messages_leave_half_of_the_object_store(store_bytes: int, decoders: int
         assert size == MESSAGE_BYTES
 
 
-def _sources(sizes: list[int], changed: Collection[int] = ()) -> list[dict[str, Any]]:
+def _sources(sizes: list[int], changed: Collection[int] = ()) -> list[Source]:
     return [
-        {"uri": f"{i}", "path": f"/{i}", "num_bytes": size, "mtime_ns": 0, "is_changed": i in changed}
+        Source(uri=f"{i}", path=f"/{i}".encode(), num_bytes=size, mtime_ns=0, is_changed=i in changed)
         for i, size in enumerate(sizes)
     ]
 
@@ -105,7 +105,7 @@ def _grouped(sizes: list[int], num_calls: int, changed: Collection[int] = ()) ->
     tables = group_sources(_sources(sizes, changed), num_calls)
     assert all(table.num_rows == 1 for table in tables)
     return [
-        [int(piece["uri"]) for piece in json.loads(table["task"][0].as_py())["pieces"]] for table in tables
+        [int(piece.source.uri) for piece in decode(table["task"][0].as_py(), Task).pieces] for table in tables
     ]
 
 

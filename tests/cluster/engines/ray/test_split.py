@@ -33,8 +33,8 @@ def leave_word(path, role):
         mark.write(told)
 def lay_traps():
     import framemill.cluster.engines.ray.split as split
-    import framemill.cluster.run.worker as worker
-    read_real, do_shard_real = split.read_shard, worker.Worker.do_shard
+    from framemill.cluster.run.shard_runner import ShardRunner
+    read_real, run_real = split.read_shard, ShardRunner.run
     def read_shard(path, *rest):
         leave_word(path, 'decoder')
         name = os.path.basename(path)
@@ -44,12 +44,13 @@ def lay_traps():
         if name.startswith('crash'):
             os.kill(os.getpid(), 11)
         yield from read_real(path, *rest)
-    def do_shard(self, request):
-        leave_word(request['path'], 'actor')
-        if os.path.basename(request['path']).startswith('crash') and self.processor.read is None:
+    def run(self, request):
+        path = os.fsdecode(request.path)
+        leave_word(path, 'actor')
+        if os.path.basename(path).startswith('crash') and self.processor.read is None:
             os.kill(os.getpid(), 11)
-        return do_shard_real(self, request)
-    split.read_shard, worker.Worker.do_shard = read_shard, do_shard
+        return run_real(self, request)
+    split.read_shard, ShardRunner.run = read_shard, run
 class Late:
     def find_spec(self, name, path=None, target=None):
         if name == 'framemill.cluster.engines.ray.split':

@@ -18,8 +18,8 @@ pytest.importorskip("ray")
 
 from benchmarks.machines import can_have_namespaces
 from benchmarks.stand_ins import in_workers
-from framemill.cluster.engines.ray import engine as ray_engine
 from framemill.cluster.engines.ray import preflight as checking
+from framemill.cluster.engines.ray import run as ray_run
 from framemill.errors import DatasetError, ModelError, SetupError, UsageError
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.engines.ray.ray_watching import seconds_beyond_start
@@ -225,7 +225,7 @@ def test_a_cluster_that_is_full_is_told_of_and_the_run_goes_on(
     import ray
 
     monkeypatch.setattr(checking, "_require_room", lambda pool: None)
-    monkeypatch.setattr(ray_engine, "WATCH_SECONDS", 0.5)
+    monkeypatch.setattr(ray_run, "WATCH_SECONDS", 0.5)
 
     class Holder:
         def there(self) -> bool:

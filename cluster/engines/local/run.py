@@ -1,0 +1,305 @@
+"""A run on this machine: a small supervisor, and one worker process that does the work.
+
+The supervisor plans, watches and commits; it touches no media and no arrays. When the worker dies, what was
+at work runs alone next; a source that kills its worker twice on its own is quarantined.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from framemill.cluster.engines.base import Setup
+from framemill.cluster.engines.local.process import Died, WorkerProcess, describe_death
+from framemill.cluster.engines.run import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND, Run
+from framemill.cluster.results.marks import InFlightMarks
+from framemill.cluster.run.committing import PendingCommit, PendingRun
+from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.messages import (
+    Answer,
+    Figures,
+    Forget,
+    Merge,
+    Merged,
+    Opened,
+    OpenSource,
+    Ready,
+    Report,
+    Request,
+    RunShard,
+    ShardDone,
+    Write,
+    Written,
+)
+from framemill.errors import FramemillError, SetupError
+
+WRITE_SECONDS = 3600.0
+REPORT_SECONDS = 10.0
+# A worker that dies with no source to blame, at its start or while it writes, is replaced so many times.
+DEATHS_BLAMELESS = 3
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request that is not answered yet."""
+
+    task: OpenSource | RunShard | Merge | Write | Report
+    job: Job | None
+    started: float
+    deadline: float
+    pending: PendingCommit | PendingRun | None = None
+
+
+class LocalRun(Run):
+    """A run through one worker process, which may have been started ahead and is not configured yet."""
+
+    most_sources = 256
+
+    def __init__(self, setup: Setup, worker: WorkerProcess) -> None:
+        super().__init__(setup)
+        self.worker = worker
+        # The longest first: the last source to finish should be a short one.
+        self._new = deque(sorted(setup.jobs, key=lambda job: -job.file.num_bytes))
+        self._suspects: deque[Job] = deque()
+        self._alone: Job | None = None
+        self._marks = InFlightMarks(setup.dataset.root)
+        self._sent: dict[int, _Sent] = {}
+        self._next_id = 0
+        self._blame: Job | None = None
+        self._blame_reason = ""
+        self._blameless_deaths = 0
+        self._is_ready = False
+        self._is_dead = False
+
+    def start(self) -> None:
+        # What a killed run was working on runs alone first: it may be what killed it.
+        marked = self._marks.read()
+        for job in [job for job in self._new if job.file.uri in marked]:
+            self._new.remove(job)
+            job.is_suspect = True
+            self._suspects.append(job)
+        self.worker.configure(self.config)
+
+    def close(self, has_failed: bool) -> None:
+        if has_failed:
+            self.worker.kill()
+        self._marks.clear()
+        self.worker.close()
+
+    def is_idle(self) -> bool:
+        return not self._sent
+
+    def is_writing(self) -> bool:
+        return any(isinstance(sent.task, Write) for sent in self._sent.values())
+
+    def is_lost(self) -> bool:
+        return self._is_dead
+
+    def interrupt(self) -> None:
+        self._sent = {number: sent for number, sent in self._sent.items() if isinstance(sent.task, Write)}
+
+    # --- what to do next ---------------------------------------------------------------------------
+
+    def place(self) -> None:
+        if self._alone is not None and self._alone.state in ("finished", "committed"):
+            self._alone = None
+        if self._suspects and self._alone is None and not any(sent.job for sent in self._sent.values()):
+            self._alone = self._suspects.popleft()
+            self._start_open(self._alone)
+        while self.states.to_merge:
+            job = self.states.to_merge.popleft()
+            request = self.merge_request(job, self.states.earlier)
+            self._send(request, job, self.allowed_seconds(job.duration_seconds))
+        room = self.config.in_flight
+        shards = self._count(RunShard)
+        while self.states.open and shards < room:
+            job = self.states.open[0]
+            if not job.waiting:
+                self.states.open.popleft()
+                continue
+            self._start_shard(job, job.waiting.pop(0))
+            shards += 1
+        if self._alone is not None or self._suspects or len(self.states.finished) >= 2 * self.most_sources:
+            return
+        opening = self._count(OpenSource)
+        waiting = len(self.states.open)
+        while self._new and opening + waiting < room + 1:
+            self._start_open(self._new.popleft())
+            opening += 1
+
+    def _count(self, kind: type[OpenSource] | type[RunShard]) -> int:
+        return sum(isinstance(sent.task, kind) for sent in self._sent.values())
+
+    def _send(
+        self, task: OpenSource | RunShard | Merge | Write | Report, job: Job | None, seconds: float
+    ) -> _Sent:
+        self._next_id += 1
+        now = time.monotonic()
+        sent = _Sent(task, job, now, now + seconds)
+        self._sent[self._next_id] = sent
+        if job is not None:
+            job.running += 1
+            self._marks.write(s.job.file.uri for s in self._sent.values() if s.job is not None)
+        self.worker.send(Request(id=self._next_id, task=task))
+        return sent
+
+    def _start_open(self, job: Job) -> None:
+        job.state = "opening"
+        seconds = self.allowed_seconds(max(job.file.num_bytes, 0) / SLOWEST_BYTES_PER_SECOND)
+        self._send(OpenSource(uri=job.file.uri, path=job.file.path_bytes), job, seconds)
+
+    def _start_shard(self, job: Job, shard_index: int) -> None:
+        shard = job.shards[shard_index]
+        ops = tuple(job.stages[0])
+        waiting = sum(len(other.waiting) for other in self.states.open) + len(self._new)
+        request = RunShard(
+            uri=job.file.uri,
+            path=job.file.path_bytes,
+            source_id=job.source_id,
+            shard=shard,
+            shard_index=shard_index,
+            num_shards=len(job.shards),
+            ops=ops,
+            earlier=self.states.earlier(job, ops),
+            # Alone, a file may use every core; beside others, one thread decodes best.
+            threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
+        )
+        self._send(request, job, self.allowed_seconds(shard.seconds))
+
+    def write(self, pending: PendingCommit | PendingRun) -> None:
+        self._send(pending.request, None, WRITE_SECONDS).pending = pending
+
+    def forget(self, job: Job) -> None:
+        self.worker.send(Request(id=0, task=Forget(uri=job.file.uri)))
+
+    # --- what came back ----------------------------------------------------------------------------
+
+    def take(self, timeout_seconds: float) -> None:
+        message = self._receive(timeout_seconds)
+        match message:
+            case Died(code=code):
+                self._replace_worker(code)
+            case Ready():
+                self._is_ready = True
+                now = time.monotonic()
+                for sent in self._sent.values():  # they begin to be worked on now
+                    sent.started, sent.deadline = now, now + sent.deadline - sent.started
+            case Figures():
+                self.progress.record(self.worker.name, message)
+            case Answer():
+                self._take_answer(message)
+        self._watch()
+
+    def _receive(self, timeout_seconds: float) -> Died | Ready | Figures | Answer | None:
+        try:
+            return self.worker.messages.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+
+    def _take_answer(self, answer: Answer) -> None:
+        sent = self._sent.pop(answer.id, None)
+        if sent is None:
+            return
+        if sent.job is not None:
+            sent.job.running -= 1
+        if answer.failed is not None:
+            if sent.job is None:
+                self.refuse(answer.failed)
+            return self.fail(sent.job, answer.failed)
+        match answer.done:
+            case Written(parts=parts) if sent.pending is not None:
+                self.commit(sent.pending, parts)
+                self._blameless_deaths = 0
+            case Opened() as opened if sent.job is not None:
+                self.states.opened(sent.job, opened)
+            case ShardDone() as done if sent.job is not None:
+                self.states.shard_done(sent.job, done)
+            case Merged() as merged if sent.job is not None:
+                self.states.merged(sent.job, merged)
+
+    def last_figures(self) -> None:
+        """Asks the worker; one that cannot answer any more costs no more than that."""
+        if self._is_dead:
+            return
+        self._next_id += 1  # others may answer still, whom nobody waits for any more
+        self.worker.send(Request(id=self._next_id, task=Report()))
+        deadline = time.monotonic() + REPORT_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            match self._receive(left):
+                case Died(code=code):
+                    return self._replace_worker(code)
+                case Answer(id=self._next_id, failed=failed, done=done):
+                    if failed is not None:
+                        raise FramemillError(failed.message)
+                    if isinstance(done, Figures):
+                        self.progress.record(self.worker.name, done)
+                    return None
+        return None
+
+    # --- when things go wrong ----------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Kills a worker that holds a shard for too long, or takes too much memory."""
+        if self._blame_reason:
+            return  # it is being killed
+        now = time.monotonic()
+        late = next((sent for sent in self._sent.values() if now > sent.deadline), None)
+        if late is not None:
+            allowed = f"{late.deadline - late.started:.0f} seconds"
+            self._blame = late.job
+            self._blame_reason = f"took longer than {allowed} (raise --deadline-factor if it may)"
+            self.worker.kill()
+        elif self._sent and self.worker.memory_bytes() > self.config.memory_bytes:
+            limit = f"{self.config.memory_bytes >> 20} MiB"
+            self._blame_reason = f"took more than {limit} of memory (raise --memory if it may)"
+            self.worker.kill()
+
+    def _replace_worker(self, code: int) -> None:
+        """The worker is dead: finds out whom to suspect, and starts another."""
+        words = self.worker.last_words() or "nothing"
+        reason = self._blame_reason or f"ended its worker process ({describe_death(code)})"
+        busy = {id(sent.job): sent.job for sent in self._sent.values() if sent.job is not None}
+        if not self._is_ready or not busy:
+            self._blameless_deaths += 1
+        # An exit code at the start is a broken installation; a signal may have been meant for anybody.
+        if (not self._is_ready and code >= 0) or self._blameless_deaths >= DEATHS_BLAMELESS:
+            raise SetupError(
+                f"the worker process {reason} with no file to blame; run `framemill doctor`. It said: {words}"
+            )
+        self.reporter.message(1, f"a worker died ({reason}); starting another. It said: {words}")
+        guilty = self._blame if self._blame is None or id(self._blame) in busy else None
+        if guilty is None and len(busy) == 1 and self._is_ready:
+            (guilty,) = busy.values()
+        self._sent.clear()
+        self._blame, self._blame_reason, self._is_ready = None, "", False
+        if self.progress.outcome.interrupted:
+            self.states.finished.clear()  # their rows died with the worker
+            self._is_dead = True
+            return
+        self._start_over(reason, guilty, set(busy))
+        self.dataset.recover()  # nobody writes now: what the dead one left hidden can go
+        self.worker.close()
+        self.worker = WorkerProcess()
+        self.worker.configure(self.config)
+
+    def _start_over(self, reason: str, guilty: Job | None, busy: set[int]) -> None:
+        """Every job that is not committed begins again; those that were at work one at a time."""
+        self.states.clear()
+        self._new.clear()
+        self._suspects.clear()
+        self._alone = None
+        quarantined = []
+        for job in self.jobs:
+            if job.state == "committed":
+                continue
+            job.reset()
+            job.deaths += job is guilty
+            job.is_suspect = job.is_suspect or id(job) in busy
+            if job.deaths >= DEATHS_ALONE:
+                quarantined.append(job)
+            else:
+                (self._suspects if job.is_suspect else self._new).append(job)
+        for job in quarantined:
+            self.quarantine(job, f"{reason}, twice")

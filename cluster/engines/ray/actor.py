@@ -1,0 +1,231 @@
+"""The actor of a Ray cluster that works on shards.
+
+Rows between the stages are small JSON texts. Tables never pass through the object store: each actor writes
+the parts of what it computed by itself, and the driver commits them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from framemill.cluster.engines.ray.coordinator import STOPPED
+from framemill.cluster.engines.ray.indexes import KeptIndexes
+from framemill.cluster.engines.ray.metrics import ActorMetrics
+from framemill.cluster.engines.ray.opening import (
+    allowed_seconds,
+    describe_any,
+    open_source,
+    own_failure,
+    reporting_to,
+    work_seconds,
+)
+from framemill.cluster.engines.ray.split import ReaderDiedError, RemoteReader
+from framemill.cluster.engines.run import DEATHS_ALONE
+from framemill.cluster.machine import hide_gpus
+from framemill.cluster.results.commits import Part
+from framemill.cluster.results.storage import name_root
+from framemill.cluster.run.messages import (
+    ActorConfig,
+    Piece,
+    PieceResult,
+    RunShard,
+    ShardDone,
+    Task,
+    TaskResult,
+    Write,
+    decode,
+    encode,
+)
+from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.shard_runner import ShardRunner
+from framemill.ops import load_op
+from framemill.ops.operation import BROKEN, describe_broken, runnable
+
+
+class ShardProcessorActor:
+    """Works on tasks: one in, one result out, several calls at a time.
+
+    Args:
+        coordinator: handle of the run's `Coordinator`.
+        decoders: in the split topology, handle of the run's `DecoderPool`.
+    """
+
+    def __init__(self, config: ActorConfig, coordinator: Any, decoders: Any = None) -> None:
+        if not config.gpus:
+            hide_gpus()
+        self._config = config
+        self._coordinator = coordinator
+        with reporting_to(coordinator):
+            self._runner = ShardRunner(config.worker)
+        self._writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)
+        self._name = ray.get_runtime_context().get_actor_id() or ""
+        self._metrics = ActorMetrics(config.worker.run_id, self._name)
+        self._indexes = KeptIndexes(self._index, self._runner.sources.forget)
+        self._reader: RemoteReader | None = None
+        ray.get(coordinator.register.remote(self._name, ray.get_runtime_context().current_actor))
+        if decoders is not None:
+            self._reader = RemoteReader(decoders, self._name)
+            self._runner.processor.read = self._reader.read
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with reporting_to(self._coordinator):
+            result = self._answer(batch["task"][0].as_py())
+            return pa.table({"result": [encode(result).decode()]})
+
+    def _answer(self, text: str) -> TaskResult:
+        pieces = decode(text, Task).pieces
+        task_id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        allowed = allowed_seconds(self._config, work_seconds(pieces))
+        before = ray.get(self._coordinator.start.remote(task_id, self._name, allowed))
+        is_suspect = before > 0 or any(piece.is_suspect for piece in pieces)
+        if before == STOPPED:
+            result = TaskResult()
+        elif self._config.is_alone and before >= DEATHS_ALONE:
+            # What others with the same content wait for is known from before the deaths.
+            uris = [piece.source.uri for piece in pieces]
+            ids = ray.get([self._coordinator.content_of.remote(uri) for uri in uris])
+            result = TaskResult(quarantined=dict(zip(uris, ids, strict=True)))
+        elif is_suspect and not self._config.is_alone:
+            # It was at work when a worker died. Whether it did it shows when it runs alone.
+            result = TaskResult(suspects=pieces)
+        else:
+            self._metrics.begin()
+            result = self._work(pieces, task_id)
+            self._metrics.end(self._runner.processor.batches())
+        ray.get(self._coordinator.finish.remote(task_id))
+        return result
+
+    def _work(self, given: Sequence[Piece], task_id: str) -> TaskResult:
+        results: list[PieceResult] = []
+        cut: list[Piece] = []
+        begun: list[Piece] = []
+        sources = self._runner.sources
+        try:
+            for number, piece in enumerate(given):
+                opened = [piece]
+                if piece.opened is None:
+                    opened = open_source(sources, piece.source, self._coordinator, keep=True)
+                    if len(opened) > 1 and not self._config.is_alone:
+                        cut += opened  # longer than its size let suppose: it is shared out
+                        continue
+                    left = work_seconds([*opened, *given[number + 1 :]])
+                    self._coordinator.allow.remote(task_id, allowed_seconds(self._config, left))
+                begun += opened
+                results += [self._process(one) for one in opened]
+            parts = self._write(results)
+        except ReaderDiedError:
+            self._drop_finished(begun)
+            return TaskResult(suspects=tuple(given))
+        except Exception as error:
+            return TaskResult(fatal=describe_any(error))
+        finally:
+            for piece in given:
+                if not piece.is_divided:
+                    sources.forget(piece.source.uri)
+        return TaskResult(
+            pieces=tuple(results),
+            parts=parts,
+            cut=tuple(cut),
+            actor=self._name,
+            figures=self._runner.figures(),
+        )
+
+    def _drop_finished(self, pieces: Sequence[Piece]) -> None:
+        ids = {piece.opened.source_id for piece in pieces if piece.opened is not None}
+        for op, owner in list(self._runner.finished):
+            if owner in ids:
+                del self._runner.finished[op, owner]
+
+    def _process(self, piece: Piece) -> PieceResult:
+        """Computes one piece; a failure that is the file's own is reported, any other raised."""
+        assert piece.opened is not None
+        if piece.opened.failed is not None:
+            self._metrics.shard(PieceResult(piece=piece, failed=piece.opened.failed), {}, {}, 0.0)
+        if piece.shard is None:
+            return PieceResult(piece=piece)
+        trace, started = self._runner.trace, time.monotonic()
+        before = trace.of_this_thread()
+        uri, path = piece.source.uri, os.fsdecode(piece.source.path)
+        try:
+            with contextlib.ExitStack() as held:
+                if piece.is_divided:
+                    held.enter_context(self._indexes.using(uri, path))
+                else:
+                    self._index(uri, path)
+                result = PieceResult(piece=piece, done=self._compute(piece, piece.opened.source_id))
+        except ReaderDiedError:
+            raise
+        except Exception as error:
+            result = PieceResult(piece=piece, failed=own_failure(error))
+        after = trace.of_this_thread()
+        seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in after.items()}
+        seconds = {stage: spent for stage, spent in seconds.items() if spent}
+        elapsed = time.monotonic() - started
+        self._metrics.shard(result, seconds, self._runner.processor.providers, elapsed)
+        return result
+
+    def _index(self, uri: str, path: str) -> None:
+        sources = self._runner.sources
+        if self._reader is not None and uri not in sources.indexes:
+            sources.indexes[uri] = self._reader.index(path)
+        sources.index(uri, path)
+
+    def _compute(self, piece: Piece, source_id: str) -> ShardDone:
+        assert piece.opened is not None and piece.shard is not None
+        stages = [[op for op in stage if op in piece.claim.ops] for stage in self._config.stages]
+        stages = [ops for ops in stages if ops]
+        # An undivided source goes through every stage at once, a divided one is merged in between.
+        if piece.is_divided:
+            stages = stages[piece.stage :][:1]
+        rows: dict[str, int] = {}
+        failures: dict[str, tuple[str, str]] = {}
+        shortfall, frames, decoder = "", 0, ""
+        for ops in stages:
+            needs = {op: load_op(op).required(self._runner.processor.after(op)) for op in ops}
+            able, broken = runnable(needs, failures)
+            failures |= {op: (BROKEN, describe_broken(need)) for op, need in broken.items()}
+            if not able:
+                continue
+            done = self._runner.run(
+                RunShard(
+                    uri=piece.source.uri,
+                    path=piece.source.path,
+                    source_id=source_id,
+                    shard=piece.shard,
+                    shard_index=piece.shard_index,
+                    num_shards=len(piece.opened.shards),
+                    ops=tuple(able),
+                    earlier=piece.claim.earlier,
+                )
+            )
+            rows |= done.rows
+            failures |= done.failures
+            shortfall = shortfall or done.shortfall
+            frames += done.frames
+            decoder = done.decoder or decoder
+        return ShardDone(
+            shard_index=piece.shard_index,
+            rows=rows,
+            failures=failures,
+            shortfall=shortfall,
+            frames=frames,
+            decoder=decoder,
+        )
+
+    def _write(self, results: Sequence[PieceResult]) -> tuple[Part, ...]:
+        """Writes the parts of sources that are complete."""
+        tables: dict[str, list[str]] = {}
+        for result in results:
+            if result.done is not None and result.piece.opened is not None and not result.piece.is_divided:
+                for op in result.done.rows:
+                    tables.setdefault(op, []).append(result.piece.opened.source_id)
+        request = Write(tables={op: tuple(owners) for op, owners in tables.items()})
+        return self._writer.write(request, self._runner.finished, self._runner.sources.describe).parts

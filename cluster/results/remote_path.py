@@ -1,0 +1,157 @@
+"""An object, or a folder of objects, of an object store as a path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from framemill.actors.remote import describe, open_store, setup_problem
+from framemill.errors import SetupError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePath:
+    """An object, or a folder of objects: as much of `pathlib.Path` as results need.
+
+    Every method raises SetupError where only a person can help (no bucket, no permission, no credentials),
+    and OSError where the storage fails.
+
+    Attributes:
+        scheme: s3 or gs. bucket: its name. key: without slashes at its ends.
+    """
+
+    scheme: str
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.key}"
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(self.scheme, self.bucket, f"{self.key}/{name}".rstrip("/"))
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> RemotePath:
+        return RemotePath(self.scheme, self.bucket, self.key.rpartition("/")[0])
+
+    def exists(self) -> bool:
+        """Whether there is an object of this name."""
+        try:
+            with self._asking() as store:
+                store.head(self.key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_dir(self) -> bool:
+        """Whether there is any object inside."""
+        return next(self.list_inside(), None) is not None
+
+    def read_bytes(self) -> bytes:
+        with self._asking() as store:
+            return bytes(store.get(self.key).bytes())
+
+    def read_range(self, start: int, end: int) -> bytes:
+        """Bytes [start, end) of the object, with start < end."""
+        with self._asking() as store:
+            return bytes(store.get_range(self.key, start=start, end=end))
+
+    def num_bytes(self) -> int:
+        """Size of the object."""
+        with self._asking() as store:
+            return int(store.head(self.key)["size"])
+
+    def write_bytes(self, data: bytes) -> None:
+        """Makes or replaces the object in one step."""
+        with self._asking() as store:
+            store.put(self.key, data)
+
+    def write_text(self, text: str) -> None:
+        self.write_bytes(text.encode())
+
+    def write_new(self, data: bytes) -> None:
+        """Makes the object if there is none, by a conditional put.
+
+        Raises:
+            FileExistsError: there is one with other bytes, or there was one that is gone already.
+        """
+        try:
+            with self._asking() as store:
+                store.put(self.key, data, mode="create")
+        except FileExistsError as exists:
+            # An answer that got lost is asked for again, and then our own object is in the way.
+            try:
+                is_ours = self.read_bytes() == data
+            except FileNotFoundError:
+                raise exists from None
+            if not is_ours:
+                raise
+
+    def upload(self, file: IO[bytes]) -> None:
+        """Makes or replaces the object from an open file, in pieces if it is long."""
+        with self._asking() as store:
+            store.put(self.key, file)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        try:
+            with self._asking() as store:
+                store.delete(self.key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def unlink_inside(self, names: Sequence[str]) -> None:
+        """Removes objects below this folder, a thousand a request; one that is gone already is no error."""
+        try:
+            with self._asking() as store:
+                store.delete([f"{self.key}/{name}" for name in names])
+        except FileNotFoundError:  # of several, some stores tell of the first that was missing and stop
+            for name in names:
+                (self / name).unlink(missing_ok=True)
+
+    def list_inside(self) -> Iterator[tuple[str, int, datetime]]:
+        """(key below this folder, size in bytes, time of the last change) of every object, at any depth."""
+        with self._asking() as store:
+            for chunk in store.list(prefix=self.key):
+                for told in chunk:
+                    name = told["path"][len(self.key) + 1 :]
+                    if name:  # else a marker that stands for the folder
+                        yield name, told["size"], told["last_modified"]
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """What lies directly inside, sorted."""
+        names = {name.partition("/")[0] for name, _, _ in self.list_inside()}
+        return (self / name for name in sorted(names))
+
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
+        """Objects directly inside whose names match, sorted."""
+        from fnmatch import fnmatchcase
+
+        names = sorted(name for name, _, _ in self.list_inside() if "/" not in name)
+        return (self / name for name in names if fnmatchcase(name, pattern))
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: folders are but parts of names."""
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        try:
+            yield open_store(self.scheme, self.bucket)
+        except (OSError, SetupError):
+            raise
+        except Exception as exc:
+            if type(exc).__name__ == "AlreadyExistsError":
+                raise FileExistsError(17, "exists", str(self)) from None
+            problem = setup_problem(exc, self.scheme, self.bucket)
+            if problem:
+                raise SetupError(problem) from None
+            raise OSError(5, describe(exc), str(self)) from None

@@ -1,0 +1,408 @@
+"""What driver, worker processes and Ray actors send each other: declared types, in JSON between processes.
+
+A file's path travels as bytes (`os.fsencode`), since a file system may hold names that are no UTF-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from framemill.actors.shards import Shard
+from framemill.cluster.results.commits import Part
+from framemill.errors import FramemillError
+from framemill.ops.media import MediaDescription
+
+NumRows = Mapping[str, int]  # table -> rows made
+Failures = Mapping[str, tuple[str, str]]  # operation -> class of the error, and its message
+Earlier = Mapping[str, tuple[Part, ...]]  # operation -> parts of the dataset with its rows of a source
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """What is common to all: values that do not change, named fields, and no others."""
+
+
+class Failure(Message, frozen=True, kw_only=True):
+    """An exception, as another process reports it.
+
+    Attributes:
+        error: name of its class. message: in words for a person.
+        status: failed, unsupported or quarantined.
+        transient: whether the next run tries again by itself.
+        fatal: whether it concerns the run and not one source.
+        trace: the traceback of what nobody expected; else empty.
+    """
+
+    error: str
+    message: str
+    status: str = "failed"
+    transient: bool = False
+    fatal: bool = False
+    trace: str = ""
+
+
+class WorkerConfig(Message, frozen=True, kw_only=True):
+    """What whoever works on shards has to know; the first line of a worker process's pipe.
+
+    Attributes:
+        root: result folder. run_id: name of the run.
+        keys: operation -> digest of its key. options: operation -> every option with its value.
+        after: operation -> what it comes after in this run.
+        shard_seconds: length of a piece of a long source.
+        models: role -> name or path, where not the default. sampling: the policy, as typed.
+        threads: for models and decoders on the CPU. in_flight: shards worked on at once.
+        require_provider, precision: as in `ExtractRequest`, precision as sessions take it.
+        memory_bytes: limit of the process. profile: path of the trace to write, or empty.
+    """
+
+    root: str
+    run_id: str
+    keys: Mapping[str, str]
+    options: Mapping[str, dict[str, Any]]
+    after: Mapping[str, tuple[str, ...]]
+    shard_seconds: float
+    models: Mapping[str, str]
+    sampling: str
+    threads: int
+    in_flight: int = 1
+    require_provider: str = ""
+    precision: str = "fp32"
+    memory_bytes: int = 0
+    profile: str = ""
+
+
+class OpenSource(Message, frozen=True, kw_only=True):
+    """Asks for the content id and the index of a file."""
+
+    uri: str
+    path: bytes
+
+
+class Opened(Message, frozen=True, kw_only=True):
+    """What a file holds.
+
+    Attributes:
+        source_id: content id; empty where the file could not even be read.
+        duration_seconds: length of the media. shards: its pieces.
+        picture_problem, sound_problem: why a track cannot be decoded; empty where it can.
+        failed: why there is no index; then nothing else but the content id is known.
+    """
+
+    source_id: str
+    duration_seconds: float = 0.0
+    shards: tuple[Shard, ...] = ()
+    picture_problem: str = ""
+    sound_problem: str = ""
+    failed: Failure | None = None
+
+
+class RunShard(Message, frozen=True, kw_only=True):
+    """Asks for the operations `ops` on one piece of a source; `threads` may decode it."""
+
+    uri: str
+    path: bytes
+    source_id: str
+    shard: Shard
+    shard_index: int
+    num_shards: int
+    ops: tuple[str, ...]
+    earlier: Earlier = {}
+    threads: int = 1
+
+
+class ShardDone(Message, frozen=True, kw_only=True):
+    """What came of a piece.
+
+    Attributes:
+        rows: of operations whose rows are whole; those of a divided source come with its merge.
+        failures: of operations that gave nothing.
+        shortfall: why the piece is incomplete, or empty.
+        frames: frames decoded. decoder: who decoded them, where a device could have.
+    """
+
+    shard_index: int
+    rows: NumRows = {}
+    failures: Failures = {}
+    shortfall: str = ""
+    frames: int = 0
+    decoder: str = ""
+
+
+class Merge(Message, frozen=True, kw_only=True):
+    """Asks for the rows of a divided source from what its pieces gave."""
+
+    uri: str
+    path: bytes
+    source_id: str
+    ops: tuple[str, ...]
+    num_shards: int
+    earlier: Earlier = {}
+
+
+class Merged(Message, frozen=True, kw_only=True):
+    """What came of a merge; as in `ShardDone`."""
+
+    rows: NumRows = {}
+    failures: Failures = {}
+
+
+class MediaRow(Message, frozen=True, kw_only=True):
+    """A row of `media` to write."""
+
+    uri: str
+    source_id: str
+    status: str
+
+
+class ErrorRow(Message, frozen=True, kw_only=True):
+    """A row of `errors` to write; the columns of `ERRORS_SCHEMA`."""
+
+    source_id: str | None
+    uri: str
+    operation: str
+    status: str
+    error: str
+    message: str
+    attempts: int
+
+
+class RunRow(Message, frozen=True, kw_only=True):
+    """A row of `runs` to write; the columns of `RUNS_SCHEMA`, times in milliseconds since 1970, UTC."""
+
+    run_id: str
+    started_at: int
+    finished_at: int
+    engine: str
+    exit_code: int
+    options: str
+    providers: Mapping[str, str]
+    sessions: Mapping[str, str]
+    decoders: Mapping[str, list[str]]
+    device_memory_bytes: int
+    seconds: Mapping[str, float]
+    rows: NumRows
+    num_files: int
+    num_cached: int
+    num_failed: int
+    elapsed_seconds: float
+    versions: Mapping[str, str]
+
+
+class Drop(Message, frozen=True, kw_only=True):
+    """A part that is to be written again without the rows of some owners."""
+
+    part: Part
+    owners: tuple[str, ...]
+
+
+class Write(Message, frozen=True, kw_only=True):
+    """Asks for hidden parts.
+
+    Attributes:
+        media, errors, runs: rows that the driver knows.
+        tables: operation -> sources whose finished rows go in.
+        drops: parts that are replaced.
+    """
+
+    media: tuple[MediaRow, ...] = ()
+    errors: tuple[ErrorRow, ...] = ()
+    runs: tuple[RunRow, ...] = ()
+    tables: Mapping[str, tuple[str, ...]] = {}
+    drops: tuple[Drop, ...] = ()
+
+
+class Written(Message, frozen=True, kw_only=True):
+    """The parts that are there now, hidden until a commit names them."""
+
+    parts: tuple[Part, ...]
+
+
+class Forget(Message, frozen=True, kw_only=True):
+    """A source is finished or given up: what is held for it can go."""
+
+    uri: str
+
+
+class Report(Message, frozen=True, kw_only=True):
+    """Asks for `Figures`, and for the trace where one is kept."""
+
+
+class Figures(Message, frozen=True, kw_only=True):
+    """All that a worker did since its start.
+
+    Attributes:
+        frames: frames decoded. seconds: stage or operation -> seconds of work, added over threads.
+        providers: model role -> what runs it. notes: per model, what was tried and what came of it.
+        sessions: model role -> state of its session (`actors.session_stats`).
+        device_memory_bytes: the most device memory in use at once, by whomever.
+    """
+
+    frames: int = 0
+    seconds: Mapping[str, float] = {}
+    providers: Mapping[str, str] = {}
+    notes: tuple[str, ...] = ()
+    sessions: Mapping[str, dict[str, Any]] = {}
+    device_memory_bytes: int = 0
+
+
+class Request(Message, frozen=True, kw_only=True):
+    """One line to a worker process; its answer carries the same `id`."""
+
+    id: int
+    task: OpenSource | RunShard | Merge | Write | Forget | Report
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """The worker process has its configuration and begins."""
+
+    pid: int
+
+
+class Answer(Message, frozen=True, kw_only=True):
+    """What came of a request: `failed`, or else `done`."""
+
+    id: int
+    done: Opened | ShardDone | Merged | Written | Figures | None = None
+    failed: Failure | None = None
+
+
+# --- on a Ray cluster --------------------------------------------------------------------------------
+
+
+class ActorConfig(Message, frozen=True, kw_only=True):
+    """What an actor of a Ray cluster has to know.
+
+    Attributes:
+        stages: operations of each decode, in order. gpus: share of GPUs that it holds.
+        is_alone: whether each call has the actor to itself, since a worker died over what it works on.
+        deadline_seconds, deadline_factor: a task may take so long, plus its media's length times the factor.
+    """
+
+    worker: WorkerConfig
+    stages: tuple[tuple[str, ...], ...]
+    gpus: float
+    deadline_seconds: float
+    deadline_factor: float
+    is_alone: bool = False
+
+
+class Source(Message, frozen=True, kw_only=True):
+    """A source before it is opened; `is_changed` where the dataset holds other content under its uri."""
+
+    uri: str
+    path: bytes
+    num_bytes: int
+    mtime_ns: int
+    is_changed: bool = False
+
+
+class Claim(Message, frozen=True, kw_only=True):
+    """What is to be computed for a content, and where rows are that it needs."""
+
+    ops: tuple[str, ...] = ()
+    earlier: Earlier = {}
+
+
+class Piece(Message, frozen=True, kw_only=True):
+    """Part of a task: a source that is still to be opened, or a shard of one that was.
+
+    Attributes:
+        opened, description: what the file holds; None before it is opened, or where it cannot be.
+        claim: what is to be computed. is_copy: another uri has the same content and speaks for it.
+        shard, shard_index: which piece; None where there is nothing to compute.
+        stage: how many decodes of the source are done.
+        is_suspect: it was being opened when a worker died.
+    """
+
+    source: Source
+    opened: Opened | None = None
+    description: MediaDescription | None = None
+    claim: Claim = Claim()
+    is_copy: bool = False
+    shard: Shard | None = None
+    shard_index: int = 0
+    stage: int = 0
+    is_suspect: bool = False
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the source has other pieces beside this one."""
+        return self.opened is not None and len(self.opened.shards) > 1
+
+
+class Task(Message, frozen=True, kw_only=True):
+    """What one call of an actor works on."""
+
+    pieces: tuple[Piece, ...]
+
+
+class PieceResult(Message, frozen=True, kw_only=True):
+    """What came of a piece: `done`, `failed`, or neither where nothing was to be computed."""
+
+    piece: Piece
+    done: ShardDone | None = None
+    failed: Failure | None = None
+
+
+class TaskResult(Message, frozen=True, kw_only=True):
+    """What came of a task.
+
+    Attributes:
+        pieces: results. parts: written, hidden until a commit names them.
+        cut: pieces of a file that was longer than its size suggested, to be shared out.
+        suspects: pieces that were at work when something died: they run alone next.
+        quarantined: uri -> content id, or empty, of sources that died alone too often.
+        fatal: why the run cannot go on.
+        actor, figures: who worked, and all that it did since its start.
+    """
+
+    pieces: tuple[PieceResult, ...] = ()
+    parts: tuple[Part, ...] = ()
+    cut: tuple[Piece, ...] = ()
+    suspects: tuple[Piece, ...] = ()
+    quarantined: Mapping[str, str] = {}
+    fatal: Failure | None = None
+    actor: str = ""
+    figures: Figures | None = None
+
+
+class MergeResult(Message, frozen=True, kw_only=True):
+    """What came of a merge on the cluster: rows and parts, or `failed`."""
+
+    merged: Merged = Merged()
+    parts: tuple[Part, ...] = ()
+    failed: Failure | None = None
+
+
+M = TypeVar("M")
+
+
+def encode(message: Message) -> bytes:
+    """A message as one line of JSON, without the end of the line."""
+    return msgspec.json.encode(message)
+
+
+def decode(line: bytes | str, kind: type[M]) -> M:
+    """A message from what `encode` made.
+
+    Args:
+        kind: the type that is expected, or a union of types.
+
+    Raises:
+        FramemillError: it is none; as where the other process runs another version.
+    """
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+        raise FramemillError(
+            f"another process sent what this version of Framemill does not understand ({exc}): "
+            "install the same version on every machine, and start anew"
+        ) from exc
+
+
+def decode_reply(line: bytes) -> Ready | Figures | Answer:
+    """What a worker process sent; see `decode`."""
+    reply: Ready | Figures | Answer = decode(line, cast(Any, Ready | Figures | Answer))
+    return reply
