@@ -62,8 +62,8 @@ def _drivers(program: str) -> Generator[Finding, None, list[str]]:
         return []
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines:
-        told = (done.stderr or done.stdout).strip() or f"nvidia-smi ended with {done.returncode}"
-        yield _finding("gpu", "warn", told, "check the driver")
+        output = (done.stderr or done.stdout).strip() or f"nvidia-smi ended with {done.returncode}"
+        yield _finding("gpu", "warn", output, "check the driver")
         return []
     for line in lines:
         major = line.split(",")[1].strip().partition(".")[0] if "," in line else ""

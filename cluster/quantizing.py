@@ -35,7 +35,7 @@ FRAMES_PER_FILE = 16
 # Boxes that overlap this much say the same (the usual limit since PASCAL VOC, 2007).
 SAME_BOX = 0.5
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class _Recorder:
@@ -56,14 +56,14 @@ class _Recorder:
         return self._runner.run_whole(inputs)
 
 
-def quantize_model(name: str, sources: Sequence[str], max_loss: float, say: Say) -> dict[str, Any]:
+def quantize_model(name: str, sources: Sequence[str], max_loss: float, report: Report) -> dict[str, Any]:
     """Makes and registers `NAME-int8`, if its rows differ little enough from those of `NAME`.
 
     Args:
         name: a model of the registry whose operation looks at whole frames.
         sources: videos, as for `extract`.
         max_loss: largest share of rows that may change, 0..1 (see `agreement`), of either file.
-        say: told what happens.
+        report: called with a line on what happens.
 
     Returns:
         name, path, sha256, block, recipe, num_frames and num_rows (that it was judged on), loss (of the file
@@ -102,13 +102,13 @@ def quantize_model(name: str, sources: Sequence[str], max_loss: float, say: Say)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trial-") as folder:
         trial = Path(folder) / target.name
         for recipe in RECIPES:
-            say(f"calibrating on {len(rows)} rows: {recipe.name}")
+            report(f"calibrating on {len(rows)} rows: {recipe.name}")
             quantize(entry, path, rows, trial, recipe)
             made = _entry(entry, trial, target)
             loss = 1 - agreement(expected, _rows(kind, _open(made, trial), judging))
             signed_loss = 1 - agreement(expected, _rows(kind, _open(made, signed_beside(trial)), judging))
             losses.append((loss, signed_loss))
-            say(f"rows that change: {loss:.1%} on processors, {signed_loss:.1%} on TensorRT")
+            report(f"rows that change: {loss:.1%} on processors, {signed_loss:.1%} on TensorRT")
             if max(loss, signed_loss) <= max_loss:
                 speeds = {
                     "fp32": round(rows_per_second(entry, path, 1, 1), 2),

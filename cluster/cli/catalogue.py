@@ -87,8 +87,8 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _attributes(kind: type[Any]) -> dict[str, str]:
     """Attribute -> what the class's docstring says of it, on one line."""
-    told = inspect.getdoc(kind) or ""
-    entries = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n        .*)*)", told, flags=re.MULTILINE)
+    text = inspect.getdoc(kind) or ""
+    entries = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n        .*)*)", text, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
 
 

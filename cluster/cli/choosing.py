@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from framemill.cluster.cli.output import Invocation, say
+from framemill.cluster.cli.output import Invocation, report
 
 if TYPE_CHECKING:
     from framemill.cluster.editing.shortfalls import Shortfall
@@ -25,9 +25,9 @@ def open_completed(invocation: Invocation, output: str, tables: Sequence[str]) -
     return dataset
 
 
-def say_shortfalls(shortfalls: Iterable[Shortfall]) -> None:
+def report_shortfalls(shortfalls: Iterable[Shortfall]) -> None:
     """A line for each reason why files got fewer than asked for."""
     for shortfall in shortfalls:
         more = shortfall.num_files - 1
         others = f" and {more} other{'s' * (more > 1)}" if more else ""
-        say(f"fewer for {shortfall.uri}{others}: {shortfall.reason}")
+        report(f"fewer for {shortfall.uri}{others}: {shortfall.reason}")

@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, report
 
 
 @click.command()
@@ -58,7 +58,7 @@ def duplicates(
     if invocation.verbosity >= 0:
         state = "" if found.changed else " (up to date)"
         more = f"; {limit} shown" if len(found.videos) > limit else ""
-        say(
+        report(
             f"{len(found.videos)} groups of videos{more}; {found.num_frames} frames in {found.num_groups} "
             f"groups, {found.num_groups_across} of them across videos{state}; "
             f"{found.num_left_out} frames without contrast left out"

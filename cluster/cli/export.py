@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, say
+from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, report
 
 
 @click.command()
@@ -36,4 +36,4 @@ def export(invocation: Invocation, output: str, form: str, folder: str) -> None:
     elif written:
         print_table(("file", "source"), [(file.path, file.uri) for file in written])
     elif invocation.verbosity >= 0:
-        say("nothing to export: no source has a row")
+        report("nothing to export: no source has a row")

@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from framemill.cluster.cli.choosing import open_completed, say_shortfalls
-from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.choosing import open_completed, report_shortfalls
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, report
 
 
 @click.command()
@@ -65,8 +65,8 @@ def highlights(
     if invocation.verbosity >= 0:
         more = f"; {limit} shown" if len(found.rows) > limit else ""
         state = "" if found.changed else " (up to date)"
-        say(f"{len(found.rows)} highlights of {found.num_files} files{state}{more}")
-        say_shortfalls(found.shortfalls)
+        report(f"{len(found.rows)} highlights of {found.num_files} files{state}{more}")
+        report_shortfalls(found.shortfalls)
         if found.missing:
             wanted = ", ".join(f"{what} ({table})" for table, what in found.missing.items())
-            say(f"not known here: {wanted}; extract these tables to have them judged too")
+            report(f"not known here: {wanted}; extract these tables to have them judged too")

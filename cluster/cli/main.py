@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from framemill.cluster.cli.output import Invocation, say
+from framemill.cluster.cli.output import Invocation, report
 from framemill.errors import FramemillError
 
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
@@ -126,7 +126,7 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        say("interrupted; the same command goes on from here")
+        report("interrupted; the same command goes on from here")
         return 130
     except BrokenPipeError:
         raise
@@ -141,5 +141,5 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
 
 def _show(error: Exception, invocation: Invocation, text: str) -> None:
     if invocation.verbosity >= 2:
-        say("".join(traceback.format_exception(error)))
-    say(text)
+        report("".join(traceback.format_exception(error)))
+    report(text)

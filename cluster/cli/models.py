@@ -157,11 +157,11 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
     """
     from framemill.cluster.quantizing import quantize_model
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         if invocation.verbosity >= 0:
             click.echo(text, err=True)
 
-    made = quantize_model(name, sources, max_loss, say)
+    made = quantize_model(name, sources, max_loss, report)
     if invocation.as_json:
         print_json(made)
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from framemill.cluster.cli.choosing import open_completed
-from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, report
 from framemill.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
@@ -147,16 +147,16 @@ def _show(invocation: Invocation, made: Montage, path: str | None, film: str | N
         print_records(records)
     if invocation.verbosity >= 0:
         for note in made.notes:
-            say(note)
+            report(note)
         files = len({clip.uri for clip in timeline.clips})
-        say(f"{len(timeline.clips)} clips of {files} files, {duration(timeline.seconds)}")
+        report(f"{len(timeline.clips)} clips of {files} files, {duration(timeline.seconds)}")
         for name in (path, film):
             if name is not None:
-                say(f"written: {name}")
+                report(f"written: {name}")
         if not timeline.clips:
-            say("nothing was written")
+            report("nothing was written")
     for uri, problem in made.problems.items():
-        say(f"{uri}: {problem}")
+        report(f"{uri}: {problem}")
 
 
 @contextmanager
@@ -186,6 +186,6 @@ def _counting(stage: str, verbosity: int) -> Iterator[Callable[[int, int], None]
         now = time.monotonic()
         if verbosity >= 0 and now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            say(f"{stage}: {done}/{total} frames")
+            report(f"{stage}: {done}/{total} frames")
 
     yield line

@@ -38,7 +38,7 @@ def held(invocation: Invocation, output: str | Dataset) -> Iterator[tuple[Datase
 
     dataset = Dataset.open(output, create=False) if isinstance(output, str) else output
     run_id = new_run_id()
-    with dataset.hold(run_id, on_wait=say if invocation.verbosity >= 0 else None):
+    with dataset.hold(run_id, on_wait=report if invocation.verbosity >= 0 else None):
         yield dataset, run_id
 
 
@@ -87,7 +87,7 @@ def printable(value: object) -> str:
     return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode() for ch in text)
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     """One message on stderr."""
     click.echo("\n".join(map(printable, text.splitlines())), err=True)
 

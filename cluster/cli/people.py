@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, report
 
 
 @click.command()
@@ -44,7 +44,7 @@ def people(invocation: Invocation, output: str, threshold: float | None, limit: 
     if invocation.verbosity >= 0:
         more = f"; {limit} shown" if len(found.people) > limit else ""
         state = "" if found.changed else " (up to date)"
-        say(
+        report(
             f"{len(found.people)} people in {found.num_faces} faces{state}{more}; "
             f"{found.num_left_out} faces without five points left out"
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from framemill.cluster.cli.output import duration, printable, say
+from framemill.cluster.cli.output import duration, printable, report
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -82,11 +82,11 @@ class LineReporter:
         now = self._clock()
         if self._verbosity >= 0 and now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            say(f"{snapshot.stage}: {describe(snapshot)}")
+            report(f"{snapshot.stage}: {describe(snapshot)}")
 
     def message(self, level: int, text: str) -> None:
         if level <= self._verbosity:
-            say(text)
+            report(text)
 
 
 class BarReporter:

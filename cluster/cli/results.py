@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, held, print_json, print_table, say, size
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, print_table, report, size
 
 
 @click.command()
@@ -76,7 +76,7 @@ def compact(invocation: Invocation, output: str) -> None:
     elif done:
         print_records(done)
     elif invocation.verbosity >= 0:
-        say("nothing to join")
+        report("nothing to join")
 
 
 def print_mapping(content: Mapping[str, Any]) -> None:

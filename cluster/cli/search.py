@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, print_json, say
+from framemill.cluster.cli.output import Invocation, conventions, print_json, report
 
 
 @click.command()
@@ -69,4 +69,4 @@ def search(
             records = [{name: value for name, value in r.items() if name != "text"} for r in records]
         print_records(records)
     elif invocation.verbosity >= 0:
-        say("nothing found: the table has no rows")
+        report("nothing found: the table has no rows")

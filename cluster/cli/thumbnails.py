@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from framemill.cluster.cli.choosing import open_completed, say_shortfalls
-from framemill.cluster.cli.output import Invocation, conventions, held, print_json, say
+from framemill.cluster.cli.choosing import open_completed, report_shortfalls
+from framemill.cluster.cli.output import Invocation, conventions, held, print_json, report
 from framemill.errors import MediaError
 
 
@@ -62,8 +62,8 @@ def thumbnails(
         for row in shown.drop_columns(["image"]).to_pylist()
     ]
     if invocation.as_json:
-        told = dataclasses.asdict(dataclasses.replace(found, rows=None))
-        print_json({**told, "rows": records, "sheets": pages, "problems": pictures.problems})
+        summary = dataclasses.asdict(dataclasses.replace(found, rows=None))
+        print_json({**summary, "rows": records, "sheets": pages, "problems": pictures.problems})
     elif records:
         for record in records:
             del record["source_id"]
@@ -71,13 +71,13 @@ def thumbnails(
     if invocation.verbosity >= 0:
         more = f"; {limit} shown" if len(found.rows) > limit and not invocation.as_json else ""
         state = "" if found.changed else " (up to date)"
-        say(f"{len(found.rows)} thumbnails of {found.num_files} files{state}{more}")
-        say_shortfalls(found.shortfalls)
+        report(f"{len(found.rows)} thumbnails of {found.num_files} files{state}{more}")
+        report_shortfalls(found.shortfalls)
         if found.missing:
             wanted = "; ".join(f"{table} {why}" for table, why in found.missing.items())
-            say(f"further tables would improve the choice: {wanted}")
+            report(f"further tables would improve the choice: {wanted}")
         for page in pages:
-            say(f"contact sheet: {page}")
+            report(f"contact sheet: {page}")
     for uri, problem in pictures.problems.items():
-        say(f"{uri}: {problem}")
+        report(f"{uri}: {problem}")
     return MediaError.exit_code if pictures.problems else 0

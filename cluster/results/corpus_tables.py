@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit, Entry, OperationKey
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import write_part
 from framemill.errors import UsageError
@@ -23,7 +23,7 @@ def corpus_key(
     version: int,
     options: Mapping[str, Any],
     also: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> OperationKey:
     """What the rows of `table` depend on, with its digest; it changes whenever a source's rows do.
 
     Args:
@@ -66,9 +66,7 @@ def _names(tables: str | Sequence[str]) -> tuple[str, ...]:
     return (tables,) if isinstance(tables, str) else tuple(tables)
 
 
-def is_current(
-    dataset: Dataset, table: str, source_tables: str | Sequence[str], key: Mapping[str, Any]
-) -> bool:
+def is_current(dataset: Dataset, table: str, source_tables: str | Sequence[str], key: OperationKey) -> bool:
     """Whether the table was made under this key and speaks of every source."""
     is_complete = owners_of(dataset, table) == owners_of(dataset, source_tables)
     return is_complete and dataset.state.keys.get(table) == key
@@ -79,7 +77,7 @@ def replace_table(
     run_id: str,
     table: str,
     source_tables: str | Sequence[str],
-    key: Mapping[str, Any],
+    key: OperationKey,
     rows: pa.Table | Iterable[pa.Table],
 ) -> None:
     """Commits `rows` in place of all that the table held. Call it inside `dataset.hold`.

@@ -50,11 +50,11 @@ def save(
     with storage_errors(path, "writing"):
         if partial.state is not None:
             _write(_file(root, source_id, op, key, shard_index, "state"), partial.state)
-        told = {
+        metadata = {
             _HAS_STATE: b"1" if partial.state is not None else b"0",
             _SHORTFALL: shortfall.encode(),
         }
-        _write(path, partial.rows.replace_schema_metadata(told))
+        _write(path, partial.rows.replace_schema_metadata(metadata))
 
 
 def load(root: ResultPath, source_id: str, op: str, key: str, num_shards: int) -> list[Partial]:

@@ -18,6 +18,7 @@ from framemill.ops.media import MediaDescription
 NumRows = Mapping[str, int]  # table -> rows made
 Failures = Mapping[str, tuple[str, str]]  # operation -> class of the error, and its message
 Earlier = Mapping[str, tuple[Part, ...]]  # operation -> parts of the dataset with its rows of a source
+M = TypeVar("M")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -29,8 +30,7 @@ class Failure(Message, frozen=True, kw_only=True):
 
     Attributes:
         error: name of its class. message: in words for a person.
-        status: failed, unsupported or quarantined.
-        transient: whether the next run tries again by itself.
+        status: failed, unsupported or quarantined. transient: whether the next run tries again by itself.
         fatal: whether it concerns the run and not one source.
         trace: the traceback of what nobody expected; else empty.
     """
@@ -117,8 +117,7 @@ class ShardDone(Message, frozen=True, kw_only=True):
 
     Attributes:
         rows: of operations whose rows are whole; those of a divided source come with its merge.
-        failures: of operations that gave nothing.
-        shortfall: why the piece is incomplete, or empty.
+        failures: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
         frames: frames decoded. decoder: who decoded them, where a device could have.
     """
 
@@ -268,11 +267,8 @@ class Answer(Message, frozen=True, kw_only=True):
     failed: Failure | None = None
 
 
-# --- on a Ray cluster --------------------------------------------------------------------------------
-
-
 class ActorConfig(Message, frozen=True, kw_only=True):
-    """What an actor of a Ray cluster has to know.
+    """What an actor of a Ray cluster has to know; this and what follows travels there alone.
 
     Attributes:
         stages: operations of each decode, in order. gpus: share of GPUs that it holds.
@@ -312,8 +308,7 @@ class Piece(Message, frozen=True, kw_only=True):
         opened, description: what the file holds; None before it is opened, or where it cannot be.
         claim: what is to be computed. is_copy: another uri has the same content and speaks for it.
         shard, shard_index: which piece; None where there is nothing to compute.
-        stage: how many decodes of the source are done.
-        is_suspect: it was being opened when a worker died.
+        stage: how many decodes of the source are done. is_suspect: a worker died while it was being opened.
     """
 
     source: Source
@@ -374,9 +369,6 @@ class MergeResult(Message, frozen=True, kw_only=True):
     merged: Merged = Merged()
     parts: tuple[Part, ...] = ()
     failed: Failure | None = None
-
-
-M = TypeVar("M")
 
 
 def encode(message: Message) -> bytes:

@@ -12,13 +12,13 @@ from framemill.models.store import find, locate
 
 
 def require_models(
-    plan: OpsPlan, ops: Collection[str], choices: Mapping[str, str], say: Callable[[str], None]
+    plan: OpsPlan, ops: Collection[str], choices: Mapping[str, str], report: Callable[[str], None]
 ) -> None:
     """Downloads what some operations of a plan lack.
 
     Args:
         ops: operations that will be computed. choices: role -> registry name or path, where not the default.
-        say: told what is fetched.
+        report: called with a line on what is fetched.
 
     Raises:
         ModelError: it names each role whose model cannot be had, the command that fetches it, and what can
@@ -29,7 +29,7 @@ def require_models(
         entry = resolve(role, choices.get(role, ""))
         try:
             if locate(entry) is None:
-                find(entry, _told(entry, say))
+                find(entry, _reporting(entry, report))
         except ModelError as exc:
             problems[role] = f"no model for the role {role}: {exc}. {_remedy(entry)}"
     if not problems:
@@ -42,7 +42,7 @@ def require_models(
     raise ModelError(f"{listed}\nIt stops {', '.join(name for name in asked if name in blocked)}; {advice}")
 
 
-def _told(entry: ModelEntry, say: Callable[[str], None]) -> Callable[[int, int], None]:
+def _reporting(entry: ModelEntry, report: Callable[[str], None]) -> Callable[[int, int], None]:
     """Says how far a download is, at its first byte and at each fifth."""
     fifths = [-1]
 
@@ -50,7 +50,8 @@ def _told(entry: ModelEntry, say: Callable[[str], None]) -> Callable[[int, int],
         fifth = 5 * done // max(total, done, 1) if total else 0
         if fifth > fifths[0]:
             fifths[0] = fifth
-            say(f"fetching model {entry.name}: {done / 1e6:.1f} of {(total or entry.num_bytes) / 1e6:.1f} MB")
+            size = (total or entry.num_bytes) / 1e6
+            report(f"fetching model {entry.name}: {done / 1e6:.1f} of {size:.1f} MB")
 
     return on_progress
 

@@ -20,7 +20,7 @@ def with_precision(
     shard_seconds: float,
     held: Mapping[str, OperationKey],
     on_ray: bool,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> ExtractRequest:
     """The request with the models named that its precision stands for; as it is for fp32 and fp16.
 
@@ -29,7 +29,7 @@ def with_precision(
 
     Args:
         held: operation name -> key, of the tables that are there. on_ray: whether other machines work.
-        say: told which variants are taken.
+        report: called with a line on which variants are taken.
 
     Raises:
         UsageError: an unknown precision; `int8`, but no model of the run has a variant; `auto` on Ray.
@@ -57,7 +57,7 @@ def with_precision(
         made = set() if request.replace else _keys(held)
         variants = {role: it for role, it in variants.items() if _is_better(it, entries[role], made, request)}
     for role, variant in variants.items():
-        say(f"{role}: {variant.name} stands for {entries[role].name}")
+        report(f"{role}: {variant.name} stands for {entries[role].name}")
     names_of = {role: variant.name for role, variant in variants.items()}
     return replace(request, models={**request.models, **names_of})
 

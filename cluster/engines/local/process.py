@@ -104,7 +104,7 @@ class WorkerProcess:
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """The end of what it wrote to its standard error."""
         self._log.seek(0)
         return self._log.read()[-2000:].decode(errors="replace").strip()

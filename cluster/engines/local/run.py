@@ -258,7 +258,7 @@ class LocalRun(Run):
 
     def _replace_worker(self, code: int) -> None:
         """The worker is dead: finds out whom to suspect, and starts another."""
-        words = self.worker.last_words() or "nothing"
+        output = self.worker.last_output() or "nothing"
         reason = self._blame_reason or f"ended its worker process ({describe_death(code)})"
         busy = {id(sent.job): sent.job for sent in self._sent.values() if sent.job is not None}
         if not self._is_ready or not busy:
@@ -266,9 +266,10 @@ class LocalRun(Run):
         # An exit code at the start is a broken installation; a signal may have been meant for anybody.
         if (not self._is_ready and code >= 0) or self._blameless_deaths >= DEATHS_BLAMELESS:
             raise SetupError(
-                f"the worker process {reason} with no file to blame; run `framemill doctor`. It said: {words}"
+                f"the worker process {reason} with no file to blame; run `framemill doctor`. "
+                f"It said: {output}"
             )
-        self.reporter.message(1, f"a worker died ({reason}); starting another. It said: {words}")
+        self.reporter.message(1, f"a worker died ({reason}); starting another. It said: {output}")
         guilty = self._blame if self._blame is None or id(self._blame) in busy else None
         if guilty is None and len(busy) == 1 and self._is_ready:
             (guilty,) = busy.values()

@@ -15,7 +15,7 @@ from framemill.cluster.engines.local.process import ENVIRONMENT
 from framemill.cluster.engines.ray.health_check import problem_with
 from framemill.cluster.engines.ray.pools import Pool, plan_pool
 from framemill.cluster.engines.ray.preflight import check_workers, nodes_there
-from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_words, keep_words, one_line
+from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_logs, log_to_file, one_line
 from framemill.cluster.machine import import_root, usable_cores
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.storage import ResultPath
@@ -38,10 +38,10 @@ def connect(request: ExtractRequest) -> None:
     if not is_loud:
         # Ray Data's own actors make Ray's core complain to the terminal of a healthy run.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is told to anybody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is sent to anybody
     _require_answer(address)
     variables = {name: value for name, value in ENVIRONMENT.items() if name not in _job_variables()}
-    keep_printed_words()
+    keep_printed_logs()
     try:
         if address:
             with _without_stderr():
@@ -69,8 +69,8 @@ def connect(request: ExtractRequest) -> None:
 
 def _job_variables() -> Mapping[str, str]:
     """Variables that the surrounding job sets for its workers; Ray refuses to set one of them again."""
-    told = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    variables: Mapping[str, str] = (told.get("runtime_env") or {}).get("env_vars") or {}
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    variables: Mapping[str, str] = (job.get("runtime_env") or {}).get("env_vars") or {}
     return variables
 
 
@@ -109,7 +109,7 @@ def _require_answer(address: str) -> None:
 
 def _settle(request: ExtractRequest) -> None:
     """The user's terminal shows our progress, not Ray's."""
-    keep_words(request.verbosity)
+    log_to_file(request.verbosity)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -123,13 +123,13 @@ def open_pool(
     root: ResultPath,
     models: Mapping[str, str],
     run_id: str,
-    tell: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Pool:
     """Connects, and plans and checks the pool of actors.
 
     Args:
         models: role -> name or path, of every model that the run needs.
-        tell: called with a line where the check takes long.
+        report: called with a line where the check takes long.
 
     Raises:
         UsageError, SetupError: as the steps do.
@@ -138,5 +138,5 @@ def open_pool(
     known: Any = ray
     nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
     pool = plan_pool(request, [node["Resources"] for node in nodes])
-    check_workers(root, pool, nodes, models, run_id, tell)
+    check_workers(root, pool, nodes, models, run_id, report)
     return pool

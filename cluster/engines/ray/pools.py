@@ -51,12 +51,12 @@ class Pool:
     def describe(self) -> str:
         """In words."""
         size = self.size.get("size") or f"{self.size['min_size']} to {self.size['max_size']}"
-        told = f"{size} actors of {self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        text = f"{size} actors of {self.cpus:g} CPUs and {self.gpus:g} GPUs"
         if self.decoders is not None:
             most = self.decoders.most
             size = most if most == self.decoders.least else f"{self.decoders.least} to {most}"
-            told += f", {size} decoders of {self.decoders.cpus:g} CPUs"
-        return told
+            text += f", {size} decoders of {self.decoders.cpus:g} CPUs"
+        return text
 
 
 def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> Pool:

@@ -29,11 +29,15 @@ from framemill.errors import SetupError
 CHECK_SECONDS = 10.0
 ANSWER_SECONDS = 8.0
 STORAGE_SECONDS = 10.0
-# A worker on a busy or cold node takes its time to start; that alone is no reason to refuse. It is told of
+# A worker on a busy or cold node takes its time to start; that alone is no reason to refuse. It is reported
 # after some seconds, and meanwhile the nodes are asked again whether they are there.
 LOOK_SECONDS = 60.0
 TELL_SECONDS = 5.0
 MOST_ASKED = 256  # nodes at once
+
+
+# As `ray.nodes()` gives it.
+Node = Mapping[str, Any]
 
 
 def describe_cluster() -> str:
@@ -64,7 +68,7 @@ def describe_stall(seconds: float, num_waiting: int, num_merges: int, pool: Pool
     return (
         f"no progress for {seconds:.0f} s: {' and '.join(waits)}, and none works. Wanted: {pool.describe()}. "
         f"{describe_cluster()}. Free some, add a node, or stop and run again with fewer or smaller actors "
-        f"(--actors, --actor-cpus). Ray's own words: {log_folder()}"
+        f"(--actors, --actor-cpus). Ray's own messages: {log_folder()}"
     )
 
 
@@ -121,18 +125,18 @@ def _look_at_storage(root: str, token: str, own: str, where: str) -> str:
     Args:
         token, own: names in it: of a file that must be there, and of one to write.
     """
-    told: Future[str] = Future()
+    answer: Future[str] = Future()
 
     def try_it() -> None:
         try:
-            told.set_result(_try_folder(root, token, own, where))
+            answer.set_result(_try_folder(root, token, own, where))
         except BaseException as error:  # crosses to the thread that waits
-            told.set_exception(error)
+            answer.set_exception(error)
 
     # No pool of threads: this process would wait for them at its end.
     threading.Thread(target=try_it, name="storage", daemon=True).start()
     try:
-        return told.result(STORAGE_SECONDS)
+        return answer.result(STORAGE_SECONDS)
     except TimeoutError:
         return f"{root} does not answer within {STORAGE_SECONDS:g} s {where}: check the mount or the network"
 
@@ -153,7 +157,7 @@ def _try_folder(root: str, token: str, own: str, where: str) -> str:
     return ""
 
 
-def nodes_there(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def nodes_there(nodes: Sequence[Node]) -> list[Node]:
     """Those of the nodes that answer: Ray lists one that is frozen or unplugged for a minute more.
 
     One that refuses the connection has ended; Ray will find out by itself, and the others can work.
@@ -165,7 +169,7 @@ def nodes_there(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         SetupError: it names those that do not answer within `ANSWER_SECONDS`, or all have ended.
     """
 
-    def ask(node: Mapping[str, Any]) -> str:
+    def ask(node: Node) -> str:
         return problem_with(node["NodeManagerAddress"], node["NodeManagerPort"], ANSWER_SECONDS)
 
     with ThreadPoolExecutor(max(1, min(MOST_ASKED, len(nodes)))) as threads:
@@ -208,17 +212,17 @@ def _require_room(pool: Pool) -> None:
 def check_workers(
     root: ResultPath,
     pool: Pool,
-    nodes: Sequence[Mapping[str, Any]],
+    nodes: Sequence[Node],
     models: Mapping[str, str],
     run_id: str,
-    tell: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Tries on every node what will be needed there, and that one actor finds room.
 
     Args:
         nodes: as `ray.nodes()` tells. Models are needed where an actor has room; files are opened and pieces
             merged wherever there is a CPU.
-        tell: called with a line where workers take long to start.
+        report: called with a line where workers take long to start.
 
     Raises:
         SetupError: one clear message, as soon as a node tells what is wrong; within `CHECK_SECONDS` where
@@ -230,7 +234,7 @@ def check_workers(
     # Wrapped here and not where it is defined: so it travels by name, and the node's own code is what runs.
     looking: Any = ray.remote(max_retries=0)(look)
     code = code_digest()
-    waiting: dict[Any, Mapping[str, Any]] = {}
+    waiting: dict[Any, Node] = {}
     try:
         _require_room(pool)
         for node in nodes:
@@ -241,11 +245,11 @@ def check_workers(
                 look_there = looking.options(num_cpus=0, scheduling_strategy=here)
                 wanted = dict(models) if has_mill else {}
                 waiting[look_there.remote(str(root), token, wanted, code)] = node
-        _await_answers(waiting, tell)
+        _await_answers(waiting, report)
     except ray.exceptions.RayError as exc:
         raise SetupError(
             f"a worker cannot run Framemill: {one_line(exc)}; install it there, or submit the job with "
-            f"--working-dir (Ray's own words: {log_folder()})"
+            f"--working-dir (Ray's own messages: {log_folder()})"
         ) from exc
     finally:
         for answer in waiting:
@@ -254,14 +258,14 @@ def check_workers(
             path.unlink(missing_ok=True)
 
 
-def _await_answers(waiting: dict[Any, Mapping[str, Any]], tell: Callable[[str], None]) -> None:
+def _await_answers(waiting: dict[Any, Node], report: Callable[[str], None]) -> None:
     """Takes from `waiting`, answer -> node, what comes.
 
     Raises:
-        SetupError: a node told what is wrong, or it is gone, or no worker answered within `LOOK_SECONDS`.
+        SetupError: a node answer what is wrong, or it is gone, or no worker answered within `LOOK_SECONDS`.
     """
     started = time.monotonic()
-    is_told = False
+    is_reported = False
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS)
         for answer in ready:
@@ -282,9 +286,9 @@ def _await_answers(waiting: dict[Any, Mapping[str, Any]], tell: Callable[[str], 
         if time.monotonic() - started > LOOK_SECONDS:
             raise SetupError(
                 f"no worker answered within {LOOK_SECONDS:g} s on {len(waiting)} nodes ({where}), though "
-                f"Ray runs there: a worker does not start, or hangs (Ray's own words: {log_folder()} on "
+                f"Ray runs there: a worker does not start, or hangs (Ray's own messages: {log_folder()} on "
                 f"that node). {describe_cluster()}"
             )
-        if not is_told:
-            tell(f"waiting for a worker to start on {where} ({LOOK_SECONDS:g} s at most)")
-            is_told = True
+        if not is_reported:
+            report(f"waiting for a worker to start on {where} ({LOOK_SECONDS:g} s at most)")
+            is_reported = True

@@ -1,4 +1,4 @@
-"""Ray's own words: kept in a file beside its logs, so that the terminal shows ours alone.
+"""Ray's own messages: kept in a file beside its logs, so that the terminal shows ours alone.
 
 They come in three ways: through the loggers `ray` and `ray.data`, as lines that a thread of Ray's writes to
 the standard output when a worker or a node dies, and as errors whose text is a traceback.
@@ -37,7 +37,7 @@ def log_folder() -> str:
     return str(node.get_logs_dir_path()) if node is not None else ""
 
 
-def keep_words(verbosity: int) -> None:
+def log_to_file(verbosity: int) -> None:
     """From now on the loggers of Ray write to files in `log_folder`; Ray must be connected."""
     warnings.filterwarnings("ignore", module=r"ray\.")
     folder = log_folder()
@@ -58,19 +58,19 @@ def keep_words(verbosity: int) -> None:
             logger.addHandler(file)
 
 
-def keep_printed_words() -> None:
+def keep_printed_logs() -> None:
     """Lines that Ray would print go to its logger; to be called before Ray is connected.
 
     Ray has no setting for the thread that prints what happens to workers and nodes.
     """
 
-    def tell(data: Mapping[str, Any], *rest: object, **options: object) -> None:
+    def append(data: Mapping[str, Any], *rest: object, **options: object) -> None:
         for line in data.get("lines", ()):
             logging.getLogger("ray").warning("(%s) %s", data.get("pid", "ray"), line)
 
     worker = cast(Any, ray)._private.worker
     if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = tell
+        worker.print_to_stdstream = append
 
 
 def one_line(error: BaseException) -> str:
@@ -90,7 +90,7 @@ def one_line(error: BaseException) -> str:
 def describe_end(error: BaseException) -> str:
     """What to tell where Ray, or the cluster, ended a run."""
     folder = log_folder()
-    where = f" (Ray's own words: {folder})" if folder else ""
+    where = f" (Ray's own messages: {folder})" if folder else ""
     return (
         f"the Ray cluster failed: {one_line(error)}{where}; what was committed stays, and the same command "
         "goes on from there"

@@ -116,14 +116,14 @@ class Decoder:
 
 
 @dataclass(slots=True)
-class _Lent:
+class _PooledDecoder:
     """A decoder of the pool.
 
     Attributes:
-        is_ready: pending until it found room; then it is lent.
+        is_ready: pending until it found room; then it is pooled.
         streams: stream id -> actor that reads it.
         closing: calls that put down what dead actors had open, and since when.
-        used: when it was lent or given back the last time.
+        used: when it was pooled or given back the last time.
     """
 
     actor: Any
@@ -151,22 +151,22 @@ class DecoderPool:
             "max_concurrency": max(1, round(cpus)),
         }
         self._most_bytes = most_bytes
-        self._decoders: dict[str, _Lent] = {}
+        self._decoders: dict[str, _PooledDecoder] = {}
         self._count = 0
         for _ in range(least):
             self._add()
 
     def _add(self) -> None:
         actor: Any = ray.remote(Decoder).options(**self._options).remote(self._most_bytes)
-        self._decoders[f"decoder-{self._count}"] = _Lent(actor, actor.ready.remote())
+        self._decoders[f"decoder-{self._count}"] = _PooledDecoder(actor, actor.ready.remote())
         self._count += 1
 
     def acquire(self, stream_id: str, actor: str) -> tuple[str, Any]:
         """The decoder with the least to do, by name and handle, to read one shard."""
         self._look_for_ready()
-        there = {name: lent for name, lent in self._decoders.items() if lent.is_ready is None}
+        there = {name: pooled for name, pooled in self._decoders.items() if pooled.is_ready is None}
         is_growing = len(there) < len(self._decoders)
-        is_busy = all(len(lent.streams) >= STREAMS for lent in there.values())
+        is_busy = all(len(pooled.streams) >= STREAMS for pooled in there.values())
         if is_busy and not is_growing and len(self._decoders) < self._most:
             self._add()
         # Before the first is there, calls wait for it.
@@ -188,31 +188,31 @@ class DecoderPool:
 
     def register(self, actor: str) -> None:
         """An actor begins, perhaps anew after its death: nobody reads any more what it had open."""
-        for lent in self._decoders.values():
-            for stream_id in [one for one, reader in lent.streams.items() if reader == actor]:
-                del lent.streams[stream_id]
-                lent.closing.append((lent.actor.close.remote(stream_id), time.monotonic()))
+        for pooled in self._decoders.values():
+            for stream_id in [one for one, reader in pooled.streams.items() if reader == actor]:
+                del pooled.streams[stream_id]
+                pooled.closing.append((pooled.actor.close.remote(stream_id), time.monotonic()))
 
     def maintain(self) -> None:
         """Ends decoders that hang, and those that are not needed; to be called now and then."""
         self._look_for_ready()
         now = time.monotonic()
-        for name, lent in list(self._decoders.items()):
-            lent.closing = [one for one in lent.closing if not ray.wait([one[0]], timeout=0)[0]]
-            if lent.closing and now - lent.closing[0][1] > HANG_SECONDS:
-                ray.kill(lent.actor)
+        for name, pooled in list(self._decoders.items()):
+            pooled.closing = [one for one in pooled.closing if not ray.wait([one[0]], timeout=0)[0]]
+            if pooled.closing and now - pooled.closing[0][1] > HANG_SECONDS:
+                ray.kill(pooled.actor)
                 self.lost(name)
-            elif lent.is_ready is not None or lent.streams or lent.closing:
+            elif pooled.is_ready is not None or pooled.streams or pooled.closing:
                 continue  # one that found no room yet says that more nodes are wanted
-            elif now - lent.used > IDLE_SECONDS and len(self._decoders) > self._least:
+            elif now - pooled.used > IDLE_SECONDS and len(self._decoders) > self._least:
                 del self._decoders[name]
-                ray.kill(lent.actor)
+                ray.kill(pooled.actor)
 
     def _look_for_ready(self) -> None:
-        for lent in self._decoders.values():
-            if lent.is_ready is not None and ray.wait([lent.is_ready], timeout=0)[0]:
-                lent.is_ready = None
-                lent.used = time.monotonic()
+        for pooled in self._decoders.values():
+            if pooled.is_ready is not None and ray.wait([pooled.is_ready], timeout=0)[0]:
+                pooled.is_ready = None
+                pooled.used = time.monotonic()
 
 
 def open_decoders(pool: Pool, here: Any) -> Any:
