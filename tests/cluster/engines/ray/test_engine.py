@@ -25,9 +25,10 @@ from tests.cluster.extraction import (
     statuses,
     tables_of,
 )
+from tests.shared import SHARED
 
 pytestmark = pytest.mark.cluster
-MIRROR = Path(__file__).resolve().parents[4] / "shared" / "models"
+MIRROR = SHARED / "models"
 
 
 @pytest.fixture(scope="module", autouse=True)

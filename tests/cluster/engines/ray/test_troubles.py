@@ -33,7 +33,7 @@ STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MB
 # model can be opened.
 SLOW_AND_BROKEN = """
 def stand_in():
-    import os, time, framemill.actors.shard_processor as actor, onnxruntime
+    import os, time, framemill.actors.shard_processor as shard_processor, onnxruntime
     real, session = shard_processor.read_shard, onnxruntime.InferenceSession
     def read_shard(*given):
         time.sleep(0.5)
