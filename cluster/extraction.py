@@ -178,6 +178,7 @@ class _Extraction:
             run_id=self.run_id,
             keys={name: op.key["digest"] for name, op in plan.ops.items()},
             options={name: dict(op.options) for name, op in plan.ops.items()},
+            plugins=plan.plugins,
             after={name: op.after for name, op in plan.ops.items()},
             shard_seconds=dataset.constants["shard_seconds"],
             models=self.request.models,

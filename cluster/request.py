@@ -14,7 +14,7 @@ class ExtractRequest:
     Attributes:
         sources: files, folders, globs and `@list.txt`, as typed.
         output: result folder.
-        ops: operation names; empty means every operation with `default = True`.
+        ops: operation names, or package.module:Class; empty means every one of ours with `default = True`.
         sample: sampling policy: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
         cascade: of the operations above, those that see only the best of the sampled frames.
         options: per operation, option name -> value (`--set frames.images=true`).

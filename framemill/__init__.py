@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from framemill.cluster.request import Reporter, RunSummary
     from framemill.cluster.results.dataset import Dataset
     from framemill.cluster.results.queries import QueryResult
+    from framemill.ops.operation import Op
 
 if Path(__file__).with_name("models").is_file():
     # Some ways of packing a checkout turn its links into text files.
@@ -45,7 +46,7 @@ def extract(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    ops: Sequence[str] = (),
+    ops: Sequence[str | type[Op]] = (),
     sample: str = "keyframes",
     options: Mapping[str, Mapping[str, Any]] | None = None,
     models: Mapping[str, str] | None = None,
@@ -60,7 +61,8 @@ def extract(
     Args:
         sources: files, folders, globs or `@list.txt`; one or several.
         output: result folder; made if missing.
-        ops: operation names; empty means those that run by default.
+        ops: names of operations, also package.module:Class or such a class itself for one of your own; empty
+            means those that run by default.
         sample: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
         options: per operation, option name -> value, such as {"frames": {"images": True}}.
         models: role -> name or path.
@@ -78,13 +80,19 @@ def extract(
     request = ExtractRequest(
         sources=tuple(os.fspath(source) for source in sources),
         output=os.fspath(output),
-        ops=tuple(ops),
+        ops=tuple(op if isinstance(op, str) else _spec_of(op) for op in ops),
         sample=sample,
         options=options or {},
         models=models or {},
         **settings,
     )
     return run_extract(request, reporter or SilentReporter())
+
+
+def _spec_of(kind: type[Op]) -> str:
+    from framemill.plugins import spec_of  # only now: it imports what an operation is made of
+
+    return spec_of(kind)
 
 
 def open(output: str | os.PathLike[str]) -> Results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,9 +49,12 @@ OPS: dict[str, str] = {
     "preview": "framemill.ops.sampling.preview:Preview",
 }
 
+# The same of operations that are not ours, as far as this process was told of them (see `framemill.plugins`).
+PLUGINS: dict[str, str] = {}
+
 
 def load_op(name: str) -> type[Op]:
-    """The class behind a key of `OPS`."""
-    module, _, cls = OPS[name].partition(":")
-    loaded: type[Op] = getattr(importlib.import_module(module), cls)
+    """The class behind a key of `OPS` or `PLUGINS`."""
+    module, _, path = (OPS.get(name) or PLUGINS[name]).partition(":")
+    loaded: type[Op] = attrgetter(path)(importlib.import_module(module))
     return loaded

@@ -21,13 +21,16 @@ from framemill.errors import UsageError
 def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
     """List the operations, or describe some of them.
 
-    With names: each OPERATION with its options and columns."""
+    With names: each OPERATION with its options and columns; one of your own as package.module:Class."""
     from framemill.ops import OPS
+    from framemill.plugins import find_plugin, offered
 
-    for name in names:
-        if name not in OPS:
-            raise UsageError(f"unknown operation {name!r}; there are {', '.join(OPS)}")
-    records = [_describe(name) for name in names or OPS]
+    records = [_describe(name if name in OPS else find_plugin(name).name) for name in names or OPS]
+    for name in () if names else offered():
+        try:
+            records.append(_describe(find_plugin(name).name))
+        except UsageError as error:  # the others are there all the same
+            click.echo(f"left out: {error}", err=True)
     if invocation.as_json:
         print_json(records)
     elif names:
@@ -68,7 +71,7 @@ def _describe(name: str) -> dict[str, Any]:
         "options": [
             {
                 "name": field.name,
-                "type": str(field.type),
+                "type": field.type if isinstance(field.type, str) else field.type.__name__,
                 "default": _default(field),
                 "doc": meanings.get(field.name, ""),
             }

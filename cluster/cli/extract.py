@@ -22,7 +22,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _SECTIONS = {
     "What is made": (
         click.option("-o", "--output", required=True, metavar="OUT", help="Result folder; made if missing."),
-        click.option("--ops", metavar="A,B", help="Operations [default: the cheap ones; see framemill ops]."),
+        click.option(
+            "--ops",
+            metavar="A,B",
+            help="Operations, your own as package.module:Class [default: the cheap ones; see framemill ops].",
+        ),
         click.option(
             "--preview",
             is_flag=True,

@@ -11,7 +11,7 @@ from framemill.cluster.corpus.recall_estimate import Estimate, estimate_recall
 from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import query
-from framemill.ops import OPS, load_op
+from framemill.ops import OPS, PLUGINS, load_op
 from framemill.ops.columns import column
 
 TABLE = "recall"
@@ -70,7 +70,8 @@ def update_recall(dataset: Dataset, run_id: str, recall_target: float) -> list[s
     Call it inside `dataset.hold`, after what the run made is committed.
     """
     keys = dataset.state.keys
-    cascaded = [op for op in keys if op in OPS and SOURCE_TABLE in keys[op].get("after", {})]
+    known = {*OPS, *PLUGINS}
+    cascaded = [op for op in keys if op in known and SOURCE_TABLE in keys[op].get("after", {})]
     if not cascaded:
         return []
     key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, {"operations": cascaded}, cascaded)

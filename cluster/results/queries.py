@@ -33,7 +33,7 @@ from framemill.cluster.results.storage import (
 )
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from framemill.errors import DatasetError, UsageError
-from framemill.ops import OPS, load_op
+from framemill.ops import OPS, PLUGINS, load_op
 
 # Tables that commands make -> module and schema; imported only where a folder has the table.
 CORPUS_TABLES = {
@@ -132,7 +132,7 @@ def live_paths(dataset: Dataset) -> set[ResultPath]:
 def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
     schemas = {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
     for name in state.keys:
-        if name in OPS:
+        if name in OPS or name in PLUGINS:
             schemas[name] = pa.schema([SOURCE_ID, *load_op(name).schema])
         elif name in CORPUS_TABLES:
             schemas[name] = corpus_schema(name)

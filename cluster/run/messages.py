@@ -14,6 +14,7 @@ from framemill.actors.shards import Shard
 from framemill.cluster.results.commits import Part
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
+from framemill.plugins import Plugin
 
 NumRows = Mapping[str, int]  # table -> rows made
 Failures = Mapping[str, tuple[str, str]]  # operation -> class of the error, and its message
@@ -47,14 +48,13 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     """What whoever works on shards has to know; the first line of a worker process's pipe.
 
     Attributes:
-        root: result folder. run_id: name of the run.
+        root: result folder. run_id: name of the run. profile: path of the trace to write, or empty.
         keys: operation -> digest of its key. options: operation -> every option with its value.
-        after: operation -> what it comes after in this run.
-        shard_seconds: length of a piece of a long source.
+        after: operation -> what it comes after in this run. plugins: the operations that are not ours.
         models: role -> name or path, where not the default. sampling: the policy, as typed.
-        threads: for models and decoders on the CPU. in_flight: shards worked on at once.
+        shard_seconds: length of a piece of a long source. in_flight: shards worked on at once.
+        threads: for models and decoders on the CPU. memory_bytes: limit of the process.
         require_provider, precision: as in `ExtractRequest`, precision as sessions take it.
-        memory_bytes: limit of the process. profile: path of the trace to write, or empty.
     """
 
     root: str
@@ -66,6 +66,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     models: Mapping[str, str]
     sampling: str
     threads: int
+    plugins: tuple[Plugin, ...] = ()
     in_flight: int = 1
     require_provider: str = ""
     precision: str = "fp32"
@@ -396,5 +397,4 @@ def decode(line: bytes | str, kind: type[M]) -> M:
 
 def decode_reply(line: bytes) -> Ready | Figures | Answer:
     """What a worker process sent; see `decode`."""
-    reply: Ready | Figures | Answer = decode(line, cast(Any, Ready | Figures | Answer))
-    return reply
+    return cast(Ready | Figures | Answer, decode(line, cast(Any, Ready | Figures | Answer)))

@@ -8,7 +8,7 @@ import json
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
@@ -19,6 +19,7 @@ from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licence, resolve
 from framemill.ops import OPS, load_op
 from framemill.ops.operation import Op, Reads
+from framemill.plugins import Plugin, find_plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class PlannedOp:
     """One operation of a run.
 
     Attributes:
-        name: key of OPS.
+        name: key of OPS or PLUGINS.
         options: every option with its value, as JSON.
         key: the operation key.
         reads: what it is fed.
@@ -48,11 +49,13 @@ class OpsPlan:
         ops: name -> planned operation.
         sampling: the sampling policy.
         added: operations that were not asked for but are needed by others.
+        plugins: those of the operations that are not ours.
     """
 
     ops: Mapping[str, PlannedOp]
     sampling: Sampling
     added: tuple[str, ...]
+    plugins: tuple[Plugin, ...] = ()
 
     def stages(self) -> list[list[str]]:
         """Operations that can share one decode: those behind a table that picks frames need another one."""
@@ -87,13 +90,14 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         ModelError: a model given by path cannot be read.
     """
     sampling = parse_sampling(request.sample)
-    asked = list(request.ops) or [name for name in OPS if load_op(name).default]
-    for name in [*asked, *request.options]:
-        if name not in OPS:
-            raise UsageError(f"unknown operation {name!r}; known: {', '.join(OPS)} (see `framemill ops`)")
+    plugins: dict[str, Plugin] = {}
+    named = partial(_named, plugins=plugins)
+    asked = [named(op) for op in request.ops] or [name for name in OPS if load_op(name).default]
+    for name in request.options:
+        named(name)
     entry_of = cache(lambda role: resolve(role, request.models.get(role, "")))
     _check_cascade(request, asked)
-    afters = _ordered(asked, entry_of, sampling, request.cascade)
+    afters = _ordered(asked, entry_of, sampling, request.cascade, named)
     kinds = {name: load_op(name) for name in afters}
     for name in request.options:
         if name not in kinds and name not in request.spare:
@@ -126,10 +130,31 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             "shard_seconds": shard_seconds,
             "after": {other: planned[other].key["digest"] for other in _needs(name, afters[name], sampling)},
         }
+        if name in plugins:
+            key["module"] = plugins[name].digest
         text = json.dumps(key, sort_keys=True)
         key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
-    return OpsPlan(planned, sampling, tuple(name for name in planned if name not in asked))
+    added = tuple(name for name in planned if name not in asked)
+    return OpsPlan(planned, sampling, added, tuple(plugins[name] for name in planned if name in plugins))
+
+
+def _named(op: str, plugins: dict[str, Plugin]) -> str:
+    """The name of an operation as it is asked for: its name, or module:Class.
+
+    Args:
+        plugins: name -> operation of this run that is not ours; those that are met are added.
+    """
+    ours = {spec: name for name, spec in OPS.items()}
+    if op in OPS or op in plugins or op in ours:
+        return ours.get(op, op)
+    plugin = find_plugin(op)
+    if plugins.setdefault(plugin.name, plugin) != plugin:
+        raise UsageError(
+            f"operations {plugins[plugin.name].spec!r} and {plugin.spec!r} have one name, {plugin.name!r}, "
+            "and so one table: run them into two output folders, or rename one"
+        )
+    return plugin.name
 
 
 def _model_key(entry: ModelEntry, precision: str) -> str:
@@ -147,7 +172,7 @@ def _needs(name: str, after: tuple[str, ...], sampling: Sampling) -> tuple[str, 
 
 def _check_cascade(request: ExtractRequest, asked: Collection[str]) -> None:
     for name in request.cascade:
-        if name not in OPS:
+        if name not in OPS and name not in asked:
             raise UsageError(f"--cascade: unknown operation {name!r} (see `framemill ops`)")
         if load_op(name).reads is not Reads.FRAMES or name == "frames":
             raise UsageError(
@@ -163,6 +188,7 @@ def _ordered(
     entry_of: Callable[[str], ModelEntry],
     sampling: Sampling,
     cascade: Collection[str],
+    named: Callable[[str], str],
 ) -> dict[str, tuple[str, ...]]:
     """The operations and those that each comes after, which stand before it."""
     ordered: dict[str, tuple[str, ...]] = {}
@@ -178,15 +204,25 @@ def _ordered(
             return ("candidates",)
         return steering if steering == ("sampling",) and load_op(name).reads is Reads.FRAMES else ()
 
-    def add(name: str) -> None:
+    def add(name: str, behind: tuple[str, ...] = ()) -> None:
+        if name in behind:
+            raise UsageError(f"operation {name!r} comes after itself ({', '.join(behind)}): change `after`")
         if name not in ordered:
-            after = (*load_op(name).follows(asked, entry_of), *picked_by(name))
+            kind = load_op(name)
+            for other in map(named, kind.after):
+                if kind.reads is not Reads.TABLES and load_op(other).reads is not kind.reads:
+                    raise UsageError(
+                        f"operation {name!r} reads {kind.reads.value} and comes after {other!r}, whose rows "
+                        "are not made beside them: derive it from TableOp, or leave that out of `after`"
+                    )
+            after = (*kind.follows(asked, entry_of), *picked_by(name))
             for other in after:
-                add(other)
+                add(other, (*behind, name))
             ordered[name] = after
 
-    # `scenes` goes before what it may steer; otherwise the order of OPS.
-    for name in sorted({*asked, *steering}, key=lambda name: (name != "scenes", list(OPS).index(name))):
+    # `scenes` goes before what it may steer; otherwise the order of OPS, then of what was asked for.
+    places = list(dict.fromkeys(("scenes", *OPS, *asked)))
+    for name in sorted({*asked, *steering}, key=places.index):
         add(name)
     return ordered
 

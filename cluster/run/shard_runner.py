@@ -26,6 +26,7 @@ from framemill.cluster.run.part_writer import FinishedTables, with_source
 from framemill.errors import SetupError
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, Reads, describe_broken, runnable
+from framemill.plugins import load_plugins
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class ShardRunner:
     """
 
     def __init__(self, config: WorkerConfig) -> None:
+        load_plugins(config.plugins)
         # Whoever started this process knows that the storage answers; a hiccup now must not end the run.
         self._root = name_root(config.root)
         self._config = config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -20,6 +20,7 @@ from framemill.cluster.machine import import_root, usable_cores
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.storage import ResultPath
 from framemill.errors import SetupError, UsageError
+from framemill.plugins import Plugin
 
 CONNECT_SECONDS = 5.0
 
@@ -122,6 +123,7 @@ def open_pool(
     request: ExtractRequest,
     root: ResultPath,
     models: Mapping[str, str],
+    plugins: Sequence[Plugin],
     run_id: str,
     report: Callable[[str], None] = lambda text: None,
 ) -> Pool:
@@ -129,6 +131,7 @@ def open_pool(
 
     Args:
         models: role -> name or path, of every model that the run needs.
+        plugins: the operations of the run that are not ours.
         report: called with a line where the check takes long.
 
     Raises:
@@ -138,5 +141,5 @@ def open_pool(
     known: Any = ray
     nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
     pool = plan_pool(request, [node["Resources"] for node in nodes])
-    check_workers(root, pool, nodes, models, run_id, report)
+    check_workers(root, pool, nodes, models, plugins, run_id, report)
     return pool

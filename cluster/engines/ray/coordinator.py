@@ -12,6 +12,7 @@ from framemill.cluster.run.messages import Claim, Failure
 from framemill.cluster.run.source_files import SourceFile
 from framemill.ops import load_op
 from framemill.ops.operation import runnable
+from framemill.plugins import load_plugins
 
 if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
@@ -29,6 +30,7 @@ class Coordinator:
     """
 
     def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool) -> None:
+        load_plugins(plan.plugins)  # what may fail before them is asked of their classes
         self._state = state
         self._plan = plan
         self._retry_failed = retry_failed

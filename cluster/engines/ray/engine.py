@@ -36,6 +36,8 @@ class RayEngine(Engine):
 
         roles = {role for op in setup.plan.ops.values() for role in op.key["models"]}
         models = {role: setup.request.models.get(role, "") for role in roles}
-        root, run_id, report = setup.dataset.root, setup.config.run_id, setup.reporter.message
-        pool = open_pool(setup.request, root, models, run_id, lambda text: report(0, text))
+        root, config, report = setup.dataset.root, setup.config, setup.reporter.message
+        pool = open_pool(
+            setup.request, root, models, config.plugins, config.run_id, lambda text: report(0, text)
+        )
         return RayRun(setup, pool).run(conclude)

@@ -34,6 +34,7 @@ from framemill.cluster.run.messages import (
 from framemill.cluster.run.open_sources import OpenSources
 from framemill.ops import load_op
 from framemill.ops.operation import Reads
+from framemill.plugins import load_plugins
 
 # Short files share a task until it is worth this much media: Ray's scheduler needs milliseconds for each
 # task, and pauses up to 100 ms between rounds.
@@ -86,6 +87,7 @@ def own_failure(error: Exception) -> Failure:
 
 
 def _open_all(sources: Sequence[Source], config: ActorConfig, coordinator: Any) -> Iterator[pa.Table]:
+    load_plugins(config.worker.plugins)
     opener = OpenSources(msgspec.structs.replace(config.worker, options={}), Trace())
     short: list[Piece] = []
     seconds = 0.0

@@ -24,6 +24,7 @@ from framemill.cluster.machine import import_root
 from framemill.cluster.results.layout import SYSTEM_FOLDER
 from framemill.cluster.results.storage import ResultPath, open_root
 from framemill.errors import SetupError
+from framemill.plugins import Plugin, load_plugins
 
 # How long there may be no room, a node may be silent, and storage may take; each is a failure by itself.
 CHECK_SECONDS = 10.0
@@ -86,12 +87,13 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def look(root: str, token: str, models: Mapping[str, str], code: str) -> str:
+def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plugin], code: str) -> str:
     """What is wrong where this runs, or an empty text.
 
     Args:
         root: result folder. token: name of a file in it that must be there.
-        models: role -> name or path. code: `code_digest` of the driver.
+        models: role -> name or path. plugins: operations that are not ours.
+        code: `code_digest` of the driver.
     """
     from framemill.errors import FramemillError
     from framemill.models.download import is_offline
@@ -108,6 +110,13 @@ def look(root: str, token: str, models: Mapping[str, str], code: str) -> str:
     problem = _look_at_storage(root, token, f"{token}-{task_id}", where)
     if problem:
         return problem
+    try:
+        load_plugins(plugins)
+    except FramemillError as error:
+        return (
+            f"{error} ({where}: put the module into the folder that the job is submitted with, "
+            "--working-dir, or install it on every node)"
+        )
     try:
         for role, choice in models.items():
             entry = resolve(role, choice)
@@ -214,6 +223,7 @@ def check_workers(
     pool: Pool,
     nodes: Sequence[Node],
     models: Mapping[str, str],
+    plugins: Sequence[Plugin],
     run_id: str,
     report: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -221,7 +231,7 @@ def check_workers(
 
     Args:
         nodes: as `ray.nodes()` tells. Models are needed where an actor has room; files are opened and pieces
-            merged wherever there is a CPU.
+            merged wherever there is a CPU, each with all the `plugins`.
         report: called with a line where workers take long to start.
 
     Raises:
@@ -244,7 +254,7 @@ def check_workers(
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
                 look_there = looking.options(num_cpus=0, scheduling_strategy=here)
                 wanted = dict(models) if has_mill else {}
-                waiting[look_there.remote(str(root), token, wanted, code)] = node
+                waiting[look_there.remote(str(root), token, wanted, plugins, code)] = node
         _await_answers(waiting, report)
     except ray.exceptions.RayError as exc:
         raise SetupError(
