@@ -69,6 +69,27 @@ def offered() -> dict[str, str]:
     return found
 
 
+def name_of(asked: str, plugins: dict[str, Plugin]) -> str:
+    """The name of an operation as a person asks for it: its name, or module:Class.
+
+    Args:
+        plugins: name -> operation of a run that is not ours; those that are met are added.
+
+    Raises:
+        UsageError: as `find_plugin`; or another class of the run has the same name.
+    """
+    ours = {spec: name for name, spec in OPS.items()}
+    if asked in OPS or asked in plugins or asked in ours:
+        return ours.get(asked, asked)
+    plugin = find_plugin(asked)
+    if plugins.setdefault(plugin.name, plugin) != plugin:
+        raise UsageError(
+            f"operations {plugins[plugin.name].spec!r} and {plugin.spec!r} have one name, {plugin.name!r}, "
+            "and so one table: run them into two output folders, or rename one"
+        )
+    return plugin.name
+
+
 def find_plugin(asked: str) -> Plugin:
     """The operation that a person asked for, known to `load_op` from now on.
 

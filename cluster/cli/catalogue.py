@@ -23,9 +23,9 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
 
     With names: each OPERATION with its options and columns; one of your own as package.module:Class."""
     from framemill.ops import OPS
-    from framemill.plugins import find_plugin, offered
+    from framemill.plugins import find_plugin, name_of, offered
 
-    records = [_describe(name if name in OPS else find_plugin(name).name) for name in names or OPS]
+    records = [_describe(name_of(name, {})) for name in names or OPS]
     for name in () if names else offered():
         try:
             records.append(_describe(find_plugin(name).name))

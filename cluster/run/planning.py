@@ -19,7 +19,7 @@ from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licence, resolve
 from framemill.ops import OPS, load_op
 from framemill.ops.operation import Op, Reads
-from framemill.plugins import Plugin, find_plugin
+from framemill.plugins import Plugin, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
     """
     sampling = parse_sampling(request.sample)
     plugins: dict[str, Plugin] = {}
-    named = partial(_named, plugins=plugins)
+    named = partial(name_of, plugins=plugins)
     asked = [named(op) for op in request.ops] or [name for name in OPS if load_op(name).default]
     for name in request.options:
         named(name)
@@ -137,24 +137,6 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
     added = tuple(name for name in planned if name not in asked)
     return OpsPlan(planned, sampling, added, tuple(plugins[name] for name in planned if name in plugins))
-
-
-def _named(op: str, plugins: dict[str, Plugin]) -> str:
-    """The name of an operation as it is asked for: its name, or module:Class.
-
-    Args:
-        plugins: name -> operation of this run that is not ours; those that are met are added.
-    """
-    ours = {spec: name for name, spec in OPS.items()}
-    if op in OPS or op in plugins or op in ours:
-        return ours.get(op, op)
-    plugin = find_plugin(op)
-    if plugins.setdefault(plugin.name, plugin) != plugin:
-        raise UsageError(
-            f"operations {plugins[plugin.name].spec!r} and {plugin.spec!r} have one name, {plugin.name!r}, "
-            "and so one table: run them into two output folders, or rename one"
-        )
-    return plugin.name
 
 
 def _model_key(entry: ModelEntry, precision: str) -> str:

@@ -24,6 +24,7 @@ from framemill.errors import SetupError
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.engines.ray.ray_watching import MOST_SECONDS, seconds_beyond_start
 from tests.cluster.extraction import OPS, PROJECT, extract, num_runs, rows_of, tables_of
+from tests.plugged import example
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -80,11 +81,13 @@ def _end(started: subprocess.Popen[bytes]) -> None:
             started.wait(20)
 
 
-def _submit(head: dict[str, str], *line: Path | str) -> subprocess.CompletedProcess[str]:
+def _submit(
+    head: dict[str, str], *line: Path | str, folder: Path = PROJECT, module: str = "cluster"
+) -> subprocess.CompletedProcess[str]:
     command = [RAY, "job", "submit", "--address", head["JOBS"], "--working-dir", ".", "--", "python", "-m"]
     return subprocess.run(
-        [*command, "cluster", *map(str, line)],
-        cwd=PROJECT,
+        [*command, module, *map(str, line)],
+        cwd=folder,
         env=head,
         capture_output=True,
         text=True,
@@ -108,6 +111,20 @@ def test_a_submitted_job(head: dict[str, str], clips: Path, tmp_path: Path) -> N
     relative = _submit(head, "extract", clips, "-o", "results", *asked)
     assert relative.returncode != 0
     assert "relative path" in relative.stdout and re.search(r"exit code 5|code:? 5", relative.stdout)
+
+
+def test_an_operation_of_a_users_own_travels_in_the_working_dir(
+    head: dict[str, str], clips: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "project", tmp_path / "out"
+    folder.mkdir()
+    (folder / "darkness.py").write_text(example())
+    asked = ("extract", clips, "-o", out, "--ops", "media,darkness:Darkness", "--actors", "2")
+    done = _submit(head, *asked, "--actor-cpus", "1", folder=folder, module="framemill")
+    assert done.returncode == 0 and "3 files: 3 computed" in done.stdout, done.stdout + done.stderr
+    assert {row["frame_index"] for row in rows_of(out, "darkness")} == {0, 12, 24, 36}
+    again = _submit(head, *asked, "--actor-cpus", "1", folder=folder, module="framemill")
+    assert again.returncode == 0 and "3 already there" in again.stdout, again.stdout + again.stderr
 
 
 def test_an_address_and_two_jobs_at_once(head: dict[str, str], clips: Path, tmp_path: Path) -> None:
