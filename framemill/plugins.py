@@ -106,7 +106,7 @@ def find_plugin(asked: str) -> Plugin:
         known = ", ".join([*OPS, *(name for name in offers if name not in OPS)])
         raise UsageError(
             f"unknown operation {asked!r}; known: {known} (see `framemill ops`). "
-            "One of your own is named package.module:Class"
+            "One of your own is known once it is asked for as package.module:Class"
         )
     plugin = _load(offers[asked], "")
     if plugin.name != asked:

@@ -177,6 +177,19 @@ def test_results_stay_when_the_class_is_gone(project: Path) -> None:
     assert str(project) in gone.stderr
 
 
+def test_a_cascade_tells_of_it_even_when_the_class_is_gone(project: Path) -> None:
+    line = ("extract", "clip.mp4", "-o", "out", "--sample", "every:0.5", "--ops")
+    succeed(project, SCRIPT, *line, "quality,darkness:Darkness", "--cascade", "quality,darkness")
+    told = {row["operation"]: row for row in rows_of(project / "out", "recall")}
+    assert told.keys() == {"quality", "darkness"} and told["darkness"]["num_candidates"] == 8
+    (project / "darkness.py").unlink()
+    render_clip(project / "other.mp4", seed=2)
+    line = ("extract", "clip.mp4", "other.mp4", *line[2:])
+    done = succeed(project, SCRIPT, *line, "quality", "--cascade", "quality")
+    assert "darkness looked at" in done.stderr
+    assert {row["operation"] for row in rows_of(project / "out", "recall")} == {"quality", "darkness"}
+
+
 def test_nothing_is_looked_for_until_it_is_needed() -> None:
     code = "import sys, framemill; print('framemill.plugins' in sys.modules, 'pyarrow' in sys.modules)"
     assert succeed(Path.cwd(), sys.executable, "-c", code).stdout.split() == ["False", "False"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +11,7 @@ import pyarrow as pa
 from framemill.cluster.corpus.recall_estimate import Estimate, estimate_recall
 from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.queries import query
-from framemill.ops import OPS, PLUGINS, load_op
+from framemill.cluster.results.queries import CORPUS_TABLES, dataset_tables, query
 from framemill.ops.columns import column
 
 TABLE = "recall"
@@ -70,12 +70,13 @@ def update_recall(dataset: Dataset, run_id: str, recall_target: float) -> list[s
     Call it inside `dataset.hold`, after what the run made is committed.
     """
     keys = dataset.state.keys
-    known = {*OPS, *PLUGINS}
-    cascaded = [op for op in keys if op in known and SOURCE_TABLE in keys[op].get("after", {})]
+    tables = dataset_tables(dataset)
+    made = [op for op in keys if op in tables and op not in CORPUS_TABLES]
+    cascaded = [op for op in made if SOURCE_TABLE in keys[op].get("after", {})]
     if not cascaded:
         return []
     key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, {"operations": cascaded}, cascaded)
-    rows = [row for op in cascaded for row in _count(dataset, op)]
+    rows = [row for op in cascaded for row in _count(dataset, op, tables[op].schema.names)]
     if not is_current(dataset, TABLE, SOURCE_TABLE, key):
         table = pa.Table.from_pylist(rows, schema=RECALL_SCHEMA)
         replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, table)
@@ -89,8 +90,8 @@ def update_recall(dataset: Dataset, run_id: str, recall_target: float) -> list[s
     return told
 
 
-def _count(dataset: Dataset, op: str) -> list[dict[str, Any]]:
-    label = "CAST(label AS VARCHAR)" if "label" in load_op(op).schema.names else "''"
+def _count(dataset: Dataset, op: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    label = "CAST(label AS VARCHAR)" if "label" in columns else "''"
     found = []
     for source_id, *numbers in query(str(dataset.root), _COUNT.format(op=op, label=label)).rows:
         counts = dict(zip(COUNTS, numbers, strict=True))
