@@ -224,6 +224,27 @@ def test_the_module_is_read_again_after_an_edit(module: Callable[..., str]) -> N
     assert load_op("counted").version == 5
 
 
+def test_a_package_may_show_a_class_of_one_of_its_modules(module: Callable[..., str]) -> None:
+    name = f"{module('')}_package"
+    folder = Path.cwd() / name / "inner"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("")
+    (folder / "__init__.py").write_text("from .blurring import Blur\n")
+    (folder / "blurring.py").write_text(table_op("blur", "Blur"))
+    shown, direct = find_plugin(f"{name}.inner:Blur"), find_plugin(f"{name}.inner.blurring:Blur")
+    assert shown.folder == direct.folder == str(Path.cwd())
+    assert shown.digest == direct.digest
+    (folder / "blurring.py").write_text(table_op("blur", "Blur", extra="    version = 7\n"))
+    assert find_plugin(f"{name}.inner:Blur").digest != shown.digest
+    assert load_op("blur").version == 7
+
+
+def test_a_class_may_stand_in_another(module: Callable[..., str]) -> None:
+    name = module(table_op("blur", "Blur") + "class Outer:\n    Inner = Blur\n")
+    assert find_plugin(f"{name}:Outer.Inner").name == "blur"
+    assert load_op("blur").__name__ == "Blur"
+
+
 def test_one_may_come_after_another(module: Callable[..., str]) -> None:
     code = table_op("counted", "Counted") + table_op("total", "Total", after=("counted", "frames"))
     name = module(code)

@@ -21,6 +21,7 @@ from framemill.cluster.run.failures import describe_failure, error_from, job_fai
 from framemill.cluster.run.messages import Message, Request, RunShard, decode, encode
 from framemill.errors import FramemillError, MediaError, UnreadableError
 from framemill.ops.media import MediaDescription, StreamDescription
+from framemill.plugins import Plugin
 
 KINDS = [
     kind for kind in vars(messages).values()
@@ -36,6 +37,7 @@ def _example(kind: Any) -> Any:
         known: dict[type, Any] = {
             Shard: Shard(0, 25, True, 1.5),
             Part: Part("frames", "part-a-0.parquet", 3, 99, ("owner",)),
+            Plugin: Plugin("blur", "my_module:Blur", "0f" * 16, "/work"),
             MediaDescription: MediaDescription(
                 uri="/a", num_bytes=1, streams=(StreamDescription(index=0, type="video"),)
             ),
