@@ -37,7 +37,7 @@ def _example(kind: Any) -> Any:
         known: dict[type, Any] = {
             Shard: Shard(0, 25, True, 1.5),
             Part: Part("frames", "part-a-0.parquet", 3, 99, ("owner",)),
-            Plugin: Plugin("blur", "my_module:Blur", "0f" * 16, "/work"),
+            Plugin: Plugin("blur", "my_module:Blur", "0f" * 16, "/home/me/project"),
             MediaDescription: MediaDescription(
                 uri="/a", num_bytes=1, streams=(StreamDescription(index=0, type="video"),)
             ),
