@@ -10,7 +10,24 @@ def column(name: str, kind: pa.DataType, doc: str, *, nullable: bool = False) ->
     return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
 
 
-# Where a stretch of the picture lies.
+# Columns that several tables share, for schemas to be composed of.
+
+# Which frame a row belongs to.
+FRAME_COLUMNS = (
+    column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
+    column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+)
+# Which row of `faces` a row belongs to.
+FACE_COLUMNS = (
+    *FRAME_COLUMNS,
+    column("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+)
+# A span of sound.
+SPAN_COLUMNS = (
+    column("start_seconds", pa.float64(), "start, in seconds since the presentation's start"),
+    column("end_seconds", pa.float64(), "end, exclusive, in seconds since the presentation's start"),
+)
+# A range of consecutive frames.
 STRETCH_COLUMNS = (
     column("start_seconds", pa.float64(), "time of its first frame, from the start of the presentation"),
     column("end_seconds", pa.float64(), "time of the next one's first frame, or the picture's end"),

@@ -89,6 +89,7 @@ class Media(Op):
 
     name = "media"
     reads = Reads.INDEX
+    default = True
     schema = pa.schema(
         [
             column("uri", pa.string(), "where the file lies, as a path or URL"),

@@ -79,7 +79,7 @@ class Op(ABC):
     may_fail: ClassVar[tuple[str, ...]] = ()  # of `after`: where they fail it goes on without their rows
     models: ClassVar[tuple[str, ...]] = ()  # roles, keys of framemill.models.registry
     schema: ClassVar[pa.Schema]  # without source_id, which the shard processor puts first
-    default: ClassVar[bool] = True  # whether it runs when --ops is not given
+    default: ClassVar[bool] = False  # whether it runs when no operation is named
     Options: ClassVar[type[Any]] = NoOptions
     sound_rate: int = 16_000  # hertz of the `Audio` it is fed
     on_device: ClassVar[bool] = False  # whether it takes views of frames as arrays of a device (CuPy's)

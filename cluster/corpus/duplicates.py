@@ -20,6 +20,8 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
 from framemill.cluster.results.queries import dataset_tables
 from framemill.errors import UsageError
+from framemill.ops.chunks import Int64Array
+from framemill.ops.columns import column
 
 TABLE = "duplicates"
 SOURCE_TABLE = "frames"
@@ -35,38 +37,31 @@ MIN_CONTRAST = 0.02
 # are neighbours in all of their pictures, and a title that everybody shows makes no square of pairs.
 MANY_VIDEOS = 64
 
-Int64Array = npt.NDArray[np.int64]
-
-
-def _field(name: str, kind: pa.DataType, doc: str, *, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
-
-
 DUPLICATES_SCHEMA = pa.schema(
     [
-        _field("source_id", pa.string(), "content id of the source"),
-        _field("kind", pa.string(), "frame: a row of a frame; video: a row of a whole video"),
-        _field(
+        column("source_id", pa.string(), "content id of the source"),
+        column("kind", pa.string(), "frame: a row of a frame; video: a row of a whole video"),
+        column(
             "frame_index",
             pa.int64(),
             "0-based position among the presented frames of the source; null for a video",
             nullable=True,
         ),
-        _field(
+        column(
             "pts_seconds",
             pa.float64(),
             "seconds since the start of the presentation; null for a video",
             nullable=True,
         ),
-        _field("group_id", pa.string(), "the same for all frames, or all videos, that are nearly identical"),
-        _field(
+        column("group_id", pa.string(), "the same for all frames, or all videos, that are nearly identical"),
+        column(
             "distance",
             pa.int32(),
             "bits, 0..64, in which the frame's hash differs from the group's most frequent one; null for a "
             "video",
             nullable=True,
         ),
-        _field(
+        column(
             "share",
             pa.float32(),
             "part of the frames, 0..1, that the video and the most similar one of its group both have, the "

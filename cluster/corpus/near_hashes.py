@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.errors import UsageError
+from framemill.ops.chunks import Int64Array
 
-Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]
 
 # Width of the bands: about as many values as there are hashes in a large corpus, so that a look-up finds

@@ -21,6 +21,7 @@ from framemill.cluster.results.corpus_tables import corpus_key, is_current, repl
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
 from framemill.errors import UsageError
+from framemill.ops.columns import column
 
 TABLE = "people"
 SOURCE_TABLE = "face_embeddings"
@@ -30,18 +31,13 @@ VERSION = 1
 # in the classroom clip are 0.70 like themselves and 0.48 like each other on average (measured).
 THRESHOLD = 0.5
 
-
-def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"doc": doc})
-
-
 PEOPLE_SCHEMA = pa.schema(
     [
-        _field("source_id", pa.string(), "content id of the source"),
-        _field("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-        _field("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
-        _field("person_id", pa.string(), "the same for all faces of one person in all files; 12 digits"),
-        _field("distance", pa.float32(), "1 - cosine to the person's mean vector: 0 (typical) to 2"),
+        column("source_id", pa.string(), "content id of the source"),
+        column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
+        column("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+        column("person_id", pa.string(), "the same for all faces of one person in all files; 12 digits"),
+        column("distance", pa.float32(), "1 - cosine to the person's mean vector: 0 (typical) to 2"),
     ]
 )
 

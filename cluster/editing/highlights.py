@@ -29,6 +29,7 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.source_columns import SourceColumns
 from framemill.errors import UsageError
 from framemill.ops.chunks import Float64Array, Int64Array
+from framemill.ops.columns import column
 
 TABLE = "highlights"
 VERSION = 2
@@ -41,28 +42,23 @@ LEAST_SCORE = 0.02
 # Sources are worked on in groups of about so many seconds, which bounds memory.
 GROUP_SECONDS = 2_000_000.0
 
-
-def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
-    return pa.field(name, kind, False, metadata={"doc": doc})
-
-
 HIGHLIGHTS_SCHEMA = pa.schema(
     [
-        _field("source_id", pa.string(), "content id of the source"),
-        _field("rank", pa.int32(), "0-based: the best first"),
-        _field(
+        column("source_id", pa.string(), "content id of the source"),
+        column("rank", pa.int32(), "0-based: the best first"),
+        column(
             "start_seconds",
             pa.float64(),
             "seconds since the start of the presentation; at a cut where shots are known and short enough",
         ),
-        _field("end_seconds", pa.float64(), "its end, exclusive; segments of a source do not overlap"),
-        _field(
+        column("end_seconds", pa.float64(), "its end, exclusive; segments of a source do not overlap"),
+        column(
             "score",
             pa.float32(),
             "how much happens, 0..1: weighted mean of motion, loudness, speech, faces, text and sounds, as "
             "far as they are known, less where the picture is bad",
         ),
-        _field("reasons", pa.list_(pa.string()), "what happens, in words, the strongest first"),
+        column("reasons", pa.list_(pa.string()), "what happens, in words, the strongest first"),
     ]
 )
 

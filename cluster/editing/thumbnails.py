@@ -25,6 +25,7 @@ from framemill.cluster.results.queries import dataset_tables
 from framemill.cluster.results.source_columns import SourceColumns, pieces
 from framemill.errors import UsageError
 from framemill.ops.chunks import Float32Array, Int64Array
+from framemill.ops.columns import FRAME_COLUMNS, column
 
 TABLE = "thumbnails"
 SOURCE_TABLE = "frames"
@@ -36,20 +37,14 @@ LIKENESS_WEIGHT = 0.6
 # Much worse than the best of its file: better one picture fewer.
 LEAST_SHARE = 0.4
 
-
-def _field(name: str, kind: pa.DataType, doc: str, *, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable, metadata={"doc": doc})
-
-
 THUMBNAILS_SCHEMA = pa.schema(
     [
-        _field("source_id", pa.string(), "content id of the source"),
-        _field("rank", pa.int32(), "0-based: the best first, then those that add most to what is there"),
-        _field("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-        _field("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
-        _field("score", pa.float32(), "how good the frame is as a still, 0..1; comparable across files"),
-        _field("reasons", pa.list_(pa.string()), "its strong points, in words"),
-        _field(
+        column("source_id", pa.string(), "content id of the source"),
+        column("rank", pa.int32(), "0-based: the best first, then those that add most to what is there"),
+        *FRAME_COLUMNS,
+        column("score", pa.float32(), "how good the frame is as a still, 0..1; comparable across files"),
+        column("reasons", pa.list_(pa.string()), "its strong points, in words"),
+        column(
             "image",
             pa.binary(),
             "the frame at display size as a JPEG; null unless asked for, or where the file is gone",

@@ -27,6 +27,7 @@ class AudioLevels(Op):
 
     name = "audio_levels"
     reads = Reads.AUDIO
+    default = True
     schema = pa.schema(
         [
             column(

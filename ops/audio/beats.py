@@ -38,7 +38,6 @@ class Beats(Op):
 
     name = "beats"
     reads = Reads.AUDIO
-    default = False
     schema = pa.schema(
         [
             column(

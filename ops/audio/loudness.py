@@ -31,7 +31,6 @@ class Loudness(Op):
     name = "loudness"
     version = 2
     reads = Reads.AUDIO
-    default = False
     schema = pa.schema(
         [
             column(

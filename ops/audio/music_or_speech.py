@@ -49,7 +49,6 @@ class MusicOrSpeech(TableOp):
     name = "music_or_speech"
     reads = Reads.TABLES
     after = ("sounds",)
-    default = False
     Options = MusicOrSpeechOptions
     schema = pa.schema(
         [

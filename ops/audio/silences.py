@@ -11,7 +11,7 @@ import pyarrow as pa
 from framemill.errors import UsageError
 from framemill.ops.audio.audio_levels import WINDOWS_PER_SECOND
 from framemill.ops.chunks import ShardInfo
-from framemill.ops.columns import column
+from framemill.ops.columns import SPAN_COLUMNS, column
 from framemill.ops.operation import Reads, TableOp
 
 
@@ -42,12 +42,10 @@ class Silences(TableOp):
     name = "silences"
     reads = Reads.TABLES
     after = ("audio_levels",)
-    default = False
     Options = SilencesOptions
     schema = pa.schema(
         [
-            column("start_seconds", pa.float64(), "start, in seconds since the presentation's start"),
-            column("end_seconds", pa.float64(), "end, exclusive, in seconds since the presentation's start"),
+            *SPAN_COLUMNS,
             column("peak_db", pa.float32(), "largest absolute sample within, in dBFS, >= -120"),
         ]
     )

@@ -18,7 +18,7 @@ from framemill.ops.audio.filterbank import FRAME, NUM_BANDS, centred_filterbank
 from framemill.ops.audio.vad import SAMPLE_RATE, clean_samples
 from framemill.ops.audio.voice_clusters import group_voices
 from framemill.ops.chunks import Audio, BoolArray, Chunk, Float32Array, ShardInfo
-from framemill.ops.columns import column
+from framemill.ops.columns import SPAN_COLUMNS, column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 
 WINDOW = 160_000  # samples the segmentation hears at once: fixed by its training
@@ -56,12 +56,10 @@ class Speakers(Op):
     name = "speakers"
     reads = Reads.AUDIO
     models = ("speaker_segmentation", "speaker_embeddings")
-    default = False
     Options = SpeakersOptions
     schema = pa.schema(
         [
-            column("start_seconds", pa.float64(), "start, in seconds since the presentation's start"),
-            column("end_seconds", pa.float64(), "end, exclusive, in seconds since the presentation's start"),
+            *SPAN_COLUMNS,
             column("speaker", pa.string(), "speaker_0, speaker_1, ...: the same voice within this source"),
         ]
     )

@@ -50,6 +50,7 @@ class Speech(Op):
     name = "speech"
     reads = Reads.AUDIO
     models = ("vad",)
+    default = True
     Options = SpeechOptions
     schema = pa.schema(
         [

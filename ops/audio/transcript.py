@@ -98,7 +98,6 @@ class Transcript(Op):
     name = "transcript"
     reads = Reads.AUDIO
     models = ("vad", "transcript")
-    default = False
     Options = TranscriptOptions
     schema = pa.schema(
         [

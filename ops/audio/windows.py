@@ -61,7 +61,6 @@ class WindowOp(Op):
 
     reads = Reads.AUDIO
     models = ("sounds",)
-    default = False
 
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
         super().__init__(options, models)

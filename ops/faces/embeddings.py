@@ -14,7 +14,7 @@ import pyarrow as pa
 from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.alignment import align_faces
 from framemill.ops.faces.crops import FaceRows, read_faces
 from framemill.ops.faces.detectors import FaceDetector
@@ -32,12 +32,9 @@ class FaceEmbeddings(FrameOp):
     name = "face_embeddings"
     after = ("faces",)
     models = ("face_landmarks", "face_embeddings")
-    default = False  # its weights are a download
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
-            column("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+            *FACE_COLUMNS,
             column(
                 "aligned_by",
                 pa.dictionary(pa.int32(), pa.string()),

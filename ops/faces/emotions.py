@@ -17,7 +17,7 @@ import pyarrow as pa
 from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.crops import crop_squares, read_faces, square_around
 from framemill.ops.frames.labels import softmax
 from framemill.ops.operation import FrameOp
@@ -35,12 +35,9 @@ class Emotions(FrameOp):
     name = "emotions"
     after = ("faces",)
     models = ("emotions",)
-    default = False  # its weights are not in any package
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
-            column("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+            *FACE_COLUMNS,
             column(
                 "label",
                 pa.dictionary(pa.int32(), pa.string()),

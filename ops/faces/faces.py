@@ -12,7 +12,7 @@ import pyarrow as pa
 from framemill.errors import UsageError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Frames
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.faces.decoders import Candidates
 from framemill.ops.faces.detectors import FaceDetector
 from framemill.ops.operation import FrameOp
@@ -59,12 +59,10 @@ class Faces(FrameOp):
     name = "faces"
     on_device = True
     models = ("faces",)
-    default = False  # its weights are a download
     Options = FacesOptions
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column("face_index", pa.int32(), "0-based rank in the frame by descending score"),
             column("score", pa.float32(), "how sure the model is, 0..1"),
             column("box", BOX, "where it is, in display pixels, clipped to the frame"),

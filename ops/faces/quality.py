@@ -13,7 +13,7 @@ import pyarrow as pa
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.alignment import TEMPLATE, TEMPLATE_SIDE, align_faces
 from framemill.ops.faces.crops import FaceRows, crop_squares, read_faces, square_around
 from framemill.ops.faces.detectors import FaceDetector
@@ -58,14 +58,11 @@ class FaceQuality(FrameOp):
     name = "face_quality"
     after = ("faces",)
     models = ("face_landmarks", "eyes")
-    default = False  # its weights are a download
     Options = FaceQualityOptions
     options: FaceQualityOptions
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
-            column("face_index", pa.int32(), "the face: its rank in the frame, as in `faces`"),
+            *FACE_COLUMNS,
             column(
                 "blur",
                 pa.float32(),

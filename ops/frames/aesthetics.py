@@ -18,7 +18,7 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.entry import ModelEntry
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
@@ -40,11 +40,9 @@ class Aesthetics(FrameOp):
     name = "aesthetics"
     after = (_VECTORS,)
     models = ("aesthetics",)
-    default = False  # its weights are a download
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column(
                 "score",
                 pa.float32(),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from framemill.ops.chunks import Frames, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.rows import ObjectRows, read_objects
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.saliency import SALIENCY_SIDE, centre, share_within, spectral_residual
@@ -22,11 +22,9 @@ class Composition(FrameOp):
 
     name = "composition"
     after = ("objects",)
-    default = False  # comes after weights that are a download
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column(
                 "subject_index",
                 pa.int32(),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from framemill.ops.chunks import Float32Array, Float64Array, ShardInfo
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.rows import ObjectRows, read_objects
 from framemill.ops.operation import TableOp
 from framemill.ops.pixels.boxes import areas
@@ -25,11 +25,9 @@ class Editability(TableOp):
 
     name = "editability"
     after = ("frames", "objects", "scenes", "stretches")
-    default = False  # comes after weights that are a download
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column(
                 "crop_9x16",
                 pa.float32(),

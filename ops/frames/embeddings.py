@@ -18,7 +18,7 @@ import pyarrow as pa
 from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
@@ -56,11 +56,9 @@ class ImageEmbeddings(FrameOp):
     name = "image_embeddings"
     on_device = True
     models = ("image_embeddings",)
-    default = False  # its weights are a download
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column(
                 "vector",
                 pa.list_(pa.float32()),

@@ -49,6 +49,7 @@ class FramesOp(FrameOp):
     name = "frames"
     version = 2
     on_device = True
+    default = True
     Options = FramesOptions
     schema = pa.schema(
         [

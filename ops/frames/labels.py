@@ -12,7 +12,7 @@ import pyarrow as pa
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
@@ -48,12 +48,10 @@ class Labels(FrameOp):
     name = "labels"
     on_device = True
     models = ("labels",)
-    default = False  # its weights are a download
     Options = LabelsOptions
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column("rank", pa.int32(), "0-based rank in the frame by descending score"),
             column("label", pa.dictionary(pa.int32(), pa.string()), "name of the class"),
             column(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from framemill.ops.chunks import Frames
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.frames.frames import LUMA_LONG_SIDE, working_size
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.defects import measure_defects
@@ -17,12 +17,10 @@ class Quality(FrameOp):
     """One row a frame. Noise and blocks are measured at full size, the rest where the long side is 512."""
 
     name = "quality"
-    default = False
     on_device = True
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column(
                 "blur",
                 pa.float32(),

@@ -15,7 +15,7 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.model_io import SIZED_FAMILIES, check_outputs
 from framemill.models.runner import Model
 from framemill.ops.chunks import Frames, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.decoders import FAMILIES, STRIDES, Detections, cell_grid
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.boxes import BOX, choose_boxes, letterbox_size
@@ -57,12 +57,10 @@ class Objects(FrameOp):
     on_device = True
     version = 1
     models = ("objects",)
-    default = False  # its weights are a download
     Options = ObjectsOptions
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column("object_index", pa.int32(), "0-based rank in the frame by descending score"),
             column("label", pa.dictionary(pa.int32(), pa.string()), "name of the class"),
             column("label_index", pa.int32(), "0-based class of the model"),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.pose_families import FAMILIES, Poses
 from framemill.ops.objects.rows import ObjectRows, read_objects
 from framemill.ops.operation import FrameOp
@@ -58,12 +58,10 @@ class PosesOp(FrameOp):
     name = "poses"
     after = ("objects",)
     models = ("poses",)
-    default = False  # its weights are a download
     Options = PosesOptions
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column("person_index", pa.int32(), "0-based rank among the people of the frame by object_index"),
             column("object_index", pa.int32(), "the person's row in `objects`"),
             column("score", pa.float32(), "how sure the model is that it sees a person, 0..1"),

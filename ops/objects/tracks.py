@@ -17,7 +17,7 @@ import pyarrow as pa
 from framemill.errors import UsageError
 from framemill.models.entry import ModelEntry
 from framemill.ops.chunks import Float32Array, Float64Array, Int64Array, ShardInfo
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.kalman import begin_motion, move, observe
 from framemill.ops.objects.rows import read_boxes
 from framemill.ops.operation import TableOp
@@ -71,13 +71,11 @@ class Tracks(TableOp):
 
     name = "tracks"
     after = ("frames", "objects", "faces")
-    default = False
     Options = TracksOptions
     schema = pa.schema(
         [
             column("table", pa.dictionary(pa.int32(), pa.string()), "table of the row: objects or faces"),
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column("item_index", pa.int32(), "the row's object_index or face_index in that frame"),
             column("track_id", pa.int64(), "unique within the source, 0-based by first appearance per table"),
         ]

@@ -47,7 +47,6 @@ class Sampling(TableOp):
 
     name = "sampling"
     after = ("importance",)
-    default = False
     Options = SamplingOptions
     schema = pa.schema(
         [

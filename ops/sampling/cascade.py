@@ -62,7 +62,6 @@ class Candidates(TableOp):
     name = "candidates"
     version = 2
     after = ("frames",)
-    default = False
     Options = CandidatesOptions
     schema = pa.schema(
         [

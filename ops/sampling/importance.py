@@ -48,7 +48,6 @@ class Importance(TableOp):
     name = "importance"
     after = ("key_frames", "audio_levels", "speech")
     may_fail = ("audio_levels", "speech")
-    default = False
     schema = pa.schema(
         [
             *STRETCH_COLUMNS,

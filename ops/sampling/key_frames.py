@@ -31,7 +31,6 @@ class KeyFrames(Op):
 
     name = "key_frames"
     reads = Reads.SIGNALS
-    default = False
     schema = pa.schema(
         [
             column("frame_index", pa.int64(), "0-based position among the presented frames"),

@@ -24,7 +24,6 @@ class Preview(FrameOp):
     """One row a frame; the best few, no two of them alike, carry a picture."""
 
     name = "preview"
-    default = False
     on_device = True
     schema = pa.schema(
         [

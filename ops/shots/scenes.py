@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from framemill.errors import UsageError
 from framemill.ops.chunks import Chunk, Float32Array, FrameIndex, Int64Array, ShardInfo, Signals, UInt8Array
+from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 from framemill.ops.shots.detection import (
     THUMB_BYTES,
@@ -31,21 +32,18 @@ ASSUMED_STEP_SECONDS = 0.04  # between frames where times do not tell
 # One row per shard. Lists run over the frames that were seen; planes are those of the first and the last.
 STATE_SCHEMA = pa.schema(
     [
-        pa.field(name, kind, nullable=False, metadata={"doc": doc})
-        for name, kind, doc in (
-            ("step_seconds", pa.float64(), "usual time between frames of the whole source, > 0"),
-            ("num_frames", pa.int64(), "frames of the whole source by its index"),
-            ("last_seconds", pa.float64(), "time of the last of them, 0 where there is none"),
-            ("sparse", pa.bool_(), "whether only selected frames were seen"),
-            ("early_keys", pa.list_(pa.int64()), "key frames of the source that came early (fast mode)"),
-            ("frame_index", pa.list_(pa.int64()), "0-based position in the source"),
-            ("pts_seconds", pa.list_(pa.float64()), "seconds since the start of the presentation"),
-            ("change", pa.list_(pa.float32()), "distance to the frame before in the shard, in levels"),
-            ("detail", pa.list_(pa.float32()), "mean squared difference of neighbouring luma samples"),
-            ("thumbs", pa.large_binary(), f"{THUMB_BYTES} cell means per frame"),
-            ("first_planes", pa.list_(pa.large_binary()), "luma, U and V samples of the first frame"),
-            ("last_planes", pa.list_(pa.large_binary()), "luma, U and V samples of the last frame"),
-        )
+        column("step_seconds", pa.float64(), "usual time between frames of the whole source, > 0"),
+        column("num_frames", pa.int64(), "frames of the whole source by its index"),
+        column("last_seconds", pa.float64(), "time of the last of them, 0 where there is none"),
+        column("sparse", pa.bool_(), "whether only selected frames were seen"),
+        column("early_keys", pa.list_(pa.int64()), "key frames of the source that came early (fast mode)"),
+        column("frame_index", pa.list_(pa.int64()), "0-based position in the source"),
+        column("pts_seconds", pa.list_(pa.float64()), "seconds since the start of the presentation"),
+        column("change", pa.list_(pa.float32()), "distance to the frame before in the shard, in levels"),
+        column("detail", pa.list_(pa.float32()), "mean squared difference of neighbouring luma samples"),
+        column("thumbs", pa.large_binary(), f"{THUMB_BYTES} cell means per frame"),
+        column("first_planes", pa.list_(pa.large_binary()), "luma, U and V samples of the first frame"),
+        column("last_planes", pa.list_(pa.large_binary()), "luma, U and V samples of the last frame"),
     ]
 )
 
@@ -95,35 +93,30 @@ class Scenes(Op):
     name = "scenes"
     version = 1
     reads = Reads.SIGNALS
+    default = True
     Options = ScenesOptions
     options: ScenesOptions
     schema = pa.schema(
         [
-            pa.field(name, kind, nullable=False, metadata={"doc": doc})
-            for name, kind, doc in (
-                ("scene_index", pa.int32(), "0-based position of the scene in the source"),
-                (
-                    "start_seconds",
-                    pa.float64(),
-                    "time of its first frame, from the start of the presentation",
-                ),
-                ("end_seconds", pa.float64(), "time of the next scene's first frame, or the picture's end"),
-                ("start_frame", pa.int64(), "its first frame, 0-based"),
-                ("end_frame", pa.int64(), "one past its last frame"),
-                (
-                    "transition",
-                    pa.string(),
-                    "how it begins: start (of the source), cut (at its first frame), fade (at the start of "
-                    "the rise out of black or white), dissolve (at the middle of the mix)",
-                ),
-                (
-                    "score",
-                    pa.float32(),
-                    "strength of the transition, >= 0: for a cut how many times its change exceeds that "
-                    "around it; "
-                    "for a fade or dissolve the distance between the pictures in levels; 0 at the start",
-                ),
-            )
+            column("scene_index", pa.int32(), "0-based position of the scene in the source"),
+            column(
+                "start_seconds", pa.float64(), "time of its first frame, from the start of the presentation"
+            ),
+            column("end_seconds", pa.float64(), "time of the next scene's first frame, or the picture's end"),
+            column("start_frame", pa.int64(), "its first frame, 0-based"),
+            column("end_frame", pa.int64(), "one past its last frame"),
+            column(
+                "transition",
+                pa.string(),
+                "how it begins: start (of the source), cut (at its first frame), fade (at the start of "
+                "the rise out of black or white), dissolve (at the middle of the mix)",
+            ),
+            column(
+                "score",
+                pa.float32(),
+                "strength of the transition, >= 0: for a cut how many times its change exceeds that around "
+                "it; for a fade or dissolve the distance between the pictures in levels; 0 at the start",
+            ),
         ]
     )
 

@@ -62,7 +62,6 @@ class Stretches(Op):
 
     name = "stretches"
     reads = Reads.SIGNALS
-    default = False
     Options = StretchesOptions
     options: StretchesOptions
     schema = pa.schema(

@@ -25,7 +25,6 @@ class TextEmbeddings(TableOp):
     name = "text_embeddings"
     after = ("text_spans",)
     models = ("text_embeddings",)
-    default = False  # its weights are a download
     schema = pa.schema(
         [
             column("start_seconds", pa.float64(), "start of the row it speaks of, in seconds, >= 0"),

@@ -55,7 +55,6 @@ class TextSpans(TableOp):
     version = 1
     reads = Reads.TABLES
     after = ("frames", "text")
-    default = False
     Options = TextSpansOptions
     schema = pa.schema(
         [

@@ -21,7 +21,7 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.characters import read_characters
 from framemill.models.runner import Model
 from framemill.ops.chunks import Chunk, Float32Array, Frames, Int64Array, ShardInfo, UInt8Array
-from framemill.ops.columns import column
+from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 from framemill.ops.pixels.stillness import StillPicture
 from framemill.ops.text.detection import detect_text, picture_size
@@ -60,18 +60,19 @@ class TextOptions:
 
 
 class Text(Op):
-    """Finds and reads lines of text; a frame without any has no row."""
+    """Finds and reads lines of text; a frame without any has no row.
+
+    Each frame that is looked at takes about a second of one core.
+    """
 
     name = "text"
     version = 1
     reads = Reads.FRAMES
     models = ("text_detection", "text_recognition", "text_orientation")
-    default = False  # about a second of one core for each frame that is looked at
     Options = TextOptions
     schema = pa.schema(
         [
-            column("frame_index", pa.int64(), "0-based position among the presented frames of the source"),
-            column("pts_seconds", pa.float64(), "seconds since the start of the presentation, >= 0"),
+            *FRAME_COLUMNS,
             column("text_index", pa.int32(), "0-based rank in the frame in reading order"),
             column("text", pa.string(), "what the line says, never blank"),
             column("score", pa.float32(), "mean probability of the characters, 0..1"),
