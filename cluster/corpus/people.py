@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from framemill.cluster.corpus.linkage import average_linkage
 from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table, uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
 from framemill.errors import UsageError
+from framemill.ops.audio.linkage import average_linkage
 from framemill.ops.columns import column
 
 TABLE = "people"

@@ -1,4 +1,4 @@
-"""Who speaks when: voices told apart within ten seconds by a segmentation model, and across them by likeness.
+"""Who speaks when: a segmentation model separates speakers within ten seconds, clustering joins them across.
 
 The method is that of pyannote's pipeline (Bredin, "pyannote.audio 2.1 speaker diarization pipeline",
 Interspeech 2023) with the powerset segmentation of Plaquet and Bredin (Interspeech 2023).
@@ -15,22 +15,24 @@ import pyarrow as pa
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
 from framemill.ops.audio.filterbank import FRAME, NUM_BANDS, centred_filterbank
+from framemill.ops.audio.linkage import EQUAL, average_linkage, number_by_appearance
 from framemill.ops.audio.vad import SAMPLE_RATE, clean_samples
-from framemill.ops.audio.voice_clusters import group_voices
-from framemill.ops.chunks import Audio, BoolArray, Chunk, Float32Array, ShardInfo
+from framemill.ops.chunks import Audio, BoolArray, Chunk, Float32Array, Int64Array, ShardInfo
 from framemill.ops.columns import SPAN_COLUMNS, column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 
-WINDOW = 160_000  # samples the segmentation hears at once: fixed by its training
+WINDOW = 160_000  # samples that the segmentation takes at once: fixed by its training
 STEP = 270  # samples from one of its frames to the next
 OFFSET = 360  # start of the first frame's own samples: half its field of 991 less half a step
 NUM_FRAMES = 589
 HOP_FRAMES = 297  # windows start every 5.01 s, so that frames of all of them lie on one grid
 # The model's classes, as speakers of the window: nobody, each of three, each pair of them.
 POWERSET = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-# A voice is told from stretches without others where there is this much of them, and not from less than
-# the second number.
+# A speaker's vector is made of the frames where nobody else speaks, if they last this long; else of all
+# where they speak, if those last as long as the second number.
 ALONE_SECONDS, LEAST_SECONDS = 0.5, 0.25
+# Vectors clustered at once, which bounds the time; three hours of two speakers have about that many.
+MAX_VECTORS = 4_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +71,7 @@ class Speakers(Op):
 
 
 class _Turns:
-    """Keeps of each voice in each window a vector and how likely it speaks: 4 KB for 5 s."""
+    """Keeps a vector and the probability per frame of each speaker in each window: 4 KB for 5 s."""
 
     def __init__(self, options: SpeakersOptions, segmentation: Model, embeddings: Model) -> None:
         self.done = False
@@ -91,23 +93,23 @@ class _Turns:
         self._num_samples += len(chunk.samples)
         self._waiting = np.concatenate([self._waiting, clean_samples(chunk)])
         while len(self._waiting) >= WINDOW:
-            self._hear(self._waiting[:WINDOW])
+            self._add_window(self._waiting[:WINDOW])
             self._waiting = self._waiting[HOP_FRAMES * STEP :].copy()
 
     def finish(self) -> Partial:
-        heard = (self._num_windows - 1) * HOP_FRAMES * STEP + WINDOW if self._num_windows else 0
-        if self._num_samples > heard:
-            self._hear(np.pad(self._waiting, (0, WINDOW - len(self._waiting))))
+        covered = (self._num_windows - 1) * HOP_FRAMES * STEP + WINDOW if self._num_windows else 0
+        if self._num_samples > covered:
+            self._add_window(np.pad(self._waiting, (0, WINDOW - len(self._waiting))))
         if not self._vectors:
             return Partial(Speakers.schema.empty_table())
         windows = np.array(self._window_of, np.int64)
-        group = group_voices(np.stack(self._vectors), windows, self._threshold)
+        group = group_speakers(np.stack(self._vectors), windows, self._threshold)
         turns: list[tuple[float, float, int]] = []
         for number in range(int(group.max()) + 1):
-            for start, end in self._speaks(np.flatnonzero(group == number).tolist()):
+            for start, end in self._turns_of(np.flatnonzero(group == number).tolist()):
                 turns.append((start, end, number))
         turns.sort()
-        # Numbers follow the turns, not the windows they were told from.
+        # Numbers follow the turns, not the windows that they were found in.
         names = {number: f"speaker_{i}" for i, number in enumerate(dict.fromkeys(t[2] for t in turns))}
         rows = {
             "start_seconds": [t[0] for t in turns],
@@ -116,8 +118,8 @@ class _Turns:
         }
         return Partial(pa.table(rows, schema=Speakers.schema))
 
-    def _speaks(self, members: list[int]) -> list[tuple[float, float]]:
-        """Turns of one speaker: where the windows that cover a frame find it likelier than not on average."""
+    def _turns_of(self, members: list[int]) -> list[tuple[float, float]]:
+        """Start and end, seconds, of each turn: where the mean over the windows there is above 0.5."""
         num_frames = (self._num_windows - 1) * HOP_FRAMES + NUM_FRAMES
         total = np.zeros(num_frames, np.float32)
         for member in members:
@@ -133,8 +135,8 @@ class _Turns:
         turns = zip(seconds[::2], seconds[1::2], strict=True)
         return [(start, end) for start, end in turns if end > start]
 
-    def _hear(self, samples: Float32Array) -> None:
-        """Tells the voices of one window apart and describes each."""
+    def _add_window(self, samples: Float32Array) -> None:
+        """Separates the speakers of one window and embeds each."""
         outputs = self._segmentation.runner.run_whole({"x": samples[None, None]})
         values = outputs.get("y", np.zeros(0, np.float32))
         if values.shape != (1, NUM_FRAMES, len(POWERSET)):
@@ -142,22 +144,23 @@ class _Turns:
                 f"model {self._segmentation.entry.name} gives {list(values.shape)} as output `y`; expected "
                 f"[1, {NUM_FRAMES}, {len(POWERSET)}]: choose one of family pyannote_powerset"
             )
-        likely: Float32Array = np.exp(values[0].astype(np.float32)) @ POWERSET
+        probabilities: Float32Array = np.exp(values[0].astype(np.float32)) @ POWERSET
         speaking: BoolArray = POWERSET[values[0].argmax(axis=1)] > 0
         alone = speaking & (speaking.sum(axis=1, keepdims=True) == 1)
-        for voice in range(POWERSET.shape[1]):
-            chosen = alone[:, voice]
+        for speaker in range(POWERSET.shape[1]):
+            chosen = alone[:, speaker]
             if chosen.sum() * STEP < ALONE_SECONDS * SAMPLE_RATE:
-                chosen = speaking[:, voice]
+                chosen = speaking[:, speaker]
             if chosen.sum() * STEP < LEAST_SECONDS * SAMPLE_RATE:
                 continue
             sound = samples[OFFSET : OFFSET + NUM_FRAMES * STEP].reshape(NUM_FRAMES, STEP)[chosen]
-            self._vectors.append(self._describe(sound.reshape(-1)))
-            self._activity.append(likely[:, voice])
+            self._vectors.append(self._embed(sound.reshape(-1)))
+            self._activity.append(probabilities[:, speaker])
             self._window_of.append(self._num_windows)
         self._num_windows += 1
 
-    def _describe(self, samples: Float32Array) -> Float32Array:
+    def _embed(self, samples: Float32Array) -> Float32Array:
+        """Vector of length 1, float32 [d]."""
         assert len(samples) >= FRAME
         features = centred_filterbank(samples)
         outputs = self._embeddings.runner.run({"feats": features[None]})
@@ -169,3 +172,41 @@ class _Turns:
             )
         vector: Float32Array = vectors[0].astype(np.float32)
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+def group_speakers(vectors: Float32Array, window: Int64Array, threshold: float) -> Int64Array:
+    """Groups the speakers of all windows by average linkage.
+
+    Two speakers of one window have similarity -1, since the segmentation separated them. More than
+    MAX_VECTORS are grouped in consecutive lots, then the lots' groups by their mean vectors.
+
+    Args:
+        vectors: float32 [n, d], each of length 1.
+        window: int64 [n], the window that each is from, ascending.
+        threshold: cosine, -1..1.
+
+    Returns:
+        int64 [n], numbers from 0 in the order of first members.
+    """
+    if len(vectors) <= MAX_VECTORS:
+        pairs = [np.zeros((0, 2), np.int64)]
+        for step in range(1, POWERSET.shape[1]):  # no window has more speakers
+            same = np.flatnonzero(window[step:] == window[:-step])
+            pairs.append(np.stack([same, same + step], axis=1))
+        return average_linkage(vectors, threshold, certain=EQUAL, opposites=np.concatenate(pairs))
+    groups: list[Int64Array] = []
+    means: list[Float32Array] = []
+    sizes: list[Float32Array] = []
+    num_groups = 0
+    for start in range(0, len(vectors), MAX_VECTORS):
+        lot = slice(start, start + MAX_VECTORS)
+        found = group_speakers(vectors[lot], window[lot], threshold)
+        groups.append(found + num_groups)
+        counts = np.bincount(found).astype(np.float32)
+        num_groups += len(counts)
+        totals = np.zeros((len(counts), vectors.shape[1]), np.float32)
+        np.add.at(totals, found, vectors[lot])
+        means.append(totals / counts[:, None])
+        sizes.append(counts)
+    joined = average_linkage(np.concatenate(means), threshold, certain=EQUAL, sizes=np.concatenate(sizes))
+    return number_by_appearance(joined[np.concatenate(groups)])

@@ -13,10 +13,9 @@ import pytest
 from framemill.errors import ModelError, UsageError
 from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
-from framemill.ops.audio import voice_clusters
+from framemill.ops.audio import speakers
 from framemill.ops.audio.filterbank import centred_filterbank
-from framemill.ops.audio.speakers import Speakers, SpeakersOptions
-from framemill.ops.audio.voice_clusters import group_voices
+from framemill.ops.audio.speakers import Speakers, SpeakersOptions, group_speakers
 from framemill.ops.chunks import Float32Array
 from tests.ops.audio.sound_clips import RATE, read_sound, rows_of
 from tests.ops.audio.sound_stand_ins import SegmentationStandIn, SpeakerStandIn
@@ -146,17 +145,17 @@ def scattered(counts: list[int], spread: float = 0.1) -> tuple[Float32Array, np.
 def test_voices_are_grouped_as_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, who = scattered([40, 25, 5])
     window = np.arange(len(who))
-    found = group_voices(vectors, window, 0.5)
+    found = group_speakers(vectors, window, 0.5)
     assert found[0] == 0 and len(np.unique(found)) == 3
     assert all(len(np.unique(who[found == number])) == 1 for number in range(3))
-    monkeypatch.setattr(voice_clusters, "MAX_STRETCHES", 20)
-    assert np.array_equal(group_voices(vectors, window, 0.5), found)
+    monkeypatch.setattr(speakers, "MAX_VECTORS", 20)
+    assert np.array_equal(group_speakers(vectors, window, 0.5), found)
 
 
 def test_voices_of_one_window_stay_apart() -> None:
     vectors, _ = scattered([2], spread=0.01)
-    assert np.array_equal(group_voices(vectors, np.array([0, 1]), 0.5), [0, 0])
-    assert np.array_equal(group_voices(vectors, np.array([0, 0]), 0.5), [0, 1])
+    assert np.array_equal(group_speakers(vectors, np.array([0, 1]), 0.5), [0, 0])
+    assert np.array_equal(group_speakers(vectors, np.array([0, 0]), 0.5), [0, 1])
 
 
 def test_grouping_equals_joining_one_pair_at_a_time() -> None:
@@ -174,7 +173,7 @@ def test_grouping_equals_joining_one_pair_at_a_time() -> None:
             break
         groups[i] += groups.pop(j)
     expected = sorted(sorted(group) for group in groups)
-    found = group_voices(vectors, np.arange(len(vectors)), 0.3)
+    found = group_speakers(vectors, np.arange(len(vectors)), 0.3)
     assert sorted(np.flatnonzero(found == n).tolist() for n in range(found.max() + 1)) == expected
 
 

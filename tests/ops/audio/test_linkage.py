@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framemill.cluster.corpus import linkage
-from framemill.cluster.corpus.linkage import average_linkage
+from framemill.ops.audio import linkage
+from framemill.ops.audio.linkage import average_linkage
 
 Vectors = npt.NDArray[np.float32]
 
@@ -27,8 +27,11 @@ def people(seed: int, num_people: int, num_faces: int, noise: float) -> tuple[Ve
 
 def plainly(vectors: Vectors, threshold: float) -> list[frozenset[int]]:
     """One pair at a time, over all pairs of members."""
-    alike = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
-    clusters = [[row] for row in range(len(vectors))]
+    return by_similarity(vectors.astype(np.float64) @ vectors.T.astype(np.float64), threshold)
+
+
+def by_similarity(alike: npt.NDArray[np.float64], threshold: float) -> list[frozenset[int]]:
+    clusters = [[row] for row in range(len(alike))]
     while len(clusters) > 1:
         pairs = [(a, b) for a in range(len(clusters)) for b in range(a)]
         means = [alike[np.ix_(clusters[a], clusters[b])].mean() for a, b in pairs]
@@ -88,3 +91,36 @@ def test_numbers_are_in_the_order_of_first_appearance() -> None:
 
 def test_nothing_has_no_clusters() -> None:
     assert average_linkage(np.zeros((0, 8), np.float32), 0.5).shape == (0,)
+
+
+def test_opposites_count_as_minus_one_whatever_their_vectors_say() -> None:
+    generator = np.random.default_rng(5)
+    for _ in range(20):
+        vectors, _ = people(int(generator.integers(1000)), 3, 24, 1.2)
+        pairs = np.stack([np.arange(0, 24, 2), np.arange(1, 24, 2)], axis=1)
+        alike = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+        alike[pairs[:, 0], pairs[:, 1]] = alike[pairs[:, 1], pairs[:, 0]] = -1
+        labels = average_linkage(vectors, 0.3, certain=linkage.EQUAL, opposites=pairs)
+        assert as_sets(labels) == by_similarity(alike, 0.3)
+
+
+def test_equal_vectors_with_opposites_end_in_one_cluster_each() -> None:
+    vectors, _ = people(6, 2, 2, 1.0)
+    pairs = np.stack([np.arange(0, 4000, 2), np.arange(1, 4000, 2)], axis=1)
+    labels = average_linkage(np.tile(vectors, (2000, 1)), 0.3, certain=linkage.EQUAL, opposites=pairs)
+    np.testing.assert_array_equal(labels, np.tile([0, 1], 2000))
+
+
+def test_an_opposite_is_not_joined_through_a_third_that_equals_both() -> None:
+    vectors = np.eye(1, 8, dtype=np.float32).repeat(3, axis=0)
+    labels = average_linkage(vectors, 0.5, certain=linkage.EQUAL, opposites=np.array([[0, 1]]))
+    assert labels[0] != labels[1] and labels[2] in labels[:2]
+
+
+def test_means_weigh_by_the_number_of_their_vectors() -> None:
+    vectors, _ = people(7, 5, 60, 1.0)
+    parts = average_linkage(vectors, 0.8, certain=linkage.EQUAL)
+    counts = np.bincount(parts).astype(np.float32)
+    means = np.stack([vectors[parts == number].mean(axis=0) for number in range(len(counts))])
+    joined = average_linkage(means, 0.3, certain=linkage.EQUAL, sizes=counts)[parts]
+    assert as_sets(joined) == plainly(vectors, 0.3)
