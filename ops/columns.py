@@ -1,13 +1,22 @@
-"""How a table's columns are declared."""
+"""How a table's columns are declared and built."""
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+
+from framemill.ops.chunks import Float32Array
 
 
 def column(name: str, kind: pa.DataType, doc: str, *, nullable: bool = False) -> pa.Field:
     """A documented column; `doc` gives unit, range and meaning, and when a nullable one is null."""
     return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
+
+
+def vector_column(vectors: Float32Array) -> pa.Array:
+    """One list of float32 per row of float32 [n, d], d >= 1, for a column of embeddings."""
+    offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel()))
 
 
 # Columns that several tables share, for schemas to be composed of.

@@ -57,8 +57,8 @@ class _Levels:
     start_sample: int = -1
     sample_rate: int = 0
     window: int = 0
-    # Absolute values that are measured at once, and how many of them wait for more. Fresh memory for each
-    # chunk would cost as much as what is computed on it.
+    # Absolute values that are measured at once, and how many of them are left for the next chunk. Memory
+    # allocated for each chunk would cost as much time as the computation.
     buffer: Float32Array = field(default_factory=lambda: np.empty(0, np.float32))
     num_waiting: int = 0
     energy: list[Float32Array] = field(default_factory=list)
@@ -100,7 +100,7 @@ class _Levels:
         return Partial(rows)
 
     def _measure(self, windows: Float32Array) -> None:
-        """Takes absolute samples, float32 [windows, samples]."""
+        """Appends peak and energy of windows of absolute samples, float32 [windows, samples]."""
         peak = windows.max(axis=1)
         if not peak.max(initial=0.0) < MAX_SAMPLE:
             # Damaged float tracks can hold NaN and infinity; they carry no level.

@@ -23,7 +23,7 @@ BLOCK = 500
 NUM_BANDS = 40
 FLOOR_POWER = 1e-10  # -100 dB: what is below is silence
 
-# Onsets are placed to a frame, and few periods are whole frames: smoothed, they still meet.
+# Onsets are placed to whole frames, and few periods are whole frames: smoothing lets them still coincide.
 _SMOOTHING = np.array([0.06, 0.24, 0.4, 0.24, 0.06])
 TEMPO_CENTRE_BPM = 120.0
 TEMPO_SPREAD_OCTAVES = 0.9
@@ -39,7 +39,7 @@ def band_levels(samples: Float32Array) -> Float32Array:
     """Spectrum of whole frames in bands that are evenly spaced in mel up to 8 kHz.
 
     The bands are rectangles: sums over ranges of the spectrum need no matrix product, whose threads would
-    fight with those of the models (measured: ten times the time of the sums on two busy cores).
+    compete with those of the models (measured: ten times the time of the sums on two busy cores).
 
     Args:
         samples: float32 [FRAME + (n - 1) * HOP].
@@ -94,9 +94,9 @@ def sharpen(envelope: Float32Array) -> Float64Array:
 def estimate_period(strength: Float64Array) -> float:
     """The beat's period in frames, or 0.0 where nothing repeats.
 
-    The prior keeps octave errors in check: of a pace, its half and its double, the one nearest to 120 bpm
-    wins unless the sound says otherwise. A lag counts with half of what its double repeats,
-    as in the paper.
+    The prior limits octave errors: of a tempo, its half and its double, the one nearest to 120 bpm is taken
+    unless the autocorrelation clearly favours another. Half of the autocorrelation at twice a lag is added
+    to that at the lag, as in the paper.
     """
     if len(strength) < 2 * FRAMES_PER_SECOND or not strength.any():
         return 0.0
@@ -110,12 +110,12 @@ def estimate_period(strength: Float64Array) -> float:
     if repeats[lags].max() < LEAST_REPETITION:
         return 0.0
     half = round(best / 2)
-    # Where the half repeats as well as the whole, no accent tells the whole from it: the pace is twice.
+    # Where half the period repeats as well, no accent marks every second beat: the tempo is twice as fast.
     while half >= 60 / MAX_HALVED_BPM * FRAMES_PER_SECOND and repeats[half] > 0.9 * repeats[best]:
         best, half = half, round(half / 2)
     period = _peak_near(repeats, best)
     for multiple in (2, 4):
-        # A repetition that lasts tells the period more exactly than the frame rate does.
+        # Over several periods the period is known more finely than the frame rate resolves.
         near = round(multiple * period)
         if repeats[near] > 0.7 * repeats[best]:
             period = _peak_near(repeats, near) / multiple
@@ -145,8 +145,8 @@ def _peak_near(values: Float64Array, position: int) -> float:
 def track_beats(strength: Float64Array, period: float) -> Int64Array:
     """Frames of the beats, by the chain of frames that collects most strength at a steady pace.
 
-    Each frame's best predecessor is half to two periods before it. So half a period of frames depends on
-    none of itself and is computed at once.
+    Each frame's best predecessor is half to two periods before it, so that the frames of half a period do not
+    depend on each other and are computed at once.
     """
     num_frames = len(strength)
     step = max(1, int(period / 2))
@@ -179,6 +179,6 @@ def track_beats(strength: Float64Array, period: float) -> Int64Array:
     while origin[chain[-1]] >= 0:
         chain.append(int(origin[chain[-1]]))
     beats = np.array(chain[::-1], np.int64)
-    # Before the first and after the last onset the chain ticks on through silence.
+    # Before the first and after the last onset the chain continues through silence.
     loud = np.flatnonzero(local[beats] > 0.2 * np.median(local[beats]))
     return beats[loud[0] : loud[-1] + 1] if len(loud) else beats[:0]

@@ -24,16 +24,16 @@ from framemill.ops.chunks import Audio, Chunk, Float32Array, ShardInfo
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 
-# Flux belongs between two frames, and its window reaches an onset before its middle does: together half a hop
+# Flux lies between two frames, and a window contains an onset before its centre reaches it: in sum half a hop
 # (measured on clicks of 60 to 174 bpm: 1 to 8 ms late on average with this).
-_LATER_SECONDS = HOP / 2 / SAMPLE_RATE
+_DELAY_SECONDS = HOP / 2 / SAMPLE_RATE
 
 
 class Beats(Op):
     """One row a beat, where a person would tap; one tempo for the whole track.
 
-    Sound without any rhythm can get beats as well: the strengths and `music_or_speech` tell what they are
-    worth. Silence gets none.
+    Sound without any rhythm can get beats as well: strength and `music_or_speech` help to recognise them.
+    Silence gets none.
     """
 
     name = "beats"
@@ -57,7 +57,7 @@ class Beats(Op):
 
 
 class _Onsets:
-    """Keeps of each frame only how much its bands rise: 4 bytes for 16 ms."""
+    """Keeps one number per frame, the mean rise of its bands: 4 bytes for 16 ms."""
 
     def __init__(self) -> None:
         self.done = False
@@ -77,7 +77,7 @@ class _Onsets:
     def finish(self) -> Partial:
         if self._start_sample < 0:
             return Partial(Beats.schema.empty_table())
-        # Frames that reach beyond the end are left out: a sound that is cut off is no onset.
+        # Frames that reach beyond the end are left out, since the cut would count as a change.
         num_frames = (len(self._waiting) - FRAME) // HOP + 1
         if num_frames > 0:
             self._measure(num_frames)
@@ -86,7 +86,7 @@ class _Onsets:
         beats = track_beats(strength, period) if period else np.zeros(0, np.int64)
         rows = pa.table(
             {
-                "time_seconds": (self._start_sample + beats * HOP) / SAMPLE_RATE + _LATER_SECONDS,
+                "time_seconds": (self._start_sample + beats * HOP) / SAMPLE_RATE + _DELAY_SECONDS,
                 "strength": strength[beats].astype(np.float32),
                 "tempo_bpm": np.full(len(beats), 60 * FRAMES_PER_SECOND / (period or 1), np.float32),
             },
@@ -96,7 +96,7 @@ class _Onsets:
 
     def _measure(self, num_frames: int) -> None:
         levels = band_levels(self._waiting[: FRAME + (num_frames - 1) * HOP])
-        # The first frame has none before it to rise from.
+        # The first frame has no predecessor: its rise is 0.
         before = levels[:1] if self._last is None else self._last
         self._rises.append(flux(np.concatenate([before, levels])))
         self._last = levels[-1:]

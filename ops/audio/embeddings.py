@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
-from framemill.ops.audio.windows import WINDOW_COLUMNS, Heard, WindowOp, check_hop
-from framemill.ops.columns import column
+from framemill.ops.audio.windows import WINDOW_COLUMNS, WindowOp, WindowOutputs, check_hop
+from framemill.ops.columns import column, vector_column
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +42,7 @@ class AudioEmbeddings(WindowOp):
         ]
     )
 
-    def rows(self, heard: Heard) -> pa.Table:
-        num_windows, size = heard.embeddings.shape
-        offsets = size * np.arange(num_windows + 1, dtype=np.int32)
-        vectors = pa.ListArray.from_arrays(offsets, heard.embeddings.reshape(-1))
-        columns = [pa.array(heard.start_seconds), pa.array(heard.end_seconds), vectors]
+    def rows(self, windows: WindowOutputs) -> pa.Table:
+        vectors = vector_column(windows.embeddings)
+        columns = [pa.array(windows.start_seconds), pa.array(windows.end_seconds), vectors]
         return pa.table(columns, schema=self.schema)

@@ -1,9 +1,9 @@
-"""Families of networks that hear windows of sound: what they take, and what they give.
+"""Families of audio networks that take windows of sound: their inputs and outputs.
 
-yamnet: MobileNet v1 on log-mel pictures that it makes itself (Hershey et al., "CNN architectures for
+yamnet: MobileNet v1 on log-mel spectrograms that it makes itself (Hershey et al., "CNN architectures for
 large-scale audio classification", ICASSP 2017); one window a call.
 panns: the audio networks of Kong et al. (arXiv:1912.10211), from waveforms at 32 kHz.
-vggish: the embedding of Hershey et al. from log-mel pictures made here.
+vggish: the embedding of Hershey et al. from log-mel spectrograms made here.
 openl3: Cramer et al., "Look, listen and learn more" (ICASSP 2019), exported with its own log-mel front end.
 clap: the sound half of LAION's contrastive model (Wu et al., arXiv:2211.06687), as Hugging Face exports it.
 """
@@ -27,7 +27,7 @@ class SoundFamily:
     """How a network is fed.
 
     Attributes:
-        sample_rate: hertz. window: samples it hears at once.
+        sample_rate: hertz. window: samples of one input.
         scores, embedding: names of its outputs; "" stands for the only one, None for one it does not have.
         prepare: from windows float32 [n, window] to its input, which is usually called `input_name`.
         is_batched: whether its input has an axis for windows.
@@ -49,7 +49,7 @@ class SoundFamily:
 
 
 def family_of(model: Model) -> SoundFamily:
-    """How this model is fed; raises ModelError for a family that hears no windows."""
+    """How this model is fed; raises ModelError for a family that takes no windows of sound."""
     if model.entry.family not in FAMILIES:
         raise ModelError(
             f"model {model.entry.name} is of family {model.entry.family!r}; sound is heard by models of "
@@ -66,17 +66,17 @@ def _one_channel(windows: Float32Array) -> Float32Array:
     return windows[:, None]
 
 
-def _vggish_picture(windows: Float32Array) -> Float32Array:
+def _vggish_spectrogram(windows: Float32Array) -> Float32Array:
     """Log-mel magnitudes of 96 frames of 25 ms every 10 ms: float32 [n, 1, 96, 64]."""
     frames = np.lib.stride_tricks.sliding_window_view(windows, 400, axis=1)[:, ::160]
-    # A Hann window that would meet its own start again: the last zero is left out.
+    # A periodic Hann window: without the last zero of the symmetric one.
     shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)).astype(np.float32)
     magnitudes = np.abs(np.fft.rfft(frames * shape, 512)).astype(np.float32)
     levels: Float32Array = np.log(magnitudes @ _vggish_bands() + np.float32(0.01))
     return levels[:, None]
 
 
-def _clap_picture(windows: Float32Array) -> Float32Array:
+def _clap_spectrogram(windows: Float32Array) -> Float32Array:
     """Mel powers in dB of 1001 frames of 1024 samples every 10 ms: float32 [n, 1, 1001, 64]."""
     padded = np.pad(windows, ((0, 0), (512, 512)), "reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, 1024, axis=1)[:, ::480]
@@ -96,7 +96,7 @@ def _triangles(bins: npt.NDArray[np.float64], corners: npt.NDArray[np.float64]) 
 
 @cache
 def _vggish_bands() -> Float32Array:
-    """Triangles that are straight on the mel scale of HTK, 125 to 7500 Hz: float32 [257, 64]."""
+    """Triangles that are linear on the mel scale of HTK, 125 to 7500 Hz: float32 [257, 64]."""
 
     def mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return 1127.0 * np.log1p(hertz / 700.0)
@@ -109,14 +109,14 @@ def _vggish_bands() -> Float32Array:
 
 @cache
 def _clap_bands() -> Float32Array:
-    """Triangles of equal area, straight in hertz, with corners on Slaney's mel scale: float32 [513, 64].
+    """Triangles of equal area, linear in hertz, with corners on Slaney's mel scale: float32 [513, 64].
 
-    The scale is even up to 1 kHz and logarithmic above (Slaney, "Auditory toolbox", 1998).
+    The scale is linear up to 1 kHz and logarithmic above (Slaney, "Auditory toolbox", 1998).
     """
-    even, step = 200 / 3, np.log(6.4) / 27
+    hertz_per_mel, step = 200 / 3, np.log(6.4) / 27
     top = 15 + np.log(14_000 / 1_000) / step
-    mels = np.linspace(50 / even, top, 66)
-    corners = np.where(mels < 15, mels * even, 1_000 * np.exp(step * (mels - 15)))
+    mels = np.linspace(50 / hertz_per_mel, top, 66)
+    corners = np.where(mels < 15, mels * hertz_per_mel, 1_000 * np.exp(step * (mels - 15)))
     bands = _triangles(np.arange(513) * 48_000 / 1024, corners)
     bands *= (2 / (corners[2:] - corners[:-2])).astype(np.float32)
     return bands
@@ -140,7 +140,7 @@ FAMILIES: Mapping[str, SoundFamily] = {
         prepare=_waveform,
     ),
     "vggish": SoundFamily(
-        sample_rate=16_000, window=15_600, scores=None, embedding="", prepare=_vggish_picture
+        sample_rate=16_000, window=15_600, scores=None, embedding="", prepare=_vggish_spectrogram
     ),
     "openl3": SoundFamily(sample_rate=48_000, window=48_000, scores=None, embedding="", prepare=_one_channel),
     "clap": SoundFamily(
@@ -148,7 +148,7 @@ FAMILIES: Mapping[str, SoundFamily] = {
         window=480_000,
         scores=None,
         embedding="audio_embeds",
-        prepare=_clap_picture,
+        prepare=_clap_spectrogram,
         input_name="input_features",
         repeats=True,
     ),

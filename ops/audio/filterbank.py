@@ -17,10 +17,10 @@ _PRE_EMPHASIS = 0.97
 
 
 def centred_filterbank(samples: Float32Array) -> Float32Array:
-    """Features of whole frames, each band's mean over time taken off.
+    """Features of whole frames, less each band's mean over time.
 
     Kaldi's defaults without dither and with a Hamming window, as the models of WeSpeaker expect them: sound
-    on the scale of 16-bit numbers, the mean of each frame taken off, pre-emphasis 0.97, power spectrum.
+    on the scale of 16-bit numbers, each frame less its mean, pre-emphasis 0.97, power spectrum.
 
     Args:
         samples: float32 [FRAME + (n - 1) * HOP], nominally -1..1.
@@ -30,7 +30,7 @@ def centred_filterbank(samples: Float32Array) -> Float32Array:
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP] * np.float32(32768)
     frames = frames - frames.mean(axis=1, keepdims=True)
-    # The first sample has none before it; Kaldi takes itself.
+    # Kaldi takes the first sample as its own predecessor.
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     spectrum = np.fft.rfft((frames - np.float32(_PRE_EMPHASIS) * before) * _window(), SIZE)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
@@ -46,7 +46,7 @@ def _window() -> Float32Array:
 
 @cache
 def _bands() -> Float32Array:
-    """Triangles that are even in mel: float32 [SIZE // 2, NUM_BANDS]."""
+    """Triangles evenly spaced in mel: float32 [SIZE // 2, NUM_BANDS]."""
 
     def mel(hertz: float) -> float:
         return 1127 * math.log1p(hertz / 700)

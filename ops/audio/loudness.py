@@ -1,4 +1,4 @@
-"""How loud a track is as a whole, with what tells of its recording: peaks, clipping, noise."""
+"""Loudness of a whole track, and measures of its recording: true peak, clipping, noise floor."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class _Meter:
         self._num_samples = 0
         self._num_clipped = 0
         self._peak = 0.0
-        self._waiting = np.zeros((0, 0), np.float32)  # what the filters remember, then what waits
+        self._waiting = np.zeros((0, 0), np.float32)  # the filters' memory, then samples not measured yet
         self._plain: list[Float64Array] = []
         self._weighted: list[Float64Array] = []
 
@@ -98,7 +98,7 @@ class _Meter:
             self._weighting = Weighting(chunk.sample_rate)
             self._weights = channel_weights(chunk.channels)
             self._waiting = np.zeros((len(chunk.channels), self._weighting.taps), np.float32)
-        # Damaged float tracks can hold NaN, infinity and numbers without sense.
+        # Damaged float tracks can hold NaN, infinity and meaningless numbers.
         samples = np.where(np.abs(chunk.samples) < LIMIT, chunk.samples, np.float32(0))
         self._num_samples += samples.shape[1]
         self._waiting = np.concatenate([self._waiting, samples], axis=1)
@@ -118,8 +118,8 @@ class _Meter:
         row = {
             "start_seconds": start / rate,
             "end_seconds": (start + self._num_samples) / rate,
-            "integrated_lufs": _known(integrated_lufs(weighted[:whole])),
-            "range_lu": _known(loudness_range_lu(weighted[:whole])),
+            "integrated_lufs": _none_for_nan(integrated_lufs(weighted[:whole])),
+            "range_lu": _none_for_nan(loudness_range_lu(weighted[:whole])),
             "true_peak_db": float(decibels(np.array([self._peak]))[0]),
             "clipped_fraction": self._num_clipped / (self._num_samples * len(self._waiting)),
             "noise_floor_db": float(decibels(np.sqrt(np.percentile(plain, [10])))[0]),
@@ -133,7 +133,7 @@ class _Meter:
         weighted = self._weighting.weigh(self._waiting[:, : taps + size])
         self._weighted.append((self._weights[:, None] * self._step_powers(weighted)).sum(axis=0))
         self._num_clipped += int(np.count_nonzero(np.abs(samples) >= CLIPPED))
-        # Samples of the block before are seen again, for the points between both.
+        # The last samples of the block before are included, for the points between the blocks.
         for channel in self._waiting[:, max(0, taps - PEAK_TAPS) : taps + size]:
             self._peak = true_peak(channel, self._peak)
         self._waiting = self._waiting[:, size:].copy()
@@ -146,5 +146,5 @@ class _Meter:
         return np.add.reduceat(squares, starts, axis=1, dtype=np.float64) / lengths
 
 
-def _known(value: float) -> float | None:
+def _none_for_nan(value: float) -> float | None:
     return None if math.isnan(value) else value

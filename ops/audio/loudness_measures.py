@@ -16,32 +16,32 @@ SILENT_LUFS = -70.0  # the absolute gate
 # shelf for the head, and a high pass. These values give back those coefficients.
 _SHELF = (1681.974450955533, 3.999843853973347, 0.7071752369554196)  # Hz, dB, Q
 _HIGH_PASS = (38.13547087602444, 0.5003270373238773)  # Hz, Q
-MEMORY_SECONDS = 0.1  # of the filters: what they still say of sound before that is below -150 dB
+MEMORY_SECONDS = 0.1  # of the filters: their response to earlier sound is below -150 dB
 
 # Four points where there was one, by a sinc under a Kaiser window of 16 samples, as BS.1770 asks of a true
 # peak at 48 kHz; the fourth phase is the samples themselves.
 PEAK_TAPS = 16
-_STRIDE = 8  # samples that are judged together when looking for places where a peak can lie
+_STRIDE = 8  # samples that are tested together for whether a peak can lie there
 
 
 class Weighting:
-    """The filters that make sound as loud as the ear finds it (K-weighting), at one rate.
+    """The K-weighting filters, which approximate the sensitivity of the ear, at one sample rate.
 
     Attributes:
         step: samples in 100 ms, by which the windows of both standards move.
-        taps: samples that the filters remember. block: most samples weighed at once, whole steps.
+        taps: samples of the filters' memory. block: gain samples weighed at once, whole steps.
     """
 
     def __init__(self, sample_rate: int) -> None:
         self.step = max(1, round(sample_rate / 10))
         self.taps = math.ceil(MEMORY_SECONDS * sample_rate)
-        # In a transform eight times as long as the memory little of it is spent on what was there before.
+        # Of a transform eight times as long as the memory only an eighth is spent on earlier samples.
         self._size = 1 << (8 * self.taps).bit_length()
         self.block = (self._size - self.taps) // self.step * self.step
         self._spectrum = _spectrum(sample_rate, self.taps, self._size)
 
     def weigh(self, samples: Float32Array) -> Float32Array:
-        """The weighted samples of the last n.
+        """The last n samples, weighted.
 
         Args:
             samples: float32 [channels, taps + n], n <= block; the first were weighed before, or are zero.
@@ -73,8 +73,8 @@ def _spectrum(sample_rate: int, taps: int, size: int) -> npt.NDArray[np.complex6
     down = np.convolve(shelf_down / shelf_down[0], pass_down / pass_down[0])
     delays = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
     exact = np.polyval(up[::-1], delays) / np.polyval(down[::-1], delays)
-    answer = np.fft.irfft(exact, size)[:taps]
-    return np.fft.rfft(answer, size).astype(np.complex64)
+    response = np.fft.irfft(exact, size)[:taps]
+    return np.fft.rfft(response, size).astype(np.complex64)
 
 
 def channel_weights(channels: Sequence[str]) -> Float64Array:
@@ -140,7 +140,7 @@ def true_peak(samples: Float32Array, known: float = 0.0) -> float:
 
     Args:
         samples: float32 [n].
-        known: a peak that is known already: lower ones are not looked for.
+        known: a peak that is known already: lower ones are ignored.
     """
     if not len(samples):
         return known
@@ -148,35 +148,35 @@ def true_peak(samples: Float32Array, known: float = 0.0) -> float:
     peak = max(known, float(sizes.max()))
     if len(samples) < PEAK_TAPS:
         return peak
-    # A point is at most as high as the samples around it times what the filter can make of them: where that
-    # is no more than the peak, no point needs to be made.
-    filters, most = _peak_filters()
+    # An interpolated value is at gain the largest sample around it times the filter's gain: where that does
+    # not exceed the peak, nothing needs to be interpolated.
+    filters, gain = _peak_filters()
     num_windows = len(samples) - PEAK_TAPS + 1
     runs = np.maximum.reduceat(sizes, np.arange(0, len(sizes), _STRIDE))
     reach = _STRIDE + PEAK_TAPS - 1
     around = np.lib.stride_tricks.sliding_window_view(
         np.pad(runs, (0, -(-reach // _STRIDE) - 1)), -(-reach // _STRIDE)
     ).max(axis=1)
-    places = np.flatnonzero(around * most > peak)[:, None] * _STRIDE + np.arange(_STRIDE)
+    places = np.flatnonzero(around * gain > peak)[:, None] * _STRIDE + np.arange(_STRIDE)
     starts = places[places < num_windows]
     windows = np.lib.stride_tricks.sliding_window_view(samples, PEAK_TAPS)
     for first in range(0, len(starts), 1 << 14):
         chosen = windows[starts[first : first + (1 << 14)]]
         for taps in filters:
-            # einsum stays on this thread; a matrix product would wake others that fight with the models.
+            # einsum stays on this thread; a matrix product would start others that compete with the models.
             peak = max(peak, float(np.abs(np.einsum("ij,j->i", chosen, taps)).max()))
     return peak
 
 
 @cache
 def _peak_filters() -> tuple[tuple[Float32Array, ...], float]:
-    """The filters, and the largest value that they can make of samples of at most 1."""
+    """The interpolation filters, and their largest gain."""
     window = np.arange(PEAK_TAPS) - PEAK_TAPS // 2 + 0.0
     found = []
     for phase in (0.25, 0.5, 0.75):
         distance = window + phase
         inside = np.sqrt(np.maximum(0, 1 - (distance / (PEAK_TAPS / 2)) ** 2))
         taps = np.sinc(distance) * np.i0(5.0 * inside) / np.i0(5.0)
-        # Turned round, since the old order is that of a convolution.
+        # Reversed: the order above is that of a convolution.
         found.append((taps / taps.sum()).astype(np.float32)[::-1].copy())
     return tuple(found), max(float(np.abs(taps).sum()) for taps in found)

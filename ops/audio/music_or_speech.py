@@ -1,4 +1,4 @@
-"""Where there is music, where speech, and where both: from the classes of `sounds`."""
+"""Segments of music, of speech, and of both, from the classes of `sounds`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEECH = (
     "Speech", "Male speech, man speaking", "Female speech, woman speaking", "Child speech, kid speaking",
     "Conversation", "Narration, monologue", "Speech synthesizer",
 )  # fmt: skip
-# By what was heard: nothing, music, speech, both.
+# By sum: 0 neither, 1 music, 2 speech, 3 both.
 LABELS = ("", "music", "speech", "speech_and_music")
 
 
@@ -74,8 +74,8 @@ class MusicOrSpeech(TableOp):
         for row, labels in enumerate((MUSIC, SPEECH)):
             chosen = pc.is_in(sounds["label"], value_set=pa.array(labels)).to_numpy()
             np.maximum.at(scores[row], window[chosen], sounds["score"].to_numpy()[chosen])
-        heard = scores >= self.options.threshold
-        kind = heard[0] + 2 * heard[1]
+        present = scores >= self.options.threshold
+        kind = present[0] + 2 * present[1]
         weaker = np.where(kind == 3, scores.min(axis=0), scores.max(axis=0))
         # Overlapping windows meet halfway; where a window gave no row of `sounds`, a new stretch starts.
         shared = ends[:-1] > starts[1:]

@@ -59,7 +59,7 @@ class Silences(TableOp):
         begins, ends = starts[first], starts[last] + 1 / WINDOWS_PER_SECOND
         if source.duration_seconds > 0:
             ends = np.maximum(np.minimum(ends, source.duration_seconds), begins)
-        # Sums of tenths miss their exact value by a rounding.
+        # Sums of tenths are not exact in binary.
         long = ends - begins >= self.options.min_seconds - 1e-6
         loudest = [peaks[a : b + 1].max() for a, b in zip(first[long], last[long], strict=True)]
         return pa.table(

@@ -1,4 +1,4 @@
-"""What is heard when: classes of sound, window by window."""
+"""Sound events: classes of sound in each window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
 from framemill.ops.audio.families import FAMILIES, family_of
-from framemill.ops.audio.windows import WINDOW_COLUMNS, Heard, WindowOp, check_hop
+from framemill.ops.audio.windows import WINDOW_COLUMNS, WindowOp, WindowOutputs, check_hop
 from framemill.ops.columns import column
 
 
@@ -62,17 +62,17 @@ class Sounds(WindowOp):
             )
         self._labels = np.array(self.model.entry.labels, object)
 
-    def rows(self, heard: Heard) -> pa.Table:
+    def rows(self, windows: WindowOutputs) -> pa.Table:
         # Of equal scores the class that comes first in the model's order.
-        best = np.argsort(-heard.scores, axis=1, kind="stable")[:, : self.options.top]
-        window, rank = np.nonzero(np.take_along_axis(heard.scores, best, 1) >= self.options.threshold)
+        best = np.argsort(-windows.scores, axis=1, kind="stable")[:, : self.options.top]
+        window, rank = np.nonzero(np.take_along_axis(windows.scores, best, 1) >= self.options.threshold)
         labels = best[window, rank]
         return pa.table(
             {
-                "start_seconds": heard.start_seconds[window],
-                "end_seconds": heard.end_seconds[window],
+                "start_seconds": windows.start_seconds[window],
+                "end_seconds": windows.end_seconds[window],
                 "label": pa.array(self._labels[labels], pa.string()),
-                "score": heard.scores[window, labels],
+                "score": windows.scores[window, labels],
             },
             schema=self.schema,
         )

@@ -1,4 +1,4 @@
-"""Where somebody speaks: the Silero voice activity detector, then segments with hysteresis."""
+"""Segments of speech: the Silero voice activity detector, then segmentation with hysteresis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pyarrow as pa
 
 from framemill.errors import UsageError
 from framemill.models.runner import Runner
-from framemill.ops.audio.vad import SAMPLE_RATE, Segment, Segmenter, VoiceDetector, VoiceRules, clean_samples
+from framemill.ops.audio.vad import (
+    SAMPLE_RATE,
+    Segment,
+    Segmenter,
+    SegmentRules,
+    SpeechDetector,
+    clean_samples,
+)
 from framemill.ops.chunks import Audio, Chunk, ShardInfo
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
@@ -77,8 +84,8 @@ class Speech(Op):
 class _Segments:
     def __init__(self, options: SpeechOptions, runner: Runner) -> None:
         self.done = False
-        self._detector = VoiceDetector(runner)
-        self._segmenter = Segmenter(VoiceRules(**asdict(options)))
+        self._detector = SpeechDetector(runner)
+        self._segmenter = Segmenter(SegmentRules(**asdict(options)))
         self._segments: list[Segment] = []
         self._start_sample = 0
         self._num_samples = 0

@@ -1,8 +1,8 @@
-"""Speech of one track turned into rows of text: it is found, gathered into passages, and heard in groups."""
+"""Transcribes one track: finds its speech, joins it to passages, and decodes those in groups."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,14 +10,12 @@ from framemill.errors import ModelError
 from framemill.models.runner import Runner
 from framemill.models.spoken import MAX_SAMPLES, MAX_SECONDS, Decoding, Heard, Span
 from framemill.ops.audio.passages import Passage, PassageMaker
-from framemill.ops.audio.vad import Segmenter, VoiceDetector, VoiceRules, clean_samples
+from framemill.ops.audio.transcript_options import EACH, TranscriptOptions
+from framemill.ops.audio.vad import Segmenter, SegmentRules, SpeechDetector, clean_samples
 from framemill.ops.chunks import Audio
 
-if TYPE_CHECKING:
-    from framemill.ops.audio.transcript import TranscriptOptions
-
-# Where faster-whisper's batched pipeline cuts, which hands Whisper speech with little silence in it.
-RULES = VoiceRules(
+# As in faster-whisper's batched pipeline, which gives Whisper speech with little silence in it.
+RULES = SegmentRules(
     threshold=0.5,
     end_threshold=0.35,
     min_silence_seconds=0.16,
@@ -29,20 +27,20 @@ RULES = VoiceRules(
 GROUP = 8
 # A passage that repeats itself is decoded once more, without runs of so many tokens that come twice.
 NO_REPEAT_TOKENS = 3
-EACH = "each"  # as a language: that of each passage is detected
 
 
-class Listener:
-    """Finds the speech of one track and has it turned into text.
+class Transcriber:
+    """Finds the speech of one track and transcribes it.
 
     Args:
-        voice: the detector of speech. whisper: the recogniser, as `framemill.models.whisper.WhisperRunner`.
+        vad: the speech detector's network.
+        whisper: the recogniser, as `framemill.models.whisper.WhisperRunner`.
     """
 
-    def __init__(self, options: TranscriptOptions, voice: Runner, whisper: Runner) -> None:
+    def __init__(self, options: TranscriptOptions, vad: Runner, whisper: Runner) -> None:
         self._options = options
         self._whisper = whisper
-        self._detector = VoiceDetector(voice)
+        self._detector = SpeechDetector(vad)
         self._segmenter = Segmenter(RULES)
         self._maker: PassageMaker | None = None
         self._num_samples = 0
@@ -55,16 +53,16 @@ class Listener:
         samples = clean_samples(chunk)
         if self._maker is None:
             self._maker = PassageMaker(chunk.start_sample, MAX_SAMPLES)
-        self._maker.hear(samples)
+        self._maker.append(samples)
         self._num_samples += len(samples)
         for probability in self._detector.feed(samples):
             self._segmenter.push(probability)
         for segment in self._segmenter.take():
-            self._put(self._maker.add(segment))
-        self._maker.forget(self._segmenter.oldest)
+            self._queue(self._maker.add(segment))
+        self._maker.drop_before(self._segmenter.oldest)
         # Without a language the first passage goes alone, since the others take theirs from it.
         while len(self._waiting) >= (GROUP if self._language else 1):
-            self._listen()
+            self._transcribe_group()
 
     def finish(self) -> list[dict[str, Any]]:
         """A row for each stretch of text in time order, by the columns of `transcript`."""
@@ -72,23 +70,23 @@ class Listener:
             self._segmenter.push(probability)
         if self._maker is not None:
             for segment in self._segmenter.finish(self._num_samples):
-                self._put(self._maker.add(segment))
-            self._put(self._maker.finish())
+                self._queue(self._maker.add(segment))
+            self._queue(self._maker.finish())
         while self._waiting:
-            self._listen()
+            self._transcribe_group()
         for index, row in enumerate(self._rows):
             row["segment_index"] = index
         return self._rows
 
-    def _put(self, passage: Passage | None) -> None:
+    def _queue(self, passage: Passage | None) -> None:
         if passage is not None:
             self._waiting.append(passage)
 
-    def _listen(self) -> None:
-        """Sends the next passages to the model and makes rows of what they say."""
+    def _transcribe_group(self) -> None:
+        """Decodes the next passages and appends their rows."""
         passages = self._waiting[: GROUP if self._language else 1]
         del self._waiting[: len(passages)]
-        heard = self._hear(passages)
+        heard = self._decode(passages)
         options = self._options
         loops = [
             i
@@ -96,17 +94,17 @@ class Listener:
             if h.compression_ratio > options.compression_ratio_threshold and not self._is_silence(h)
         ]
         if loops:
-            again = self._hear([passages[i] for i in loops], NO_REPEAT_TOKENS)
+            again = self._decode([passages[i] for i in loops], NO_REPEAT_TOKENS)
             for i, second in zip(loops, again, strict=True):
                 heard[i] = self._better(heard[i], second)
         for passage, h in zip(passages, heard, strict=True):
             if self._is_silence(h):
                 continue
-            # What a passage of silence seems to be spoken in says nothing of the file.
+            # The language detected in a passage of silence is meaningless.
             self._language = self._language or h.language
             self._rows += [_row(span, h, passage) for span in h.spans if span.text]
 
-    def _hear(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Heard]:
+    def _decode(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Heard]:
         samples = np.zeros((len(passages), MAX_SAMPLES), np.float32)
         decodings = np.empty(len(passages), object)
         options = self._options
@@ -127,13 +125,13 @@ class Listener:
             raise ModelError(
                 f"the model gives {', '.join(outputs)} where text is expected; use family whisper"
             )
-        heard: list[Heard] = outputs["heard"].tolist()
-        return heard
+        decoded: list[Heard] = outputs["heard"].tolist()
+        return decoded
 
     def _is_silence(self, heard: Heard) -> bool:
         options = self._options
-        likely = heard.avg_logprob > options.log_prob_threshold
-        return heard.no_speech_prob > options.no_speech_threshold and not likely
+        is_likely = heard.avg_logprob > options.log_prob_threshold
+        return heard.no_speech_prob > options.no_speech_threshold and not is_likely
 
     def _better(self, first: Heard, second: Heard) -> Heard:
         if second.compression_ratio <= self._options.compression_ratio_threshold:

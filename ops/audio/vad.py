@@ -1,4 +1,4 @@
-"""Voice activity: what the Silero detector says of each window, and segments from it with hysteresis."""
+"""Voice activity detection: probabilities from the Silero network, and segments with hysteresis."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from framemill.models.runner import Runner
 from framemill.ops.chunks import Audio, Float32Array
 
 SAMPLE_RATE = 16_000
-WINDOW = 512  # samples the network judges at once: fixed by its training
+WINDOW = 512  # samples of one input of the network: fixed by its training
 CONTEXT = 64  # samples of the window before that it also sees
 # Windows a call: 16 s; counted from the track's start, so that reads of any size give the same rows.
 BLOCK = 512
 STATE_SHAPE = (1, 1, 128)
 # A pause at least this long is where a segment that grows too long is cut; Silero's own value.
 CUT_PAUSE_SAMPLES = 0.098 * SAMPLE_RATE
-# Samples beyond this are damage: full scale is 1, and their squares would drown all others.
+# Samples beyond this are damaged: full scale is 1, and their squares would dominate every sum.
 LIMIT = 1e6
 
 
 def clean_samples(chunk: Audio, sample_rate: int = SAMPLE_RATE) -> Float32Array:
     """The samples of a chunk, damaged ones silenced.
 
-    Float tracks can hold NaN, infinity and numbers without sense; one would poison what remembers the past.
+    Float tracks can hold NaN, infinity and meaningless numbers; one of them would spoil all later output of a
+    recurrent network or a filter.
 
     Raises:
         ValueError: the sound is not at this rate.
@@ -35,12 +36,12 @@ def clean_samples(chunk: Audio, sample_rate: int = SAMPLE_RATE) -> Float32Array:
     return np.where(np.abs(chunk.samples) < LIMIT, chunk.samples, np.float32(0))
 
 
-class VoiceDetector:
-    """Feeds the network blocks of windows, carrying its state from one to the next."""
+class SpeechDetector:
+    """Runs the network on blocks of windows; its state is kept from one block to the next."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._waiting = np.zeros(CONTEXT, np.float32)  # the context, then what is not judged yet
+        self._waiting = np.zeros(CONTEXT, np.float32)  # the context, then samples not processed yet
         self._hidden = np.zeros(STATE_SHAPE, np.float32)
         self._cell = np.zeros(STATE_SHAPE, np.float32)
 
@@ -49,16 +50,16 @@ class VoiceDetector:
         self._waiting = np.concatenate([self._waiting, samples])
         found: list[float] = []
         while len(self._waiting) >= CONTEXT + BLOCK * WINDOW:
-            found += self._judge(BLOCK)
+            found += self._run(BLOCK)
         return found
 
     def finish(self) -> list[float]:
         """Probabilities of the windows that are left, the last one filled up with silence."""
         missing = -(len(self._waiting) - CONTEXT) % WINDOW
         self._waiting = np.pad(self._waiting, (0, missing))
-        return self._judge((len(self._waiting) - CONTEXT) // WINDOW) if len(self._waiting) > CONTEXT else []
+        return self._run((len(self._waiting) - CONTEXT) // WINDOW) if len(self._waiting) > CONTEXT else []
 
-    def _judge(self, num_windows: int) -> list[float]:
+    def _run(self, num_windows: int) -> list[float]:
         windows = np.lib.stride_tricks.sliding_window_view(self._waiting, CONTEXT + WINDOW)[::WINDOW]
         block: Float32Array = np.ascontiguousarray(windows[:num_windows], dtype=np.float32)
         outputs = self._runner.run_whole({"input": block, "h": self._hidden, "c": self._cell})
@@ -69,8 +70,8 @@ class VoiceDetector:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VoiceRules:
-    """When probabilities are a segment.
+class SegmentRules:
+    """When consecutive probabilities make a segment.
 
     Attributes:
         threshold: probability from which a window starts speech, 0..1.
@@ -94,15 +95,15 @@ class Segment:
     """Speech in samples from the track's start, half-open.
 
     Attributes:
-        start, end: with padding. voice_start, voice_end: without.
+        start, end: with padding. speech_start, speech_end: without.
         probability: mean probability of speech without the padding, 0..1.
     """
 
     start: int
     end: int
     probability: float
-    voice_start: int
-    voice_end: int
+    speech_start: int
+    speech_end: int
 
 
 # A place between two windows: samples from the track's start, and the sum of all probabilities before it.
@@ -116,7 +117,7 @@ class Segmenter:
     Gives the segments of Silero's own segmentation, as faster-whisper has it, without knowing the whole.
     """
 
-    rules: VoiceRules
+    rules: SegmentRules
     _here: _Mark = (0, 0.0)
     _start: _Mark | None = None  # of the open segment
     _pause: _Mark | None = None  # where the open segment may have ended

@@ -1,4 +1,4 @@
-"""Runs a network over a sound track in windows, once for all operations that ask."""
+"""Runs an audio network over a track in windows, once for all operations that use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from framemill.ops.operation import Extractor, Op, Partial, Reads
 
 # A chunk is 4 s; eight files at a time wait between one operation and the next with about 40 windows.
 _KEPT_WINDOWS = 64
-# Rows are made of so many windows together: what the network says of all of a film is not kept.
+# Windows turned into rows at once, so that the outputs for a whole film are never held.
 _WINDOWS_A_TABLE = 64
 
 WINDOW_COLUMNS = (
@@ -37,16 +37,16 @@ WINDOW_COLUMNS = (
     ),
 )
 
-Answer = tuple[Float32Array, Float32Array]  # scores [classes] and embedding [d] of one window
+Output = tuple[Float32Array, Float32Array]  # scores [classes] and embedding [d] of one window
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the network says of some windows.
+class WindowOutputs:
+    """Outputs of the network for some windows.
 
     Attributes:
         start_seconds, end_seconds: float64 [n], of each window, from the start of the presentation.
-        scores: float32 [n, classes], 0..1 each, independent of each other; no classes where it tells none.
+        scores: float32 [n, classes], 0..1 each, independent of each other; 0 classes for a network without.
         embeddings: float32 [n, d].
     """
 
@@ -57,7 +57,7 @@ class Heard:
 
 
 class WindowOp(Op):
-    """An operation on what a network says of each window; its options have `hop_seconds`."""
+    """An operation on the outputs of a network for each window; its options have `hop_seconds`."""
 
     reads = Reads.AUDIO
     models = ("sounds",)
@@ -74,7 +74,7 @@ class WindowOp(Op):
         self.sound_rate = family.sample_rate
 
     @abstractmethod
-    def rows(self, heard: Heard) -> pa.Table:
+    def rows(self, windows: WindowOutputs) -> pa.Table:
         """Rows of some windows, in the operation's schema."""
 
     def open(self, shard: ShardInfo) -> Extractor:
@@ -89,76 +89,79 @@ def check_hop(name: str, hop_seconds: float) -> None:
         )
 
 
-class _Memo:
-    """The last answers by the samples' digest, so that operations on the same sound ask the network once.
+class _OutputCache:
+    """The latest outputs by digest of their samples, so that operations on the same sound share them.
 
-    A window of YAMNet costs 4.3 ms on one core and keeping or finding it 0.1 ms (measured).
+    A window of YAMNet costs 4.3 ms on one core and a look-up or an entry 0.1 ms (measured).
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+        self._outputs: OrderedDict[bytes, Output] = OrderedDict()
 
-    def find(self, key: bytes) -> Answer | None:
+    def get(self, key: bytes) -> Output | None:
         with self._lock:
-            return self._answers.get(key)
+            return self._outputs.get(key)
 
-    def keep(self, key: bytes, answer: Answer) -> None:
+    def put(self, key: bytes, output: Output) -> None:
         with self._lock:
-            self._answers[key] = answer
-            if len(self._answers) > _KEPT_WINDOWS:
-                self._answers.popitem(last=False)
+            self._outputs[key] = output
+            if len(self._outputs) > _KEPT_WINDOWS:
+                self._outputs.popitem(last=False)
 
 
-_memos: WeakKeyDictionary[Runner, _Memo] = WeakKeyDictionary()
-_memos_lock = threading.Lock()
+_caches: WeakKeyDictionary[Runner, _OutputCache] = WeakKeyDictionary()
+_caches_lock = threading.Lock()
 
 
 class _Windows:
-    """Hears one shard. Windows start every hop; the last one ends with the track, so that all of it is heard;
-    a track shorter than a window is filled up."""
+    """Processes one shard.
+
+    Windows start every hop. The last one ends with the track, so that all of it is covered; a track shorter
+    than a window is padded.
+    """
 
     def __init__(self, op: WindowOp) -> None:
         self.done = False
         self._op = op
         self._family = family_of(op.model)
         self._hop = round(op.options.hop_seconds * self._family.sample_rate) or self._family.window
-        with _memos_lock:
-            self._memo = _memos.setdefault(op.model.runner, _Memo())
+        with _caches_lock:
+            self._cache = _caches.setdefault(op.model.runner, _OutputCache())
         self._origin = 0  # of the track, in samples
         self._first = 0  # position of waiting[0] in the track
         self._waiting = np.zeros(0, np.float32)
         self._next = 0  # where the next window starts
-        self._heard_to = 0
+        self._covered_to = 0
         self._starts: list[int] = []
-        self._answers: list[Answer] = []
+        self._outputs: list[Output] = []
         self._tables: list[pa.Table] = []
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
-        """Hears the windows that are complete now."""
+        """Runs the windows that are complete now."""
         assert isinstance(chunk, Audio)
         if not self._first and not len(self._waiting):
             self._origin = chunk.start_sample
         self._waiting = np.concatenate([self._waiting, clean_samples(chunk, self._family.sample_rate)])
         window, end = self._family.window, self._first + len(self._waiting)
         starts = list(range(self._next, end - window + 1, self._hop))
-        self._hear(starts)
+        self._run_windows(starts)
         self._next += len(starts) * self._hop
-        # The last window may reach back over what was heard.
+        # The last window may overlap the one before.
         unneeded = min(self._next, end - window) - self._first
         if unneeded > 0:
             self._first += unneeded
             self._waiting = self._waiting[unneeded:].copy()
 
     def finish(self) -> Partial:
-        """Hears what is left, and hands over everything."""
+        """Runs the last window and returns all rows."""
         end = self._first + len(self._waiting)
-        if end > self._heard_to:
-            self._hear([max(0, end - self._family.window)])
+        if end > self._covered_to:
+            self._run_windows([max(0, end - self._family.window)])
         self._make_rows()
         return Partial(pa.concat_tables([*self._tables, self._op.schema.empty_table()]))
 
-    def _hear(self, starts: list[int]) -> None:
+    def _run_windows(self, starts: list[int]) -> None:
         if not starts:
             return
         family = self._family
@@ -169,8 +172,8 @@ class _Windows:
                 samples = np.tile(samples, family.window // len(samples))
             windows[row, : len(samples)] = samples
         self._starts += starts
-        self._answers += self._ask(windows)
-        self._heard_to = starts[-1] + family.window
+        self._outputs += self._outputs_of(windows)
+        self._covered_to = starts[-1] + family.window
         if len(self._starts) >= _WINDOWS_A_TABLE:
             self._make_rows()
 
@@ -179,35 +182,35 @@ class _Windows:
             return
         rate, end = self._family.sample_rate, self._first + len(self._waiting)
         starts = np.array(self._starts, np.int64)
-        heard = Heard(
+        windows = WindowOutputs(
             (self._origin + starts) / rate,
             (self._origin + np.minimum(starts + self._family.window, end)) / rate,
-            np.stack([scores for scores, _ in self._answers]),
-            np.stack([embedding for _, embedding in self._answers]),
+            np.stack([scores for scores, _ in self._outputs]),
+            np.stack([embedding for _, embedding in self._outputs]),
         )
-        self._tables.append(self._op.rows(heard))
-        self._starts, self._answers = [], []
+        self._tables.append(self._op.rows(windows))
+        self._starts, self._outputs = [], []
 
-    def _ask(self, windows: Float32Array) -> list[Answer]:
+    def _outputs_of(self, windows: Float32Array) -> list[Output]:
         keys = [hashlib.blake2b(window, digest_size=16).digest() for window in windows]
-        found = [self._memo.find(key) for key in keys]
-        unknown = [row for row, answer in enumerate(found) if answer is None]
+        found = [self._cache.get(key) for key in keys]
+        unknown = [row for row, output in enumerate(found) if output is None]
         if unknown:
             family, runner = self._family, self._op.model.runner
             if family.is_batched:
                 inputs = {family.input_name: family.prepare(windows[unknown])}
-                answers = self._read(runner.run(inputs), len(unknown))
+                outputs = self._read(runner.run(inputs), len(unknown))
             else:
-                answers = []
+                outputs = []
                 for row in unknown:
                     inputs = {family.input_name: family.prepare(windows[row : row + 1])}
-                    answers += self._read(runner.run_whole(inputs), 1)
-            for row, answer in zip(unknown, answers, strict=True):
-                found[row] = answer
-                self._memo.keep(keys[row], answer)
-        return [answer for answer in found if answer is not None]
+                    outputs += self._read(runner.run_whole(inputs), 1)
+            for row, output in zip(unknown, outputs, strict=True):
+                found[row] = output
+                self._cache.put(keys[row], output)
+        return [output for output in found if output is not None]
 
-    def _read(self, outputs: Mapping[str, npt.NDArray[Any]], num_windows: int) -> list[Answer]:
+    def _read(self, outputs: Mapping[str, npt.NDArray[Any]], num_windows: int) -> list[Output]:
         entry, family = self._op.model.entry, self._family
         wanted = [name for name in (family.scores, family.embedding) if name]
         if "" in (family.scores, family.embedding) and len(outputs) == 1:

@@ -14,10 +14,11 @@ import pyarrow as pa
 from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
-from framemill.ops.columns import FACE_COLUMNS, column
+from framemill.ops.columns import FACE_COLUMNS, column, vector_column
 from framemill.ops.faces.alignment import align_faces
 from framemill.ops.faces.crops import FaceRows, read_faces
 from framemill.ops.faces.detectors import FaceDetector
+from framemill.ops.frames.embeddings import unit_vectors
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.model_input import planes
 
@@ -73,7 +74,6 @@ class FaceEmbeddings(FrameOp):
             vectors.append(self._embed(crops))
             flags.append(by_points)
         embedded, by_points = np.concatenate(vectors), np.concatenate(flags)
-        offsets = np.arange(0, embedded.size + 1, embedded.shape[1], dtype=np.int32)
         columns = [
             pa.array(frames.frame_index[faces.at]),
             pa.array(faces.pts_seconds),
@@ -81,7 +81,7 @@ class FaceEmbeddings(FrameOp):
             pa.DictionaryArray.from_arrays(
                 pa.array(1 - by_points.astype(np.int32)), pa.array(["points", "box"])
             ),
-            pa.ListArray.from_arrays(offsets, pa.array(embedded.ravel())),
+            vector_column(embedded),
         ]
         return pa.table(columns, schema=self.schema)
 
@@ -106,6 +106,4 @@ class FaceEmbeddings(FrameOp):
                 f"face_embeddings: model {self._entry.name} gives {shapes} for {len(crops)} faces, but the "
                 f"family arcface gives one output [{len(crops)}, numbers]; add a model of that kind"
             )
-        vectors: Float32Array = raw.astype(np.float32)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors
+        return unit_vectors(raw)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
-from framemill.ops.columns import FRAME_COLUMNS, column
+from framemill.ops.columns import FRAME_COLUMNS, column, vector_column
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
@@ -121,9 +121,3 @@ def unit_vectors(values: npt.NDArray[Any]) -> Float32Array:
     vectors: Float32Array = values.astype(np.float32)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors
-
-
-def vector_column(vectors: Float32Array) -> pa.Array:
-    """Rows of float32 [n, d] as lists."""
-    offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel()))

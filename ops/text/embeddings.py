@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from framemill.models.runner import Model
 from framemill.ops.chunks import ShardInfo
-from framemill.ops.columns import column
-from framemill.ops.frames.embeddings import vector_column
+from framemill.ops.columns import column, vector_column
 from framemill.ops.operation import TableOp
 from framemill.ops.text.encoder import TextEncoder, embed_unique
 

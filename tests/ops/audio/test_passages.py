@@ -11,7 +11,7 @@ SECOND = 16_000
 
 def maker(seconds: int = 60, start_sample: int = 0) -> PassageMaker:
     made = PassageMaker(start_sample, 30 * SECOND)
-    made.hear(np.arange(seconds * SECOND, dtype=np.float32))
+    made.append(np.arange(seconds * SECOND, dtype=np.float32))
     return made
 
 
@@ -32,10 +32,10 @@ def test_segments_are_joined_up_to_thirty_seconds() -> None:
     assert made.finish() is None
 
 
-def test_forgotten_sound_is_gone_and_the_rest_stays_in_place() -> None:
+def test_dropped_sound_is_gone_and_the_rest_stays_in_place() -> None:
     made = maker(10)
-    made.forget(4 * SECOND)
-    made.hear(np.arange(10 * SECOND, 12 * SECOND, dtype=np.float32))
+    made.drop_before(4 * SECOND)
+    made.append(np.arange(10 * SECOND, 12 * SECOND, dtype=np.float32))
     assert len(made._kept) == 8 * SECOND
     made.add(segment(9, 11))
     passage = made.finish()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from framemill.errors import UsageError
 from framemill.ops.audio.speech import Speech, SpeechOptions
-from framemill.ops.audio.vad import CONTEXT, WINDOW, Segmenter, VoiceRules
+from framemill.ops.audio.vad import CONTEXT, WINDOW, Segmenter, SegmentRules
 from framemill.ops.chunks import Audio, Float32Array
 from tests.ops.stand_ins import OrtRunner, audio_chunks, shard, vad_path
 
@@ -159,7 +159,7 @@ def test_hysteresis(pattern: list[tuple[float, float]], segments: int) -> None:
 @given(st.lists(st.floats(0, 1, width=32), max_size=200), st.sampled_from([0.0, 0.03, 0.4, 3.0]))
 def test_segments_are_ordered_disjoint_and_inside(probabilities: list[float], padding: float) -> None:
     segmenter = Segmenter(
-        VoiceRules(
+        SegmentRules(
             threshold=0.5,
             end_threshold=0.35,
             min_silence_seconds=0.1,

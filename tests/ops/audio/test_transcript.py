@@ -29,13 +29,13 @@ SECOND = 16_000
 def transcribe(
     samples: Float32Array,
     whisper: Any,
-    voice: Any = None,
+    vad: Any = None,
     start_sample: int = 0,
     size: int = 64_000,
     **options: Any,
 ) -> pa.Table:
     models = {
-        "vad": Model(DEFAULTS["vad"], voice or LoudnessRunner()),
+        "vad": Model(DEFAULTS["vad"], vad or LoudnessRunner()),
         "transcript": Model(DEFAULTS["transcript"], whisper),
     }
     extractor = Transcript(TranscriptOptions(**options), models).open(shard())
@@ -207,8 +207,8 @@ def test_sound_is_not_kept() -> None:
     most = 0
     for chunk in audio_chunks(np.tile(talk(1), 60), repeat(64_000)):
         extractor.feed(chunk, {})
-        kept = extractor._listener._maker._kept  # type: ignore[attr-defined]
-        waiting = sum(len(p.samples) for p in extractor._listener._waiting)  # type: ignore[attr-defined]
+        kept = extractor._transcriber._maker._kept  # type: ignore[attr-defined]
+        waiting = sum(len(p.samples) for p in extractor._transcriber._waiting)  # type: ignore[attr-defined]
         most = max(most, len(kept) + waiting)
     assert most <= (GROUP + 3) * MAX_SAMPLES
 
@@ -250,7 +250,7 @@ def whisper(models_dir: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def voice() -> OrtRunner:
+def vad() -> OrtRunner:
     pytest.importorskip("faster_whisper")
     return OrtRunner(vad_path())
 
@@ -272,11 +272,11 @@ def num_wrong(said: list[str], found: list[str]) -> int:
     return row[-1]
 
 
-def test_words_and_times_are_right(clips: dict[str, Any], whisper: Any, voice: Any) -> None:
+def test_words_and_times_are_right(clips: dict[str, Any], whisper: Any, vad: Any) -> None:
     wrong = said = 0
     offsets: list[float] = []
     for clip in clips.values():
-        words = words_of(transcribe(clip["samples"], whisper, voice))
+        words = words_of(transcribe(clip["samples"], whisper, vad))
         truth = [w for u in clip["utterances"] for w in u["words"]]
         wrong += num_wrong([w["word"] for w in truth], [w["text"] for w in words])
         said += len(truth)
@@ -306,11 +306,11 @@ def pipeline(models_dir: Path) -> Any:
 
 @pytest.mark.parametrize("name", ["en_02.flac", "de_00.flac", "long_1.flac"])
 def test_rows_are_those_of_the_batched_pipeline(
-    clips: dict[str, Any], whisper: Any, voice: Any, pipeline: Any, name: str
+    clips: dict[str, Any], whisper: Any, vad: Any, pipeline: Any, name: str
 ) -> None:
     clip = clips[name]
     wanted = pipeline(clip["samples"], clip["language"])
-    table = transcribe(clip["samples"], whisper, voice, language=clip["language"])
+    table = transcribe(clip["samples"], whisper, vad, language=clip["language"])
     assert table["text"].to_pylist() == [segment.text.strip() for segment in wanted]
     for row, segment in zip(table.to_pylist(), wanted, strict=True):
         assert row["avg_logprob"] == pytest.approx(segment.avg_logprob, abs=1e-4)
@@ -329,25 +329,25 @@ def test_rows_are_those_of_the_batched_pipeline(
     assert np.mean(same) >= 0.6
 
 
-def test_rows_do_not_depend_on_chunks(clips: dict[str, Any], whisper: Any, voice: Any) -> None:
+def test_rows_do_not_depend_on_chunks(clips: dict[str, Any], whisper: Any, vad: Any) -> None:
     samples = clips["en_10.flac"]["samples"]
-    models = {"vad": Model(DEFAULTS["vad"], voice), "transcript": Model(DEFAULTS["transcript"], whisper)}
+    models = {"vad": Model(DEFAULTS["vad"], vad), "transcript": Model(DEFAULTS["transcript"], whisper)}
     extractor = Transcript(TranscriptOptions(), models).open(shard())
     for chunk in audio_chunks(samples, cycle([1, 511, 7000])):
         extractor.feed(chunk, {})
-    assert extractor.finish().rows.equals(transcribe(samples, whisper, voice))
+    assert extractor.finish().rows.equals(transcribe(samples, whisper, vad))
 
 
-def test_two_languages_in_one_file(clips: dict[str, Any], whisper: Any, voice: Any) -> None:
+def test_two_languages_in_one_file(clips: dict[str, Any], whisper: Any, vad: Any) -> None:
     """Either is too long to share a passage with the other."""
     pause = np.zeros(SECOND, np.float32)
     german = np.concatenate(
         [part for k in (0, 1, 2, 3) * 3 for part in (clips[f"de_0{k}.flac"]["samples"], pause)]
     )
     samples = np.concatenate([german, clips["long_0.flac"]["samples"]])
-    once = transcribe(samples, whisper, voice)
+    once = transcribe(samples, whisper, vad)
     assert set(once["language"].to_pylist()) == {"de"}, "the first passage tells it"
-    each = transcribe(samples, whisper, voice, language="each").to_pylist()
+    each = transcribe(samples, whisper, vad, language="each").to_pylist()
     assert {row["language"] for row in each} == {"de", "en"}
     for language, said in (("de", "de_01.flac"), ("en", "long_0.flac")):
         words = {word for row in each if row["language"] == language for word in row["text"].split()}
@@ -370,12 +370,12 @@ def eight_khz(samples: Float32Array) -> Float32Array:
     ],
 )
 def test_bad_sound_is_heard_as_well_as_it_can_be(
-    clips: dict[str, Any], whisper: Any, voice: Any, pipeline: Any, change: Any
+    clips: dict[str, Any], whisper: Any, vad: Any, pipeline: Any, change: Any
 ) -> None:
     wrong = said = 0
     for name in ("en_02.flac", "en_07.flac", "en_10.flac"):
         samples = change(clips[name]["samples"]).astype(np.float32)
-        words = [w["text"] for w in words_of(transcribe(samples, whisper, voice, language="en"))]
+        words = [w["text"] for w in words_of(transcribe(samples, whisper, vad, language="en"))]
         same = pipeline(np.nan_to_num(samples), "en")
         assert words == [word.word.strip() for segment in same for word in segment.words]
         wrong += num_wrong(clips[name]["text"].split(), words)
@@ -383,7 +383,7 @@ def test_bad_sound_is_heard_as_well_as_it_can_be(
     assert said == 24 and wrong <= said / 2
 
 
-def test_no_speech_gives_no_rows(whisper: Any, voice: Any) -> None:
+def test_no_speech_gives_no_rows(whisper: Any, vad: Any) -> None:
     noise = np.random.default_rng(1).normal(0, 1e-3, 5 * SECOND).astype(np.float32)
     for samples in (np.zeros(40 * SECOND, np.float32), noise, np.zeros(160, np.float32)):
-        assert transcribe(samples, whisper, voice).num_rows == 0
+        assert transcribe(samples, whisper, vad).num_rows == 0

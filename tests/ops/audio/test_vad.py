@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framemill.ops.audio.transcriber import RULES
-from framemill.ops.audio.vad import WINDOW, Segment, Segmenter, VoiceDetector, VoiceRules, clean_samples
+from framemill.ops.audio.vad import WINDOW, Segment, Segmenter, SegmentRules, SpeechDetector, clean_samples
 from framemill.ops.chunks import Audio, Float32Array
 from tests.ops.audio.test_speech import read_sound
 from tests.ops.stand_ins import OrtRunner, audio_chunks, vad_path
 
 
-def expected(samples: Float32Array, rules: VoiceRules) -> list[tuple[int, int]]:
+def expected(samples: Float32Array, rules: SegmentRules) -> list[tuple[int, int]]:
     vad = pytest.importorskip("faster_whisper.vad")
     options = vad.VadOptions(
         threshold=rules.threshold,
@@ -28,10 +28,10 @@ def expected(samples: Float32Array, rules: VoiceRules) -> list[tuple[int, int]]:
     return [(s["start"], s["end"]) for s in vad.get_speech_timestamps(samples.copy(), options)]
 
 
-def stream(samples: Float32Array, rules: VoiceRules, size: int = 64_000) -> list[Segment]:
+def stream(samples: Float32Array, rules: SegmentRules, size: int = 64_000) -> list[Segment]:
     """Segments as they close; none may start before what was called the oldest sample still needed."""
     pytest.importorskip("faster_whisper")
-    detector, segmenter, found, oldest = VoiceDetector(OrtRunner(vad_path())), Segmenter(rules), [], 0
+    detector, segmenter, found, oldest = SpeechDetector(OrtRunner(vad_path())), Segmenter(rules), [], 0
     for chunk in audio_chunks(samples, repeat(size)):
         for probability in detector.feed(clean_samples(chunk)):
             segmenter.push(probability)
@@ -50,7 +50,7 @@ def test_long_speech_is_cut_where_faster_whisper_cuts_it(
     media_dir: Path, name: str, max_seconds: float
 ) -> None:
     samples = read_sound(media_dir / "audio" / name)
-    rules = VoiceRules(
+    rules = SegmentRules(
         threshold=0.5,
         end_threshold=0.35,
         min_silence_seconds=0.16,
@@ -64,7 +64,7 @@ def test_long_speech_is_cut_where_faster_whisper_cuts_it(
     assert np.abs(np.array(found) - np.array(wanted)).max() <= 1
 
 
-def segments_of(probabilities: list[float], rules: VoiceRules) -> tuple[list[Segment], list[Segment]]:
+def segments_of(probabilities: list[float], rules: SegmentRules) -> tuple[list[Segment], list[Segment]]:
     """All segments given as they settle, and all given at the end."""
     early, late = Segmenter(rules), Segmenter(rules)
     found: list[Segment] = []
@@ -86,7 +86,7 @@ def segments_of(probabilities: list[float], rules: VoiceRules) -> tuple[list[Seg
 def test_what_is_given_early_never_changes(
     probabilities: list[float], padding: float, shortest: float, longest: float
 ) -> None:
-    rules = VoiceRules(
+    rules = SegmentRules(
         threshold=0.5,
         end_threshold=0.35,
         min_silence_seconds=0.16,
