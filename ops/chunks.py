@@ -128,7 +128,7 @@ class Cue:
 
     Attributes:
         start_seconds, end_seconds: since the start of the presentation, 0 <= start <= end; the end is
-            infinite where the file does not tell it.
+            infinite where the file has none.
     """
 
     start_seconds: float
@@ -176,7 +176,7 @@ class FrameIndex:
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """What an operation may know of the piece it works on. Ranges are half-open.
+    """The piece of a source that an operation works on. Ranges are half-open.
 
     Attributes:
         index: frames of the whole source; empty where there is no picture.

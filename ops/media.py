@@ -1,4 +1,4 @@
-"""What each file is: the table with one row per uri.
+"""Description of each file: the table with one row per uri.
 
 It is made from the container's description alone. Unlike other tables its rows belong to a uri, not to
 a content: `media_row` is called for every uri, also where the content is known already, and the extractor
@@ -40,7 +40,7 @@ class StreamDescription:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaDescription:
-    """A file as the `media` table tells it; fields are documented in `Media.schema`."""
+    """A file as a row of the `media` table; fields are documented in `Media.schema`."""
 
     uri: str
     num_bytes: int
@@ -131,15 +131,15 @@ class Media(Op):
     )
 
     def open(self, shard: ShardInfo) -> Extractor:
-        return _Nothing()
+        return _NoRows()
 
 
 def media_row(description: MediaDescription) -> pa.Table:
-    """The one row of `Media.schema` that tells of this file."""
+    """The one row of `Media.schema` of this file."""
     return pa.Table.from_pylist([asdict(description)], schema=Media.schema)
 
 
-class _Nothing:
+class _NoRows:
     """Reads nothing and yields no row."""
 
     done = True

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from framemill.cluster.editing.assembly import Moments, assemble, cut_grid, plan_cuts
-from framemill.cluster.editing.frame_scores import rate_frames
+from framemill.cluster.editing.frame_scores import score_frames
 
 FPS = 30
 FRAMES_PER_FILE = 60
@@ -39,10 +39,10 @@ def main() -> None:
     lively = generator.uniform(0, 1, count)
     beats = np.arange(0.5, seconds, 0.5)
     start = time.perf_counter()
-    appeal = rate_frames(measures, (source * 1000 + shot_start).astype(np.int64), source)
-    score = 0.6 * appeal.score + 0.4 * lively * np.sqrt(appeal.score)
+    scores = score_frames(measures, (source * 1000 + shot_start).astype(np.int64), source)
+    score = 0.6 * scores.score + 0.4 * lively * np.sqrt(scores.score)
     moments = Moments(source, at, shot_start, shot_start + 5, score, hashes)
-    rows = np.flatnonzero(appeal.usable)
+    rows = np.flatnonzero(scores.usable)
     grid = cut_grid(beats, seconds)
     cuts = plan_cuts(grid, np.ones(len(grid)), seconds, 2.0)
     places = np.round(grid * FPS).astype(np.int64).tolist()

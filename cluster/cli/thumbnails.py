@@ -42,7 +42,8 @@ def thumbnails(
       JOIN sources USING (source_id) WHERE rank = 0"
     """
     from framemill.cluster.cli.results import print_records
-    from framemill.cluster.editing.source_pictures import SourcePictures, check_sheet_path, write_sheet
+    from framemill.cluster.editing.contact_sheet import check_sheet_path, write_sheet
+    from framemill.cluster.editing.source_pictures import SourcePictures
     from framemill.cluster.editing.thumbnails import COUNT, find_thumbnails
     from framemill.cluster.results.corpus_tables import uris_by_source
 

@@ -1,4 +1,4 @@
-"""What is there twice: near-identical frames and videos of the whole dataset, by perceptual hash.
+"""Duplicates: near-identical frames and videos of the whole dataset, by perceptual hash.
 
 It reads the table `frames` and writes the table `duplicates`. Frames without contrast are left out: the hash
 of a black picture is noise.
@@ -31,10 +31,11 @@ VERSION = 1
 MAX_DISTANCE = 10
 # Part of the frames of each of two videos that must be in the other for the videos to be the same.
 MIN_SHARE = 0.8
-# Below 2% of the range from black to white there is nothing that two pictures could have in common.
+# Below 2% of the range from black to white two pictures have no content to compare.
 MIN_CONTRAST = 0.02
 # Of a picture that more videos have, each video is compared with the next one only: copies of one video
-# are neighbours in all of their pictures, and a title that everybody shows makes no square of pairs.
+# are neighbours in all of their pictures, and a title that many videos share does not give a quadratic
+# number of pairs.
 MANY_VIDEOS = 64
 
 DUPLICATES_SCHEMA = pa.schema(
@@ -83,7 +84,7 @@ class VideoGroup:
 
 @dataclass(frozen=True, slots=True)
 class DuplicatesReport:
-    """What the dataset holds twice.
+    """The duplicates of the dataset.
 
     Attributes:
         videos: groups of videos, the largest first; copies that are equal byte by byte are in them too.

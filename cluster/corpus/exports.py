@@ -3,7 +3,7 @@
 Speech gives a file a source, each subtitle stream another one.
 
 Nothing is taken from a file's own name but letters, digits, `-` and `_`; what makes a name unique is the
-source's id. What media say is text and stays text: no line of it can end a cue or open a tag.
+source's id. Text from media stays text: no line of it can end a cue or open a tag.
 """
 
 from __future__ import annotations

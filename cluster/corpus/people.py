@@ -1,7 +1,7 @@
-"""Who is who: faces of the whole dataset, gathered into people across files.
+"""Identities: faces of the whole dataset, clustered into people across files.
 
 It reads the table `face_embeddings` and writes the table `people`. Faces without five points are left out:
-their vectors tell more of the pose than of the person.
+their vectors depend more on the pose than on the person.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PeopleReport:
-    """What the dataset's faces amount to.
+    """The people of the dataset.
 
     Attributes:
         people: by descending number of faces. num_faces: how many belong to them.
@@ -171,8 +171,8 @@ def _distances(vectors: npt.NDArray[np.float32], ids: Sequence[str]) -> npt.NDAr
     sums = np.zeros((int(number.max(initial=-1)) + 1, vectors.shape[1]), np.float64)
     np.add.at(sums, number, vectors)
     means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    alike = np.array([vector @ means[row] for vector, row in zip(vectors, number, strict=True)])
-    distances: npt.NDArray[np.float32] = np.clip(1 - alike, 0, 2).astype(np.float32)
+    similarity = np.array([vector @ means[row] for vector, row in zip(vectors, number, strict=True)])
+    distances: npt.NDArray[np.float32] = np.clip(1 - similarity, 0, 2).astype(np.float32)
     return distances
 
 

@@ -1,4 +1,4 @@
-"""What a cascade missed: the table `recall`, and the words of a run about it."""
+"""Estimated recall of cascades: the table `recall`, and a line of text per operation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ GROUP BY 1 ORDER BY 1
 
 
 def update_recall(dataset: Dataset, run_id: str, recall_target: float) -> list[str]:
-    """Makes the table `recall` anew where it is out of date, and says what it holds; a line an operation.
+    """Updates the table `recall` where it is out of date; returns a line of text per operation.
 
     Call it inside `dataset.hold`, after what the run made is committed.
     """
@@ -80,14 +80,14 @@ def update_recall(dataset: Dataset, run_id: str, recall_target: float) -> list[s
     if not is_current(dataset, TABLE, SOURCE_TABLE, key):
         table = pa.Table.from_pylist(rows, schema=RECALL_SCHEMA)
         replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, table)
-    told = []
+    lines = []
     for op in cascaded:
         sums = Counter[str]()
         for row in rows:
             if row["operation"] == op:
                 sums.update({name: row[name] for name in COUNTS})
-        told.append(_tell(op, sums, recall_target))
-    return told
+        lines.append(_describe(op, sums, recall_target))
+    return lines
 
 
 def _count(dataset: Dataset, op: str, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ def _estimate(counts: Any) -> Estimate:
     return estimate_recall(counts["num_found"], left_out, counts["num_audited"], counts["num_missed"])
 
 
-def _tell(op: str, counts: Counter[str], target: float) -> str:
+def _describe(op: str, counts: Counter[str], target: float) -> str:
     left_out = counts["num_candidates"] - counts["num_kept"]
     num_looked = counts["num_kept"] + counts["num_audited"]
     looked = f"{op} looked at {num_looked} of {counts['num_candidates']} frames"
@@ -118,7 +118,7 @@ def _tell(op: str, counts: Counter[str], target: float) -> str:
     audit = f"from {counts['num_audited']} of {left_out} frames left out"
     share = "unknown" if estimate.recall is None else f"about {estimate.recall:.3f}"
     interval = f"{estimate.low:.3f} to {estimate.high:.3f} with 95% confidence"
-    words = f"{looked}; recall {share} ({interval}, {audit})"
+    line = f"{looked}; recall {share} ({interval}, {audit})"
     if estimate.high < target:
-        words += f"; that is below {target:g}: raise --recall-target"
-    return words
+        line += f"; that is below {target:g}: raise --recall-target"
+    return line

@@ -1,4 +1,4 @@
-"""What share of the findings a choice of frames kept, from a random sample of what it left out."""
+"""Estimate of the recall of a selection of frames, from a random sample of the frames left out."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def estimate_recall(
 
     The point estimate weighs each miss by left out / audited (Horvitz and Thompson). The interval is that of
     Clopper and Pearson for a draw without replacement: it holds every number of misses among the left out
-    for which what the audit saw is not too unlikely (hypergeometric tails of (1 - confidence) / 2). It covers
-    the truth at least that often, mostly more.
+    for which the result of the audit is not too unlikely (hypergeometric tails of (1 - confidence) / 2). Its
+    coverage is at least the confidence, mostly more.
 
     Args:
         num_found: kept frames in which something was found.
@@ -40,17 +40,19 @@ def estimate_recall(
             f"found {num_found}, left out {num_left_out}, audited {num_audited}, missed {num_missed}: "
             "0 <= missed <= audited <= left out must hold"
         )
-    # A hair less: what is just as unlikely as allowed is held, whatever the rounding.
+    # Slightly less, so that rounding does not exclude what is exactly as unlikely as allowed.
     tail = (1 - confidence) / 2 * (1 - 1e-9)
     first, last = num_missed, num_left_out - num_audited + num_missed
 
-    def seen(missed: int, at_most: bool) -> float:
-        """Chance that the audit sees at most, or at least, as many misses as it saw."""
+    def tail_probability(missed: int, at_most: bool) -> float:
+        """Probability that the audit finds at most, or at least, as many misses as it found."""
         low, high = (0, num_missed) if at_most else (num_missed, min(num_audited, missed))
         return math.fsum(_hypergeometric(k, num_left_out, missed, num_audited) for k in range(low, high + 1))
 
-    least = _first_true(first, last, lambda missed: seen(missed, at_most=False) > tail)
-    most = last - _first_true(0, last - first, lambda step: seen(last - step, at_most=True) > tail)
+    least = _first_true(first, last, lambda missed: tail_probability(missed, at_most=False) > tail)
+    most = last - _first_true(
+        0, last - first, lambda step: tail_probability(last - step, at_most=True) > tail
+    )
     weighed = num_missed * num_left_out / num_audited if num_audited else 0.0
     if num_found == 0 and most == 0:
         return Estimate(None, None, None)

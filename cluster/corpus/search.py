@@ -1,4 +1,4 @@
-"""Finding moments: by a picture, by words that describe a picture, or by the meaning of text.
+"""Search for moments: by a picture, by a description of a picture, or by the meaning of text.
 
 Queries go through the model that made the vectors of the dataset, or the text tower beside it.
 """
@@ -167,16 +167,16 @@ def _text_tower(dataset: Dataset, chosen: Mapping[str, str]) -> ModelEntry | Non
 
 def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
     if IMAGES in dataset.state.keys:
-        said = f"the model of the frames' vectors in {dataset.root} understands no words"
+        problem = f"the model of the frames' vectors in {dataset.root} understands no words"
     else:
-        said = f"{dataset.root} has no vectors of frames"
+        problem = f"{dataset.root} has no vectors of frames"
     with_towers = [e.name for e in all_entries() if e.role == IMAGE_TEXT]
     name = with_towers[0].removesuffix("_text") if with_towers else "NAME"
     remedy = (
         f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name} --replace` "
         f"and `framemill models pull {text_tower_name(name)}`, or search with --image"
     )
-    return SetupError(f"{said}; {remedy}{', or with --in text' if has_texts else ''}")
+    return SetupError(f"{problem}; {remedy}{', or with --in text' if has_texts else ''}")
 
 
 def _nearest(dataset: Dataset, tables: Sequence[str], query: Float32Array, top: int) -> list[Hit]:

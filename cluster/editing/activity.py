@@ -1,6 +1,6 @@
-"""How much happens when: curves over the time of many files at once, from intervals and instants.
+"""Activity over time: curves of many files at once, from intervals and instants.
 
-Time is cut into cells of `CELL_SECONDS`; the cells of all files lie one after another in one array.
+Time is divided into cells of `CELL_SECONDS`; the cells of all files are consecutive in one array.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from framemill.cluster.editing.frame_scores import grouped_quantile
 from framemill.ops.chunks import BoolArray, Float64Array, Int64Array
 
 CELL_SECONDS = 0.5
-# What each kind of event counts. A picture alone, however good, is no event.
+# Weight of each kind of event. A picture alone, however good, is no event.
 WEIGHTS: Mapping[str, float] = {
     "motion": 1.0,
     "loud": 1.0,
@@ -24,14 +24,14 @@ WEIGHTS: Mapping[str, float] = {
     "things": 0.6,
     "text": 0.4,
 }
-# Of what happens where the picture is black or spoilt, this much counts.
-UNSEEN_SHARE = 0.35
+# Factor on the activity where the picture is black or unusable.
+UNUSABLE_FACTOR = 0.35
 SILENCE_DB = -50.0
-LOUD_DB = 12.0  # above what is usual in the file: fully loud
+LOUD_DB = 12.0  # above the usual level of the file: counts in full
 
 
 @dataclass(frozen=True, slots=True)
-class Clocks:
+class TimeCells:
     """The cells of some files.
 
     Attributes:
@@ -42,7 +42,7 @@ class Clocks:
     starts: Int64Array
 
     @classmethod
-    def of(cls, seconds: Float64Array) -> Clocks:
+    def of(cls, seconds: Float64Array) -> TimeCells:
         """Cells for files of these lengths, at least one each."""
         counts = np.maximum(np.ceil(seconds / CELL_SECONDS), 1).astype(np.int64)
         return cls(seconds, np.concatenate([[0], np.cumsum(counts)]))
@@ -51,7 +51,7 @@ class Clocks:
     def num_cells(self) -> int:
         return int(self.starts[-1])
 
-    def owner(self) -> Int64Array:
+    def file_of_cell(self) -> Int64Array:
         """The file of each cell."""
         return np.repeat(np.arange(len(self.seconds)), np.diff(self.starts))
 
@@ -63,7 +63,7 @@ class Clocks:
         )
         return place
 
-    def paint(
+    def rasterize(
         self, file: Int64Array, start: Float64Array, end: Float64Array, value: Float64Array
     ) -> Float64Array:
         """Sum over intervals of value times the share of each cell that they cover, float64 [cells]."""
@@ -71,9 +71,9 @@ class Clocks:
         for seconds, sign in ((start, 1.0), (np.maximum(end, start), -1.0)):
             place = self.place(file, seconds)
             cell = np.floor(place).astype(np.int64)
-            late = place - cell
-            np.add.at(slope, cell, sign * value * (1 - late))
-            np.add.at(slope, cell + 1, sign * value * late)
+            fraction = place - cell
+            np.add.at(slope, cell, sign * value * (1 - fraction))
+            np.add.at(slope, cell + 1, sign * value * fraction)
         covered: Float64Array = np.cumsum(slope)[: self.num_cells]
         return np.maximum(covered, 0)  # sums of many leave a trace of rounding
 
@@ -86,7 +86,7 @@ class Clocks:
         end = self.seconds[file].copy()
         follows = np.flatnonzero(file[1:] == file[:-1])
         end[follows] = seconds[follows + 1]
-        return self.paint(file, seconds, end, value)
+        return self.rasterize(file, seconds, end, value)
 
     def mean(
         self, file: Int64Array, seconds: Float64Array, value: Float64Array, empty: float
@@ -104,24 +104,24 @@ def loudness_above_usual(level_db: Float64Array, owner: Int64Array) -> Float64Ar
     Args:
         level_db: float64 [cells], RMS level; -inf where there is no sound.
     """
-    heard = level_db > SILENCE_DB
+    audible = level_db > SILENCE_DB
     usual = np.full(len(level_db), SILENCE_DB)
-    usual[heard] = grouped_quantile(level_db[heard], owner[heard], 0.5)
-    above: Float64Array = np.where(heard, np.clip((level_db - usual) / LOUD_DB, 0, 1), 0.0)
+    usual[audible] = grouped_quantile(level_db[audible], owner[audible], 0.5)
+    above: Float64Array = np.where(audible, np.clip((level_db - usual) / LOUD_DB, 0, 1), 0.0)
     return above
 
 
-def attention(
+def activity(
     channels: Mapping[str, Float64Array],
     available: Mapping[str, BoolArray],
     picture: Float64Array | None,
     owner: Int64Array,
 ) -> Float64Array:
-    """How much happens in each cell: the weighted mean of what is known of its file, float64 [cells], 0..1.
+    """Activity of each cell: the weighted mean of the known channels of its file, float64 [cells], 0..1.
 
     Args:
         channels: of `WEIGHTS`, float64 [cells], 0..1. available: channel -> bool [files].
-        picture: how good the picture is, 0..1; NaN where there is none; None where nothing is known.
+        picture: quality of the picture, 0..1; NaN where there is none; None where it is not known.
     """
     total = np.zeros(len(owner))
     weight = np.zeros(len(owner))
@@ -131,6 +131,6 @@ def attention(
         weight += WEIGHTS[name] * known
     curve = total / np.maximum(weight, 1e-9)
     if picture is not None:
-        seen = UNSEEN_SHARE + (1 - UNSEEN_SHARE) * np.clip(picture, 0, 1)
-        curve *= np.where(np.isnan(picture), 1.0, seen)
+        factor = UNUSABLE_FACTOR + (1 - UNUSABLE_FACTOR) * np.clip(picture, 0, 1)
+        curve *= np.where(np.isnan(picture), 1.0, factor)
     return curve

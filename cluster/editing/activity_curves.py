@@ -1,4 +1,4 @@
-"""How much happens when in each file, from the tables of a dataset."""
+"""Activity over time of each file, from the tables of a dataset."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from framemill.cluster.editing.activity import (
     CELL_SECONDS,
     SILENCE_DB,
-    Clocks,
-    attention,
+    TimeCells,
+    activity,
     loudness_above_usual,
 )
 from framemill.cluster.editing.diversity import TWIN_BITS, UNLIKE_BITS
-from framemill.cluster.editing.frame_measures import RatedFrames, rate_sampled_frames, read_shots
+from framemill.cluster.editing.frame_measures import ScoredFrames, read_shots, score_sampled_frames
 from framemill.cluster.editing.frame_scores import FULL_FACE_SHARE, grouped_quantile
 from framemill.cluster.editing.moments import last_before
 from framemill.cluster.results.source_columns import Columns, SourceColumns
 from framemill.ops.chunks import BoolArray, Float64Array, Int64Array
 
-# Read where they are there, with what each adds.
-TELLING = {
+# Tables that are read where they exist, with what each adds.
+ACTIVITY_TABLES = {
     "frames": "change of the picture",
     "scenes": "boundaries of shots",
     "stretches": "motion",
@@ -39,8 +39,8 @@ FULL_MOTION = 6.0
 SHAKY_SHARE = 0.5
 MANY_LINES = 4
 MANY_THINGS = 3
-# Heard nearly everywhere, or with a channel of its own.
-DULL_SOUNDS = ("Silence", "Speech", "Music", "Inside, small room", "Inside, large room or hall")
+# Classes that are nearly always present, or have a channel of their own.
+IGNORED_SOUNDS = ("Silence", "Speech", "Music", "Inside, small room", "Inside, large room or hall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,20 @@ class Curves:
     """Curves of all sources.
 
     Attributes:
-        clocks: where the cells of each source lie. owner: int64 [cells].
+        cells: of all sources. owner: int64 [cells], source of each cell.
         channels: name -> float64 [cells], 0..1. available: name -> bool [sources].
-        curve: float64 [cells], how much happens in all, 0..1.
-        frames: the sampled frames with their ratings, or None.
+        curve: float64 [cells], the activity, 0..1.
+        frames: the sampled frames with their scores, or None.
         shots: source, start and end of shots; one a source where they are not known.
         sounds: rows of `sounds`, or None.
     """
 
-    clocks: Clocks
+    cells: TimeCells
     owner: Int64Array
     channels: Mapping[str, Float64Array]
     available: Mapping[str, BoolArray]
     curve: Float64Array
-    frames: RatedFrames | None
+    frames: ScoredFrames | None
     shots: tuple[Int64Array, Float64Array, Float64Array]
     sounds: Columns | None
 
@@ -72,15 +72,15 @@ def source_seconds(reader: SourceColumns) -> Float64Array:
     return np.array([known.get(source, 0.0) for source in reader.sources], np.float64)
 
 
-def draw_curves(reader: SourceColumns) -> Curves:
-    """Reads what there is of `TELLING`.
+def make_curves(reader: SourceColumns) -> Curves:
+    """Reads what there is of `ACTIVITY_TABLES`.
 
     Raises:
         DatasetError: a part is gone or damaged.
     """
-    clocks = Clocks.of(source_seconds(reader))
-    owner = clocks.owner()
-    frames = rate_sampled_frames(reader) if reader.has("frames").any() else None
+    cells = TimeCells.of(source_seconds(reader))
+    owner = cells.file_of_cell()
+    frames = score_sampled_frames(reader) if reader.has("frames").any() else None
     sounds = reader.read("sounds", ("start_seconds", "end_seconds", "label", "score"))
     channels: dict[str, Float64Array] = {}
     available: dict[str, BoolArray] = {}
@@ -92,61 +92,61 @@ def draw_curves(reader: SourceColumns) -> Curves:
 
     stretches = reader.read("stretches", ("start_seconds", "end_seconds", "kind", "difference"))
     if stretches is not None:
-        add("motion", "stretches", _motion(clocks, stretches))
+        add("motion", "stretches", _motion(cells, stretches))
     elif frames is not None:
-        add("motion", "frames", _change(clocks, frames))
+        add("motion", "frames", _change(cells, frames))
     levels = reader.read("audio_levels", ("start_seconds", "rms_db"))
     if levels is not None:
         db = np.maximum(levels["rms_db"].astype(np.float64), 2 * SILENCE_DB)
-        level = clocks.mean(levels.source, levels["start_seconds"], db, empty=-np.inf)
+        level = cells.mean(levels.source, levels["start_seconds"], db, empty=-np.inf)
         add("loud", "audio_levels", loudness_above_usual(level, owner))
         sounding = np.bincount(levels.source, minlength=len(reader.sources)) > 0
         available["loud"] &= sounding
     speech = reader.read("speech", ("start_seconds", "end_seconds", "probability"))
     if speech is not None:
-        add("speech", "speech", _paint(clocks, speech, speech["probability"].astype(np.float64)))
+        add("speech", "speech", _rasterize(cells, speech, speech["probability"].astype(np.float64)))
     if sounds is not None:
-        add("sounds", "sounds", _paint(clocks, sounds, _rarity(sounds)))
+        add("sounds", "sounds", _rasterize(cells, sounds, _rarity(sounds)))
     if frames is not None:
-        add("faces", "faces", _faces(clocks, frames, reader))
-        add("text", "text", _count(clocks, frames, reader, "text", MANY_LINES))
-        add("things", "objects", _count(clocks, frames, reader, "objects", MANY_THINGS, above_usual=True))
+        add("faces", "faces", _faces(cells, frames, reader))
+        add("text", "text", _count(cells, frames, reader, "text", MANY_LINES))
+        add("things", "objects", _count(cells, frames, reader, "objects", MANY_THINGS, above_usual=True))
     picture = None
     if frames is not None and len(frames):
         has_picture = np.bincount(frames.source, minlength=len(reader.sources)) > 0
-        score = np.where(frames.appeal.seen, 0.3 + 0.7 * frames.appeal.score, 0.0)
-        picture = clocks.hold(frames.source, frames.pts_seconds, score)
+        score = np.where(frames.scores.seen, 0.3 + 0.7 * frames.scores.score, 0.0)
+        picture = cells.hold(frames.source, frames.pts_seconds, score)
         picture[~has_picture[owner]] = np.nan
-    curve = attention(channels, available, picture, owner)
-    return Curves(clocks, owner, channels, available, curve, frames, _shots(reader, clocks.seconds), sounds)
+    curve = activity(channels, available, picture, owner)
+    return Curves(cells, owner, channels, available, curve, frames, _shots(reader, cells.seconds), sounds)
 
 
-def _paint(clocks: Clocks, rows: Columns, value: Float64Array) -> Float64Array:
-    return clocks.paint(rows.source, rows["start_seconds"], rows["end_seconds"], value)
+def _rasterize(cells: TimeCells, rows: Columns, value: Float64Array) -> Float64Array:
+    return cells.rasterize(rows.source, rows["start_seconds"], rows["end_seconds"], value)
 
 
-def _motion(clocks: Clocks, stretches: Columns) -> Float64Array:
+def _motion(cells: TimeCells, stretches: Columns) -> Float64Array:
     moves = np.clip(stretches["difference"].astype(np.float64) / FULL_MOTION, 0, 1)
     kind = stretches["kind"]
     still = (kind == "frozen") | (kind == "static")
-    return _paint(
-        clocks, stretches, np.where(still, 0.0, np.where(kind == "shaky", SHAKY_SHARE, 1.0) * moves)
+    return _rasterize(
+        cells, stretches, np.where(still, 0.0, np.where(kind == "shaky", SHAKY_SHARE, 1.0) * moves)
     )
 
 
-def _change(clocks: Clocks, frames: RatedFrames) -> Float64Array:
+def _change(cells: TimeCells, frames: ScoredFrames) -> Float64Array:
     """Bits by which the hash changes from one sampled frame of a shot to the next."""
     bits = np.zeros(len(frames))
     same = np.flatnonzero(
-        (frames.shot[1:] == frames.shot[:-1]) & frames.appeal.seen[1:] & frames.appeal.seen[:-1]
+        (frames.shot[1:] == frames.shot[:-1]) & frames.scores.seen[1:] & frames.scores.seen[:-1]
     )
     bits[same] = np.bitwise_count(frames.phash[same] ^ frames.phash[same + 1])
     value = np.clip((bits - TWIN_BITS / 2) / (UNLIKE_BITS - TWIN_BITS), 0, 1)
-    return clocks.hold(frames.source, frames.pts_seconds, value)
+    return cells.hold(frames.source, frames.pts_seconds, value)
 
 
 def _rarity(sounds: Columns) -> Float64Array:
-    """Scores of sounds, less of those that are heard all the time in their file."""
+    """Scores of sounds times their rarity in the file; 0 for ignored classes."""
     if not len(sounds):
         return np.zeros(0)
     labels, number = np.unique(sounds["label"].astype(np.str_), return_inverse=True)
@@ -155,21 +155,21 @@ def _rarity(sounds: Columns) -> Float64Array:
     )
     windows = np.bincount(sounds.source)[pairs[0]]
     rare = 1 - (counts - 1) / np.maximum(windows, 1)
-    dull = np.isin(labels, DULL_SOUNDS)[number]
-    rarity: Float64Array = np.where(dull, 0.0, rare[which.ravel()] * sounds["score"])
+    ignored = np.isin(labels, IGNORED_SOUNDS)[number]
+    rarity: Float64Array = np.where(ignored, 0.0, rare[which.ravel()] * sounds["score"])
     return rarity
 
 
-def _faces(clocks: Clocks, frames: RatedFrames, reader: SourceColumns) -> Float64Array | None:
+def _faces(cells: TimeCells, frames: ScoredFrames, reader: SourceColumns) -> Float64Array | None:
     if not reader.has("faces").any():
         return None
     share = np.nan_to_num(frames.face_share)
-    return clocks.hold(frames.source, frames.pts_seconds, np.clip(np.sqrt(share / FULL_FACE_SHARE), 0, 1))
+    return cells.hold(frames.source, frames.pts_seconds, np.clip(np.sqrt(share / FULL_FACE_SHARE), 0, 1))
 
 
 def _count(
-    clocks: Clocks,
-    frames: RatedFrames,
+    cells: TimeCells,
+    frames: ScoredFrames,
     reader: SourceColumns,
     table: str,
     many: int,
@@ -183,7 +183,7 @@ def _count(
     counts = np.bincount(at[at >= 0], minlength=len(frames)).astype(np.float64)
     if above_usual:
         counts -= grouped_quantile(counts, frames.source, 0.5)
-    return clocks.hold(frames.source, frames.pts_seconds, np.clip(counts / many, 0, 1))
+    return cells.hold(frames.source, frames.pts_seconds, np.clip(counts / many, 0, 1))
 
 
 def _shots(reader: SourceColumns, seconds: Float64Array) -> tuple[Int64Array, Float64Array, Float64Array]:
@@ -198,9 +198,9 @@ def _shots(reader: SourceColumns, seconds: Float64Array) -> tuple[Int64Array, Fl
     return source[order], start[order], np.maximum(end, start)[order]
 
 
-def channel_means(curves: Curves, name: str, source: int, start: float, end: float) -> float:
+def channel_mean(curves: Curves, name: str, source: int, start: float, end: float) -> float:
     """Mean of a channel over a stretch of one source."""
-    first = int(curves.clocks.starts[source])
+    first = int(curves.cells.starts[source])
     low = first + int(start / CELL_SECONDS)
-    high = min(int(curves.clocks.starts[source + 1]), first + int(np.ceil(end / CELL_SECONDS)))
+    high = min(int(curves.cells.starts[source + 1]), first + int(np.ceil(end / CELL_SECONDS)))
     return float(curves.channels[name][low : max(high, low + 1)].mean())

@@ -1,4 +1,4 @@
-"""Putting a montage together: where to cut, and which moment of which file to show."""
+"""Assembly of a montage: where to cut, and which moment of which file each clip shows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from framemill.cluster.editing.diversity import UInt64Array, hash_likeness
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Int64Array
 
-# What full likeness to something shown before takes off a score, and what showing a file again does right
-# after; it fades with every clip between.
+# Penalty on a score for full likeness to a clip shown before, and for showing a file again right after; the
+# latter falls with every clip between.
 LIKENESS_WEIGHT = 0.6
 RECENCY_WEIGHT = 0.4
 RECENT_CLIPS = 4
 # Clips of one file are at least so far apart.
 GAP_SECONDS = 1.0
 LEAST_CLIP_SECONDS = 0.5
-# Candidates looked at first; more only where those left out could be better.
-FIRST_LOOK = 2048
+# Candidates evaluated first; more only where those left out could be better.
+FIRST_EVALUATED = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Moments:
     """Candidates for clips.
 
     Attributes:
-        file: int64 [n]. seconds: float64 [n], the instant that makes each worth showing.
+        file: int64 [n]. seconds: float64 [n], the instant at the centre of interest.
         low_seconds, high_seconds: float64 [n], what may be shown around it: within one shot.
         score: float64 [n], 0..1. phash: uint64 [n], of the picture.
     """
@@ -77,7 +77,7 @@ def cut_grid(beats: Float64Array, seconds: float) -> Float64Array:
 def plan_cuts(grid: Float64Array, strength: Float64Array, seconds: float, clip_seconds: float) -> Int64Array:
     """Which of the grid's places to cut at: every beat, or every second, fourth, eighth or sixteenth one.
 
-    Of the ways to count, the one that meets the strongest beats is taken.
+    Of the possible phases, the one with the strongest beats is taken.
 
     Args:
         grid: of `cut_grid`. strength: float64, of the first beats of the grid; further ones have none.
@@ -118,14 +118,14 @@ def assemble(
         per_file: most clips out of one file, >= 1.
     """
     order = np.argsort(-moments.score, kind="stable")
-    look = _Look(moments.take(order), fps, per_file)
+    pool = _CandidatePool(moments.take(order), fps, per_file)
     ends = [*(cut for cut in cuts if 0 < cut < num_frames), num_frames]
     clips: list[Cut] = []
     at = 0
     waiting = ends[::-1]
     while waiting:
         end = waiting.pop()
-        best = look.best(end - at)
+        best = pool.best(end - at)
         if best < 0:
             inside = [place for place in grid if at < place < end]
             if not inside:
@@ -133,17 +133,17 @@ def assemble(
             middle = min(inside, key=lambda place: (abs(place - (at + end) / 2), place))
             waiting += [end, middle]
             continue
-        start = look.use(best, end - at)
+        start = pool.use(best, end - at)
         clips.append(Cut(int(order[best]), start, end - at))
         at = end
     return clips
 
 
-class _Look:
-    """Candidates by descending score, of which only the first are looked at.
+class _CandidatePool:
+    """Candidates by descending score, of which only the first are evaluated.
 
-    What is taken off never adds to a score: once the best of those looked at is no worse than the score of
-    the next one, no other can be better.
+    Penalties never raise a score: once the best of those evaluated is no worse than the score of the next
+    one, no other can be better.
     """
 
     def __init__(self, moments: Moments, fps: int, per_file: int) -> None:
@@ -159,15 +159,15 @@ class _Look:
 
     def best(self, length: int) -> int:
         """The row of the best candidate for a clip of so many frames, the first of equals; -1 without one."""
-        num_seen = max(len(self._closest), min(FIRST_LOOK, len(self._m)))
+        num_evaluated = max(len(self._closest), min(FIRST_EVALUATED, len(self._m)))
         while True:
-            self._extend(num_seen)
-            worth = self._worth(length)
-            row = int(np.argmax(worth)) if len(worth) else -1
-            found = row >= 0 and worth[row] > -np.inf
-            if num_seen >= len(self._m) or (found and worth[row] >= self._m.score[num_seen]):
+            self._extend(num_evaluated)
+            values = self._values(length)
+            row = int(np.argmax(values)) if len(values) else -1
+            found = row >= 0 and values[row] > -np.inf
+            if num_evaluated >= len(self._m) or (found and values[row] >= self._m.score[num_evaluated]):
                 return row if found else -1
-            num_seen = min(4 * num_seen, len(self._m))
+            num_evaluated = min(4 * num_evaluated, len(self._m))
 
     def use(self, row: int, length: int) -> int:
         """Takes a candidate; returns the first frame to show."""
@@ -178,40 +178,42 @@ class _Look:
         np.maximum(self._closest, likeness, out=self._closest)
         return start
 
-    def _extend(self, num_seen: int) -> None:
+    def _extend(self, num_evaluated: int) -> None:
         first = len(self._closest)
-        if num_seen <= first:
+        if num_evaluated <= first:
             return
-        fresh = np.zeros(num_seen - first, np.float32)
-        hashes = self._m.phash[first:num_seen]
+        fresh = np.zeros(num_evaluated - first, np.float32)
+        hashes = self._m.phash[first:num_evaluated]
         for row, _, _ in self._used:
             np.maximum(fresh, hash_likeness(hashes, self._m.phash[row]), out=fresh)
         self._closest = np.concatenate([self._closest, fresh])
 
     def _starts(self, length: int) -> Int64Array:
         """First frame of each clip: the instant in its middle, as far as the shot allows."""
-        seen = slice(0, len(self._closest))
-        wanted = self._centre[seen] - length // 2
-        starts: Int64Array = np.maximum(np.minimum(wanted, self._high[seen] - length), self._low[seen])
+        evaluated = slice(0, len(self._closest))
+        wanted = self._centre[evaluated] - length // 2
+        starts: Int64Array = np.maximum(
+            np.minimum(wanted, self._high[evaluated] - length), self._low[evaluated]
+        )
         return starts
 
-    def _worth(self, length: int) -> Float64Array:
-        num_seen = len(self._closest)
-        file = self._m.file[:num_seen]
+    def _values(self, length: int) -> Float64Array:
+        num_evaluated = len(self._closest)
+        file = self._m.file[:num_evaluated]
         likeness: Float32Array = self._closest
-        worth = self._m.score[:num_seen] - LIKENESS_WEIGHT * likeness.astype(np.float64)
-        fits = self._high[:num_seen] - self._low[:num_seen] >= length
+        values = self._m.score[:num_evaluated] - LIKENESS_WEIGHT * likeness.astype(np.float64)
+        fits = self._high[:num_evaluated] - self._low[:num_evaluated] >= length
         starts = self._starts(length)
         gap = round(GAP_SECONDS * self._fps)
         for age, (row, first, end) in enumerate(reversed(self._used)):
             used_file = int(self._m.file[row])
             same = np.flatnonzero(file == used_file)
             if age < RECENT_CLIPS:
-                worth[same] -= RECENCY_WEIGHT * (RECENT_CLIPS - age) / RECENT_CLIPS
+                values[same] -= RECENCY_WEIGHT * (RECENT_CLIPS - age) / RECENT_CLIPS
             if self._counts[used_file] >= self._per_file:
                 fits[same] = False
             else:
                 apart = (starts[same] >= end + gap) | (starts[same] + length <= first - gap)
                 fits[same] &= apart
-        worth[~fits] = -np.inf
-        return worth
+        values[~fits] = -np.inf
+        return values

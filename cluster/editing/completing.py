@@ -17,8 +17,8 @@ def complete_tables(dataset: Dataset, tables: Sequence[str], reporter: Reporter)
     Files that are gone or were changed are left out. Call it outside `dataset.hold`.
 
     Returns:
-        Whether anything was extracted. Nothing is where no table is of sampled frames: then nobody has said
-        which frames to look at.
+        Whether anything was extracted. Nothing is where no table is of sampled frames: then the sampling
+        policy is not known.
 
     Raises:
         FramemillError: as `run_extract`.
@@ -35,10 +35,10 @@ def complete_tables(dataset: Dataset, tables: Sequence[str], reporter: Reporter)
     reporter.message(
         0, f"{' and '.join(missing)} were not extracted and are needed: {len(sources)} files are looked at"
     )
-    # How adaptive sampling was told to sample: the same frames again.
-    steered = {"sampling": dict(keys["sampling"]["options"])} if "sampling" in keys else {}
+    # The options of adaptive sampling, so that it picks the same frames again.
+    options = {"sampling": dict(keys["sampling"]["options"])} if "sampling" in keys else {}
     request = ExtractRequest(
-        sources=sources, output=str(dataset.root), ops=tuple(missing), sample=sampled[0], options=steered
+        sources=sources, output=str(dataset.root), ops=tuple(missing), sample=sampled[0], options=options
     )
     run_extract(request, reporter)
     dataset.reload()

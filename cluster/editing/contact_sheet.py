@@ -1,13 +1,23 @@
-"""Pages of small pictures with captions, for looking through a choice of frames."""
+"""Contact sheets: pages of small pictures with captions, such as of the table `thumbnails`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from framemill.cluster.editing.source_pictures import SourcePictures
+from framemill.cluster.editing.thumbnails import TABLE, by_source
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.layout import write_file
+from framemill.cluster.results.parts import read_rows
+from framemill.errors import DatasetError, UsageError
 from framemill.ops.chunks import UInt8Array
 
+SHEET_FORMATS = (".jpg", ".jpeg", ".png")
 TILE_WIDTH, TILE_HEIGHT = 256, 144
 MAX_COLUMNS = 6
 LINE_HEIGHT = 22
@@ -79,3 +89,67 @@ def _write(place: UInt8Array, text: str, scale: float) -> None:
     drawn = np.ascontiguousarray(place)
     cv2.putText(drawn, shown, (6, len(place) - 7), cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
     place[:] = drawn
+
+
+def check_sheet_path(path: str) -> Path:
+    """The path of a contact sheet, whole; refused before any work is done for it.
+
+    Raises:
+        UsageError: the ending is none of `SHEET_FORMATS`, or there is no such folder.
+    """
+    target = Path(os.path.abspath(path))
+    if target.suffix.lower() not in SHEET_FORMATS:
+        raise UsageError(f"the sheet {path} must end in {', '.join(SHEET_FORMATS)}")
+    if not target.parent.is_dir():
+        raise UsageError(f"the folder of {path} is not there: make it first")
+    return target
+
+
+def write_sheet(dataset: Dataset, pictures: SourcePictures, path: str) -> list[str]:
+    """Draws the table `thumbnails` as contact sheets, a section for each file.
+
+    Args:
+        path: of a JPEG or PNG file; further pages are named `NAME-2.jpg` and so on.
+
+    Returns:
+        The files that were written; none where there is no thumbnail.
+
+    Raises:
+        UsageError: as `check_sheet_path`, or it cannot be written.
+    """
+    import cv2
+
+    target = check_sheet_path(path)
+    written = []
+    for number, page in enumerate(draw_pages(_sections(dataset, pictures)), 1):
+        name = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+        _, data = cv2.imencode(target.suffix.lower(), page)
+        try:
+            write_file(name, data.tobytes(), replace=True)
+        except (DatasetError, OSError) as exc:
+            raise UsageError(f"the sheet {name} cannot be written: {exc}") from exc
+        written.append(str(name))
+    return written
+
+
+def _sections(dataset: Dataset, pictures: SourcePictures) -> Iterator[tuple[str, list[Tile]]]:
+    uris = uris_by_source(dataset)
+    for part in dataset.state.parts_of(TABLE):
+        rows = read_rows(dataset.root, TABLE, [part])
+        for own in [] if rows is None else by_source(rows):
+            own = own.sort_by("frame_index")
+            source_id = own["source_id"][0].as_py()
+            images = own["image"].to_pylist()
+            if None in images:
+                images = pictures.fetch(source_id, own["frame_index"].to_numpy())
+            captions = [
+                f"{row['rank'] + 1}. {_clock(row['pts_seconds'])}  {row['score']:.2f} {row['reasons'][0]}"
+                for row in own.select(["rank", "pts_seconds", "score", "reasons"]).to_pylist()
+            ]
+            name = PurePosixPath(uris.get(source_id, [source_id])[0]).name
+            yield name, list(zip(images, captions, strict=True))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:04.1f}"

@@ -1,4 +1,4 @@
-"""How alike pictures are, and picking good ones that are unlike each other."""
+"""Similarity of pictures, and the choice of good ones that differ from each other."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TWIN_BITS, UNLIKE_BITS = 8, 24
 # (measured with mobilenet_v1_embed).
 TWIN_COSINE, UNLIKE_COSINE = 0.95, 0.5
 # Within one shot, frames at least so alike by hash and at most so many seconds apart show the same. The last
-# are those of a camera that moves slowly, of which an eye sees the same picture twice.
+# are those of a camera that moves slowly, whose pictures look the same to a viewer.
 SAME_WITHIN = ((0.0, 1.0), (0.5, 3.0), (0.75, 8.0))
-# Of pictures whose hashes are those of twins, vectors need not be as close.
+# Least cosine of twins where the hashes are those of twins as well.
 NEAR_COSINE = 0.9
 
 
@@ -40,8 +40,8 @@ def vector_likeness(vectors: Float32Array, one: Float32Array) -> Float32Array:
 def picture_likeness(vectors: Float32Array, hashes: UInt64Array, row: int) -> Float32Array:
     """The same by both, of row `row` to all, float32 [n].
 
-    Vectors tell what is shown, hashes how it is laid out: where the hashes are those of twins, vectors need
-    not be as close.
+    Vectors describe the content, hashes the layout: where the hashes are those of twins, vectors need not be
+    as close.
     """
     likeness = vector_likeness(vectors, vectors[row])
     near = (vectors @ vectors[row] >= NEAR_COSINE) & (hash_likeness(hashes, hashes[row]) >= 1)
@@ -52,7 +52,7 @@ def picture_likeness(vectors: Float32Array, hashes: UInt64Array, row: int) -> Fl
 def close_in_time(seconds: Float64Array, shot: Int64Array, hashes: UInt64Array, row: int) -> BoolArray:
     """Which frames are twins of row `row` because little time lies between them in one shot, bool [n].
 
-    A camera that moves over fine detail gives hashes of strangers, and yet pictures of the same.
+    A camera that moves over fine detail gives unlike hashes, although the pictures show the same.
 
     Args:
         shot: int64 [n], equal for frames of one shot.
@@ -85,12 +85,12 @@ def pick_diverse(
         int64 [m], m <= count, in the order of picking; of equals the first.
     """
     closest = np.zeros(len(scores), np.float32)
-    open_ = np.ones(len(scores), np.bool_) if usable is None else usable.copy()
+    available = np.ones(len(scores), np.bool_) if usable is None else usable.copy()
     picked: list[int] = []
-    while len(picked) < count and open_.any():
-        best = int(np.argmax(np.where(open_, scores - weight * closest, -np.inf)))
+    while len(picked) < count and available.any():
+        best = int(np.argmax(np.where(available, scores - weight * closest, -np.inf)))
         picked.append(best)
         np.maximum(closest, likeness(best), out=closest)
-        open_ &= closest < 1
-        open_[best] = False
+        available &= closest < 1
+        available[best] = False
     return np.array(picked, np.int64)

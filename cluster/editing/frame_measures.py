@@ -1,4 +1,4 @@
-"""What the tables of a dataset tell of each sampled frame, gathered for rating it."""
+"""Measures of each sampled frame, collected from the tables of a dataset, and its scores."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from framemill.cluster.editing.diversity import UInt64Array
-from framemill.cluster.editing.frame_scores import Appeal, rate_frames
+from framemill.cluster.editing.frame_scores import FrameScores, score_frames
 from framemill.cluster.editing.moments import last_before, seconds_to_nearest
 from framemill.cluster.results.source_columns import Columns, SourceColumns, match_frames
 from framemill.ops.chunks import Float64Array, Int64Array
 
-# Read where they are there, with what each adds to the choice of frames.
-IMPROVING = {
+# Tables that are read where they exist, with what each adds to the choice of frames.
+SCORING_TABLES = {
     "scenes": "keeps away from cuts and fades",
     "quality": "finds blur and bad exposure",
     "faces": "prefers faces",
@@ -31,7 +31,7 @@ _HAPPY = ("happy", "happiness")
 
 
 @dataclass(frozen=True, slots=True)
-class RatedFrames:
+class ScoredFrames:
     """The sampled frames of many sources, by source and position.
 
     Attributes:
@@ -39,7 +39,7 @@ class RatedFrames:
         shot: int64 [n], row in `shots`, or below 0 where shots are not known.
         shots: of `scenes`, start and end in seconds; None where the table is not there.
         face_share: float64 [n], of the largest face in the picture; NaN where there is none.
-        appeal: the ratings.
+        scores: how good each is as a still.
     """
 
     source: Int64Array
@@ -49,14 +49,14 @@ class RatedFrames:
     shot: Int64Array
     shots: Columns | None
     face_share: Float64Array
-    appeal: Appeal
+    scores: FrameScores
 
     def __len__(self) -> int:
         return len(self.source)
 
 
-def rate_sampled_frames(reader: SourceColumns) -> RatedFrames:
-    """Reads `frames` and what else there is, and rates each frame.
+def score_sampled_frames(reader: SourceColumns) -> ScoredFrames:
+    """Reads `frames` and those of `SCORING_TABLES` that exist, and scores each frame.
 
     Raises:
         DatasetError: a part is gone or damaged.
@@ -90,14 +90,14 @@ def rate_sampled_frames(reader: SourceColumns) -> RatedFrames:
         ):
             events = shots.source[mask], shots["start_seconds"][mask]
             measures[name] = seconds_to_nearest(source, seconds, *events)
-    appeal = rate_frames(measures, shot, source)
+    scores = score_frames(measures, shot, source)
     phash: UInt64Array = frames["phash"]
     share = measures.get("face_share", np.full(len(source), np.nan))
-    return RatedFrames(source, frames["frame_index"], seconds, phash, shot, shots, share, appeal)
+    return ScoredFrames(source, frames["frame_index"], seconds, phash, shot, shots, share, scores)
 
 
 def read_shots(reader: SourceColumns) -> Columns | None:
-    """Start, end and transition of shots: of `scenes`, else the likely ones that adaptive sampling saw."""
+    """Start, end and transition of shots: of `scenes`, else the likely ones of `importance`."""
     scenes = reader.read("scenes", ("start_seconds", "end_seconds", "transition"))
     if scenes is not None:
         return scenes
@@ -141,7 +141,7 @@ def _add_faces(measures: dict[str, Float64Array], frames: Columns, reader: Sourc
     order = np.argsort(share, kind="stable")  # the largest is written last and stays
     order = order[at[order] >= 0]
     values = {"face_share": share, "face_score": faces["score"], "frontality": _frontality(faces)}
-    values |= _portraits(faces, reader)
+    values |= _face_qualities(faces, reader)
     for name, column in values.items():
         measures[name] = np.full(len(frames), np.nan)
         measures[name][at[order]] = column[order]
@@ -155,19 +155,19 @@ def _add_faces(measures: dict[str, Float64Array], frames: Columns, reader: Sourc
     np.fmax.at(measures["smile"], at[at >= 0], happy[at >= 0])
 
 
-def _portraits(faces: Columns, reader: SourceColumns) -> dict[str, Float64Array]:
+def _face_qualities(faces: Columns, reader: SourceColumns) -> dict[str, Float64Array]:
     """Blur of each face, and how sure it is that its eyes are open; NaN where it was not measured."""
-    portraits = reader.read("face_quality", ("frame_index", "face_index", "blur", "eyes_open"))
-    if portraits is None:
+    qualities = reader.read("face_quality", ("frame_index", "face_index", "blur", "eyes_open"))
+    if qualities is None:
         return {}
-    ours, theirs = _face_keys(faces), _face_keys(portraits)
+    ours, theirs = _face_keys(faces), _face_keys(qualities)
     order = np.argsort(theirs, kind="stable")
     at = np.minimum(np.searchsorted(theirs[order], ours), max(len(theirs) - 1, 0))
     known = theirs[order][at] == ours if len(theirs) else np.zeros(len(ours), np.bool_)
     found = {}
     for name, column in (("face_blur", "blur"), ("eyes_open", "eyes_open")):
         found[name] = np.full(len(faces), np.nan)
-        found[name][known] = portraits[column][order[at[known]]]
+        found[name][known] = qualities[column][order[at[known]]]
     return found
 
 

@@ -1,7 +1,7 @@
-"""How good each frame would be as a still: from measures that operations left in tables, no picture needed.
+"""Scores of frames as stills, from the measures in tables; no picture is needed.
 
 Each measure becomes a factor, 1 where nothing is wrong. The score is the root of their product: one serious
-fault spoils a picture whatever else it has. All arrays are float64 [n] over frames; NaN stands for "not
+defect makes a picture bad whatever else is good. All arrays are float64 [n] over frames; NaN stands for "not
 measured", which costs nothing.
 """
 
@@ -16,7 +16,7 @@ from framemill.ops.chunks import BoolArray, Float64Array, Int64Array
 
 # Below this contrast there is no picture: black, white or one colour (`duplicates` has the same limit).
 MIN_CONTRAST = 0.02
-# A cut must be this far away; encoders and detectors are a frame or two off.
+# Least distance to a cut: encoders and detectors are a frame or two off.
 CUT_SECONDS = 0.25
 # A fade or dissolve is known by its start or its middle alone; most last a second or less.
 FADE_SECONDS = 0.5
@@ -31,13 +31,13 @@ ASLEEP_LOSS = 0.4  # of the factor 1, where the eyes of a face of full size are 
 
 
 @dataclass(frozen=True, slots=True)
-class Appeal:
-    """Scores of frames with what they were made of.
+class FrameScores:
+    """Scores of frames with the factors they are made of.
 
     Attributes:
         score: 0..1. seen: bool [n], whether there is a picture to see: not black, white or of one colour.
         usable: bool [n], those that are not part of a fade or dissolve either.
-        factors: name -> factor or bonus; `REASONS` says which are worth telling.
+        factors: name -> factor or bonus; see `REASONS`.
     """
 
     score: Float64Array
@@ -46,8 +46,8 @@ class Appeal:
     factors: Mapping[str, Float64Array]
 
 
-def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: Int64Array) -> Appeal:
-    """Rates frames.
+def score_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: Int64Array) -> FrameScores:
+    """Scores frames as stills.
 
     Args:
         measures: `sharpness`, `brightness`, `contrast`, `colourfulness` and `entropy` as in `frames`; and
@@ -65,7 +65,7 @@ def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: 
         return measures.get(name, unknown)
 
     contrast, sharpness, brightness = of("contrast"), of("sharpness"), of("brightness")
-    # What is usual: a cartoon or a soft lens never is as sharp as a forest, and yet has its best frames.
+    # Relative to the file or shot: a cartoon or a soft lens is never as sharp as a forest.
     usual_sharpness = np.maximum(grouped_quantile(sharpness, source, 0.75), 1e-9)
     usual_contrast = np.maximum(grouped_quantile(contrast, shot, 0.75), 1e-9)
     face_size = _ramp(np.sqrt(of("face_share") / FULL_FACE_SHARE), 0.0, 1.0, unknown=0.0)
@@ -101,11 +101,11 @@ def rate_frames(measures: Mapping[str, Float64Array], shot: Int64Array, source: 
     faded = (contrast < FADED_SHARE * usual_contrast) & (of("fade_seconds") < FADED_SECONDS)
     seen = (contrast >= MIN_CONTRAST) & ~(of("is_black") > 0)
     usable = seen & ~faded & ~(of("fade_seconds") < FADE_SECONDS)
-    told = {"face": face, "subject": subject, "eyes": face_size * clear * np.nan_to_num(of("eyes_open"))}
-    return Appeal(np.clip(score, 0, 1), seen, usable, {**factors, **told})
+    bonuses = {"face": face, "subject": subject, "eyes": face_size * clear * np.nan_to_num(of("eyes_open"))}
+    return FrameScores(np.clip(score, 0, 1), seen, usable, {**factors, **bonuses})
 
 
-# Factor -> how high it must be to be told, and the words.
+# Factor, its least value to be named as a reason, and the text.
 REASONS: tuple[tuple[str, float, str], ...] = (
     ("face", 0.5, "clear face"),
     ("eyes", 0.5, "open eyes"),
@@ -119,7 +119,7 @@ REASONS: tuple[tuple[str, float, str], ...] = (
 
 
 def reasons_of(factors: Mapping[str, Float64Array], row: int, limit: int = 4) -> list[str]:
-    """The strong points of one frame in words; what it has at least where no point is strong."""
+    """The strong points of one frame as text, at most `limit`; a fixed text where it has none."""
     strong = [words for name, least, words in REASONS if factors[name][row] >= least]
     return strong[:limit] or ["best of what there is"]
 

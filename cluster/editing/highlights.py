@@ -1,6 +1,6 @@
-"""The stretches of each file in which most happens.
+"""Highlights: the segments of each file with the most activity.
 
-It reads whatever there is of `attention_curves.TELLING`, and writes the table `highlights`.
+It reads those of `activity_curves.ACTIVITY_TABLES` that exist, and writes the table `highlights`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import pyarrow.compute as pc
 
 from framemill.cluster.editing.activity import WEIGHTS
 from framemill.cluster.editing.activity_curves import (
-    DULL_SOUNDS,
-    TELLING,
+    ACTIVITY_TABLES,
+    IGNORED_SOUNDS,
     Curves,
-    channel_means,
-    draw_curves,
+    channel_mean,
+    make_curves,
     source_seconds,
 )
 from framemill.cluster.editing.segments import Segments, candidates, choose, means
-from framemill.cluster.editing.shortfalls import Shortfall, tell_shortfalls
+from framemill.cluster.editing.shortfalls import Shortfall, group_shortfalls
 from framemill.cluster.results.corpus_tables import corpus_key, is_current, owners_of, replace_table
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.source_columns import SourceColumns
@@ -33,13 +33,13 @@ from framemill.ops.columns import column
 
 TABLE = "highlights"
 VERSION = 2
-# Read too where they are there; they say nothing of a file by themselves.
+# Read too where they exist; alone they are not enough to judge a file by.
 FURTHER = ("media", "quality", "composition", "emotions", "importance")
 COUNT, MAX_COUNT = 5, 1000
 LEAST_SECONDS, MOST_SECONDS = 3.0, 10.0
-# Below this nothing happens that would be worth a look.
+# Segments of lower activity are never highlights.
 LEAST_SCORE = 0.02
-# Sources are worked on in groups of about so many seconds, which bounds memory.
+# Sources are processed in groups of about so many seconds, which bounds memory.
 GROUP_SECONDS = 2_000_000.0
 
 HIGHLIGHTS_SCHEMA = pa.schema(
@@ -70,7 +70,7 @@ class HighlightsReport:
     Attributes:
         rows: in `HIGHLIGHTS_SCHEMA`, by source and rank. num_files: sources with at least one.
         shortfalls: why files got fewer than asked for, by descending number of files.
-        missing: tables that would tell more -> what. changed: False when the table was up to date.
+        missing: tables that would add something -> what. changed: False when the table was up to date.
     """
 
     rows: pa.Table
@@ -93,7 +93,7 @@ def find_highlights(
         least_seconds, most_seconds: of a segment; a file that is shorter gives one segment.
 
     Raises:
-        UsageError: an argument is out of range, or the dataset has nothing to judge by.
+        UsageError: an argument is out of range, or the dataset has none of the tables.
         DatasetError: the storage refuses, or the lease is lost.
     """
     if not 1 <= count <= MAX_COUNT:
@@ -103,21 +103,21 @@ def find_highlights(
             f"segments of {least_seconds:g} to {most_seconds:g} seconds cannot be made; "
             "the least must be 0.5 or more, and the most as much or more, up to 3600"
         )
-    # A file of which any of them tells something is judged, whatever others are missing for it.
-    tables = tuple(TELLING)
+    # A file with rows in any of them is judged, whatever others are missing for it.
+    tables = tuple(ACTIVITY_TABLES)
     owners = owners_of(dataset, tables)
     if not owners:
         raise UsageError(
-            f"{dataset.root} has none of the tables {', '.join(TELLING)}: "
+            f"{dataset.root} has none of the tables {', '.join(ACTIVITY_TABLES)}: "
             f"run `framemill extract SOURCES -o {dataset.root}` first"
         )
     options = {"count": count, "least_seconds": least_seconds, "most_seconds": most_seconds}
     key = corpus_key(dataset, TABLE, tables, VERSION, options, also=FURTHER)
-    missing = {name: what for name, what in TELLING.items() if name not in dataset.state.keys}
+    missing = {name: what for name, what in ACTIVITY_TABLES.items() if name not in dataset.state.keys}
     shortfalls: Counter[tuple[str, str]] = Counter()
     found = [HIGHLIGHTS_SCHEMA.empty_table()]
     for reader in _groups(dataset, owners):
-        curves = draw_curves(reader)
+        curves = make_curves(reader)
         segments, scores, kept = best_segments(curves, count, least_seconds, most_seconds)
         found.append(_rows(curves, reader, segments, scores, kept))
         shortfalls.update(_with_fewer(reader, curves, segments.take(kept), count, least_seconds))
@@ -128,7 +128,7 @@ def find_highlights(
     return HighlightsReport(
         rows=rows,
         num_files=pc.count_distinct(rows["source_id"]).as_py(),
-        shortfalls=tell_shortfalls(dataset, shortfalls),
+        shortfalls=group_shortfalls(dataset, shortfalls),
         missing=missing,
         changed=changed,
     )
@@ -152,8 +152,8 @@ def best_segments(
 ) -> tuple[Segments, Float64Array, Int64Array]:
     """All candidates, their scores, and the rows of the chosen ones by source and rank."""
     segments = candidates(*curves.shots, least_seconds, most_seconds)
-    scores = means(curves.clocks, curves.curve, segments)
-    return segments, scores, choose(segments, scores, curves.clocks.seconds, count, LEAST_SCORE)
+    scores = means(curves.cells, curves.curve, segments)
+    return segments, scores, choose(segments, scores, curves.cells.seconds, count, LEAST_SCORE)
 
 
 def _rows(
@@ -169,7 +169,7 @@ def _rows(
         pa.array(reader.sources, pa.string()).take(pa.array(chosen.file)),
         (np.arange(len(kept)) - first).astype(np.int32),
         chosen.start_seconds,
-        np.minimum(chosen.end_seconds, np.maximum(curves.clocks.seconds[chosen.file], chosen.start_seconds)),
+        np.minimum(chosen.end_seconds, np.maximum(curves.cells.seconds[chosen.file], chosen.start_seconds)),
         scores[kept].astype(np.float32),
         [_reasons(curves, *segment) for segment in zip(
             chosen.file.tolist(), chosen.start_seconds.tolist(), chosen.end_seconds.tolist(), strict=True
@@ -182,8 +182,8 @@ def _rows(
     return pa.table(arrays, schema=HIGHLIGHTS_SCHEMA)
 
 
-# What a channel's mean must be to be told, and the words.
-_WORDS: Mapping[str, tuple[float, str]] = {
+# Least mean of a channel to be named as a reason, and the text.
+_REASONS: Mapping[str, tuple[float, str]] = {
     "motion": (0.2, "motion"),
     "loud": (0.2, "louder than usual"),
     "faces": (0.2, "faces"),
@@ -195,29 +195,29 @@ _WORDS: Mapping[str, tuple[float, str]] = {
 
 
 def _reasons(curves: Curves, source: int, start: float, end: float) -> list[str]:
-    told = []
-    for name, (least, words) in _WORDS.items():
+    reasons = []
+    for name, (least, words) in _REASONS.items():
         if name not in curves.channels or not curves.available[name][source]:
             continue
-        mean = channel_means(curves, name, source, start, end)
+        mean = channel_mean(curves, name, source, start, end)
         if mean >= least:
             if name == "sounds":
                 words = f"sound: {_sound(curves, source, start, end)}"
             elif name in ("motion", "speech", "faces") and mean >= 0.6:
                 words = f"much {words}" if name != "faces" else "large faces"
-            told.append((WEIGHTS[name] * mean, words))
-    told.sort(key=lambda reason: (-reason[0], reason[1]))
-    return [words for _, words in told[:4]] or ["the liveliest part"]
+            reasons.append((WEIGHTS[name] * mean, words))
+    reasons.sort(key=lambda reason: (-reason[0], reason[1]))
+    return [words for _, words in reasons[:4]] or ["the liveliest part"]
 
 
 def _sound(curves: Curves, source: int, start: float, end: float) -> str:
-    """The surest sound in a stretch that is not heard all the time."""
+    """The class with the highest score in a segment, without the ignored ones."""
     sounds = curves.sounds
     assert sounds is not None
     low, high = np.searchsorted(sounds.source, [source, source + 1])
     within = np.arange(low, high)
     within = within[(sounds["start_seconds"][within] < end) & (sounds["end_seconds"][within] > start)]
-    within = within[~np.isin(sounds["label"][within].astype(np.str_), DULL_SOUNDS)]
+    within = within[~np.isin(sounds["label"][within].astype(np.str_), IGNORED_SOUNDS)]
     return str(sounds["label"][within[np.argmax(sounds["score"][within])]])
 
 
@@ -227,8 +227,8 @@ def _with_fewer(
     """Sources with fewer highlights than `count`: why, and which."""
     num_found = np.bincount(chosen.file, minlength=len(reader.sources))
     lengths = chosen.end_seconds - chosen.start_seconds
-    room = curves.clocks.seconds / 2 - np.bincount(chosen.file, lengths, minlength=len(reader.sources))
-    best = np.maximum.reduceat(curves.curve, curves.clocks.starts[:-1]) if reader.sources else np.zeros(0)
+    room = curves.cells.seconds / 2 - np.bincount(chosen.file, lengths, minlength=len(reader.sources))
+    best = np.maximum.reduceat(curves.curve, curves.cells.starts[:-1]) if reader.sources else np.zeros(0)
     for source, source_id in enumerate(reader.sources):
         if num_found[source] >= count:
             continue
@@ -236,7 +236,7 @@ def _with_fewer(
             yield "it is too short for more: highlights take at most half of a file", source_id
         elif num_found[source]:
             yield "nothing else in it is as lively", source_id
-        elif curves.clocks.seconds[source] <= 0:
+        elif curves.cells.seconds[source] <= 0:
             yield "its length is not known", source_id
         elif best[source] <= 0:
             yield "nothing happens in it: no motion, no sound, no face or text", source_id

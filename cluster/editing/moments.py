@@ -1,4 +1,4 @@
-"""Instants and stretches of many files at once: which stretch an instant lies in, how far the next event is.
+"""Look-ups among instants of many files at once: the last one before, and the distance to the nearest.
 
 Files are numbered. An instant is a file's number and seconds; arrays of instants are sorted by both.
 """

@@ -1,6 +1,6 @@
-"""A montage out of many files: the best moments, one after another, cut on the beats of a piece of music.
+"""A montage of many files: the best moments, one after another, cut on the beats of a piece of music.
 
-It reads `frames` and what else there is, and writes no table.
+It reads `frames` and further tables that exist, and writes no table.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from framemill.actors.audio_probe import run_on_sound
 from framemill.actors.remote import is_remote
-from framemill.cluster.editing.activity_curves import Curves, draw_curves
+from framemill.cluster.editing.activity_curves import Curves, make_curves
 from framemill.cluster.editing.assembly import Cut, Moments, assemble, cut_grid, plan_cuts
-from framemill.cluster.editing.frame_measures import RatedFrames
+from framemill.cluster.editing.frame_measures import ScoredFrames
 from framemill.cluster.editing.source_pictures import find_file
 from framemill.cluster.editing.timeline import FRAME_RATES, Clip, Timeline
 from framemill.cluster.results.corpus_tables import uris_by_source
@@ -31,10 +31,10 @@ MAX_SECONDS = 3600.0
 CLIP_SECONDS = 2.0
 SIZE = (1280, 720)
 FPS = 30
-# What a moment is worth: how good it looks, and how much happens there.
-LOOKS_SHARE = 0.6
-# The attention that few moments of the corpus exceed counts in full.
-FULL_ATTENTION_SHARE = 0.95
+# Share of the frame's score in that of a moment; the rest is activity.
+FRAME_SHARE = 0.6
+# The quantile of the activity of all moments that counts in full.
+FULL_ACTIVITY_QUANTILE = 0.95
 # A picture with a shorter side than this is blurred by enlarging it.
 FULL_SIDE = 480
 # Of fades and dissolves, which last longer than a cut, so much is left out on either side.
@@ -79,7 +79,7 @@ class MontageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Montage:
-    """What came of it.
+    """A montage, with what fell short.
 
     Attributes:
         timeline: possibly shorter than wanted. cuts_seconds: where one clip gives way to the next.
@@ -108,11 +108,11 @@ def make_montage(dataset: Dataset, request: MontageRequest) -> Montage:
                 f"run `framemill extract SOURCES -o {dataset.root} --ops media,frames,scenes` first"
             )
     notes: list[str] = []
-    beats, strength, music_seconds = _listen(request, notes)
+    beats, strength, music_seconds = _find_beats(request, notes)
     grid, cuts = _plan(request, beats, strength, notes)
     reader = SourceColumns(dataset, {owner for of, owner in dataset.state.entries if of == "frames"})
     files, problems = _files(dataset, reader)
-    curves = draw_curves(reader)
+    curves = make_curves(reader)
     frames = curves.frames
     assert frames is not None
     moments = _moments(frames, curves, reader, files)
@@ -128,12 +128,12 @@ def make_montage(dataset: Dataset, request: MontageRequest) -> Montage:
         request.name, request.fps, request.width, request.height, clips,
         music, int(music_seconds * request.fps + 1e-6),
     )  # fmt: skip
-    _tell(timeline, request, moments, music_seconds, notes)
+    _add_notes(timeline, request, moments, music_seconds, notes)
     ends = np.cumsum([cut.num_frames for cut in chosen])[:-1] / request.fps
     return Montage(timeline, ends.tolist(), grid.tolist(), notes, problems)
 
 
-def _listen(request: MontageRequest, notes: list[str]) -> tuple[Float64Array, Float64Array, float]:
+def _find_beats(request: MontageRequest, notes: list[str]) -> tuple[Float64Array, Float64Array, float]:
     """Times and strengths of the beats, and the length of the music."""
     if not request.music:
         notes.append("no music was named: cuts are at regular times")
@@ -197,27 +197,27 @@ def _files(dataset: Dataset, reader: SourceColumns) -> tuple[dict[int, _File], d
 
 
 def _moments(
-    frames: RatedFrames, curves: Curves, reader: SourceColumns, files: Mapping[int, _File]
+    frames: ScoredFrames, curves: Curves, reader: SourceColumns, files: Mapping[int, _File]
 ) -> Moments:
     """A candidate for each frame that may be shown."""
     low, high = _bounds(frames, curves)
-    place = np.floor(curves.clocks.place(frames.source, frames.pts_seconds)).astype(np.int64)
-    attention = curves.curve[np.minimum(place, curves.clocks.starts[frames.source + 1] - 1)]
-    full = float(np.quantile(attention, FULL_ATTENTION_SHARE)) if len(attention) else 0.0
-    lively = np.clip(attention / full, 0, 1) if full > 0 else np.zeros(len(attention))
+    place = np.floor(curves.cells.place(frames.source, frames.pts_seconds)).astype(np.int64)
+    activity = curves.curve[np.minimum(place, curves.cells.starts[frames.source + 1] - 1)]
+    full = float(np.quantile(activity, FULL_ACTIVITY_QUANTILE)) if len(activity) else 0.0
+    lively = np.clip(activity / full, 0, 1) if full > 0 else np.zeros(len(activity))
     side = np.zeros(len(reader.sources))
     for source, file in files.items():
         side[source] = min(1.0, min(file.width, file.height) / FULL_SIDE)
-    score = LOOKS_SHARE * frames.appeal.score + (1 - LOOKS_SHARE) * lively * np.sqrt(frames.appeal.score)
+    score = FRAME_SHARE * frames.scores.score + (1 - FRAME_SHARE) * lively * np.sqrt(frames.scores.score)
     score *= np.sqrt(side[frames.source])
     everything = Moments(frames.source, frames.pts_seconds, low, high, score, frames.phash)
-    usable = frames.appeal.usable & (side[frames.source] > 0) & (high > low)
+    usable = frames.scores.usable & (side[frames.source] > 0) & (high > low)
     return everything.take(usable)
 
 
-def _bounds(frames: RatedFrames, curves: Curves) -> tuple[Float64Array, Float64Array]:
+def _bounds(frames: ScoredFrames, curves: Curves) -> tuple[Float64Array, Float64Array]:
     """What may be shown around each frame: its shot, without fades; at most the file."""
-    end_of_file = curves.clocks.seconds[frames.source]
+    end_of_file = curves.cells.seconds[frames.source]
     first = np.searchsorted(frames.source, frames.source)
     low, high = frames.pts_seconds[first].copy(), end_of_file.copy()
     shots = frames.shots
@@ -252,10 +252,10 @@ def _clip(cut: Cut, file: _File, fps: int) -> Clip:
     return Clip(file.uri, cut.start_frame, cut.num_frames, lasts, file.width, file.height, file.has_sound)
 
 
-def _tell(
+def _add_notes(
     timeline: Timeline, request: MontageRequest, moments: Moments, music_seconds: float, notes: list[str]
 ) -> None:
-    """What fell short."""
+    """Appends what fell short to `notes`."""
     wanted = round(request.seconds * request.fps)
     if not len(moments):
         notes.append("no file has a frame that may be shown: all are black, faded, gone or without picture")

@@ -1,4 +1,4 @@
-"""Segments of files worth watching: candidates on shots where they are known, the best without overlap."""
+"""Candidate segments of files, at shot boundaries where those are known, and the choice of the best ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framemill.cluster.editing.activity import CELL_SECONDS, Clocks
+from framemill.cluster.editing.activity import CELL_SECONDS, TimeCells
 from framemill.ops.chunks import BoolArray, Float64Array, Int64Array
 
 # Shots joined to one segment at most.
@@ -78,12 +78,12 @@ def candidates(
     )
 
 
-def means(clocks: Clocks, curve: Float64Array, segments: Segments) -> Float64Array:
+def means(time_cells: TimeCells, curve: Float64Array, segments: Segments) -> Float64Array:
     """Mean of a curve over each segment, float64 [n]."""
     total = np.concatenate([[0.0], np.cumsum(curve)])
 
     def until(seconds: Float64Array) -> Float64Array:
-        place = clocks.place(segments.file, seconds)
+        place = time_cells.place(segments.file, seconds)
         cell = np.minimum(np.floor(place).astype(np.int64), len(curve) - 1)
         reached: Float64Array = total[cell] + (place - cell) * curve[cell]
         return reached
@@ -104,10 +104,10 @@ def choose(
         scores: float64 [n], 0..1. seconds: float64 [files], lengths.
         least_score: worse ones are left out, and those below 0.4 of the best of their file.
     """
-    worth = scores * (
+    weighted = scores * (
         0.8 + 0.2 * np.minimum(1, (segments.end_seconds - segments.start_seconds) / FULL_SECONDS)
     )
-    order = np.lexsort((segments.end_seconds, segments.start_seconds, -worth, segments.file))
+    order = np.lexsort((segments.end_seconds, segments.start_seconds, -weighted, segments.file))
     sorted_ = segments.take(order)
     starts = np.searchsorted(sorted_.file, np.arange(len(seconds) + 1))
     alive = scores[order] >= least_score
@@ -122,7 +122,7 @@ def choose(
         rows = np.flatnonzero(alive)
         if not len(rows):
             break
-        # The rows of a file lie in order of worth: its first one alive is the best.
+        # The rows of a file are in descending order: its first one alive is the best.
         first = rows[np.searchsorted(rows, starts[:-1]).clip(max=len(rows) - 1)]
         first = first[alive[first] & (sorted_.file[first] == np.arange(len(seconds)))]
         files = sorted_.file[first]

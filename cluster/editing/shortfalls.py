@@ -1,4 +1,4 @@
-"""Why files got fewer results than asked for, gathered so that it can be told in a few lines."""
+"""Reasons why files got fewer results than asked for, grouped for a short report."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Shortfall:
     uri: str
 
 
-def tell_shortfalls(dataset: Dataset, cases: Iterable[tuple[str, str]]) -> tuple[Shortfall, ...]:
+def group_shortfalls(dataset: Dataset, cases: Iterable[tuple[str, str]]) -> tuple[Shortfall, ...]:
     """Groups pairs of reason and content id, the reason with most files first."""
     uris = uris_by_source(dataset)
     found: dict[str, list[str]] = {}
     for reason, source_id in cases:
         found.setdefault(reason, []).append(uris.get(source_id, [source_id])[0])
-    told = [Shortfall(reason, len(names), min(names)) for reason, names in found.items()]
-    return tuple(sorted(told, key=lambda shortfall: (-shortfall.num_files, shortfall.reason)))
+    grouped = [Shortfall(reason, len(names), min(names)) for reason, names in found.items()]
+    return tuple(sorted(grouped, key=lambda shortfall: (-shortfall.num_files, shortfall.reason)))

@@ -1,6 +1,6 @@
 """The best stills of each file: sharp, well exposed, away from cuts and fades, and unlike each other.
 
-It reads the table `frames` and what else there is (`frame_measures.IMPROVING`), and writes the table
+It reads the table `frames` and those of `frame_measures.SCORING_TABLES` that exist, and writes the table
 `thumbnails`. Sources are decoded only for pictures.
 """
 
@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framemill.cluster.editing.diversity import close_in_time, hash_likeness, pick_diverse, picture_likeness
-from framemill.cluster.editing.frame_measures import IMPROVING, RatedFrames, rate_sampled_frames
+from framemill.cluster.editing.frame_measures import SCORING_TABLES, ScoredFrames, score_sampled_frames
 from framemill.cluster.editing.frame_scores import reasons_of
-from framemill.cluster.editing.shortfalls import Shortfall, tell_shortfalls
+from framemill.cluster.editing.shortfalls import Shortfall, group_shortfalls
 from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
@@ -34,7 +34,7 @@ COUNT = 12
 MAX_COUNT = 1000
 # What full likeness to a frame picked before takes off a score.
 LIKENESS_WEIGHT = 0.6
-# Much worse than the best of its file: better one picture fewer.
+# Frames below this share of the best score of their file are left out.
 LEAST_SHARE = 0.4
 
 THUMBNAILS_SCHEMA = pa.schema(
@@ -92,14 +92,16 @@ def find_thumbnails(
     if not 1 <= count <= MAX_COUNT:
         raise UsageError(f"the count is {count}; it must be 1 to {MAX_COUNT}, such as {COUNT}")
     options = {"count": count, "images": fetch is not None}
-    key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, options, also=(*IMPROVING, "media", "importance"))
+    key = corpus_key(
+        dataset, TABLE, SOURCE_TABLE, VERSION, options, also=(*SCORING_TABLES, "media", "importance")
+    )
     owners = {owner for of, owner in dataset.state.entries if of == SOURCE_TABLE}
     reader = SourceColumns(dataset, owners)
-    frames = rate_sampled_frames(reader)
+    frames = score_sampled_frames(reader)
     picked = pick_thumbnails(frames, reader, count)
     rows = _rows(frames, reader, picked)
     is_made = is_current(dataset, TABLE, SOURCE_TABLE, key)
-    # A file that was gone may be back: what has its pictures keeps them.
+    # Files that were missing may be there again; rows that have their pictures keep them.
     changed = not is_made or (fetch is not None and _lacks_pictures(dataset))
     if changed:
         known = _stored(dataset) if is_made else by_source(rows)
@@ -108,13 +110,13 @@ def find_thumbnails(
     return ThumbnailsReport(
         rows=rows,
         num_files=sum(map(bool, map(len, picked))),
-        shortfalls=tell_shortfalls(dataset, _with_fewer(reader, frames, picked, count)),
-        missing={table: why for table, why in IMPROVING.items() if not reader.has(table).any()},
+        shortfalls=group_shortfalls(dataset, _with_fewer(reader, frames, picked, count)),
+        missing={table: why for table, why in SCORING_TABLES.items() if not reader.has(table).any()},
         changed=changed,
     )
 
 
-def pick_thumbnails(frames: RatedFrames, reader: SourceColumns, count: int) -> list[Int64Array]:
+def pick_thumbnails(frames: ScoredFrames, reader: SourceColumns, count: int) -> list[Int64Array]:
     """Rows of the picked frames of each source, best first."""
     starts = pieces(frames.source, len(reader.sources))
     picked: list[Int64Array] = [np.zeros(0, np.int64)] * len(reader.sources)
@@ -130,12 +132,12 @@ def pick_thumbnails(frames: RatedFrames, reader: SourceColumns, count: int) -> l
     return picked
 
 
-def _pick(frames: RatedFrames, start: int, end: int, count: int, vectors: Float32Array | None) -> Int64Array:
-    scores, usable = frames.appeal.score[start:end], frames.appeal.usable[start:end]
+def _pick(frames: ScoredFrames, start: int, end: int, count: int, vectors: Float32Array | None) -> Int64Array:
+    scores, usable = frames.scores.score[start:end], frames.scores.usable[start:end]
     hashes = frames.phash[start:end]
     if not usable.any():
-        # Nothing but fades and cuts: the best of them is more than nothing.
-        usable, count = frames.appeal.seen[start:end], min(count, 1)
+        # Where all are part of fades or dissolves, one picture, the best of them, is still picked.
+        usable, count = frames.scores.seen[start:end], min(count, 1)
     if usable.any():
         usable = usable & (scores >= LEAST_SHARE * scores[usable].max())
 
@@ -152,7 +154,7 @@ def _pick(frames: RatedFrames, start: int, end: int, count: int, vectors: Float3
     return start + pick_diverse(scores, likeness, count, LIKENESS_WEIGHT, usable)
 
 
-def _rows(frames: RatedFrames, reader: SourceColumns, picked: list[Int64Array]) -> pa.Table:
+def _rows(frames: ScoredFrames, reader: SourceColumns, picked: list[Int64Array]) -> pa.Table:
     at = np.concatenate([*picked, np.zeros(0, np.int64)])
     ranks = np.concatenate([*(np.arange(len(rows)) for rows in picked), np.zeros(0, np.int64)])
     columns = [
@@ -160,8 +162,8 @@ def _rows(frames: RatedFrames, reader: SourceColumns, picked: list[Int64Array]) 
         ranks.astype(np.int32),
         frames.frame_index[at],
         frames.pts_seconds[at],
-        frames.appeal.score[at].astype(np.float32),
-        [reasons_of(frames.appeal.factors, row) for row in at.tolist()],
+        frames.scores.score[at].astype(np.float32),
+        [reasons_of(frames.scores.factors, row) for row in at.tolist()],
         pa.nulls(len(at), pa.binary()),
     ]
     arrays = [
@@ -214,7 +216,7 @@ def _lacks_pictures(dataset: Dataset) -> bool:
 
 
 def _with_fewer(
-    reader: SourceColumns, frames: RatedFrames, picked: list[Int64Array], count: int
+    reader: SourceColumns, frames: ScoredFrames, picked: list[Int64Array], count: int
 ) -> Iterator[tuple[str, str]]:
     """Sources with fewer than `count`: why, and which."""
     starts = pieces(frames.source, len(reader.sources))
@@ -222,7 +224,7 @@ def _with_fewer(
         if len(rows) >= count:
             continue
         start, end = int(starts[source]), int(starts[source + 1])
-        seen, usable = frames.appeal.seen[start:end], frames.appeal.usable[start:end]
+        seen, usable = frames.scores.seen[start:end], frames.scores.usable[start:end]
         if start == end:
             reason = "no frames were sampled (no picture)"
         elif not seen.any():

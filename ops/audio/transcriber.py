@@ -86,23 +86,23 @@ class Transcriber:
         """Decodes the next passages and appends their rows."""
         passages = self._waiting[: GROUP if self._language else 1]
         del self._waiting[: len(passages)]
-        heard = self._decode(passages)
+        decoded = self._decode(passages)
         options = self._options
         loops = [
             i
-            for i, h in enumerate(heard)
-            if h.compression_ratio > options.compression_ratio_threshold and not self._is_silence(h)
+            for i, result in enumerate(decoded)
+            if result.compression_ratio > options.compression_ratio_threshold and not self._is_silence(result)
         ]
         if loops:
             again = self._decode([passages[i] for i in loops], NO_REPEAT_TOKENS)
             for i, second in zip(loops, again, strict=True):
-                heard[i] = self._better(heard[i], second)
-        for passage, h in zip(passages, heard, strict=True):
-            if self._is_silence(h):
+                decoded[i] = self._better(decoded[i], second)
+        for passage, result in zip(passages, decoded, strict=True):
+            if self._is_silence(result):
                 continue
             # The language detected in a passage of silence is meaningless.
-            self._language = self._language or h.language
-            self._rows += [_row(span, h, passage) for span in h.spans if span.text]
+            self._language = self._language or result.language
+            self._rows += [_row(span, result, passage) for span in result.spans if span.text]
 
     def _decode(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Heard]:
         samples = np.zeros((len(passages), MAX_SAMPLES), np.float32)
@@ -128,18 +128,18 @@ class Transcriber:
         decoded: list[Heard] = outputs["heard"].tolist()
         return decoded
 
-    def _is_silence(self, heard: Heard) -> bool:
+    def _is_silence(self, result: Heard) -> bool:
         options = self._options
-        is_likely = heard.avg_logprob > options.log_prob_threshold
-        return heard.no_speech_prob > options.no_speech_threshold and not is_likely
+        is_likely = result.avg_logprob > options.log_prob_threshold
+        return result.no_speech_prob > options.no_speech_threshold and not is_likely
 
     def _better(self, first: Heard, second: Heard) -> Heard:
         if second.compression_ratio <= self._options.compression_ratio_threshold:
             return second
-        return max(first, second, key=lambda heard: heard.avg_logprob)
+        return max(first, second, key=lambda result: result.avg_logprob)
 
 
-def _row(span: Span, heard: Heard, passage: Passage) -> dict[str, Any]:
+def _row(span: Span, result: Heard, passage: Passage) -> dict[str, Any]:
     words: list[dict[str, Any]] | None = None
     if span.words is not None:
         words = []
@@ -163,9 +163,9 @@ def _row(span: Span, heard: Heard, passage: Passage) -> dict[str, Any]:
         "start_seconds": start,
         "end_seconds": max(start, end),
         "text": span.text,
-        "language": heard.language,
+        "language": result.language,
         "origin": "speech",
-        "avg_logprob": heard.avg_logprob,
-        "no_speech_prob": heard.no_speech_prob,
+        "avg_logprob": result.avg_logprob,
+        "no_speech_prob": result.no_speech_prob,
         "words": words,
     }

@@ -1,10 +1,10 @@
 """Five points of each face, found in full resolution, and the upright picture that embeddings take.
 
-A detector sees the whole frame shrunk, so its points are off by pixels of that small picture; embeddings
-need them within a few per cent of the face. So each face is looked at once more in a region of its own:
-first as it is, then turned upright by what the first look found. On the head-pose clip (faces of 60 pixels)
-the least similarity of one person grows from 0.18 to 0.68, and the largest of two people shrinks from 0.48
-to 0.32 (measured with YuNet's points from the whole frame and with those from here).
+A detector runs on the whole frame at reduced size, so its points are accurate to pixels of that small
+picture only; embeddings need them within a few per cent of the face. So the detector runs twice more on a
+region around each face: first as it is, then turned upright by the points of the first pass. On the head-pose
+clip (faces of 60 pixels) the least similarity of one person grows from 0.18 to 0.68, and the largest of two
+people shrinks from 0.48 to 0.32 (measured with YuNet's points from the whole frame and with those from here).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Frames, UInt8Array
-from framemill.ops.faces.crops import FaceRows, crop_squares, square_around
+from framemill.ops.faces.crops import crop_squares, square_around
 from framemill.ops.faces.detectors import FaceDetector
+from framemill.ops.faces.rows import FaceRows
 
 # Side of the region cut around a face, in sides of its box and in pixels. A turned view reaches beyond
 # the shown part, and 384 / 3.5 = 110 pixels of face fill the picture that embeddings take.
@@ -22,10 +23,10 @@ REGION = 3.5
 REGION_PIXELS = 384
 # Height of what the landmark model sees, in sides of the box: its own training faces fill about this share.
 VIEW = 2.6
-# The first look only has to tell which way is up. At the second, faces turned upright score 0.99 and above,
+# The first pass only has to find which way is up. In the second, faces turned upright score 0.99 and above,
 # backs of heads that the detector took for faces at most 0.9 and mostly under 0.6 (measured with YuNet).
 FIRST_SCORE, LAST_SCORE = 0.3, 0.9
-# Farthest that the points' middle may lie from where the face is, in sides of the box: else it is another.
+# Largest distance of the points' centre from the face's, in sides of the box; beyond it is another face.
 NEAR = 0.5
 # Side of a square around a face without points, in longer sides of its box.
 BOX_MARGIN = 1.2
@@ -64,13 +65,13 @@ def align_faces(
     centre = np.full((len(faces), 2), region_pixels / 2)
     sides = np.full(len(faces), region_pixels / REGION)
     if faces.points is None:
-        points, found = _look(regions, centre, sides, np.zeros(len(faces)), detector, FIRST_SCORE)
+        points, found = _find_points(regions, centre, sides, np.zeros(len(faces)), detector, FIRST_SCORE)
     else:
         points = (faces.points - squares[:, None, :2]) * zoom[:, None, None]
         found = np.ones(len(faces), np.bool_)
     middles = np.where(found[:, None], points.mean(axis=1), centre)
-    points, found = _look(regions, middles, sides, _tilts(points) * found, detector, LAST_SCORE)
-    # Without points: the box's square, as if the template's picture were that square.
+    points, found = _find_points(regions, middles, sides, _tilts(points) * found, detector, LAST_SCORE)
+    # Without points the template is laid over the box's square.
     squared = (TEMPLATE / TEMPLATE_SIDE - 0.5) * (sides * BOX_MARGIN)[:, None, None] + centre[:, None]
     points = np.where(found[:, None, None], points, squared)
     target = TEMPLATE * (np.array(size) / TEMPLATE_SIDE)
@@ -111,7 +112,7 @@ def _tilts(points: Float64Array) -> Float64Array:
     return angle
 
 
-def _look(
+def _find_points(
     regions: UInt8Array,
     middles: Float64Array,
     sides: Float64Array,
@@ -119,7 +120,7 @@ def _look(
     detector: FaceDetector,
     least_score: float,
 ) -> tuple[Float64Array, BoolArray]:
-    """Points of the faces at `middles`, seen with the head turned back by `tilts`.
+    """Points of the faces at `middles`, found in views that are turned back by `tilts`.
 
     Returns:
         float64 [m, 5, 2] in the regions' pixels, and whether there were any; the others are 0.

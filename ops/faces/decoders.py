@@ -1,4 +1,4 @@
-"""What the raw outputs of face detectors mean, family by family.
+"""Decoding the raw outputs of face detectors, by family.
 
 UltraFace: github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB; boxes come decoded.
 YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023. Its releases of 2021 and 2022
@@ -28,7 +28,7 @@ _STRIDES = (8, 16, 32)
 
 
 class Candidates(NamedTuple):
-    """Faces before overlapping ones are thinned out.
+    """Faces before non-maximum suppression.
 
     Attributes:
         scores: float32 [k], 0..1. boxes: float32 [k, 4] in the model's pixels.

@@ -27,7 +27,7 @@ from framemill.ops.pixels.model_input import planes
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What is so in a whole family; `padding` is a grey in 0..255."""
+    """What models of one family share; `padding` is a grey in 0..255."""
 
     padding: int
     input_name: str

@@ -1,4 +1,4 @@
-"""A vector for each face: faces of one person have similar ones.
+"""Embeddings of faces: faces of one person have similar vectors.
 
 MobileFaceNet: Chen et al., arXiv:1804.07573, trained with the loss of ArcFace, as all models of that kind.
 """
@@ -16,8 +16,8 @@ from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
 from framemill.ops.columns import FACE_COLUMNS, column, vector_column
 from framemill.ops.faces.alignment import align_faces
-from framemill.ops.faces.crops import FaceRows, read_faces
 from framemill.ops.faces.detectors import FaceDetector
+from framemill.ops.faces.rows import FaceRows, read_faces
 from framemill.ops.frames.embeddings import unit_vectors
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.model_input import planes

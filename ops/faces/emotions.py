@@ -1,8 +1,8 @@
-"""What each face seems to express, by a classifier in the manner of FER-2013.
+"""Facial expressions, by a classifier like those for FER-2013.
 
 fer, as mini-XCEPTION (Arriaga, Valdenegro-Toro, Ploeger, arXiv:1710.07557): grey faces, channels last, and
 probabilities. fer_rgb, as the MobileFaceNet of OpenCV's model zoo: faces in colour, channels first, and
-logits. Such models tell how people would describe a picture of a face, not what somebody feels.
+logits. Such models predict how people would describe a picture of a face, not what somebody feels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
 from framemill.ops.columns import FACE_COLUMNS, column
-from framemill.ops.faces.crops import crop_squares, read_faces, square_around
+from framemill.ops.faces.crops import crop_squares, square_around
+from framemill.ops.faces.rows import read_faces
 from framemill.ops.frames.labels import softmax
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.model_input import planes
@@ -72,18 +73,20 @@ class Emotions(FrameOp):
         assert self._entry.input_size is not None
         wide, high = self._entry.input_size
         crops = crop_squares(frames, faces.at, square_around(faces.boxes, MARGIN), max(wide, high))
-        chances = self._classify(crops if wide == high else _resized(crops, (wide, high)))
-        best = chances.argmax(axis=1).astype(np.int32)
-        count, classes = chances.shape
+        probabilities = self._classify(crops if wide == high else _resized(crops, (wide, high)))
+        best = probabilities.argmax(axis=1).astype(np.int32)
+        count, classes = probabilities.shape
         keys = self._labels.take(pa.array(np.tile(np.arange(classes), count)))
         columns = [
             pa.array(frames.frame_index[faces.at]),
             pa.array(faces.pts_seconds),
             pa.array(faces.face_index, pa.int32()),
             pa.DictionaryArray.from_arrays(pa.array(best), self._labels),
-            pa.array(chances[np.arange(count), best]),
+            pa.array(probabilities[np.arange(count), best]),
             pa.MapArray.from_arrays(
-                np.arange(0, count * classes + 1, classes, dtype=np.int32), keys, pa.array(chances.ravel())
+                np.arange(0, count * classes + 1, classes, dtype=np.int32),
+                keys,
+                pa.array(probabilities.ravel()),
             ),
         ]
         return pa.table(columns, schema=self.schema)
@@ -98,15 +101,15 @@ class Emotions(FrameOp):
         else:
             batch = planes(crops, entry.colour, entry.mean, entry.scale)
         outputs = self.loaded["emotions"].runner.run({_INPUT: batch})
-        chances: Float32Array = next(iter(outputs.values()))
-        if len(outputs) != 1 or chances.shape != (len(crops), len(self._labels)):
-            shapes = {name: list(values.shape) for name, values in outputs.items()}
+        values: Float32Array = next(iter(outputs.values()))
+        if len(outputs) != 1 or values.shape != (len(crops), len(self._labels)):
+            shapes = {name: list(output.shape) for name, output in outputs.items()}
             raise ModelError(
                 f"emotions: model {self._entry.name} gives {shapes} for {len(crops)} faces, but its "
                 f"{len(self._labels)} labels ask for one output [{len(crops)}, {len(self._labels)}]; "
                 "add it with its own labels"
             )
-        return softmax(chances) if entry.family == "fer_rgb" else chances.astype(np.float32, copy=False)
+        return softmax(values) if entry.family == "fer_rgb" else values.astype(np.float32, copy=False)
 
 
 def _resized(crops: UInt8Array, size: tuple[int, int]) -> UInt8Array:

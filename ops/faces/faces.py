@@ -1,4 +1,4 @@
-"""Faces in each frame: score, box and, where the model tells them, five points."""
+"""Faces in each frame: score, box and, where the model gives them, five points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.faces.decoders import Candidates
 from framemill.ops.faces.detectors import FaceDetector
 from framemill.ops.operation import FrameOp
-from framemill.ops.pixels.boxes import BOX, choose_boxes, letterbox_size
+from framemill.ops.pixels.boxes import BOX, letterbox_size, nms
 
 # Frames prepared at once where the model takes one at a time.
 _SLICE = 8
@@ -92,11 +92,11 @@ class Faces(FrameOp):
             found += self._detector.candidates(part, self.options.score)
         display = np.array((frames.width, frames.height), np.float32)
         kept = [
-            self._choose(candidates, display / np.array(inner, np.float32), display) for candidates in found
+            self._suppress(candidates, display / np.array(inner, np.float32), display) for candidates in found
         ]
         return self._rows(frames, kept)
 
-    def _choose(
+    def _suppress(
         self, found: Candidates, enlarge: np.ndarray[Any, Any], display: np.ndarray[Any, Any]
     ) -> Candidates:
         """The faces of one frame by descending score, in display pixels."""
@@ -104,9 +104,7 @@ class Faces(FrameOp):
         clipped = np.clip(boxes, 0, np.tile(display, 2))
         seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
         same = np.zeros(len(seen), np.int64)
-        keep = seen[
-            choose_boxes(boxes[seen], found.scores[seen], same, self.options.nms, self.options.max_faces)
-        ]
+        keep = seen[nms(boxes[seen], found.scores[seen], same, self.options.nms, self.options.max_faces)]
         points = None if found.points is None else found.points[keep] * enlarge
         return Candidates(found.scores[keep], clipped[keep], points)
 

@@ -1,4 +1,4 @@
-"""How each face would look in a still: blurred or not, its eyes open or closed."""
+"""Quality of each face for a still: blur, and whether the eyes are open."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
 from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.alignment import TEMPLATE, TEMPLATE_SIDE, align_faces
-from framemill.ops.faces.crops import FaceRows, crop_squares, read_faces, square_around
+from framemill.ops.faces.crops import crop_squares, square_around
 from framemill.ops.faces.detectors import FaceDetector
+from framemill.ops.faces.rows import FaceRows, read_faces
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.defects import blur
 from framemill.ops.pixels.model_input import planes
 
-# Classifiers of one eye: Intel's open-closed-eye-0001, and OCEC (Hyodo 2025), which tells of open eyes alone.
+# Classifiers of one eye: Intel's open-closed-eye-0001, and OCEC (Hyodo 2025), which has the one class `open`.
 FAMILIES = ("eye_state", "ocec")
 _INPUT = "input.1"
 # Faces aligned at once, which bounds memory.
@@ -40,8 +41,8 @@ class FaceQualityOptions:
 
     Attributes:
         least_pixels: longer side of a face's box from which on it is measured, 16..1024. An eye is about a
-            fifth as wide, and below 16 pixels classifiers of eyes guess.
-        eyes: whether eyes are looked at, which takes two models.
+            fifth as wide, and below 16 pixels eye classifiers are unreliable.
+        eyes: whether eyes are classified, which takes two models.
     """
 
     least_pixels: int = 80
@@ -143,14 +144,14 @@ class FaceQuality(FrameOp):
         entry = self._entry
         batch = planes(eyes, entry.colour, entry.mean, entry.scale)
         outputs = self.loaded["eyes"].runner.run({_INPUT: batch})
-        chances: Float32Array = next(iter(outputs.values()))
-        if len(outputs) != 1 or chances.size != len(eyes) * len(entry.labels):
+        probabilities: Float32Array = next(iter(outputs.values()))
+        if len(outputs) != 1 or probabilities.size != len(eyes) * len(entry.labels):
             shapes = {name: list(values.shape) for name, values in outputs.items()}
             raise ModelError(
                 f"face_quality: model {entry.name} gives {shapes} for {len(eyes)} eyes, but its labels ask "
                 f"for one output [{len(eyes)}, {len(entry.labels)}]; add it with its own labels"
             )
-        open_: Float32Array = chances.reshape(len(eyes), -1)[:, entry.labels.index("open")]
+        open_: Float32Array = probabilities.reshape(len(eyes), -1)[:, entry.labels.index("open")]
         return np.clip(open_, 0, 1).astype(np.float32, copy=False)
 
 

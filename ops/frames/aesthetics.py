@@ -1,4 +1,4 @@
-"""How pleasing people would find each frame, by a model of their votes.
+"""Aesthetic quality of each frame, by a model of how people vote.
 
 LAION: github.com/LAION-AI/aesthetic-predictor; a head on the vectors of CLIP, one number for each.
 NIMA: Talebi and Milanfar, arXiv:1709.05424; a classifier of pictures whose ten outputs are the shares of
@@ -26,7 +26,7 @@ from framemill.ops.pixels.model_input import planes
 _VECTORS = "image_embeddings"
 _INPUT = "input"
 _VOTES = np.arange(1, 11)
-# Shares that sum to anything else are not shares: the network lacks its softmax.
+# Shares whose sum differs from 1 by more come from a network without its softmax.
 _SUM_TOLERANCE = 1e-2
 # Whether pictures go in with their channels last; the first is of PyTorch's exports, the other of Keras's.
 CHANNELS_LAST: Mapping[str, bool] = {"nima": False, "nima_keras": True}
@@ -116,7 +116,7 @@ class Aesthetics(FrameOp):
         """Shares of the votes 1 to 10, float32 [n, 10]."""
         entry = self._entry
         assert entry.input_size is not None
-        # The authors squeeze the whole picture into the square: its composition counts.
+        # The authors squeeze the whole picture into the square, since its composition counts.
         pictures = frame_pictures(frames, entry.input_size, None)
         batch = planes(pictures, entry.colour, entry.mean, entry.scale)
         if CHANNELS_LAST[entry.family]:

@@ -1,4 +1,4 @@
-"""How each picked frame is composed: its subject, where it stands, and how even the picture is."""
+"""Composition of each sampled frame: place and size of the subject, rule of thirds, saliency, symmetry."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ class Composition(FrameOp):
 def _compose(luma: UInt8Array, objects: ObjectRows) -> tuple[float | None, ...]:
     """The measures of one frame in the schema's order; boxes are shares of the frame's sides."""
     saliency = spectral_residual(luma)
-    eye = centre(saliency)
+    focus = centre(saliency)
     subject: tuple[float | None, ...] = (None,) * 6
-    place = eye
+    place = focus
     if len(objects):
         shares = share_within(saliency, objects.boxes)
         best = int(np.argmax(objects.scores * shares))
@@ -97,7 +97,7 @@ def _compose(luma: UInt8Array, objects: ObjectRows) -> tuple[float | None, ...]:
         place = (x0 + x1) / 2, (y0 + y1) / 2
         size = (x1 - x0) * (y1 - y0)
         subject = (int(objects.object_index[best]), *place, size, float(shares[best]), y0)
-    return (*subject, thirds_distance(*place), *eye, symmetry(luma))
+    return (*subject, thirds_distance(*place), *focus, symmetry(luma))
 
 
 def thirds_distance(x: float, y: float) -> float:

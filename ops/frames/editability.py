@@ -1,4 +1,4 @@
-"""What an editor can do with each picked frame: crop it, put a caption on it, cut before and after it."""
+"""Room for editing around each sampled frame: for crops, captions, and cuts before and after it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Editability(TableOp):
         starts = np.searchsorted(objects.frame_index, np.append(index, np.iinfo(np.int64).max))
         size = (source.width, source.height)
         rows = [
-            _room(objects.take(np.arange(start, stop)), size)
+            _measures_of(objects.take(np.arange(start, stop)), size)
             for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
         ]
         measures = [list(values) for values in zip(*rows, strict=True)]
@@ -71,7 +71,7 @@ class Editability(TableOp):
         return pa.table([index, seconds, *measures, *leads], schema=self.schema)
 
 
-def _room(objects: ObjectRows, size: tuple[int, int]) -> tuple[float, float, float, float, float, int]:
+def _measures_of(objects: ObjectRows, size: tuple[int, int]) -> tuple[float, float, float, float, float, int]:
     width, height = size
     upright = best_window(objects.boxes, objects.scores, size, 9 / 16)
     square = best_window(objects.boxes, objects.scores, size, 1.0)
@@ -133,7 +133,7 @@ def steady_around(
 ) -> tuple[Float64Array, Float64Array]:
     """Seconds of steady picture of the same scene before each frame and from it on, float64 [n] each."""
     bounds = []
-    for table in (scenes, _calm(stretches)):
+    for table in (scenes, _not_shaky(stretches)):
         table = table.sort_by("start_frame")
         first, stop = table["start_frame"].to_numpy(), table["end_frame"].to_numpy()
         start_seconds, end_seconds = table["start_seconds"].to_numpy(), table["end_seconds"].to_numpy()
@@ -151,7 +151,7 @@ def steady_around(
     return np.maximum(seconds - start, 0.0), np.maximum(end - seconds, 0.0)
 
 
-def _calm(stretches: pa.Table) -> pa.Table:
+def _not_shaky(stretches: pa.Table) -> pa.Table:
     """Runs of stretches that are not shaky, joined."""
     rows = stretches.sort_by("start_frame")
     shaky = np.array([kind == "shaky" for kind in rows["kind"].to_pylist()], np.bool_)

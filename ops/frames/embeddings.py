@@ -1,4 +1,4 @@
-"""A vector for each frame: frames that look alike, or show the like, have similar ones.
+"""Embeddings of frames: frames with similar content have similar vectors.
 
 CLIP: Radford et al., arXiv:2103.00020. SigLIP: Zhai et al., arXiv:2303.15343. DINOv2: Oquab et al.,
 arXiv:2304.07193. MobileNet: Howard et al., arXiv:1704.04861. The first two have a text tower beside them,
@@ -28,12 +28,12 @@ _INPUT = "pixel_values"
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """How a family sees a frame, as its authors prepare pictures, and where its vector is.
+    """How a family prepares pictures, as its authors do, and which output is the vector.
 
     Attributes:
         centre: as in `frame_pictures`. as_bytes: takes uint8 [n, h, w, 3] instead of normalised planes.
         output: name of the vector's output where there are several.
-        first_token: whether, for want of it, the vector is the first of `last_hidden_state`.
+        first_token: whether the vector is else the first of `last_hidden_state`.
     """
 
     centre: float | None

@@ -1,4 +1,4 @@
-"""Each picked frame: when it is, how good it looks, a perceptual hash, and on request the picture itself."""
+"""Each sampled frame: time, quality measures, perceptual hash, and on request the picture itself."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class FramesOp(FrameOp):
                 "frame_index": frames.frame_index,
                 "pts_seconds": frames.pts_seconds,
                 "is_key": frames.is_key,
-                **_picked_for(frames, upstream.get("sampling")),
+                **_tier_and_reason(frames, upstream.get("sampling")),
                 "sharpness": [m.sharpness for m in measures],
                 "brightness": [m.brightness for m in measures],
                 "contrast": [m.contrast for m in measures],
@@ -133,7 +133,7 @@ class FramesOp(FrameOp):
         )
 
 
-def _picked_for(frames: Frames, sampling: pa.Table | None) -> dict[str, list[str | None]]:
+def _tier_and_reason(frames: Frames, sampling: pa.Table | None) -> dict[str, list[str | None]]:
     """Tier and reason of each frame from the plan that picked it, if one did."""
     names = ("tier", "reason")
     if sampling is None:

@@ -1,4 +1,4 @@
-"""What each frame shows as a whole, by a classifier in the manner of ImageNet."""
+"""Classes of whole frames, by an ImageNet classifier."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
 
-# Such models are judged on the middle 224 x 224 of pictures whose shorter side is 256 (Krizhevsky et al.,
-# 2012, and everybody since).
+# Such models are evaluated on the middle 224 x 224 of pictures whose shorter side is 256, as by Krizhevsky et
+# al., 2012.
 CENTRE = 224 / 256
 _INPUT = "input"
 
@@ -78,9 +78,9 @@ class Labels(FrameOp):
     def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
         if not len(frames):
             return self.schema.empty_table()
-        chances = self._classify(frames)
-        order = np.argsort(-chances, axis=1, kind="stable")[:, : self.options.top]
-        scores = np.take_along_axis(chances, order, axis=1)
+        probabilities = self._classify(frames)
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.options.top]
+        scores = np.take_along_axis(probabilities, order, axis=1)
         frame, rank = np.nonzero(scores >= self.options.score)
         columns = [
             pa.array(frames.frame_index[frame]),
@@ -112,5 +112,5 @@ class Labels(FrameOp):
 def softmax(logits: Float32Array) -> Float32Array:
     """Probabilities, float32 [n, classes], of logits."""
     powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
-    chances: Float32Array = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-    return chances
+    probabilities: Float32Array = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities

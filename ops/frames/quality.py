@@ -1,4 +1,4 @@
-"""What is wrong with each picked frame. Stretches of frozen or shaky picture are in `stretches`."""
+"""Defects of each sampled frame: blur, exposure, noise, blocks, bars (frozen or shaky: see `stretches`)."""
 
 from __future__ import annotations
 

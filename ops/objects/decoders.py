@@ -1,4 +1,4 @@
-"""What the raw outputs of object detectors mean, family by family (layouts: `framemill.models.model_io`).
+"""Decoding the raw outputs of object detectors, by family (layouts: `framemill.models.model_io`).
 
 Each decoder takes the outputs for one picture by name, without the batch axis, the picture's
 (width, height) in pixels and the least score, and gives the `Detections` that reach it.
@@ -37,7 +37,7 @@ class Family(NamedTuple):
     Attributes:
         placing: where the frame lies in the model's picture: in its top left corner or its middle, the
             rest grey, or stretched over all of it.
-        overlapping: whether the model says one object several times, so that overlaps are thinned out.
+        overlapping: whether the model finds one object several times, so that overlaps need NMS.
     """
 
     decode: Callable[[Outputs, tuple[int, int], float], Detections]

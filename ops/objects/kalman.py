@@ -1,4 +1,4 @@
-"""Where boxes will be: a Kalman filter of constant velocity for many boxes at once.
+"""Prediction of boxes: a Kalman filter of constant velocity for many boxes at once.
 
 The model is that of SORT (Bewley et al., arXiv:1602.00763) with white-noise acceleration in continuous time,
 so that it holds for frames that lie any time apart. All noise grows with the box, so that in units of its

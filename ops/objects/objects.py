@@ -18,7 +18,7 @@ from framemill.ops.chunks import Frames, UInt8Array
 from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.decoders import FAMILIES, STRIDES, Detections, cell_grid
 from framemill.ops.operation import FrameOp
-from framemill.ops.pixels.boxes import BOX, choose_boxes, letterbox_size
+from framemill.ops.pixels.boxes import BOX, letterbox_size, nms
 from framemill.ops.pixels.model_input import letterbox
 
 PADDING = 114  # grey that the YOLO families were trained with, 0..255
@@ -34,7 +34,7 @@ class ObjectsOptions:
     Attributes:
         score: least score of a row, 0..1.
         nms: largest overlap of two objects of one label, as intersection over union, 0..1;
-            of no effect where the model itself says each object once (see `framemill.ops.objects.decoders`).
+            of no effect where the model finds each object once (see `framemill.ops.objects.decoders`).
         max_objects: most rows of one frame, >= 1.
     """
 
@@ -108,7 +108,7 @@ class Objects(FrameOp):
                     {name: values[row] for name, values in outputs.items()}, self._size, self.options.score
                 )
                 boxes = (boxes - np.array(corner * 2, np.float32)) * to_display
-                found.append(self._choose(Detections(scores, labels, boxes), display))
+                found.append(self._suppress(Detections(scores, labels, boxes), display))
         return self._rows(frames, found)
 
     def _inputs(self, pixels: UInt8Array, corner: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
@@ -131,7 +131,7 @@ class Objects(FrameOp):
                 "add it with its own labels"
             )
 
-    def _choose(self, all_: Detections, display: tuple[int, int]) -> Detections:
+    def _suppress(self, all_: Detections, display: tuple[int, int]) -> Detections:
         """Those of the objects, boxes in display pixels, that become rows, by descending score."""
         scores, labels, boxes = all_
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._labels):
@@ -142,7 +142,7 @@ class Objects(FrameOp):
         clipped = np.clip(boxes, 0, np.array(display * 2, np.float32))
         seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
         overlap = self.options.nms if self._family.overlapping else inf
-        keep = seen[choose_boxes(boxes[seen], scores[seen], labels[seen], overlap, self.options.max_objects)]
+        keep = seen[nms(boxes[seen], scores[seen], labels[seen], overlap, self.options.max_objects)]
         return Detections(scores[keep], labels[keep], clipped[keep])
 
     def _rows(self, frames: Frames, found: list[Detections]) -> pa.Table:

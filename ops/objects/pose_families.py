@@ -1,4 +1,4 @@
-"""What models of body poses take and give: BlazePose and RTMPose.
+"""Inputs and outputs of body pose models: BlazePose and RTMPose.
 
 BlazePose: Bazarevsky et al., "BlazePose: On-device Real-time Body Pose tracking", arXiv:2006.10204.
 RTMPose: Jiang et al., arXiv:2303.07399; its outputs are those of SimCC, Li et al., arXiv:2107.03332.
@@ -40,7 +40,7 @@ _BLAZEPOSE_VALUES = 5  # x, y, z, visibility, presence
 
 
 class Poses(NamedTuple):
-    """What a model sees in n crops.
+    """Poses that a model finds in n crops.
 
     Attributes:
         scores: float32 [n], how sure it is that a person is in the crop, 0..1.
@@ -95,7 +95,7 @@ def decode_blazepose(outputs: Outputs, entry: ModelEntry, names: tuple[str, ...]
 
 
 def decode_rtmpose(outputs: Outputs, entry: ModelEntry, names: tuple[str, ...]) -> Poses:
-    """`simcc_x` [n, k, wide] and `simcc_y` [n, k, high]: how much speaks for each column and each row.
+    """`simcc_x` [n, k, wide] and `simcc_y` [n, k, high]: a score for each column and each row.
 
     There are a whole number of columns and rows to a pixel (2 in the published models). As in MMPose a
     point is where each axis peaks, and its score the lower of both peaks; a pose's score is their mean.

@@ -89,7 +89,7 @@ class PosesOp(FrameOp):
         regions = crop_regions(people.boxes, self._size)
         step = max(_SLICE, self.loaded["poses"].runner.max_batch)
         parts = [
-            self._see(frames, at[start : start + step], regions[start : start + step])
+            self._run_crops(frames, at[start : start + step], regions[start : start + step])
             for start in range(0, len(at), step)
         ]
         poses = Poses(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -97,7 +97,7 @@ class PosesOp(FrameOp):
         points = (origin + poses.points * (extent / np.array(self._size))).astype(np.float32)
         return self._table(frames, people, poses._replace(points=points))
 
-    def _see(self, frames: Frames, at: np.ndarray[Any, Any], regions: Float32Array) -> Poses:
+    def _run_crops(self, frames: Frames, at: np.ndarray[Any, Any], regions: Float32Array) -> Poses:
         crops = frames.crops(at, regions, self._size)
         batch = self._family.prepare(crops, self._entry)
         outputs = self.loaded["poses"].runner.run({_INPUT: batch})

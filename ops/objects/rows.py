@@ -1,4 +1,4 @@
-"""Rows of `objects` as operations that come after it see them: plain arrays, by frame and rank."""
+"""Rows of `objects` as arrays, by frame and rank, for the operations that come after it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_boxes(table: pa.Table) -> Float32Array:
 
 
 def read_objects(table: pa.Table) -> ObjectRows:
-    """Takes the rows of `objects`, in any order, apart."""
+    """The rows of `objects`, given in any order, as arrays."""
     table = table.combine_chunks()
     frame_index, object_index = (
         table[name].to_numpy().astype(np.int64) for name in ("frame_index", "object_index")

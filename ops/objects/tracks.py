@@ -128,7 +128,7 @@ def follow(items: _Items, seconds: Float64Array, options: TracksOptions) -> Int6
     track_of = np.full(len(items.frame), _UNUSED, np.int64)
     motion, number = begin_motion(np.zeros((0, 4), np.float32)), np.zeros(0, np.int64)
     label, seen = np.zeros(0, np.int64), np.zeros(0, np.int64)  # seen: rank of the last frame with it
-    born = 0
+    num_tracks = 0
     starts = np.searchsorted(items.frame, np.arange(len(seconds) + 1))
     for now in range(len(seconds)):
         if now:
@@ -150,11 +150,11 @@ def follow(items: _Items, seconds: Float64Array, options: TracksOptions) -> Int6
             seen[found] = now
             motion = observe(motion, found, items.box[detections])
         new = here[sure][track_of[here[sure]] == _UNUSED]
-        track_of[new] = born + np.arange(len(new))
+        track_of[new] = num_tracks + np.arange(len(new))
         motion = motion.join(begin_motion(items.box[new]))
         number, label = np.append(number, track_of[new]), np.append(label, items.label[new])
         seen = np.append(seen, np.full(len(new), now))
-        born += len(new)
+        num_tracks += len(new)
     return track_of
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic of boxes: letterboxing, overlap, and the choice among overlapping ones.
+"""Arithmetic of boxes: letterboxing, overlap, and non-maximum suppression.
 
 Boxes are float32 [n, 4] with columns x0, y0, x1, y1, half-open ranges in pixels.
 """
@@ -42,18 +42,18 @@ def overlaps(box: Float32Array, boxes: Float32Array) -> Float32Array:
     sides = xp.clip(xp.minimum(box[2:], boxes[:, 2:]) - low, 0.0, None)
     shared = sides[:, 0] * sides[:, 1]
     union = areas(box[None, :]) + areas(boxes) - shared
-    some = union > 0
-    ratio: Float32Array = xp.where(some, shared, 0.0) / xp.where(some, union, 1.0)
+    is_valid = union > 0
+    ratio: Float32Array = xp.where(is_valid, shared, 0.0) / xp.where(is_valid, union, 1.0)
     return ratio
 
 
-def choose_boxes(
+def nms(
     boxes: Float32Array, scores: Float32Array, labels: Int64Array, max_overlap: float, max_boxes: int
 ) -> Int64Array:
     """Greedy non-maximum suppression within each label.
 
-    Takes the best box, drops those of its label that overlap it by more than `max_overlap`, and goes on.
-    On a device each choice waits for the one before it: bring few boxes to the host first.
+    Takes the best box, drops those of its label that overlap it by more than `max_overlap`, and repeats. On a
+    device every step waits for the one before it: move small numbers of boxes to the host first.
 
     Args:
         scores, labels: [n].
@@ -68,7 +68,7 @@ def choose_boxes(
         best, rest = waiting[0], waiting[1:]
         chosen.append(int(best))
         same = xp.take(labels, rest) == labels[int(best)]
-        is_near = overlaps(boxes[int(best), :], xp.take(boxes, rest, axis=0)) > max_overlap
-        waiting = rest[~(same & is_near)]
+        overlapping = overlaps(boxes[int(best), :], xp.take(boxes, rest, axis=0)) > max_overlap
+        waiting = rest[~(same & overlapping)]
     positions: Int64Array = xp.asarray(chosen, dtype=xp.int64)
     return positions

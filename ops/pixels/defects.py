@@ -1,7 +1,7 @@
-"""What is wrong with pictures: blur, exposure, noise, blocks, bars.
+"""Defects of pictures: blur, exposure, noise, blocks, bars.
 
 Luma is uint8 [height, width], 0..255. Each function takes that of one frame, but for `measure_defects`, which
-takes those of a batch wherever they lie.
+takes those of a batch, on the host or on a device.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from framemill.ops.chunks import Float64Array, Int64Array, UInt8Array
 from framemill.ops.pixels.device_measures import blur_sums, histograms, line_sums, noise_sums, step_sums
 
 _BLUR_WINDOW = 9  # of Crete et al.
-_NOISE_SIDE = 512  # noise is much the same everywhere: the middle of a large frame tells as much as all of it
+_NOISE_SIDE = 512  # noise hardly varies over a frame: its middle is representative
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _GRID = 8  # coders transform blocks of 8 x 8 or multiples of it
-_BLOCK_LINES = 4  # every fourth line is looked at
+_BLOCK_LINES = 4  # every fourth line is measured
 _BLOCK_FLOOR = 0.5  # levels; without it rounding in a flat picture would count as blocks
 _DARK, _BRIGHT = 12, 243  # within 5% of the ends of 0..255
 # The limits of FFmpeg's blackdetect: a pixel is black up to 10%, a picture where 98% of its pixels are.
 _BLACK_PIXEL, _BLACK_SHARE = 25, 0.98
-# The limit of FFmpeg's cropdetect, and how much a bar's line may vary: what is merely dark varies more.
+# The limit of FFmpeg's cropdetect, and how much a bar's line may vary: dark parts of a picture vary more.
 _BAR_MEAN, _BAR_SPREAD = 24.0, 2.0
 
 
@@ -97,7 +97,7 @@ def _defects(
 
 
 def blur(luma: UInt8Array) -> float:
-    """Perceived blur, 0 (sharp) to 1 (blurred, or flat): how little blurring it once more takes away.
+    """Perceived blur, 0 (sharp) to 1 (blurred, or flat): how little a second blur changes it.
 
     Crete et al., "The blur effect: perception and estimation with a new no-reference perceptual blur metric",
     SPIE 2007.
@@ -154,7 +154,7 @@ def blockiness(luma: UInt8Array) -> float:
     """Steps across the lines of an 8 x 8 grid over steps elsewhere: about 1 without visible blocks.
 
     After Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed images",
-    ICIP 2002, who set the same two means apart. The mean of both directions.
+    ICIP 2002, who use the same two means. The mean of both directions.
     """
     found = []
     for axis, lines in ((0, luma[:, ::_BLOCK_LINES]), (1, luma[::_BLOCK_LINES])):

@@ -1,8 +1,8 @@
-"""Sums over many pictures at once, wherever they lie, from which measures of single pictures are made.
+"""Sums over batches of pictures on a device, from which the measures of single pictures are computed.
 
-For frames on a device: only the sums, a few hundred numbers a picture, visit the host. For frames of the host
-the same sums come from OpenCV, two to ten times as fast as these would be (measured). All of them are of
-whole numbers and so exact: what is made of them is equal whoever summed.
+Only the sums, a few hundred numbers a picture, are copied to the host. For pictures on the host OpenCV gives
+the same sums, two to ten times as fast as these would be (measured). All are sums of whole numbers and so
+exact: the measures are the same on either.
 
 Pictures are uint8 [n, height, width], 0..255; `Sums` are int64 arrays of the same module.
 """
@@ -24,7 +24,7 @@ def histograms(pictures: Pictures) -> Sums:
     xp = array_module(pictures)
     count = pictures.shape[0]
     rows = xp.reshape(xp.asarray(np.arange(count, dtype=np.int32) * 256), (count, 1, 1))
-    # Counting is not in the standard of arrays; in order, equal values lie side by side.
+    # The array standard has no histogram; sorted, equal values lie side by side.
     ordered = xp.sort(xp.reshape(xp.astype(pictures, xp.int32) + rows, (-1,)))
     edges = xp.searchsorted(ordered, xp.asarray(np.arange(count * 256 + 1, dtype=np.int32)))
     return xp.reshape(xp.astype(edges[1:] - edges[:-1], xp.int64), (count, 256))
@@ -60,7 +60,7 @@ def blur_sums(pictures: Pictures, window: int) -> Sums:
 
 
 def noise_sums(pictures: Pictures) -> Sums:
-    """Sizes of second differences in both directions at once, summed over all inner pixels: [n]."""
+    """Absolute mixed second differences, summed over all inner pixels: [n]."""
     xp = array_module(pictures)
     wide = xp.astype(pictures, xp.int32)
     across = wide[:, :, :-2] - 2 * wide[:, :, 1:-1] + wide[:, :, 2:]
@@ -68,7 +68,7 @@ def noise_sums(pictures: Pictures) -> Sums:
 
 
 def step_sums(pictures: Pictures, axis: int) -> Sums:
-    """Sizes of the steps from each line to the next along an axis, 1 or 2: [n, lines - 1]."""
+    """Absolute steps from each line to the next along an axis, 1 or 2: [n, lines - 1]."""
     xp = array_module(pictures)
     return xp.sum(_steps(xp.astype(pictures, xp.int32), axis), axis=3 - axis, dtype=xp.int64)
 

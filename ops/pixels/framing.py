@@ -41,7 +41,7 @@ def frame_pictures(frames: Frames, size: tuple[int, int], centre: float | None) 
     box = np.concatenate([first, sides - first]).astype(np.float32)
     large = frames.crops(np.arange(count), np.tile(box, (count, 1)), twice)
     if not is_on_host(large):
-        halved: UInt8Array = halve(large)  # which is what OpenCV does too
+        halved: UInt8Array = halve(large)  # equals OpenCV's INTER_AREA
         return halved
     out = np.empty((count, height, width, 3), np.uint8)
     for target, picture in zip(out, large, strict=True):

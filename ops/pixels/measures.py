@@ -1,6 +1,6 @@
 """Measures of pictures: sharpness, contrast, colour, entropy, one score, and a perceptual hash.
 
-A value never depends on the pictures beside it. Those of a device are measured there, a batch at once.
+A value never depends on the pictures beside it. Pictures on a device are measured there, a batch at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FULL_CONTRAST = 0.25  # contrast of a picture whose values are nearly evenly spr
 
 @dataclass(frozen=True, slots=True)
 class LumaMeasures:
-    """What the brightness plane of one frame tells.
+    """Measures of the brightness plane of one frame.
 
     Attributes:
         sharpness: variance of the Laplacian, >= 0, in squared 8-bit steps.
@@ -100,7 +100,7 @@ def colourfulness(pictures: Pictures) -> list[float]:
 
     Metric M3 of Hasler and Suesstrunk, "Measuring colourfulness in natural images", SPIE 2003.
     """
-    if is_on_host(pictures):  # one by one, as long as they lie in the caches
+    if is_on_host(pictures):  # one by one, so that each stays in the CPU's caches
         found = [_colours(pictures[i : i + 1]) for i in range(len(pictures))]
     else:
         found = [to_host(_colours(pictures))]

@@ -1,4 +1,4 @@
-"""Pictures in the form that a model takes, made where the pictures lie: in memory or on a device."""
+"""Model inputs from pictures, made where the pictures are: in memory or on a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures resized, cut and turned wherever they lie: one body for NumPy and CuPy.
+"""Resizing, cropping and turning pictures on the host or a device: one code for NumPy and CuPy.
 
 On the host OpenCV does the same several times as fast, so readers of the host use that. Values agree with
 OpenCV's to one step of 255, where it computes with rounded weights.

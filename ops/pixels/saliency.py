@@ -1,4 +1,4 @@
-"""Where a picture draws the eye: the spectral residual of Hou and Zhang, CVPR 2007."""
+"""Saliency of a picture: the spectral residual of Hou and Zhang, CVPR 2007."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a picture stands still: whether two pictures differ by more than coding noise anywhere.
 
-Means over a whole picture hide a digit that changes, so the difference is looked at around each pixel.
-Coders err most at sharp edges, so that what is let pass grows with the contrast around the pixel.
+A mean over the whole picture would hide a digit that changes, so the difference is measured around each
+pixel. Coding errors are largest at sharp edges, so the allowed difference grows with the contrast there.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Which frames are worth looking at: adaptive sampling, cascades, previews."""
+"""Which frames to process: adaptive sampling, cascades of cheap and expensive operations, previews."""

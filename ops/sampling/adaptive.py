@@ -1,4 +1,4 @@
-"""The frames that adaptive sampling looks at, with the tier of each and why it was taken."""
+"""The operation `sampling`: frames that adaptive sampling takes, with the tier and the reason of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SamplingOptions:
 
     Attributes:
         budget: frames per file, 1 and more. Where the floor needs more, it takes more.
-        max_segments: stretches per file that are looked at closely, 0 and more: the best of the tiers
+        max_segments: stretches per file that are sampled densely, 0 and more: the best of the tiers
             critical and high. The others count as medium.
         max_segment_frames: frames within each of them, 1 and more.
         floor_seconds: at least one frame in each piece of this length, and in each likely shot.

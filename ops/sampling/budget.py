@@ -1,4 +1,4 @@
-"""Which frames adaptive sampling takes: a budget spread over stretches of differing importance. Pure."""
+"""Frames of adaptive sampling: a budget spread over stretches by their importance. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from framemill.ops.chunks import Float64Array, FrameIndex
 
-# Seconds between the frames of each tier; the budget stretches or shrinks them all alike. What is sudden is
-# taken one by one before that; a wider spread than this found less at every budget (benchmarks/planted.py).
+# Seconds between the frames of each tier; the budget scales them all by one factor. Peaks are taken before
+# that, one by one; intervals that differ more found fewer events at every budget (benchmarks/planted.py).
 INTERVALS = {"critical": 0.7, "high": 0.8, "medium": 1.0, "low": 1.2, "minimal": 1.4}
-FINEST_SECONDS = 0.2  # frames nearer than this hardly differ
+FINEST_SECONDS = 0.2  # least distance: closer frames hardly differ
 PEAK_SECONDS = 0.4  # peaks nearer than this are one
 DENSE = ("critical", "high")
 DEMOTED = "medium"
@@ -40,7 +40,7 @@ class Limits:
 
     Attributes:
         budget: frames in all, >= 1; the floor may need more.
-        max_segments: stretches of the tiers critical and high that are looked at closely, the best ones.
+        max_segments: stretches of the tiers critical and high that are sampled densely, the best ones.
         max_segment_frames: frames within each of those.
         floor_seconds: at least one frame in each piece of this length.
     """
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A frame to look at, with the tier it counts for and why it was taken."""
+    """A frame to process, with the tier it counts for and why it was taken."""
 
     frame_index: int
     tier: str
@@ -93,7 +93,7 @@ class _Planner:
         self.picks: dict[int, Pick] = {}
 
     def plan(self) -> list[Pick]:
-        self._keep_floor()
+        self._pick_floor()
         dense = [i for i, stretch in enumerate(self.stretches) if stretch.tier in DENSE]
         for i in sorted(dense, key=lambda i: (-self.stretches[i].importance, i)):
             if len(self.picks) < self.limits.budget:
@@ -113,13 +113,13 @@ class _Planner:
         )
 
     def _pick_apart(self, frame: int) -> None:
-        """Takes a frame unless one that hardly differs is taken."""
+        """Takes a frame unless one within `PEAK_SECONDS` is taken."""
         seconds = self.index.pts_seconds
         first, last = np.searchsorted(seconds, seconds[frame] + PEAK_SECONDS * np.array([-1.0, 1.0]))
         if not any(near in self.picks for near in range(first, last)):
             self._pick(frame)
 
-    def _keep_floor(self) -> None:
+    def _pick_floor(self) -> None:
         shots: dict[int, list[int]] = {}
         for i, stretch in enumerate(self.stretches):
             shots.setdefault(stretch.shot_index, []).append(i)
@@ -138,7 +138,7 @@ class _Planner:
     def _best_frame(self, first: int, last: int) -> int:
         """The peak of the most important stretch among the frames [first, last).
 
-        Where nothing stands out, the key frame nearest to the middle: a decoder needs nothing else for it.
+        Where no stretch is important, the key frame nearest to the middle, which is the cheapest to decode.
         """
         a, b = int(self.stretch_of[first]), int(self.stretch_of[last - 1])
         inside = [i for i in range(a, b + 1) if first <= self.stretches[i].peak_frame < last]
@@ -150,14 +150,14 @@ class _Planner:
         return int(keys[np.argmin(np.abs(keys - middle))]) if len(keys) else middle
 
     def _fill(self) -> None:
-        """Puts frames where gaps are largest, evenly into each, until the budget is spent or nothing fits."""
-        passed = self._passed_intervals()
+        """Adds frames where gaps are largest, evenly in each, until the budget is spent or no more fit."""
+        elapsed = self._elapsed_intervals()
         num_before = -1
         while num_before < len(self.picks) < self.limits.budget:
             num_before = len(self.picks)
             fixed = sorted(self.picks)
-            gaps = [_Gap(first, last) for first, last in itertools.pairwise([-1, *fixed, len(passed)])]
-            waiting = [(-gap.spacing(passed), i) for i, gap in enumerate(gaps)]
+            gaps = [_Gap(first, last) for first, last in itertools.pairwise([-1, *fixed, len(elapsed)])]
+            waiting = [(-gap.spacing(elapsed), i) for i, gap in enumerate(gaps)]
             heapq.heapify(waiting)
             room = self.limits.budget - num_before
             while waiting and room:
@@ -167,14 +167,14 @@ class _Planner:
                     gaps[i].num -= 1
                     continue
                 room -= 1
-                heapq.heappush(waiting, (-gaps[i].spacing(passed), i))
-            for frame in [frame for gap in gaps for frame in gap.frames(passed)]:
+                heapq.heappush(waiting, (-gaps[i].spacing(elapsed), i))
+            for frame in [frame for gap in gaps for frame in gap.frames(elapsed)]:
                 segment = self.segment_of.get(int(self.stretch_of[frame]), -1)
                 if segment < 0 or self.used[segment] < self.limits.max_segment_frames:
                     self._pick(frame)
 
-    def _passed_intervals(self) -> Float64Array:
-        """How many intervals of the tiers lie between the first frame and each frame."""
+    def _elapsed_intervals(self) -> Float64Array:
+        """Number of intervals of the tiers between the first frame and each frame, float64 [n]."""
         seconds = self.index.pts_seconds
         interval = np.array([INTERVALS[tier] for tier in self.tiers])[self.stretch_of]
         return np.append(0.0, np.cumsum(np.diff(seconds) / interval[:-1]))
@@ -192,23 +192,23 @@ class _Gap:
     last: int
     num: int = 0
 
-    def spacing(self, passed: Float64Array) -> float:
+    def spacing(self, elapsed: Float64Array) -> float:
         """Intervals between the frames in it, were there `num` of them; at an end half of one remains."""
-        size = passed[min(self.last, len(passed) - 1)] - passed[max(self.first, 0)]
-        return float(size) / (self.num + 1 - 0.5 * self._num_open(len(passed)))
+        size = elapsed[min(self.last, len(elapsed) - 1)] - elapsed[max(self.first, 0)]
+        return float(size) / (self.num + 1 - 0.5 * self._num_open(len(elapsed)))
 
     def most(self, seconds: Float64Array) -> int:
         """How many frames fit."""
         size = seconds[min(self.last, len(seconds) - 1)] - seconds[max(self.first, 0)]
         return int(size / FINEST_SECONDS + 1e-6) - 1 + self._num_open(len(seconds))
 
-    def frames(self, passed: Float64Array) -> list[int]:
+    def frames(self, elapsed: Float64Array) -> list[int]:
         """The frames in it, evenly spaced in intervals."""
-        n = len(passed)
-        start = passed[max(self.first, 0)]
-        step = self.spacing(passed)
+        n = len(elapsed)
+        start = elapsed[max(self.first, 0)]
+        step = self.spacing(elapsed)
         at = start + step * (np.arange(self.num) + (1.0 if self.first >= 0 else 0.5))
-        found = np.clip(np.searchsorted(passed, at), self.first + 1, self.last - 1)
+        found = np.clip(np.searchsorted(elapsed, at), self.first + 1, self.last - 1)
         return [int(frame) for frame in np.unique(found) if self.first < frame < min(self.last, n)]
 
     def _num_open(self, num_frames: int) -> int:

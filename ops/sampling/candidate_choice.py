@@ -1,4 +1,4 @@
-"""Choosing frames for expensive operations by cheap measures. Pure functions."""
+"""Selection of frames for expensive operations by cheap measures. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from framemill.ops.chunks import BoolArray, Float64Array, Int64Array
 
-# Of `brightness` and `contrast`: nothing can be made out beyond. An HDR clip of 0.036 has objects still.
+# Limits of `brightness` and `contrast` beyond which nothing is recognisable. An HDR clip at a brightness of
+# 0.036 still has objects.
 DARK, BRIGHT, FLAT = 0.02, 0.95, 0.03
-# A frame this much less sharp than is usual in its file, and blurred by itself, is one of a fast move.
+# Share of the file's median sharpness, and absolute sharpness: a frame below both is blurred by motion.
 BLURRED_SHARE, BLURRED = 0.2, 40.0
-# What is compared beside the hash, which does not see a person at the back of a hall. Changes below these
-# are no changes, however still a file is.
+# Measures compared beside the hash, which misses small things such as a person at the back of a hall, and
+# the least change of each that counts, however still a file is.
 LEAST_CHANGES = {
     "brightness": 0.002,
     "contrast": 0.001,
@@ -24,11 +25,11 @@ LEAST_CHANGES = {
     "colourfulness": 0.2,
     "log_sharpness": 0.01,
 }
-# Doubt about a frame exactly like a kept one, and about one as far from it as is allowed. Detectors change
-# their minds between frames that no eye tells apart: set so that targets of 0.8, 0.9 and 0.95 are reached by
-# objects (YOLOX-nano) and by faces in 11 real clips at 1, 2 and 4 frames a second, as 0.85 to 0.93, 0.91 to
-# 0.97, and 0.96 to 0.98. In 14 clips that had no part in it, at 10 frames a second, objects reach 0.83, 0.90
-# and 0.96, faces 0.96, 0.98 and 0.99.
+# Doubt, the probability that a frame shows something else than a kept one: where both are equal, and where
+# they differ as much as is allowed. Detectors differ even between frames that look the same. Set so that
+# targets of 0.8, 0.9 and 0.95 are reached by objects (YOLOX-nano) and by faces in 11 real clips at 1, 2 and 4
+# frames a second, as 0.85 to 0.93, 0.91 to 0.97, and 0.96 to 0.98. In 14 clips that were not used for this,
+# at 10 frames a second, objects reach 0.83, 0.90 and 0.96, faces 0.96, 0.98 and 0.99.
 LEAST_DOUBT, MOST_DOUBT = 0.12, 0.4
 
 NEW, ALIKE, LOW = "shows something new", "near duplicate", "low score"
@@ -36,11 +37,10 @@ NEW, ALIKE, LOW = "shows something new", "near duplicate", "low score"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What becomes of n frames.
+    """Decisions on n frames.
 
     Attributes:
-        score: float64 [n], 0 to 1: `frame_score` times the doubt whether anything kept shows the same, for a
-            kept frame the doubt before it was.
+        score: float64 [n], 0 to 1: `frame_score` times the doubt; of a kept frame, that before it was kept.
         is_kept: bool [n].
         stand_in: int64 [n], position of the kept frame that stands for each, -1 where none does.
         reasons: n texts.
@@ -61,34 +61,34 @@ def choose(
     max_change: float,
     max_group_seconds: float,
 ) -> Choice:
-    """Keeps frames, the most promising first, until what is left out is expected to miss little.
+    """Keeps frames, those of the highest score first, until `recall_target` is expected to be reached.
 
-    Each frame that is left out is in doubt: the chance that it shows something that the kept frame nearest to
-    it does not. Keeping a frame takes the doubt off it, and some off those that look like it.
+    The doubt about a frame that is left out is the probability that it shows something that the kept frame
+    nearest to it does not. Keeping a frame removes its doubt, and reduces that of similar frames.
 
     Args:
         measures: pts_seconds (ascending), sharpness, brightness, contrast, entropy, colourfulness and
             frame_score, as in `frames`; float64 [n].
         hashes: uint64 [n], perceptual hashes.
-        recall_target: what is expected of kept / (kept + missed), where every frame counts alike.
+        recall_target: expected value of kept / (kept + missed), where every frame has the same weight.
     """
-    faults = _faults(measures)
-    usable = np.array([not fault for fault in faults], bool)
-    n, seconds, worth = len(hashes), measures["pts_seconds"], measures["frame_score"]
-    places = _in_usual_changes(measures)
+    defects = _defects(measures)
+    usable = np.array([not defect for defect in defects], bool)
+    n, seconds, value = len(hashes), measures["pts_seconds"], measures["frame_score"]
+    places = _in_median_changes(measures)
     doubt = usable.astype(np.float64)
-    score = worth * doubt
+    score = value * doubt
     stand_in = np.full(n, -1, np.int64)
     is_kept = np.zeros(n, bool)
     first = np.searchsorted(seconds, seconds - max_group_seconds)
     last = np.searchsorted(seconds, seconds + max_group_seconds, side="right")
-    num_kept, left = 0, float(doubt.sum())  # of `left` frames what they show is expected to be missed
+    num_kept, left = 0, float(doubt.sum())  # `left`: expected number of frames whose content is missed
     waiting = [(-promise, i) for i, promise in enumerate(score.tolist()) if usable[i]]
     heapq.heapify(waiting)
     while waiting and num_kept < recall_target * (num_kept + left) - 1e-9:
         promise, i = heapq.heappop(waiting)
-        score[i] = worth[i] * doubt[i]
-        if -promise > score[i]:  # others took some of the doubt since it was put here
+        score[i] = value[i] * doubt[i]
+        if -promise > score[i]:  # its doubt was reduced since this entry was made
             heapq.heappush(waiting, (-float(score[i]), i))
             continue
         near = slice(int(first[i]), int(last[i]))
@@ -98,24 +98,24 @@ def choose(
             np.abs(seconds[near] - seconds[i]) / max(max_group_seconds, 1e-9),
         )
         far = np.max(shares, axis=0)
-        seen = np.where(usable[near] & (far <= 1), LEAST_DOUBT + (MOST_DOUBT - LEAST_DOUBT) * far, 1.0)
-        seen[i - near.start] = 0.0
-        clearer = np.flatnonzero(seen < doubt[near])
-        left -= float((doubt[near] - seen)[clearer].sum())
-        doubt[near][clearer] = seen[clearer]
-        stand_in[near][clearer] = i
+        new_doubt = np.where(usable[near] & (far <= 1), LEAST_DOUBT + (MOST_DOUBT - LEAST_DOUBT) * far, 1.0)
+        new_doubt[i - near.start] = 0.0
+        reduced = np.flatnonzero(new_doubt < doubt[near])
+        left -= float((doubt[near] - new_doubt)[reduced].sum())
+        doubt[near][reduced] = new_doubt[reduced]
+        stand_in[near][reduced] = i
         is_kept[i], stand_in[i] = True, i
         num_kept += 1
-    score = np.where(is_kept, score, worth * doubt)
+    score = np.where(is_kept, score, value * doubt)
     reasons = [
-        fault or (NEW if kept else ALIKE if other >= 0 else LOW)
-        for fault, kept, other in zip(faults, is_kept.tolist(), stand_in.tolist(), strict=True)
+        defect or (NEW if kept else ALIKE if other >= 0 else LOW)
+        for defect, kept, other in zip(defects, is_kept.tolist(), stand_in.tolist(), strict=True)
     ]
     return Choice(score, is_kept, stand_in, reasons)
 
 
-def _faults(measures: Mapping[str, Float64Array]) -> list[str]:
-    """What makes each frame useless, or empty."""
+def _defects(measures: Mapping[str, Float64Array]) -> list[str]:
+    """The defect that makes each frame unusable, or an empty text."""
     sharpness = measures["sharpness"]
     usual = float(np.median(sharpness)) if len(sharpness) else 0.0
     found = []
@@ -135,7 +135,7 @@ def _faults(measures: Mapping[str, Float64Array]) -> list[str]:
     return found
 
 
-def _in_usual_changes(measures: Mapping[str, Float64Array]) -> Float64Array:
+def _in_median_changes(measures: Mapping[str, Float64Array]) -> Float64Array:
     """The measures of each frame, float64 [n, 5], in units of the median change to the next frame."""
     known = {**measures, "log_sharpness": np.log(np.maximum(measures["sharpness"], 1.0))}
     columns = []

@@ -1,4 +1,4 @@
-"""Which of the sampled frames are worth an expensive look, from what is already known of each."""
+"""The operation `candidates`: the sampled frames that expensive operations process, by cheap measures."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class CandidatesOptions:
     """Options of `candidates`.
 
     Attributes:
-        recall_target: frames are kept until this share of what there is to find is expected to be found,
+        recall_target: frames are kept until this share of all findings is expected to be found,
             above 0 up to 1.
-        audit_share: chance of each frame that is left out to be looked at all the same, 0..1.
+        audit_share: probability with which a frame that is left out is processed all the same, 0..1.
         max_distance: bits of 64 by which the hash of a frame may differ from that of the kept frame that
             stands for it.
         max_change: how far its brightness, contrast, entropy, colourfulness and (in logarithms) sharpness
@@ -54,9 +54,9 @@ class CandidatesOptions:
 class Candidates(TableOp):
     """One row a sampled frame.
 
-    A frame that is left out shows something new the more likely, the further it is from the kept frame that
-    stands for it. The most promising frames are kept until `recall_target` is expected to be reached. Of the
-    frames left out a random sample, drawn by the file's content id, is audited: it tells what was missed.
+    The further a frame is from the kept frame that stands for it, the more probably it shows something new.
+    Frames are kept by descending score until `recall_target` is expected to be reached. The recall is
+    estimated from an audit: a random sample, drawn by the file's content id, of the frames left out.
     """
 
     name = "candidates"
@@ -118,7 +118,7 @@ class Candidates(TableOp):
         )
         frames = rows["frame_index"].to_pylist()
         decisions = [
-            KEPT if kept else AUDITED if audit_chance(source.source_id, frame) < o.audit_share else SKIPPED
+            KEPT if kept else AUDITED if audit_draw(source.source_id, frame) < o.audit_share else SKIPPED
             for frame, kept in zip(frames, choice.is_kept.tolist(), strict=True)
         ]
         return pa.table(
@@ -134,7 +134,7 @@ class Candidates(TableOp):
         )
 
 
-def audit_chance(source_id: str, frame_index: int) -> float:
-    """A number in [0, 1), the same for the same frame of the same content for ever, else as if by chance."""
+def audit_draw(source_id: str, frame_index: int) -> float:
+    """A pseudo-random number in [0, 1) that depends on the content and the frame alone."""
     digest = hashlib.blake2b(f"{source_id} {frame_index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -1,4 +1,4 @@
-"""Where a file promises something: its picture cut into stretches of one tier, before they are decoded."""
+"""Importance of each part of a file, estimated before decoding: stretches of the picture of one tier each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from framemill.ops.sampling.importance_curve import (
     TIERS,
     WEIGHTS,
     Curve,
-    Glances,
+    KeyFrameThumbnails,
     find_shots,
     make_curve,
     packet_surprises,
@@ -24,7 +24,7 @@ from framemill.ops.sampling.importance_curve import (
 )
 from framemill.ops.shots.detection import THUMB_BYTES
 
-WORDS = {
+REASONS = {
     "onset": "something appears",
     "movement": "movement",
     "change": "a new picture",
@@ -33,8 +33,8 @@ WORDS = {
     "cuts": "many cuts",
 }
 NOTHING = "nothing stands out"
-# A signal is a reason when it has at least this value, and this share of the strongest one's weight; which
-# must itself be more than nothing.
+# A signal is named as a reason when it has at least this value, and this share of the strongest weighted
+# signal, which must itself have at least LEAST_WEIGHT.
 LEAST_PART, LEAST_SHARE, LEAST_WEIGHT = 0.2, 0.4, 0.05
 
 
@@ -67,15 +67,15 @@ class Importance(TableOp):
         index = source.index
         if not len(index):
             return self.schema.empty_table()
-        glances = _glances(upstream["key_frames"])
-        shots = find_shots(index, glances)
+        thumbnails = _thumbnails(upstream["key_frames"])
+        shots = find_shots(index, thumbnails)
         steps = np.diff(index.pts_seconds)
         end = float(index.pts_seconds[-1] + (np.median(steps) if len(steps) else BIN_SECONDS))
         levels, speech = upstream["audio_levels"], upstream["speech"]
         curve = make_curve(
             index,
             end,
-            glances,
+            thumbnails,
             shots,
             (_numbers(levels, "start_seconds"), _numbers(levels, "rms_db")),
             (_numbers(speech, "start_seconds"), _numbers(speech, "end_seconds")),
@@ -109,14 +109,14 @@ def _numbers(rows: pa.Table, name: str) -> Float64Array:
     return found
 
 
-def _glances(rows: pa.Table) -> Glances:
+def _thumbnails(rows: pa.Table) -> KeyFrameThumbnails:
     rows = rows.sort_by("frame_index")
     cells = np.frombuffer(b"".join(rows["cells"].to_pylist()), np.uint8).reshape(-1, THUMB_BYTES)
-    return Glances(rows["frame_index"].to_numpy().astype(np.int64), cells)
+    return KeyFrameThumbnails(rows["frame_index"].to_numpy().astype(np.int64), cells)
 
 
 def _peak(curve: Curve, bins: Int64Array, surprises: Float64Array, start: int, stop: int) -> int:
-    """Within the best bin of the frames [start, stop) the one with the largest packet, or the middle one."""
+    """The frame with the largest packet, or the middle one, of the best bin of the frames [start, stop)."""
     values = curve.value[bins[start:stop]]
     best = start + np.flatnonzero(values == values.max())
     best = best[bins[best] == bins[best[0]]]
@@ -129,9 +129,9 @@ def _reason(curve: Curve, at: int) -> str:
     most = max(weighed.values())
     if most < LEAST_WEIGHT:
         return NOTHING
-    told = [
-        WORDS[name]
+    reasons = [
+        REASONS[name]
         for name in sorted(weighed, key=lambda name: -weighed[name])
         if curve.parts[name][at] >= LEAST_PART and weighed[name] >= LEAST_SHARE * most
     ]
-    return ", ".join(told) or NOTHING
+    return ", ".join(reasons) or NOTHING

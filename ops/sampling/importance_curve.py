@@ -1,4 +1,4 @@
-"""How much each moment of a file promises, from signals that cost almost nothing. Pure functions."""
+"""Importance over time, estimated from signals that cost almost nothing. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from framemill.ops.shots.selection import early_keys
 BIN_SECONDS = 0.25
 TIERS = ("minimal", "low", "medium", "high", "critical")
 # Quantiles of the file's own curve that a bin must exceed to enter low, medium, high and critical. It leaves
-# a tier again only below the quantile LEAVE lower, so that a stretch does not flicker between two tiers.
+# a tier again only below the quantile LEAVE lower, so that the tier does not alternate quickly.
 ENTER = (0.3, 0.6, 0.85, 0.95)
 LEAVE = 0.05
-# Where the curve does not rise by so much over its median, nothing stands out, whatever the quantiles say.
+# Where the curve does not rise by so much over its median, nothing is important, whatever the quantiles are.
 LEAST_RISE = 0.05
 # Two pictures further apart than this many levels belong to two shots, if they are key frames that follow
 # each other. On the labelled clips (tests/ops/shots/scene_clips.py) 149 of 165 pairs within a shot are nearer
 # (without fades.mp4, which goes to black inside shots), and all 6 across a cut are further, 64 levels and
-# more; fades and dissolves, 12 to 17, are not seen. A shot too many costs one frame of the floor.
+# more; fades and dissolves, 12 to 17, are not detected. A shot too many costs one frame of the floor.
 SHOT_CHANGE = 18.0
 CUT_REACH_SECONDS = 5.0  # cuts within this distance make a moment busy
-NEAR_SECONDS = 10.0  # what sound is usual is judged over this long on both sides
-AROUND_SECONDS = 1.0  # what packets are usual, over this long on both sides, or so many packets at most
+NEAR_SECONDS = 10.0  # the usual loudness is measured over this long on both sides
+AROUND_SECONDS = 1.0  # usual packet sizes, over this long on both sides, or so many packets at most
 MOST_AROUND = 60
 BLOCK = 8192  # packets handled at once, which bounds memory
 LARGEST_SURPRISE, LARGEST_RISE = 3.0, 3.0  # doublings of the packet size that count as the most
 LARGEST_LIFT_DB = 20.0  # rise of the sound over its surroundings that counts as the most
 # Set on rendered clips with planted events (benchmarks/planted.py, seeds 0 to 9): the last three are of long
-# stretches, and with more weight they hide what is sudden.
+# stretches, and with more weight they hide sudden events.
 WEIGHTS = {"onset": 1.0, "movement": 0.5, "sound": 0.2, "change": 0.02, "speech": 0.02, "cuts": 0.02}
 
 
 @dataclass(frozen=True, slots=True)
-class Glances:
-    """Key frames that were looked at, in order of time.
+class KeyFrameThumbnails:
+    """Thumbnails of key frames, in order of time.
 
     Attributes:
         frame_index: int64 [n], ascending.
@@ -50,7 +50,7 @@ class Glances:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What each bin of `BIN_SECONDS` promises.
+    """Estimated importance of each bin of `BIN_SECONDS`.
 
     Attributes:
         seconds: float64 [n], start of each bin; the last ends with the picture.
@@ -63,7 +63,7 @@ class Curve:
     value: Float64Array
 
 
-def find_shots(index: FrameIndex, glances: Glances) -> Int64Array:
+def find_shots(index: FrameIndex, thumbnails: KeyFrameThumbnails) -> Int64Array:
     """Likely shots, int64 [n, 2]: start and end frame; they cover all frames.
 
     A boundary lies between two key frames whose pictures differ: at the later one where an encoder put it
@@ -73,8 +73,8 @@ def find_shots(index: FrameIndex, glances: Glances) -> Int64Array:
         return np.zeros((0, 2), np.int64)
     early = early_keys(index.is_key)
     known = set(early.tolist()) if early is not None else set()
-    changes = cell_changes(glances.cells)
-    at = glances.frame_index
+    changes = cell_changes(thumbnails.cells)
+    at = thumbnails.frame_index
     cuts = []
     for before, after, change in zip(at[:-1].tolist(), at[1:].tolist(), changes[1:].tolist(), strict=True):
         if change < SHOT_CHANGE:
@@ -100,9 +100,9 @@ def cell_changes(cells: UInt8Array) -> Float64Array:
 def packet_surprises(index: FrameIndex) -> Float64Array:
     """How many doublings each packet exceeds the second largest within a second around it, 0 and more.
 
-    What appears has to be coded anew, in a packet that stands out; steady movement fills them all alike. The
-    largest neighbour is passed over, for what goes soon leaves a second such packet. Key frames are
-    large for reasons of their own and count as usual.
+    What appears has to be coded anew, which makes one packet larger than its neighbours; steady movement
+    makes all of them large. The largest neighbour is ignored, since what disappears soon after makes a second
+    large packet. Key frames are always large, and have the value 0.
     """
     out = np.zeros(len(index))
     plain = np.flatnonzero(~index.is_key)
@@ -133,7 +133,7 @@ def packet_rises(index: FrameIndex) -> Float64Array:
 def make_curve(
     index: FrameIndex,
     end_seconds: float,
-    glances: Glances,
+    thumbnails: KeyFrameThumbnails,
     shots: Int64Array,
     levels: tuple[Float64Array, Float64Array],
     speech: tuple[Float64Array, Float64Array],
@@ -153,11 +153,11 @@ def make_curve(
     def bins(times: Float64Array) -> Int64Array:
         return np.clip(((times - first) / BIN_SECONDS).astype(np.int64), 0, num - 1)
 
-    glanced = bins(index.pts_seconds[glances.frame_index])
+    key_bins = bins(index.pts_seconds[thumbnails.frame_index])
     parts = {
         "onset": _largest(num, bins(index.pts_seconds), packet_surprises(index)) / LARGEST_SURPRISE,
         "movement": _largest(num, bins(index.pts_seconds), packet_rises(index)) / LARGEST_RISE,
-        "change": _changes(num, glanced, glances),
+        "change": _changes(num, key_bins, thumbnails),
         "sound": _lifts(num, bins(levels[0]), levels[1]),
         "speech": _share(seconds, speech),
         "cuts": _cut_density(seconds, index.pts_seconds[shots[1:, 0]]),
@@ -173,9 +173,9 @@ def _largest(num: int, at: Int64Array, values: Float64Array) -> Float64Array:
     return out
 
 
-def _changes(num: int, at: Int64Array, glances: Glances) -> Float64Array:
-    """What changed since the key frame before, where it shows: early key frames, and half of it between."""
-    changes = cell_changes(glances.cells) / (2 * SHOT_CHANGE)
+def _changes(num: int, at: Int64Array, thumbnails: KeyFrameThumbnails) -> Float64Array:
+    """Change since the key frame before: all of it at a key frame, and half of it in the bins between."""
+    changes = cell_changes(thumbnails.cells) / (2 * SHOT_CHANGE)
     out = np.zeros(num)
     for start, end, change in zip(at[:-1].tolist(), at[1:].tolist(), changes[1:].tolist(), strict=True):
         out[start:end] = np.maximum(out[start:end], min(change, 1.0) / 2)
@@ -192,7 +192,7 @@ def _lifts(num: int, at: Int64Array, rms: Float64Array) -> Float64Array:
     reach = round(NEAR_SECONDS / BIN_SECONDS)
     edges = np.arange(0, num, reach)
     usual = np.array([np.median(loud[max(0, e - reach) : e + 2 * reach]) for e in edges.tolist()])
-    # Over silence any hiss would be a rise.
+    # Without this limit any noise after silence would count as a rise.
     usual = np.maximum(np.interp(np.arange(num), edges + reach / 2, usual), -60.0)
     lifts: Float64Array = (loud - usual) / LARGEST_LIFT_DB
     return lifts

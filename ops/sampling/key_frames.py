@@ -1,4 +1,4 @@
-"""Glances at key frames: a few numbers of each, for a first look at a file that costs next to nothing."""
+"""Thumbnails and measures of key frames, for a cheap first estimate of what a file shows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 from framemill.ops.shots.detection import THUMB_BYTES, detail_of, thumbnail
 
-# Where every frame is a key frame, or nearly, looking at all of them would be no first look.
+# Where nearly every frame is a key frame, processing all of them would not be cheap.
 LEAST_GAP_SECONDS = 0.5
 
 
-def glanced_frames(index: FrameIndex) -> Int64Array:
-    """Sorted key frames that are looked at: the first in each half second; the first frame where none is."""
+def select_key_frames(index: FrameIndex) -> Int64Array:
+    """Sorted key frames to process: the first in each half second; the first frame where there is none."""
     keys = np.flatnonzero(index.is_key)
     if not len(keys):
         return np.zeros(min(1, len(index)), np.int64)
@@ -50,18 +50,18 @@ class KeyFrames(Op):
     )
 
     def select(self, index: FrameIndex) -> Int64Array:
-        return glanced_frames(index)
+        return select_key_frames(index)
 
     def open(self, shard: ShardInfo) -> Extractor:
         is_mine = np.zeros(len(shard.index), bool)
-        is_mine[glanced_frames(shard.index)] = True
+        is_mine[select_key_frames(shard.index)] = True
         is_mine[: shard.start_frame] = False
         is_mine[shard.end_frame :] = False
-        return _Glances(is_mine)
+        return _Thumbnails(is_mine)
 
 
 @dataclass(slots=True)
-class _Glances:
+class _Thumbnails:
     is_mine: BoolArray  # others may have asked for more frames
     rows: list[tuple[int, float, float, float, bytes]] = field(default_factory=list)
     done: bool = False

@@ -1,4 +1,4 @@
-"""A first impression of a file: key frames, and small pictures of the best of them."""
+"""Preview of a file: measures of its key frames, and small pictures of the best of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from framemill.ops.pixels.measures import HASH_INPUT_SIZE, measure_lumas, percep
 LONG_SIDE = 320
 JPEG_QUALITY = 80
 NUM_PICTURES = 6
-LIKENESS_BITS = 8  # hashes that differ by at most so many of 64 bits are of the same picture, to the eye
+LIKENESS_BITS = 8  # hashes that differ by at most so many of 64 bits are of pictures that look the same
 
 
 class Preview(FrameOp):

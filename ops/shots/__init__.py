@@ -1,1 +1,1 @@
-"""Operations on how pictures follow one another: shot boundaries and stretches."""
+"""Operations on consecutive pictures: shot boundaries, and stretches by motion."""

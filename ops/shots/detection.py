@@ -1,7 +1,7 @@
-"""Where shots change: a few numbers per frame, and the decision over the whole series of them.
+"""Shot boundary detection: a few numbers per frame, and decisions over the whole series of them.
 
 Everything here is a pure function of its arguments. A decision at frame t looks at no frame beyond
-t + `reach(step_seconds)`, so a series that goes on later never changes what lies further back.
+t + `reach(step_seconds)`, so frames that are added later never change earlier decisions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ THUMB_BYTES = LUMA_CELLS**2 + 2 * CHROMA_CELLS**2
 # All constants below were set on the clips of benchmarks/scene_accuracy.py; the distance between true and
 # false ones found there is given.
 NEIGHBOURS = 6  # frames on either side that a cut must stand out from
-FLASH_SECONDS = 0.16  # a picture that is back after this long was a flash: x264 hides as much (3 B-frames)
+FLASH_SECONDS = 0.16  # a picture that returns after this long was a flash: x264 hides as much (3 B-frames)
 FLASH_RETURN = 0.5  # ... where "back" is half the distance to the flash, or less
 DARK, BRIGHT, FLAT = 34.0, 215.0, 9.0  # a solid frame: mean luma below or above, deviation of cells below
 SOLID_DRIFT = 1.0  # luma levels by which a held black may wander
@@ -71,7 +71,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """The first frame of a shot: position in the series, kind of transition, and how far it stands out."""
+    """The first frame of a shot: position in the series, kind of transition, and its strength."""
 
     position: int
     transition: str
@@ -119,7 +119,7 @@ def half_lengths(step_seconds: float) -> list[int]:
     return sorted({max(3, round(s / step_seconds)) for s in GRADUAL_SECONDS})
 
 
-def stands_out(change: Float32Array) -> Float32Array:
+def peak_ratio(change: Float32Array) -> Float32Array:
     """Ratio of each value to the second largest of its neighbours (one may be another cut), plus one level.
 
     As in adaptive detectors, which compare with the neighbours' mean (PySceneDetect's AdaptiveDetector);
@@ -161,16 +161,16 @@ def cell_steps(thumbs: UInt8Array) -> Float32Array:
 def find_cuts(
     features: Features, steps: Float32Array, ratio: float, floor: float, step_seconds: float
 ) -> tuple[list[Boundary], Int64Array]:
-    """Hard cuts: change that stands out, in samples and in cells both, and stays; and all that stands out.
+    """Hard cuts: peaks of the change in samples and cells that are no flash; and positions of all peaks.
 
-    Samples alone rise with motion as well, cells hardly do. True cuts had a (geometric) mean ratio of
-    2.6 and more, motion up to 1.6.
+    Motion changes samples too, but hardly cells. True cuts had a geometric mean of both ratios of 2.6 and
+    more, motion up to 1.6.
     """
-    height = np.sqrt(stands_out(features.change) * stands_out(steps))
-    cuts, spikes = [], np.flatnonzero((height >= ratio) & (features.change >= floor))
+    ratios = np.sqrt(peak_ratio(features.change) * peak_ratio(steps))
+    cuts, spikes = [], np.flatnonzero((ratios >= ratio) & (features.change >= floor))
     for t in spikes.tolist():
         if not _is_flash(features.thumbs, t, flash_length(step_seconds)):
-            cuts.append(Boundary(t, "cut", float(height[t])))
+            cuts.append(Boundary(t, "cut", float(ratios[t])))
     return cuts, spikes
 
 
@@ -195,11 +195,11 @@ def solid_frames(thumbs: UInt8Array) -> tuple[BoolArray, BoolArray]:
 
 
 def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> list[Boundary]:
-    """Fades from black or white: a held solid that the picture left and came back to gradually.
+    """Fades from black or white: a solid colour that is held, with a gradual change before and after.
 
     The threshold method for fades (Lienhart 1999, "Comparison of automatic shot boundary detection
     algorithms"), on cell means. The shot begins with the rise out of the solid. A cut to black followed by a
-    rise is one change of shot, which the cut already stands for. White is a picture of its own (a title
+    rise is one change of shot, which the cut already represents. White is a picture of its own (a title
     card) unless something with detail lies before or after it.
     """
     sudden = np.zeros(len(features) + 1, np.bool_)
@@ -254,7 +254,7 @@ def find_dissolves(
     for half in half_lengths(step_seconds):
         for start in range(half, n - half, BLOCK):
             centre = np.arange(start, min(start + BLOCK, n - half))
-            # The cells cannot move farther apart than the way they went: most frames need no closer look.
+            # The distance of the ends is at most the length of the way: this rules out most frames.
             centre = centre[way[centre + half] - way[centre - half] >= floor]
             if len(centre):
                 strength = _dissolve_strength(features, steps, centre, half, floor)

@@ -1,4 +1,4 @@
-"""How the whole picture moves from frame to frame, and what stretches of time that makes.
+"""Global motion from frame to frame, and the classification of frames by it.
 
 Shifts come from phase correlation (Kuglin and Hines, "The phase correlation image alignment method", 1975).
 """
@@ -13,16 +13,16 @@ import numpy as np
 
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 
-# The first that holds names a stretch.
+# In order of precedence: a frame is of the first kind that applies.
 KINDS = ("frozen", "shaky", "static", "moving")
-ASSUMED_STEP_SECONDS = 0.04  # between frames where times do not tell
+ASSUMED_STEP_SECONDS = 0.04  # between frames where timestamps are equal or missing
 # The shift of the whole picture is the median of the shifts of 3 x 3 parts, so that something that moves in
 # front of a camera at rest does not count. Measured as the largest trembling in the first 300 frames of five
 # clips from cameras at rest, in long sides a second: 0.18 from the picture as one part, 0.07 from 2 x 2 parts
 # (both on every other sample), 0.02 from 3 x 3 parts on every sample.
 _PARTS = 3
 _LEAST_PART = 16  # samples; smaller planes are taken as one part
-_FLAT = 2.0  # standard deviation in levels below which a part has nothing to follow
+_FLAT = 2.0  # standard deviation in levels below which a part has no texture to track
 # The share of the correlation around its peak. Below it the shift is chance, as at a cut. Measured on parts
 # of 40 x 80 samples: pure noise has less in 95% of the cases, shifted pictures have 0.4 and more.
 _LEAST_RESPONSE = 0.25
@@ -52,7 +52,7 @@ class Steps:
 def measure_step(before: UInt8Array, after: UInt8Array) -> tuple[float, float, float]:
     """Mean absolute difference in levels and shift in long sides of the frame, of two planes uint8 [h, w].
 
-    The shift is 0 where less than half of the picture has anything to follow.
+    The shift is 0 where less than half of the picture has texture to track.
     """
     difference = cv2.norm(before, after, cv2.NORM_L1) / before.size
     if difference == 0:
@@ -73,11 +73,11 @@ def measure_step(before: UInt8Array, after: UInt8Array) -> tuple[float, float, f
 
 
 def _shift(before: Float32Array, after: Float32Array) -> tuple[float, float] | None:
-    """Shift in samples between two parts, float32 [h, w]; None where there is nothing to tell it by."""
+    """Shift in samples between two parts, float32 [h, w]; None where it cannot be measured."""
     mean, deviation = cv2.meanStdDev(before)
     if deviation[0, 0] < _FLAT:
         return None
-    # Without their means, so that the window's own edge is no feature that stands still.
+    # Without their means, so that the edge of the window does not act as a feature at rest.
     window = _window(*before.shape)
     (x, y), response = cv2.phaseCorrelate(before - float(mean[0, 0]), after - float(after.mean()), window)
     return (x, y) if response >= _LEAST_RESPONSE else None
@@ -106,7 +106,7 @@ def classify(
     min_still_seconds: float,
     min_shake_seconds: float,
 ) -> tuple[Int64Array, Float64Array]:
-    """The kind of each frame, int64 [n] in KINDS, and how it trembles, float64 [n], long sides a second."""
+    """Kind of each frame, int64 [n] in KINDS, and speed of trembling, float64 [n], long sides a second."""
     seconds = steps.pts_seconds
     gaps = np.diff(seconds, prepend=seconds[:1])
     usual = float(np.median(gaps[1:])) if len(gaps) > 1 else ASSUMED_STEP_SECONDS

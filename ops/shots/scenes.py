@@ -26,8 +26,8 @@ from framemill.ops.shots.detection import (
 from framemill.ops.shots.selection import early_keys, find_selected, select_frames
 
 MODES = ("exact", "fast")
-FIRST_CHECK_FRAMES = 256  # frames after which early stop looks for the first time; then at 1.5 times as many
-ASSUMED_STEP_SECONDS = 0.04  # between frames where times do not tell
+FIRST_CHECK_FRAMES = 256  # frames after which stopping early is first considered; then at 1.5 times as many
+ASSUMED_STEP_SECONDS = 0.04  # between frames where timestamps are equal or missing
 
 # One row per shard. Lists run over the frames that were seen; planes are those of the first and the last.
 STATE_SCHEMA = pa.schema(
@@ -121,7 +121,7 @@ class Scenes(Op):
     )
 
     def select(self, index: FrameIndex) -> Int64Array | None:
-        """None in exact mode and where key frames say nothing; else what fast mode needs."""
+        """None in exact mode and where key frames do not follow the picture; else what fast mode needs."""
         return select_frames(index) if self.options.mode == "fast" else None
 
     def open(self, shard: ShardInfo) -> Extractor:

@@ -1,4 +1,4 @@
-"""Fast mode of scenes: which frames to decode, from the packet index alone, and what to make of them.
+"""Fast mode of scenes: which frames to decode, by the packet index alone, and boundaries in those frames.
 
 x264 and its kin start a group of pictures (GOP) with a key frame at each scene cut they see, unless the last
 key frame is nearer than the minimum key interval; there the cut becomes a large packet instead
@@ -13,11 +13,11 @@ import numpy as np
 from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
 from framemill.ops.shots.detection import NEIGHBOURS, Boundary, Features, find_boundaries
 
-FORCED_GAP = 250  # x264's default maximum key interval: a key frame this late says nothing
+FORCED_GAP = 250  # x264's default maximum key interval: a key frame this late is no sign of a cut
 REGULAR_SPREAD = 0.1  # GOP lengths that differ by less than this are a rule, not a reaction to the picture
-SHORTEST_GOP = 12  # mean GOP length below which key frames are too many to mean anything
+SHORTEST_GOP = 12  # mean GOP length below which key frames are too frequent to indicate cuts
 MINIMUM_INTERVAL = 25  # x264's default minimum key interval
-LOOK_AFTER_KEY = 4  # frames decoded behind an early key frame, enough to see a flash go
+LOOK_AFTER_KEY = 4  # frames decoded behind an early key frame, enough to see a flash end
 LARGE_PACKET = 1.8  # times the third largest packet near by (true cuts: 1.97 and more)
 LARGE_SHARE = 0.1  # of the size of the GOP's key frame
 STRAY_PACKET = 4.0  # the same behind the minimum interval, where a large packet is rarely a cut
@@ -119,7 +119,7 @@ def find_selected(
     starts = np.flatnonzero(np.diff(features.frame_index, prepend=-2) != 1).tolist()
     known = set(early.tolist())
     for start, end in zip(starts, [*starts[1:], len(features)], strict=True):
-        # Before an early key frame stands whatever was decoded last, so that a flash is seen to come and go.
+        # The last frame decoded before an early key frame is included, so that a flash is recognised.
         first = start - 1 if start and int(features.frame_index[start]) in known else start
         inside = find_boundaries(features.part(first, end), ratio, floor, dissolve_floor, step_seconds)
         found += [Boundary(b.position + first, b.transition, b.score) for b in inside]

@@ -1,4 +1,4 @@
-"""Stretches of time by how the picture moves: frozen, static, shaky or moving. Looks at every frame."""
+"""Stretches of time by motion: frozen, static, shaky or moving. Processes every frame."""
 
 from __future__ import annotations
 

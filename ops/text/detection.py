@@ -1,4 +1,4 @@
-"""Where text is: pictures for a DB network, and rectangles from its probability map.
+"""Text detection: pictures for a DB network, and rectangles from its probability map.
 
 DB: Liao et al., "Real-time Scene Text Detection with Differentiable Binarization", arXiv:1911.08947. The
 network gives each pixel the probability of lying in the shrunk core of a line of text; each core is
@@ -23,7 +23,7 @@ from framemill.ops.pixels.model_input import planes
 SHORT_SIDE = 736  # smaller pictures are enlarged to it
 LONG_SIDE = 2000  # larger ones are reduced to it
 LONGEST_SIDE = 4 * SHORT_SIDE  # bounds the memory that very wide or tall pictures take
-STRIDE = 32  # sides the network takes are multiples of it
+STRIDE = 32  # the sides of its input are multiples of it
 CORE = 0.3  # least probability of a pixel of a core
 UNCLIP = 1.6
 MIN_CORE = 3.0  # pixels of the map
@@ -32,7 +32,7 @@ LINE_PITCH = 10.0  # pixels between the tops of lines; closer ones are read from
 
 
 def picture_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) at which text is looked for in a frame of this size."""
+    """(width, height) of the network's input for a frame of this size."""
     scale = min(1.0, LONG_SIDE / max(width, height))
     scale *= max(1.0, SHORT_SIDE / (scale * min(width, height)))
     scale = min(scale, LONGEST_SIDE / max(width, height))
@@ -48,7 +48,7 @@ def detect_text(
     Args:
         pictures: uint8 [height, width, 3] RGB each.
         least_score: least mean probability within the core of a line, 0..1.
-        max_lines: most cores looked at in a frame.
+        max_lines: most cores considered in a frame.
 
     Returns:
         For each frame float32 [k, 4, 2]: corners x, y in the frame's pixels, clockwise from the top left,
@@ -64,8 +64,8 @@ def detect_text(
         scaled.astype(np.uint8, copy=False), model.entry.colour, model.entry.mean, model.entry.scale
     )
     found = []
-    for likely in _probabilities(batch, model):
-        quads = _grown_rectangles(likely, least_score, max_lines)
+    for probability in _probabilities(batch, model):
+        quads = _grown_rectangles(probability, least_score, max_lines)
         quads = np.rint(quads * np.array([width / size[0], height / size[1]], np.float32))
         found.append(reading_order(_clipped(quads, width, height)))
     return found
@@ -89,9 +89,9 @@ def _probabilities(batch: Float32Array, model: Model) -> Float32Array:
     return maps
 
 
-def _grown_rectangles(likely: Float32Array, least_score: float, max_lines: int) -> Float32Array:
+def _grown_rectangles(probability: Float32Array, least_score: float, max_lines: int) -> Float32Array:
     """Rectangles around the lines of one map, float32 [k, 4, 2] in its pixels, in no particular order."""
-    cores = cv2.dilate((likely > CORE).astype(np.uint8), np.ones((2, 2), np.uint8))
+    cores = cv2.dilate((probability > CORE).astype(np.uint8), np.ones((2, 2), np.uint8))
     contours, _ = cv2.findContours(cores, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     found = []
     for contour in contours[:max_lines]:
@@ -99,7 +99,7 @@ def _grown_rectangles(likely: Float32Array, least_score: float, max_lines: int) 
         if min(rectangle[1]) < MIN_CORE:
             continue
         quad = clockwise(cv2.boxPoints(rectangle))
-        if _mean_within(likely, quad) < least_score:
+        if _mean_within(probability, quad) < least_score:
             continue
         area, perimeter = cv2.contourArea(quad), cv2.arcLength(quad, True)
         grown = cv2.minAreaRect(grow(quad, area * UNCLIP / perimeter))
@@ -108,13 +108,13 @@ def _grown_rectangles(likely: Float32Array, least_score: float, max_lines: int) 
     return np.array(found, np.float32).reshape(-1, 4, 2)
 
 
-def _mean_within(likely: Float32Array, quad: Float32Array) -> float:
-    high, wide = likely.shape
+def _mean_within(probability: Float32Array, quad: Float32Array) -> float:
+    high, wide = probability.shape
     x0, y0 = np.clip(np.floor(quad.min(axis=0)), 0, (wide - 1, high - 1)).astype(int)
     x1, y1 = np.clip(np.ceil(quad.max(axis=0)), 0, (wide - 1, high - 1)).astype(int)
     mask = np.zeros((y1 - y0 + 1, x1 - x0 + 1), np.uint8)
     cv2.fillPoly(mask, [(quad - (x0, y0)).astype(np.int32)], (1,))
-    return float(cv2.mean(likely[y0 : y1 + 1, x0 : x1 + 1], mask)[0])
+    return float(cv2.mean(probability[y0 : y1 + 1, x0 : x1 + 1], mask)[0])
 
 
 def grow(quad: Float32Array, distance: float) -> Float32Array:

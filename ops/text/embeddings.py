@@ -1,7 +1,7 @@
-"""Vectors of what stands on screen and of what is said, to find text by its meaning.
+"""Embeddings of text on screen and of transcripts, to search by meaning.
 
-They are two operations with equal columns, since what an operation comes after always runs with it: asking
-for the vectors of a transcript must not read the screen, nor the other way round.
+They are two operations with equal columns, since every operation in `after` runs as well: embeddings of a
+transcript must not cause text on screen to be read, nor the other way round.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Vectors of texts: sentences that mean the like have similar ones.
+"""Embeddings of texts: sentences of similar meaning have similar vectors.
 
 Sentence-BERT: Reimers and Gurevych, arXiv:1908.10084: the mean of the last layer over all tokens. The text
 towers of CLIP and SigLIP give vectors that compare with those of pictures.
@@ -26,7 +26,7 @@ _SLICE = 256
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What a family takes and gives.
+    """Inputs and outputs of a family.
 
     Attributes:
         max_tokens: longer texts are cut. inputs: names, all int64 [n, tokens].

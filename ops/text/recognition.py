@@ -1,4 +1,4 @@
-"""What a line of text says: it is cut out upright, turned where it stands on its head, and read.
+"""Reading lines of text: each is cut out upright, turned by half a turn where needed, and recognised.
 
 The recogniser is a CTC network (Graves et al., "Connectionist Temporal Classification", ICML 2006): it
 gives each step along the line a probability per character, of which class 0 is the blank between them.
@@ -18,10 +18,10 @@ from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, UInt8Array
 from framemill.ops.pixels.model_input import planes
 
-TALL = 1.5  # a line that is so much higher than wide runs upwards
+TALL = 1.5  # a line this many times as high as wide runs upwards
 FLIP_SCORE = 0.9  # least probability at which a line is turned by half a turn
 # Lines are padded to the next of these widths, and read together with others of that width. It depends on
-# the line alone, so that what is read never depends on the lines beside it.
+# the line alone, so that the result never depends on the lines beside it.
 WIDTH_STEP = 64
 MAX_WIDTH = 3200  # longer lines are squeezed: bounds memory
 
@@ -53,7 +53,7 @@ def cut_line(picture: UInt8Array, quad: Float32Array) -> UInt8Array:
 
 
 def turn_upright(lines: Sequence[UInt8Array], model: Model) -> list[UInt8Array]:
-    """The lines, with those that surely stand on their head turned by half a turn.
+    """The lines, with those that are clearly upside down turned by half a turn.
 
     Raises:
         ModelError: the model does not give two probabilities a line.
@@ -116,14 +116,15 @@ def decode(steps: Float32Array, characters: Sequence[str]) -> list[Reading]:
         steps: float32 [lines, steps, classes], probabilities.
     """
     best = steps.argmax(axis=2)
-    likely = np.take_along_axis(steps, best[:, :, None], axis=2)[:, :, 0]
+    peaks = np.take_along_axis(steps, best[:, :, None], axis=2)[:, :, 0]
     is_new = np.concatenate([np.ones((len(best), 1), bool), best[:, 1:] != best[:, :-1]], axis=1)
-    said = (best != 0) & is_new
+    is_character = (best != 0) & is_new
     return [
         Reading(
-            "".join(characters[label] for label in row[use]), float(chances[use].mean()) if use.any() else 0
+            "".join(characters[label] for label in row[use]),
+            float(probabilities[use].mean()) if use.any() else 0,
         )
-        for row, chances, use in zip(best, likely, said, strict=True)
+        for row, probabilities, use in zip(best, peaks, is_character, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What text stood on screen when: rows of `text` that say the same at the same place, joined over time."""
+"""Text over time: rows of `text` with the same text at the same place, joined to spans."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TextSpansOptions:
 
 @dataclass(slots=True)
 class _Span:
-    """A text that stands somewhere: ranks of its first and last sampled frame, its last box, its best row."""
+    """A text at one place: ranks of its first and last sampled frame, its last box, its best row."""
 
     first: int
     last: int
@@ -45,7 +45,7 @@ class _Span:
 
 
 class TextSpans(TableOp):
-    """Joins rows over consecutive sampled frames; which those are, the table `frames` says.
+    """Joins rows over consecutive sampled frames, which are those of the table `frames`.
 
     Each row goes to that span of the same text which reached the sampled frame before and overlaps the row
     most; otherwise it starts a span.
@@ -104,9 +104,9 @@ class TextSpans(TableOp):
         corners = np.asarray(rows["polygon"].combine_chunks().flatten()).reshape(-1, 4, 2)
         boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
         spans: list[_Span] = []
-        standing: dict[str, list[_Span]] = {}
+        current: dict[str, list[_Span]] = {}
         for row, (rank, text) in enumerate(zip(ranks.tolist(), texts, strict=True)):
-            same = standing.setdefault(text, [])
+            same = current.setdefault(text, [])
             same[:] = [span for span in same if span.last >= rank - 1]
             before = [span for span in same if span.last == rank - 1]
             shared = overlaps(boxes[row], np.array([s.box for s in before], np.float32).reshape(-1, 4))

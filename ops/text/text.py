@@ -1,11 +1,10 @@
-"""Text on screen: every line with its place and what it says, by a DB detector and a CTC recogniser.
+"""Text on screen: place and content of every line, by a DB detector and a CTC recogniser.
 
-Text that stands still is read once. The rule: a frame that shows the same picture as the last one that was
-looked at (`pixels.stillness`) has that one's lines; in any other frame lines are looked for, and a line is
-read unless the last frame that was looked at had one at the same place, and the picture around it is
-still that of the frame where it was read. Pictures are compared with the one that was looked at, never
-with the frame before, so that slow changes add up. Memory begins anew with each shard, and does not
-depend on how frames are batched.
+Text that stands still is read once. A frame that equals the last examined one but for coding noise
+(`pixels.stillness`) has the same lines. In any other frame lines are detected, and a line is read unless the
+last examined frame had one at the same place and the picture around it still equals that of the frame where
+it was read. Pictures are compared with the examined one, never with the frame before, so that slow changes
+add up. This state begins anew with each shard, and does not depend on how frames are batched.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from framemill.ops.text.recognition import Reading, cut_line, read_lines, turn_u
 FAMILIES = {"text_detection": "dbnet", "text_recognition": "ctc_text", "text_orientation": "text_orientation"}
 # Pictures for the detector that are in memory at once: some of 1080p, so that every core has one.
 SLICE_BYTES = 128 << 20
-# A line is at the same place where no corner is further away than this part of its height.
+# A line is at the same place where no corner has moved by more than this part of its height.
 MAX_SHIFT = 0.25
-NOTHING = Reading("", 0.0)
+EMPTY = Reading("", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +42,7 @@ class TextOptions:
         score: least mean probability of the characters of a row, 0..1.
         box_score: least mean probability within a line for it to be read, 0..1.
         max_lines: most lines of one frame, >= 1.
-        reuse: whether text that stands still is read once; without it every frame is looked at.
+        reuse: whether text that stands still is read once; without it every frame is examined.
     """
 
     score: float = 0.5
@@ -62,7 +61,7 @@ class TextOptions:
 class Text(Op):
     """Finds and reads lines of text; a frame without any has no row.
 
-    Each frame that is looked at takes about a second of one core.
+    Each frame that is examined takes about a second of one core.
     """
 
     name = "text"
@@ -105,7 +104,7 @@ class Text(Op):
         return detect_text(pictures, model, self.options.box_score, self.options.max_lines)
 
     def read(self, cuts: list[UInt8Array]) -> list[Reading]:
-        """What upright pictures of lines say."""
+        """Text of pictures of lines."""
         if not cuts:
             return []
         upright = turn_upright(cuts, self.loaded["text_orientation"])
@@ -113,21 +112,21 @@ class Text(Op):
 
 
 @dataclass(slots=True)
-class _Read:
-    """A line that was read, or is about to be: where, in which picture, and what it says."""
+class _Line:
+    """A line that was read, or is about to be: its corners, the picture around it, and its text."""
 
     quad: Float32Array
     corner: tuple[int, int]  # x, y of `around` in the frame
     around: StillPicture
-    reading: Reading = NOTHING
+    reading: Reading = EMPTY
 
 
 @dataclass(slots=True)
-class _Seen:
-    """The lines of a frame: where each is in it, and where it was read."""
+class _ExaminedFrame:
+    """The lines of a frame: the corners of each in this frame, and the line as it was read."""
 
     quads: Float32Array
-    lines: list[_Read]
+    lines: list[_Line]
 
 
 @dataclass(slots=True)
@@ -135,14 +134,16 @@ class _TextExtractor:
     op: Text
     tables: list[pa.Table] = field(default_factory=list)
     done: bool = False
-    still: StillPicture | None = None  # the last frame that was looked at
-    seen: _Seen = field(default_factory=lambda: _Seen(np.empty((0, 4, 2), np.float32), []))
+    still: StillPicture | None = None  # luma of the last examined frame
+    examined: _ExaminedFrame = field(
+        default_factory=lambda: _ExaminedFrame(np.empty((0, 4, 2), np.float32), [])
+    )
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> pa.Table:
         assert isinstance(chunk, Frames)
         lumas = chunk.luma()
         changed = np.array([self._changes(luma) for luma in lumas], bool)
-        seen, waiting, cuts = [self.seen], [], []
+        examined, waiting, cuts = [self.examined], [], []
         width, height = picture_size(chunk.width, chunk.height)
         step = max(1, SLICE_BYTES // (width * height * 3 * 4))
         places = np.flatnonzero(changed)
@@ -152,17 +153,17 @@ class _TextExtractor:
             for place, picture, quads in zip(at, pictures, self.op.find(pictures), strict=True):
                 lines = []
                 for quad in quads:
-                    line = self._recall(quad, seen[-1], lumas[place])
+                    line = self._line_at(quad, examined[-1], lumas[place])
                     if line is None:
-                        line = _Read(quad, *_around(quad, lumas[place]))
+                        line = _Line(quad, *_around(quad, lumas[place]))
                         waiting.append(line)
                         cuts.append(cut_line(picture, quad))
                     lines.append(line)
-                seen.append(_Seen(quads, lines))
+                examined.append(_ExaminedFrame(quads, lines))
         for line, reading in zip(waiting, self.op.read(cuts), strict=True):
             line.reading = reading
-        self.seen = seen[-1]
-        rows = self._rows(chunk, [seen[which] for which in np.cumsum(changed)])
+        self.examined = examined[-1]
+        rows = self._rows(chunk, [examined[which] for which in np.cumsum(changed)])
         self.tables.append(rows)
         return rows
 
@@ -170,13 +171,13 @@ class _TextExtractor:
         return Partial(pa.concat_tables(self.tables) if self.tables else self.op.schema.empty_table())
 
     def _changes(self, luma: UInt8Array) -> bool:
-        """Whether lines must be looked for in a frame, which is then what later ones are compared with."""
+        """Whether lines must be detected in a frame, with which later ones are then compared."""
         if self.op.options.reuse and self.still is not None and self.still.shows(luma):
             return False
         self.still = StillPicture(luma.copy())
         return True
 
-    def _recall(self, quad: Float32Array, before: _Seen, luma: UInt8Array) -> _Read | None:
+    def _line_at(self, quad: Float32Array, before: _ExaminedFrame, luma: UInt8Array) -> _Line | None:
         """The line read earlier at this place, if the picture around it is still the same."""
         if not self.op.options.reuse or not len(before.quads):
             return None
@@ -188,15 +189,15 @@ class _TextExtractor:
         (x, y), (high, wide) = line.corner, line.around.luma.shape
         return line if line.around.shows(luma[y : y + high, x : x + wide]) else None
 
-    def _rows(self, chunk: Frames, seen: list[_Seen]) -> pa.Table:
+    def _rows(self, chunk: Frames, examined: list[_ExaminedFrame]) -> pa.Table:
         columns: list[list[Any]] = [[] for _ in self.op.schema]
-        for frame_index, pts_seconds, one in zip(chunk.frame_index, chunk.pts_seconds, seen, strict=True):
-            said = [
+        for frame_index, pts_seconds, one in zip(chunk.frame_index, chunk.pts_seconds, examined, strict=True):
+            readings = [
                 (line.reading, quad)
                 for line, quad in zip(one.lines, one.quads, strict=True)
                 if line.reading.text.strip() and line.reading.score >= self.op.options.score
             ]
-            for text_index, (reading, quad) in enumerate(said):
+            for text_index, (reading, quad) in enumerate(readings):
                 row = (frame_index, pts_seconds, text_index, reading.text, reading.score, quad.ravel())
                 for values, value in zip(columns, row, strict=True):
                     values.append(value)
@@ -211,13 +212,13 @@ def _whole(chunk: Frames, at: Int64Array) -> list[UInt8Array]:
 
 
 def _max_shift(quad: Float32Array) -> float:
-    """How far a corner may be off, in pixels: lines may run upwards, so the shorter sides are the height."""
+    """How far a corner may move, in pixels; lines may run upwards, so the shorter sides are the height."""
     sides = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
     return MAX_SHIFT * float(sides.min())
 
 
 def _around(quad: Float32Array, luma: UInt8Array) -> tuple[tuple[int, int], StillPicture]:
-    """The part of a frame that holds a line wherever it may shift to."""
+    """Corner and picture of the part of a frame that a line may lie in, allowing for `_max_shift`."""
     margin = _max_shift(quad)
     x0, y0 = np.maximum(np.floor(quad.min(axis=0) - margin), 0).astype(int)
     x1, y1 = np.ceil(quad.max(axis=0) + margin).astype(int) + 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from framemill.models.arrays import await_producer, cupy_module, is_on_host, to_host
-from framemill.ops.pixels.boxes import choose_boxes
+from framemill.ops.pixels.boxes import nms
 from framemill.ops.pixels.defects import measure_defects
 from framemill.ops.pixels.measures import colourfulness, measure_lumas, perceptual_hashes
 from framemill.ops.pixels.model_input import letterbox, planes
@@ -63,5 +63,5 @@ def test_boxes() -> None:
     low = RNG.random((200, 2)) * 80
     boxes = np.concatenate([low, low + RNG.random((200, 2)) * 40], axis=1).astype(np.float32)
     scores, labels = (RNG.integers(0, 30, 200) / 30).astype(np.float32), RNG.integers(0, 3, 200)
-    there = choose_boxes(*(cupy_module().asarray(a) for a in (boxes, scores, labels)), 0.4, 50)
-    np.testing.assert_array_equal(to_host(there), choose_boxes(boxes, scores, labels, 0.4, 50))
+    there = nms(*(cupy_module().asarray(a) for a in (boxes, scores, labels)), 0.4, 50)
+    np.testing.assert_array_equal(to_host(there), nms(boxes, scores, labels, 0.4, 50))

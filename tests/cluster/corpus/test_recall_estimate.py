@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framemill.cluster.corpus.recall_estimate import estimate_recall
-from framemill.ops.sampling.cascade import audit_chance
+from framemill.ops.sampling.cascade import audit_draw
 
 
 @given(st.integers(0, 40), st.integers(0, 25), st.data())
@@ -74,7 +74,7 @@ def test_the_truth_is_inside_in_at_least_90_of_100_seeds(num_missed: int, num_fo
     truth = num_found / (num_found + num_missed)
     inside, told = 0, []
     for seed in range(100):
-        audited = np.array([audit_chance(f"{seed:064x}", frame) < 0.1 for frame in range(left_out)])
+        audited = np.array([audit_draw(f"{seed:064x}", frame) < 0.1 for frame in range(left_out)])
         got = estimate_recall(num_found, left_out, int(audited.sum()), int((audited & is_missed).sum()))
         assert got.recall is not None and got.low is not None and got.high is not None
         inside += got.low <= truth <= got.high

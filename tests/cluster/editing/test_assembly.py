@@ -87,9 +87,9 @@ def test_looking_at_few_gives_what_looking_at_all_gives(monkeypatch: pytest.Monk
     candidates = moments(4000, 10, 3)
     grid, cuts = list(range(15, 1800, 15)), list(range(60, 1800, 60))
     few = assemble(candidates, grid, cuts, 1800, FPS, 20)
-    monkeypatch.setattr(assembly, "FIRST_LOOK", 4000)
+    monkeypatch.setattr(assembly, "FIRST_EVALUATED", 4000)
     assert few == assemble(candidates, grid, cuts, 1800, FPS, 20)
-    monkeypatch.setattr(assembly, "FIRST_LOOK", 3)
+    monkeypatch.setattr(assembly, "FIRST_EVALUATED", 3)
     assert few == assemble(candidates, grid, cuts, 1800, FPS, 20)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framemill.cluster.editing.frame_scores import grouped_quantile, rate_frames, reasons_of
+from framemill.cluster.editing.frame_scores import grouped_quantile, reasons_of, score_frames
 from framemill.ops.chunks import Float64Array
 
 GOOD = {
@@ -22,8 +22,8 @@ def frames(*changes: dict[str, float]) -> dict[str, Float64Array]:
 
 def rate(*changes: dict[str, float]) -> tuple[list[float], list[bool]]:
     one = np.zeros(len(changes), np.int64)
-    appeal = rate_frames(frames(*changes), one, one)
-    return appeal.score.tolist(), appeal.usable.tolist()
+    scores = score_frames(frames(*changes), one, one)
+    return scores.score.tolist(), scores.usable.tolist()
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_black_frames_and_fades_are_not_usable() -> None:
 def test_softness_is_judged_by_what_is_usual_in_the_file() -> None:
     values = frames(*({"sharpness": 60.0},) * 4, {}, {}, {}, {"sharpness": 60.0})
     source = np.repeat([0, 1], 4)
-    score = rate_frames(values, source, source).score
+    score = score_frames(values, source, source).score
     assert score[0] > 1.1 * score[7]
 
 
 def test_reasons_are_the_strong_points() -> None:
     one = np.zeros(2, np.int64)
-    appeal = rate_frames(frames({}, {"brightness": 0.05, "contrast": 0.05, "entropy": 3.5}), one, one)
-    assert reasons_of(appeal.factors, 0)[0] == "sharp" and "well exposed" in reasons_of(appeal.factors, 0)
-    assert "well exposed" not in reasons_of(appeal.factors, 1)
+    scores = score_frames(frames({}, {"brightness": 0.05, "contrast": 0.05, "entropy": 3.5}), one, one)
+    assert reasons_of(scores.factors, 0)[0] == "sharp" and "well exposed" in reasons_of(scores.factors, 0)
+    assert "well exposed" not in reasons_of(scores.factors, 1)
 
 
 @given(

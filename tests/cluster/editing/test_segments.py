@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framemill.cluster.editing.activity import CELL_SECONDS, Clocks, attention, loudness_above_usual
+from framemill.cluster.editing.activity import CELL_SECONDS, TimeCells, activity, loudness_above_usual
 from framemill.cluster.editing.moments import last_before, seconds_to_nearest
 from framemill.cluster.editing.segments import candidates, choose, means
 
 
 def test_painting_covers_what_it_says() -> None:
-    clocks = Clocks.of(np.array([2.0, 1.2, 0.0]))
-    assert clocks.starts.tolist() == [0, 4, 7, 8]
+    cells = TimeCells.of(np.array([2.0, 1.2, 0.0]))
+    assert cells.starts.tolist() == [0, 4, 7, 8]
     file = np.array([0, 1])
-    painted = clocks.paint(file, np.array([0.25, 1.0]), np.array([1.5, 9.0]), np.array([1.0, 0.5]))
-    assert painted == pytest.approx([0.5, 1, 1, 0, 0, 0, 0.5, 0])
+    covered = cells.rasterize(file, np.array([0.25, 1.0]), np.array([1.5, 9.0]), np.array([1.0, 0.5]))
+    assert covered == pytest.approx([0.5, 1, 1, 0, 0, 0, 0.5, 0])
 
 
 def test_values_hold_until_the_next_of_the_same_file() -> None:
-    clocks = Clocks.of(np.array([2.0, 1.0]))
-    held = clocks.hold(np.array([0, 0, 1]), np.array([0.5, 1.0, 0.0]), np.array([0.2, 0.4, 0.6]))
+    cells = TimeCells.of(np.array([2.0, 1.0]))
+    held = cells.hold(np.array([0, 0, 1]), np.array([0.5, 1.0, 0.0]), np.array([0.2, 0.4, 0.6]))
     assert held == pytest.approx([0, 0.2, 0.4, 0.4, 0.6, 0.6])
 
 
@@ -36,8 +36,8 @@ def test_only_what_is_known_of_a_file_counts() -> None:
     channels = {"motion": np.array([0.5, 0.5]), "loud": np.array([0.0, 0.0])}
     available = {"motion": np.array([True, True]), "loud": np.array([True, False])}
     owner = np.array([0, 1])
-    assert attention(channels, available, None, owner).tolist() == [0.25, 0.5]
-    dark = attention(channels, available, np.array([0.0, np.nan]), owner)
+    assert activity(channels, available, None, owner).tolist() == [0.25, 0.5]
+    dark = activity(channels, available, np.array([0.0, np.nan]), owner)
     assert dark[0] < 0.25 and dark[1] == 0.5
 
 
@@ -61,10 +61,10 @@ def test_segments_are_apart_inside_and_ranked(files: list[list[float]], seed: in
     end = np.concatenate([np.cumsum(shots) for shots in files])
     start = np.concatenate([np.cumsum([0, *shots[:-1]]) for shots in files])
     seconds = np.array([sum(shots) for shots in files])
-    clocks = Clocks.of(seconds)
-    curve = np.random.default_rng(seed).uniform(0, 1, clocks.num_cells)
+    cells = TimeCells.of(seconds)
+    curve = np.random.default_rng(seed).uniform(0, 1, cells.num_cells)
     segments = candidates(file, start, end, least, most)
-    scores = means(clocks, curve, segments)
+    scores = means(cells, curve, segments)
     kept = choose(segments, scores, seconds, count, 0.0)
     again = choose(segments, scores, seconds, count, 0.0)
     assert kept.tolist() == again.tolist()
@@ -86,26 +86,26 @@ def test_segments_are_apart_inside_and_ranked(files: list[list[float]], seed: in
 
 
 def test_the_mean_of_a_segment_is_that_of_its_cells() -> None:
-    clocks = Clocks.of(np.array([4.0, 4.0]))
+    cells = TimeCells.of(np.array([4.0, 4.0]))
     curve = np.arange(16, dtype=np.float64)
     segments = candidates(np.array([0, 1]), np.zeros(2), np.full(2, 4.0), 3.0, 5.0)
-    assert means(clocks, curve, segments).tolist() == [curve[:8].mean(), curve[8:].mean()]
+    assert means(cells, curve, segments).tolist() == [curve[:8].mean(), curve[8:].mean()]
 
 
 def test_the_liveliest_window_of_an_endless_shot_is_found() -> None:
     seconds = np.array([600.0])
-    clocks = Clocks.of(seconds)
-    curve = np.full(clocks.num_cells, 0.1)
+    cells = TimeCells.of(seconds)
+    curve = np.full(cells.num_cells, 0.1)
     curve[round(400 / CELL_SECONDS) : round(404 / CELL_SECONDS)] = 1.0
     segments = candidates(np.zeros(1, np.int64), np.zeros(1), seconds, 3.0, 10.0)
-    kept = choose(segments, means(clocks, curve, segments), seconds, 1, 0.0)
+    kept = choose(segments, means(cells, curve, segments), seconds, 1, 0.0)
     best = segments.take(kept)
     assert best.start_seconds[0] <= 401 and best.end_seconds[0] >= 403
 
 
 def test_where_nothing_happens_nothing_is_chosen() -> None:
     seconds = np.array([60.0])
-    clocks = Clocks.of(seconds)
+    cells = TimeCells.of(seconds)
     segments = candidates(np.zeros(1, np.int64), np.zeros(1), seconds, 3.0, 10.0)
-    scores = means(clocks, np.zeros(clocks.num_cells), segments)
+    scores = means(cells, np.zeros(cells.num_cells), segments)
     assert len(choose(segments, scores, seconds, 5, 0.02)) == 0

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.made_corpus import make_corpus
 from framemill.cluster.cli.main import main
-from framemill.cluster.editing.frame_measures import rate_sampled_frames
+from framemill.cluster.editing.frame_measures import score_sampled_frames
 from framemill.cluster.editing.frame_scores import reasons_of
 from framemill.cluster.editing.source_pictures import SourcePictures
 from framemill.cluster.editing.thumbnails import THUMBNAILS_SCHEMA, find_thumbnails
@@ -92,7 +92,7 @@ def test_sharp_faces_with_open_eyes_are_preferred(corpus: Dataset) -> None:
     """A large face in each frame of one file; of the other faces in it nothing is known."""
     source = min(owner for of, owner in corpus.state.entries if of == "frames")
     reader = SourceColumns(corpus, [source])
-    indices = rate_sampled_frames(reader).frame_index
+    indices = score_sampled_frames(reader).frame_index
     box = {"x0": 400.0, "y0": 100.0, "x1": 700.0, "y1": 500.0}
     faces = [
         {"source_id": source, "frame_index": i, "face_index": k, "score": 0.95, "pts_seconds": i / 25}
@@ -107,11 +107,11 @@ def test_sharp_faces_with_open_eyes_are_preferred(corpus: Dataset) -> None:
         | dict(zip(("blur", "eyes_open"), kinds[k], strict=True))
         for i, k in reversed(list(zip(indices.tolist(), kind.tolist(), strict=True)))
     ]
-    without = rate_sampled_frames(reader).appeal.score
+    without = score_sampled_frames(reader).scores.score
     for name, rows in (("faces", faces), ("face_quality", portraits)):
         schema = pa.schema([SOURCE_ID, *load_op(name).schema])
         _add_table(corpus, name, pa.Table.from_pylist(rows, schema=schema))
-    rated = rate_sampled_frames(SourceColumns(corpus, [source])).appeal
+    rated = score_sampled_frames(SourceColumns(corpus, [source])).scores
     gain = rated.score[without > 0] / without[without > 0]
     of = {name: gain[kind[without > 0] == name] for name in kinds}
     assert of["open"].min() > 1 and of["open"].min() == pytest.approx(of["unknown"].max())

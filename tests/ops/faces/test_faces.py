@@ -23,10 +23,11 @@ from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops.chunks import Frames
 from framemill.ops.faces.alignment import TEMPLATE, similarities
-from framemill.ops.faces.crops import crop_squares, read_faces, square_around
+from framemill.ops.faces.crops import crop_squares, square_around
 from framemill.ops.faces.embeddings import FaceEmbeddings
 from framemill.ops.faces.emotions import Emotions
 from framemill.ops.faces.faces import Faces, FacesOptions
+from framemill.ops.faces.rows import read_faces
 from framemill.ops.pixels.boxes import BOX
 from tests.ops.faces.face_stand_ins import FACE_STAND_INS, YunetRunner
 from tests.ops.frames_stub import ArrayFrames

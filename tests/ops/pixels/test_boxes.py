@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framemill.ops.chunks import Float32Array
-from framemill.ops.pixels.boxes import areas, choose_boxes, letterbox_size, overlaps
+from framemill.ops.pixels.boxes import areas, letterbox_size, nms, overlaps
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_choice_equals_the_plain_one(
     boxes = np.concatenate([low, low + rng.integers(0, 20, (count, 2))], axis=1).astype(np.float32)
     scores = (rng.integers(0, 10, count) / 10).astype(np.float32)  # many ties
     labels = rng.integers(0, num_labels, count)
-    got = choose_boxes(boxes, scores, labels, max_overlap, max_boxes)
+    got = nms(boxes, scores, labels, max_overlap, max_boxes)
     assert got.tolist() == plainly(boxes, scores, labels.tolist(), max_overlap, max_boxes)

@@ -11,7 +11,7 @@ import pytest
 
 from framemill.actors.pyav_frames import _shrink
 from framemill.models.arrays import to_host
-from framemill.ops.pixels.boxes import areas, choose_boxes, overlaps
+from framemill.ops.pixels.boxes import areas, nms, overlaps
 from framemill.ops.pixels.model_input import letterbox, planes
 from framemill.ops.pixels.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
 
@@ -119,8 +119,8 @@ def test_boxes_are_chosen_alike_anywhere() -> None:
     low = rng.random((50, 2)) * 80
     boxes = np.concatenate([low, low + rng.random((50, 2)) * 40 - 2], axis=1).astype(np.float32)
     scores, labels = (rng.integers(0, 9, 50) / 9).astype(np.float32), rng.integers(0, 2, 50)
-    expected = choose_boxes(boxes, scores, labels, 0.4, 20)
-    made = choose_boxes(*(strict.asarray(a) for a in (boxes, scores, labels)), 0.4, 20)
+    expected = nms(boxes, scores, labels, 0.4, 20)
+    made = nms(*(strict.asarray(a) for a in (boxes, scores, labels)), 0.4, 20)
     np.testing.assert_array_equal(to_host(made), expected)
     np.testing.assert_array_equal(to_host(areas(strict.asarray(boxes))), areas(boxes))
     there = overlaps(strict.asarray(boxes[0]), strict.asarray(boxes))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from framemill.errors import UsageError
 from framemill.ops.sampling.candidate_choice import ALIKE, LEAST_DOUBT, LOW, MOST_DOUBT, NEW, choose
-from framemill.ops.sampling.cascade import AUDITED, KEPT, SKIPPED, Candidates, CandidatesOptions, audit_chance
+from framemill.ops.sampling.cascade import AUDITED, KEPT, SKIPPED, Candidates, CandidatesOptions, audit_draw
 from tests.ops.stand_ins import shard
 
 
@@ -150,10 +150,10 @@ def test_what_a_choice_owes(hashes: list[int], distance: int, target: float, see
 
 
 def test_the_audit_is_a_fair_draw_by_content() -> None:
-    chances = np.array([audit_chance("s" * 64, frame) for frame in range(20_000)])
-    assert chances.min() >= 0 and chances.max() < 1
-    assert (chances < 0.1).mean() == pytest.approx(0.1, abs=0.01)
-    assert audit_chance("x", 5) == audit_chance("x", 5) != audit_chance("y", 5)
+    draws = np.array([audit_draw("s" * 64, frame) for frame in range(20_000)])
+    assert draws.min() >= 0 and draws.max() < 1
+    assert (draws < 0.1).mean() == pytest.approx(0.1, abs=0.01)
+    assert audit_draw("x", 5) == audit_draw("x", 5) != audit_draw("y", 5)
     table = frames_table([7] * 200)
     few = {"audit_share": 0.3, "recall_target": 0.3}
     one, other = (decide(table, source_id=name, **few) for name in ("a", "b"))

@@ -18,13 +18,13 @@ from framemill.ops.sampling.importance_curve import (
     MOST_AROUND,
     SHOT_CHANGE,
     TIERS,
-    Glances,
+    KeyFrameThumbnails,
     find_shots,
     packet_surprises,
     runs_of,
     tier_bins,
 )
-from framemill.ops.sampling.key_frames import LEAST_GAP_SECONDS, KeyFrames, glanced_frames
+from framemill.ops.sampling.key_frames import LEAST_GAP_SECONDS, KeyFrames, select_key_frames
 from framemill.ops.shots.detection import THUMB_BYTES
 from tests.ops.stand_ins import shard, signals
 
@@ -43,7 +43,7 @@ def rows_of(
     speech: list[tuple[float, float]] | None = None,
 ) -> list[dict[str, object]]:
     """Rows of importance; `cells` are grey values of the key frames, `levels` dB every tenth of a second."""
-    keys = glanced_frames(index)
+    keys = select_key_frames(index)
     grey = cells or [100] * len(keys)
     key_frames = pa.table(
         {
@@ -86,7 +86,7 @@ def test_stretches_cover_the_picture_and_shots_follow_each_other(data: st.DataOb
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     keys = [0, *sorted(data.draw(st.sets(st.integers(0, num - 1), max_size=8)))]
     index = make_index(rng.integers(1, 9000, num).tolist(), keys)
-    grey = rng.integers(0, 256, len(glanced_frames(index))).tolist()
+    grey = rng.integers(0, 256, len(select_key_frames(index))).tolist()
     rows = rows_of(index, grey, rng.uniform(-80, 0, num * 10 // 25).tolist(), [(0.5, 2.0)])
     edges = [(row["start_frame"], row["end_frame"]) for row in rows]
     assert edges[0][0] == 0 and edges[-1][1] == num
@@ -128,17 +128,17 @@ def test_shots_begin_at_early_keys_or_else_at_the_largest_packet_between() -> No
     sizes[620] = 8000
     index = make_index(sizes, [0, 250, 340, 590, 840])
 
-    def glance(grey: list[int]) -> Glances:
+    def thumbnails(grey: list[int]) -> KeyFrameThumbnails:
         cells = np.array(grey, np.uint8)[:, None].repeat(THUMB_BYTES, 1)
-        return Glances(np.array([0, 250, 340, 590, 840]), cells)
+        return KeyFrameThumbnails(np.array([0, 250, 340, 590, 840]), cells)
 
     far = int(2 * SHOT_CHANGE)
-    assert find_shots(index, glance([90, 90, 90 + far, 90 + far, 90])).tolist() == [
+    assert find_shots(index, thumbnails([90, 90, 90 + far, 90 + far, 90])).tolist() == [
         [0, 340],
         [340, 620],
         [620, 1000],
     ]
-    assert find_shots(index, glance([90, 91, 92, 93, 94])).tolist() == [[0, 1000]]
+    assert find_shots(index, thumbnails([90, 91, 92, 93, 94])).tolist() == [[0, 1000]]
 
 
 @given(st.lists(st.integers(1, 100_000), min_size=3, max_size=200), st.sampled_from([5.0, 25.0]), st.data())
@@ -182,10 +182,10 @@ def test_runs_are_maximal() -> None:
 
 def test_key_frames_are_looked_at_twice_a_second_at_most() -> None:
     dense = make_index([9] * 100, list(range(100)))
-    gaps = np.diff(dense.pts_seconds[glanced_frames(dense)])
+    gaps = np.diff(dense.pts_seconds[select_key_frames(dense)])
     assert gaps.min() >= LEAST_GAP_SECONDS - 1 / FPS and len(gaps) == 7
-    assert glanced_frames(make_index([9] * 30, [])).tolist() == [0]
-    assert glanced_frames(make_index([], [])).tolist() == []
+    assert select_key_frames(make_index([9] * 30, [])).tolist() == [0]
+    assert select_key_frames(make_index([], [])).tolist() == []
 
 
 def test_key_frames_take_their_own_out_of_what_others_asked_for() -> None:
