@@ -177,26 +177,26 @@ def duplicate_rows(frames: _Frames, max_distance: int, min_share: float) -> pa.T
     """The table's rows, those of videos first, then those of frames by source and position."""
     hashes, which, counts = np.unique(frames.phash, return_inverse=True, return_counts=True)
     group = group_hashes(hashes, max_distance)
-    # The most frequent hash of each group, the smallest of equals, stands for it.
+    # The most frequent hash of each group, the smallest of equals, represents it.
     best = np.lexsort((hashes, -counts, group))
     firsts = best[np.unique(group[best], return_index=True)[1]]
-    standing = np.zeros(len(hashes), np.uint64)
-    standing[group[firsts]] = hashes[firsts]
+    representatives = np.zeros(len(hashes), np.uint64)
+    representatives[group[firsts]] = hashes[firsts]
     of_frame = group[which]
     size = np.bincount(of_frame, minlength=len(hashes))
     rows = np.flatnonzero(size[of_frame] > 1)
     videos = _video_rows(frames, of_frame, min_share)
     kinds = zip(DUPLICATES_SCHEMA.names, DUPLICATES_SCHEMA.types, strict=True)
     nothing = {name: pa.nulls(len(rows), kind) for name, kind in kinds}
-    stands = standing[of_frame[rows]]
+    representative = representatives[of_frame[rows]]
     values = {
         **nothing,
         "source_id": pa.array(frames.sources, pa.string()).take(pa.array(frames.source[rows])),
         "kind": pa.array(["frame"], pa.string()).take(pa.array(np.zeros(len(rows), np.int64))),
         "frame_index": pa.array(frames.frame_index[rows]),
         "pts_seconds": pa.array(frames.pts_seconds[rows]),
-        "group_id": pa.array([f"{stand:016x}" for stand in stands.tolist()], pa.string()),
-        "distance": pa.array(np.bitwise_count(frames.phash[rows] ^ stands).astype(np.int32)),
+        "group_id": pa.array([f"{stand:016x}" for stand in representative.tolist()], pa.string()),
+        "distance": pa.array(np.bitwise_count(frames.phash[rows] ^ representative).astype(np.int32)),
     }
     return pa.concat_tables([videos, pa.table(values, schema=DUPLICATES_SCHEMA)])
 

@@ -132,7 +132,7 @@ class _Reader:
 
     Attributes:
         owners: source ids with rows, in the order in which the parts hold them. Taken in this order, only
-            the rows of one lot of a part are held; others met on the way wait as columns.
+            the rows of one row group are held; those of other sources met meanwhile are kept as columns.
     """
 
     def __init__(self, dataset: Dataset, table: str, columns: Sequence[str] | None) -> None:

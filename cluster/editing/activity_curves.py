@@ -17,7 +17,7 @@ from framemill.cluster.editing.activity import (
 from framemill.cluster.editing.diversity import TWIN_BITS, UNLIKE_BITS
 from framemill.cluster.editing.frame_measures import ScoredFrames, read_shots, score_sampled_frames
 from framemill.cluster.editing.frame_scores import FULL_FACE_SHARE, grouped_quantile
-from framemill.cluster.editing.moments import last_before
+from framemill.cluster.editing.instants import last_before
 from framemill.cluster.results.source_columns import Columns, SourceColumns
 from framemill.ops.chunks import BoolArray, Float64Array, Int64Array
 

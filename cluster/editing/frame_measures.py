@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from framemill.cluster.editing.diversity import UInt64Array
 from framemill.cluster.editing.frame_scores import FrameScores, score_frames
-from framemill.cluster.editing.moments import last_before, seconds_to_nearest
+from framemill.cluster.editing.instants import last_before, seconds_to_nearest
 from framemill.cluster.results.source_columns import Columns, SourceColumns, match_frames
 from framemill.ops.chunks import Float64Array, Int64Array
 

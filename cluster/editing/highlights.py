@@ -22,7 +22,7 @@ from framemill.cluster.editing.activity_curves import (
     make_curves,
     source_seconds,
 )
-from framemill.cluster.editing.segments import Segments, candidates, choose, means
+from framemill.cluster.editing.segments import Segments, candidate_segments, choose_segments, segment_means
 from framemill.cluster.editing.shortfalls import Shortfall, group_shortfalls
 from framemill.cluster.results.corpus_tables import corpus_key, is_current, owners_of, replace_table
 from framemill.cluster.results.dataset import Dataset
@@ -151,9 +151,9 @@ def best_segments(
     curves: Curves, count: int, least_seconds: float, most_seconds: float
 ) -> tuple[Segments, Float64Array, Int64Array]:
     """All candidates, their scores, and the rows of the chosen ones by source and rank."""
-    segments = candidates(*curves.shots, least_seconds, most_seconds)
-    scores = means(curves.cells, curves.curve, segments)
-    return segments, scores, choose(segments, scores, curves.cells.seconds, count, LEAST_SCORE)
+    segments = candidate_segments(*curves.shots, least_seconds, most_seconds)
+    scores = segment_means(curves.cells, curves.curve, segments)
+    return segments, scores, choose_segments(segments, scores, curves.cells.seconds, count, LEAST_SCORE)
 
 
 def _rows(

@@ -204,11 +204,12 @@ def _moments(
     place = np.floor(curves.cells.place(frames.source, frames.pts_seconds)).astype(np.int64)
     activity = curves.curve[np.minimum(place, curves.cells.starts[frames.source + 1] - 1)]
     full = float(np.quantile(activity, FULL_ACTIVITY_QUANTILE)) if len(activity) else 0.0
-    lively = np.clip(activity / full, 0, 1) if full > 0 else np.zeros(len(activity))
+    relative_activity = np.clip(activity / full, 0, 1) if full > 0 else np.zeros(len(activity))
     side = np.zeros(len(reader.sources))
     for source, file in files.items():
         side[source] = min(1.0, min(file.width, file.height) / FULL_SIDE)
-    score = FRAME_SHARE * frames.scores.score + (1 - FRAME_SHARE) * lively * np.sqrt(frames.scores.score)
+    still = frames.scores.score
+    score = FRAME_SHARE * still + (1 - FRAME_SHARE) * relative_activity * np.sqrt(still)
     score *= np.sqrt(side[frames.source])
     everything = Moments(frames.source, frames.pts_seconds, low, high, score, frames.phash)
     usable = frames.scores.usable & (side[frames.source] > 0) & (high > low)

@@ -40,7 +40,7 @@ class Segments:
         )
 
 
-def candidates(
+def candidate_segments(
     file: Int64Array, start: Float64Array, end: Float64Array, least: float, most: float
 ) -> Segments:
     """Segments of `least` to `most` seconds: whole shots and runs of them, and windows in longer ones.
@@ -78,7 +78,7 @@ def candidates(
     )
 
 
-def means(time_cells: TimeCells, curve: Float64Array, segments: Segments) -> Float64Array:
+def segment_means(time_cells: TimeCells, curve: Float64Array, segments: Segments) -> Float64Array:
     """Mean of a curve over each segment, float64 [n]."""
     total = np.concatenate([[0.0], np.cumsum(curve)])
 
@@ -93,7 +93,7 @@ def means(time_cells: TimeCells, curve: Float64Array, segments: Segments) -> Flo
     return np.maximum(mean, 0)
 
 
-def choose(
+def choose_segments(
     segments: Segments, scores: Float64Array, seconds: Float64Array, count: int, least_score: float
 ) -> Int64Array:
     """Rows of up to `count` segments a file, the best first, that do not overlap: int64 [m] by file and rank.

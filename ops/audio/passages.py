@@ -31,7 +31,7 @@ class Passage:
     speech: Int64Array
 
     def segment_at(self, seconds: float, is_end: bool = False) -> int:
-        """Index of the segment that a time of the passage lies in; an end may be that of a segment."""
+        """Index of the segment at a time; with `is_end` a segment includes its end but not its start."""
         side = "left" if is_end else "right"
         found = np.searchsorted(self.ends, int(seconds * SAMPLE_RATE), side)  # type: ignore[call-overload]
         return min(int(found), len(self.ends) - 1)

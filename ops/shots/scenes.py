@@ -272,7 +272,7 @@ def _concatenated(parts: Sequence[Features]) -> Features:
 
 
 def _joined(states: Sequence[pa.Table]) -> Features:
-    """The series of all shards, with the change across each seam put in."""
+    """The series of all shards, with the change across each shard boundary computed."""
     parts: list[Features] = []
     before: Planes | None = None
     for state in states:

@@ -149,7 +149,7 @@ class _Collector:
 
 
 def _joined(states: Sequence[pa.Table]) -> Steps:
-    """The series of all shards, with the step across each seam measured."""
+    """The series of all shards, with the step across each shard boundary measured."""
     parts: list[list[Float64Array]] = []
     before: UInt8Array | None = None
     for state in states:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framemill.cluster.editing.activity import CELL_SECONDS, TimeCells, activity, loudness_above_usual
-from framemill.cluster.editing.moments import last_before, seconds_to_nearest
-from framemill.cluster.editing.segments import candidates, choose, means
+from framemill.cluster.editing.instants import last_before, seconds_to_nearest
+from framemill.cluster.editing.segments import candidate_segments, choose_segments, segment_means
 
 
 def test_painting_covers_what_it_says() -> None:
@@ -63,10 +63,10 @@ def test_segments_are_apart_inside_and_ranked(files: list[list[float]], seed: in
     seconds = np.array([sum(shots) for shots in files])
     cells = TimeCells.of(seconds)
     curve = np.random.default_rng(seed).uniform(0, 1, cells.num_cells)
-    segments = candidates(file, start, end, least, most)
-    scores = means(cells, curve, segments)
-    kept = choose(segments, scores, seconds, count, 0.0)
-    again = choose(segments, scores, seconds, count, 0.0)
+    segments = candidate_segments(file, start, end, least, most)
+    scores = segment_means(cells, curve, segments)
+    kept = choose_segments(segments, scores, seconds, count, 0.0)
+    again = choose_segments(segments, scores, seconds, count, 0.0)
     assert kept.tolist() == again.tolist()
     chosen = segments.take(kept)
     assert set(chosen.file.tolist()) == set(range(len(files)))
@@ -88,8 +88,8 @@ def test_segments_are_apart_inside_and_ranked(files: list[list[float]], seed: in
 def test_the_mean_of_a_segment_is_that_of_its_cells() -> None:
     cells = TimeCells.of(np.array([4.0, 4.0]))
     curve = np.arange(16, dtype=np.float64)
-    segments = candidates(np.array([0, 1]), np.zeros(2), np.full(2, 4.0), 3.0, 5.0)
-    assert means(cells, curve, segments).tolist() == [curve[:8].mean(), curve[8:].mean()]
+    segments = candidate_segments(np.array([0, 1]), np.zeros(2), np.full(2, 4.0), 3.0, 5.0)
+    assert segment_means(cells, curve, segments).tolist() == [curve[:8].mean(), curve[8:].mean()]
 
 
 def test_the_liveliest_window_of_an_endless_shot_is_found() -> None:
@@ -97,8 +97,8 @@ def test_the_liveliest_window_of_an_endless_shot_is_found() -> None:
     cells = TimeCells.of(seconds)
     curve = np.full(cells.num_cells, 0.1)
     curve[round(400 / CELL_SECONDS) : round(404 / CELL_SECONDS)] = 1.0
-    segments = candidates(np.zeros(1, np.int64), np.zeros(1), seconds, 3.0, 10.0)
-    kept = choose(segments, means(cells, curve, segments), seconds, 1, 0.0)
+    segments = candidate_segments(np.zeros(1, np.int64), np.zeros(1), seconds, 3.0, 10.0)
+    kept = choose_segments(segments, segment_means(cells, curve, segments), seconds, 1, 0.0)
     best = segments.take(kept)
     assert best.start_seconds[0] <= 401 and best.end_seconds[0] >= 403
 
@@ -106,6 +106,6 @@ def test_the_liveliest_window_of_an_endless_shot_is_found() -> None:
 def test_where_nothing_happens_nothing_is_chosen() -> None:
     seconds = np.array([60.0])
     cells = TimeCells.of(seconds)
-    segments = candidates(np.zeros(1, np.int64), np.zeros(1), seconds, 3.0, 10.0)
-    scores = means(cells, np.zeros(cells.num_cells), segments)
-    assert len(choose(segments, scores, seconds, 5, 0.02)) == 0
+    segments = candidate_segments(np.zeros(1, np.int64), np.zeros(1), seconds, 3.0, 10.0)
+    scores = segment_means(cells, np.zeros(cells.num_cells), segments)
+    assert len(choose_segments(segments, scores, seconds, 5, 0.02)) == 0
