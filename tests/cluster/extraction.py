@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 OPS = ("media", "frames", "scenes", "audio_levels")
 
 
-class Listener(SilentReporter):
+class RecordingReporter(SilentReporter):
     """Remembers what was said."""
 
     def __init__(self) -> None:
@@ -81,13 +81,13 @@ def render_clip(
 
 
 def extract(
-    *sources: Path | str, out: Path, listener: SilentReporter | None = None, **asked: Any
+    *sources: Path | str, out: Path, reporter: SilentReporter | None = None, **asked: Any
 ) -> RunSummary:
     """Runs the main job in this process, with the cheap operations unless others are named."""
     request = ExtractRequest(
         sources=tuple(map(str, sources)), output=str(out), **{"ops": OPS, "threads": 2, **asked}
     )
-    return run_extract(request, listener)
+    return run_extract(request, reporter)
 
 
 def command(*arguments: Path | str, ops: Sequence[str] = OPS, **popen: Any) -> subprocess.Popen[str]:

@@ -14,7 +14,15 @@ from framemill.cluster.request import ExtractRequest
 from framemill.cluster.run.planning import plan_ops
 from framemill.errors import UsageError
 from tests.cluster.engines.local.test_shards import divided
-from tests.cluster.extraction import Listener, extract, failures, num_runs, render_clip, rows_of, tables_of
+from tests.cluster.extraction import (
+    RecordingReporter,
+    extract,
+    failures,
+    num_runs,
+    render_clip,
+    rows_of,
+    tables_of,
+)
 
 ASKED: dict[str, Any] = {
     "sample": "adaptive",
@@ -81,19 +89,19 @@ def test_another_budget_is_another_table(long_clip: Path, whole: Path) -> None:
 
 
 def test_a_budget_below_the_floor_gives_way_and_a_message_says_so(long_clip: Path, tmp_path: Path) -> None:
-    listener = Listener()
+    reporter = RecordingReporter()
     options = {"sampling": {"budget": 2, "floor_seconds": 1.0}}
     asked = {**ASKED, "cascade": (), "options": options}
-    extract(long_clip, out=tmp_path / "out", listener=listener, **asked)
+    extract(long_clip, out=tmp_path / "out", reporter=reporter, **asked)
     taken = rows_of(tmp_path / "out", "sampling")
     assert len(taken) >= 11 and all(row["is_floor"] for row in taken)
-    assert any("budget of 2 frames" in said and f"up to {len(taken)}" in said for said in listener.said)
+    assert any("budget of 2 frames" in said and f"up to {len(taken)}" in said for said in reporter.said)
 
 
 def test_the_recall_is_said(whole: Path, long_clip: Path) -> None:
-    listener = Listener()
-    extract(long_clip, out=whole, listener=listener, **ASKED)
-    assert any(said.startswith("quality looked at") and "95% confidence" in said for said in listener.said)
+    reporter = RecordingReporter()
+    extract(long_clip, out=whole, reporter=reporter, **ASKED)
+    assert any(said.startswith("quality looked at") and "95% confidence" in said for said in reporter.said)
 
 
 def _one_shot(path: Path, num_frames: int, shade: int, sound: bool) -> Path:
@@ -123,10 +131,10 @@ def test_files_with_little_in_them_give_less_and_say_why(tmp_path: Path) -> None
     _one_shot(videos / "a second.mp4", 10, 128, sound=True)
     _one_shot(videos / "black and endless.mp4", 600, 0, sound=True)
     render_clip(videos / "sound.flac", seed=5, with_picture=False)
-    out, listener = tmp_path / "out", Listener()
+    out, reporter = tmp_path / "out", RecordingReporter()
     asked = {**ASKED, "options": {"sampling": {"budget": 40}}}
-    assert extract(videos, out=out, listener=listener, **asked).exit_code == 0
-    assert any("2 of 4 files took fewer than 40 frames" in said for said in listener.said)
+    assert extract(videos, out=out, reporter=reporter, **asked).exit_code == 0
+    assert any("2 of 4 files took fewer than 40 frames" in said for said in reporter.said)
     names = {row["source_id"]: Path(row["uri"]).name for row in rows_of(out, "media")}
     counts = {
         name: sum(names[r["source_id"]] == name for r in rows_of(out, "frames")) for name in names.values()

@@ -10,7 +10,7 @@ from framemill.cluster.cli.main import main
 from framemill.cluster.editing.completing import complete_tables
 from framemill.cluster.results import queries
 from framemill.cluster.results.dataset import Dataset
-from tests.cluster.extraction import Listener, render_clip
+from tests.cluster.extraction import RecordingReporter, render_clip
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_the_same_frames_are_looked_at(out: Path) -> None:
-    dataset, listener = Dataset.open(out, create=False), Listener()
+    dataset, reporter = Dataset.open(out, create=False), RecordingReporter()
     digests = {name: key["digest"] for name, key in dataset.state.keys.items()}
-    assert complete_tables(dataset, ("media", "frames"), listener)
-    assert any("media and frames were not extracted" in said for said in listener.said)
+    assert complete_tables(dataset, ("media", "frames"), reporter)
+    assert any("media and frames were not extracted" in said for said in reporter.said)
     assert {"media", "frames"} <= set(dataset.state.keys)
     assert {name: dataset.state.keys[name]["digest"] for name in digests} == digests
     both = (
@@ -38,7 +38,7 @@ def test_the_same_frames_are_looked_at(out: Path) -> None:
     )
     wanted, found = queries.query(out, both).rows[0]
     assert wanted == found > 2
-    assert not complete_tables(dataset, ("media", "frames"), listener)
+    assert not complete_tables(dataset, ("media", "frames"), reporter)
 
 
 def test_commands_complete_what_they_need_unless_told_not_to(
@@ -58,5 +58,5 @@ def test_nothing_is_added_where_no_frames_were_asked_for(tmp_path: Path) -> None
     render_clip(tmp_path / "clip.mp4", seed=1)
     out = str(tmp_path / "out")
     assert main(["extract", str(tmp_path / "clip.mp4"), "-o", out, "--ops", "audio_levels", "-q"]) == 0
-    assert not complete_tables(Dataset.open(out, create=False), ("media", "frames"), Listener())
+    assert not complete_tables(Dataset.open(out, create=False), ("media", "frames"), RecordingReporter())
     assert main(["thumbnails", out, "-q"]) == 2

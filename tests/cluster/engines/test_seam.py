@@ -22,7 +22,7 @@ from framemill.cluster.run.progress import Outcome
 from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import SetupError, UsageError
 from tests.cluster.engines.local.test_shards import divided
-from tests.cluster.extraction import OPS, Listener, extract, rows_of, statuses, tables_of
+from tests.cluster.extraction import OPS, RecordingReporter, extract, rows_of, statuses, tables_of
 
 
 class HereRun(Run):
@@ -153,8 +153,8 @@ def test_files_that_an_engine_loses_are_tried_again(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(HereRun, "_open", lambda self, job: None)
-        reporter = Listener()
-        summary = extract(clips, out=tmp_path / "here", engine="here", listener=reporter)
+        reporter = RecordingReporter()
+        summary = extract(clips, out=tmp_path / "here", engine="here", reporter=reporter)
     assert (summary.exit_code, summary.files_failed) == (4, 3)
     assert all("no worker told" in error["message"] for error in summary.errors)
     assert extract(clips, out=tmp_path / "here", engine="here").exit_code == 0

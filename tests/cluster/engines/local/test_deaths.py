@@ -16,7 +16,7 @@ from framemill.cluster.engines.local import process as workerprocess
 from framemill.cluster.run.messages import WorkerConfig
 from framemill.errors import SetupError
 from tests.cluster.extraction import (
-    Listener,
+    RecordingReporter,
     check_only,
     extract,
     failures,
@@ -95,10 +95,10 @@ def test_a_file_that_eats_memory_is_quarantined(folder: Path, clips: Path, tmp_p
 
 def test_one_death_is_forgiven(folder: Path, clips: Path, tmp_path: Path) -> None:
     _add(folder, "once.mp4")
-    listener = Listener()
-    summary = extract(folder, out=tmp_path / "out", listener=listener)
+    reporter = RecordingReporter()
+    summary = extract(folder, out=tmp_path / "out", reporter=reporter)
     assert summary.exit_code == 0
-    assert any("SIGKILL" in said for said in listener.said)
+    assert any("SIGKILL" in said for said in reporter.said)
     check_only({}, folder, tmp_path / "out")
 
 

@@ -20,7 +20,7 @@ import pytest
 from framemill.errors import DatasetError, ModelError, UsageError
 from tests.cluster.extraction import (
     OPS,
-    Listener,
+    RecordingReporter,
     command,
     extract,
     failures,
@@ -179,10 +179,10 @@ def test_an_output_that_is_a_file_is_refused(clips: Path, tmp_path: Path) -> Non
 def test_no_input_makes_no_folder(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").write_text("words")
-    listener = Listener()
-    summary = extract(tmp_path / "notes", out=tmp_path / "out", listener=listener)
+    reporter = RecordingReporter()
+    summary = extract(tmp_path / "notes", out=tmp_path / "out", reporter=reporter)
     assert (summary.exit_code, summary.files_total, summary.files_skipped) == (4, 0, 1)
-    assert "no usable input" in listener.said[-1]
+    assert "no usable input" in reporter.said[-1]
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,7 @@ from framemill.cluster import extraction as engine
 from framemill.cluster.run import sources
 from tests.cluster.extraction import (
     OPS,
-    Listener,
+    RecordingReporter,
     extract,
     failures,
     num_runs,
@@ -154,9 +154,9 @@ def test_names_that_are_no_text(clips: Path, tmp_path: Path) -> None:
     folder.mkdir()
     for name in (b"caf\xe9.mp4", b"line\nbreak.mp4", "snow ☃ 'quoted' [1].mp4".encode()):
         shutil.copy(clips / "a.mp4", os.path.join(os.fsencode(folder), name))
-    listener = Listener()
-    summary = extract(folder, out=tmp_path / "out", listener=listener)
-    assert summary.exit_code == 0, listener.said
+    reporter = RecordingReporter()
+    summary = extract(folder, out=tmp_path / "out", reporter=reporter)
+    assert summary.exit_code == 0, reporter.said
     assert sorted(statuses(tmp_path / "out")) == [
         "caf\\xe9.mp4", "line\nbreak.mp4", "snow ☃ 'quoted' [1].mp4"
     ]  # fmt: skip

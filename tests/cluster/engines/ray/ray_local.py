@@ -64,11 +64,11 @@ def start_patiently(start: Callable[[], Started]) -> Started:
 
 
 def extract_on_ray(
-    *sources: Path | str, out: Path, listener: SilentReporter | None = None, **asked: Any
+    *sources: Path | str, out: Path, reporter: SilentReporter | None = None, **asked: Any
 ) -> RunSummary:
     """The main job on the Ray that is running, with two actors unless told otherwise."""
     return extract(
-        *sources, out=out, listener=listener, **{"engine": "ray", "actors": "2", "actor_cpus": 1.0, **asked}
+        *sources, out=out, reporter=reporter, **{"engine": "ray", "actors": "2", "actor_cpus": 1.0, **asked}
     )
 
 

@@ -20,7 +20,7 @@ from framemill.errors import DatasetError, FramemillError, SetupError
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.extraction import (
-    Listener,
+    RecordingReporter,
     check_only,
     extract,
     failures,
@@ -144,11 +144,11 @@ def test_a_mill_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) 
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    listener = Listener()
-    summary = extract_on_ray(folder, out=tmp_path / "out", listener=listener)
+    reporter = RecordingReporter()
+    summary = extract_on_ray(folder, out=tmp_path / "out", reporter=reporter)
     killer.join()
     assert killed and summary.exit_code == 0
-    assert any("runs alone next" in said for said in listener.said)
+    assert any("runs alone next" in said for said in reporter.said)
     check_only({}, folder, tmp_path / "out")
 
 

@@ -13,7 +13,7 @@ from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.extraction import (
     OPS,
-    Listener,
+    RecordingReporter,
     extract,
     failures,
     render_clip,
@@ -118,10 +118,10 @@ def test_a_decoder_that_dies_costs_only_the_guilty(folder: Path, tmp_path: Path)
     (folder / "garbage.mp4").unlink()
     render_clip(folder / "once.mp4", seed=21, seconds=3.0)
     render_clip(folder / "crash.mp4", seed=22, seconds=3.0)
-    listener = Listener()
+    reporter = RecordingReporter()
     split = {"topology": "split", "decoders": "1-2"}
-    summary = extract_on_ray(folder, out=tmp_path / "out", listener=listener, **split)
-    assert any("once.mp4" in said and "runs alone next" in said for said in listener.said)
+    summary = extract_on_ray(folder, out=tmp_path / "out", reporter=reporter, **split)
+    assert any("once.mp4" in said and "runs alone next" in said for said in reporter.said)
     assert failures(tmp_path / "out") == {("crash.mp4", "*"): "quarantined"}
     assert (summary.exit_code, summary.files_failed) == (3, 1)
     assert {"quarantined" in row["message"] for row in rows_of(tmp_path / "out", "errors")} == {True}

@@ -23,7 +23,7 @@ from framemill.cluster.engines.ray import run as ray_run
 from framemill.errors import DatasetError, ModelError, SetupError, UsageError
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.engines.ray.ray_watching import seconds_beyond_start
-from tests.cluster.extraction import Listener, extract, failures, num_runs, statuses, tables_of
+from tests.cluster.extraction import RecordingReporter, extract, failures, num_runs, statuses, tables_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 NUM_FILES, MANY_FILES = 12, 72
@@ -233,20 +233,20 @@ def test_a_cluster_that_is_full_is_told_of_and_the_run_goes_on(
 
     holder: Any = cast(Any, ray.remote(num_cpus=4)(Holder)).remote()
     assert ray.get(holder.there.remote(), timeout=60)
-    listener = Listener()
+    reporter = RecordingReporter()
 
     def let_go() -> None:
         deadline = time.monotonic() + 180
-        while not any("no progress" in said for said in listener.said) and time.monotonic() < deadline:
+        while not any("no progress" in said for said in reporter.said) and time.monotonic() < deadline:
             time.sleep(0.1)
         ray.kill(holder)
 
     letting = threading.Thread(target=let_go, daemon=True)
     letting.start()
-    summary = extract_on_ray(videos, out=tmp_path / "out", listener=listener, stall_seconds=2.0)
+    summary = extract_on_ray(videos, out=tmp_path / "out", reporter=reporter, stall_seconds=2.0)
     letting.join(10)
     assert (summary.exit_code, summary.files_computed) == (0, NUM_FILES)
-    told = next(said for said in listener.said if "no progress" in said)
+    told = next(said for said in reporter.said if "no progress" in said)
     assert (
         f"{NUM_FILES} files wait for an actor, and none works. Wanted: 2 actors of 1 CPUs and 0 GPUs" in told
     )
