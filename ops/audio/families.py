@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from framemill.errors import ModelError
 from framemill.models.runner import Model
-from framemill.ops.chunks import Float32Array
+from framemill.ops.audio.filterbank import triangles
+from framemill.ops.chunks import Float32Array, Float64Array
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,22 +87,15 @@ def _clap_spectrogram(windows: Float32Array) -> Float32Array:
     return levels[:, None]
 
 
-def _triangles(bins: npt.NDArray[np.float64], corners: npt.NDArray[np.float64]) -> Float32Array:
-    """Weights of bins in bands between neighbouring corners, on one scale: float32 [bins, bands]."""
-    rising = (bins[:, None] - corners[:-2]) / (corners[1:-1] - corners[:-2])
-    falling = (corners[2:] - bins[:, None]) / (corners[2:] - corners[1:-1])
-    return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
-
-
 @cache
 def _vggish_bands() -> Float32Array:
     """Triangles that are linear on the mel scale of HTK, 125 to 7500 Hz: float32 [257, 64]."""
 
-    def mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def mel(hertz: Float64Array) -> Float64Array:
         return 1127.0 * np.log1p(hertz / 700.0)
 
     low, high = mel(np.array([125.0, 7500.0]))
-    bands = _triangles(mel(np.arange(257) * 16_000 / 512), np.linspace(low, high, 66))
+    bands = triangles(mel(np.arange(257) * 16_000 / 512), np.linspace(low, high, 66))
     bands[0] = 0  # the constant component belongs to none
     return bands
 
@@ -117,7 +110,7 @@ def _clap_bands() -> Float32Array:
     top = 15 + np.log(14_000 / 1_000) / step
     mels = np.linspace(50 / hertz_per_mel, top, 66)
     corners = np.where(mels < 15, mels * hertz_per_mel, 1_000 * np.exp(step * (mels - 15)))
-    bands = _triangles(np.arange(513) * 48_000 / 1024, corners)
+    bands = triangles(np.arange(513) * 48_000 / 1024, corners)
     bands *= (2 / (corners[2:] - corners[:-2])).astype(np.float32)
     return bands
 

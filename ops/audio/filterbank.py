@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from framemill.ops.chunks import Float32Array
+from framemill.ops.chunks import Float32Array, Float64Array
 
 SAMPLE_RATE = 16_000
 FRAME, HOP, SIZE = 400, 160, 512  # 25 ms every 10 ms
@@ -52,8 +52,11 @@ def _bands() -> Float32Array:
         return 1127 * math.log1p(hertz / 700)
 
     corners = np.linspace(mel(LOWEST_HZ), mel(SAMPLE_RATE / 2), NUM_BANDS + 2)
-    bins = 1127 * np.log1p(np.arange(SIZE // 2)[:, None] * SAMPLE_RATE / SIZE / 700)
-    rising = (bins - corners[:-2]) / (corners[1:-1] - corners[:-2])
-    falling = (corners[2:] - bins) / (corners[2:] - corners[1:-1])
-    bands: Float32Array = np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
-    return bands
+    return triangles(1127 * np.log1p(np.arange(SIZE // 2) * SAMPLE_RATE / SIZE / 700), corners)
+
+
+def triangles(bins: Float64Array, corners: Float64Array) -> Float32Array:
+    """Weights of bins in bands between neighbouring corners, on one scale: float32 [bins, bands]."""
+    rising = (bins[:, None] - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    falling = (corners[2:] - bins[:, None]) / (corners[2:] - corners[1:-1])
+    return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)

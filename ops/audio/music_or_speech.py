@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from framemill.errors import UsageError
 from framemill.ops.chunks import ShardInfo
 from framemill.ops.columns import column
-from framemill.ops.operation import Reads, TableOp
+from framemill.ops.operation import TableOp
 
 # Classes of AudioSet. `Music` is the parent of all instruments and kinds of music, and networks give it to
 # each of them; singing counts as music.
@@ -47,7 +47,6 @@ class MusicOrSpeech(TableOp):
     """Consecutive windows of the same kind joined; stretches with neither give no row."""
 
     name = "music_or_speech"
-    reads = Reads.TABLES
     after = ("sounds",)
     Options = MusicOrSpeechOptions
     schema = pa.schema(

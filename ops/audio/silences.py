@@ -12,7 +12,7 @@ from framemill.errors import UsageError
 from framemill.ops.audio.audio_levels import WINDOWS_PER_SECOND
 from framemill.ops.chunks import ShardInfo
 from framemill.ops.columns import SPAN_COLUMNS, column
-from framemill.ops.operation import Reads, TableOp
+from framemill.ops.operation import TableOp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,6 @@ class Silences(TableOp):
     """One row a stretch; its ends are exact to the 0.1 s of `audio_levels`."""
 
     name = "silences"
-    reads = Reads.TABLES
     after = ("audio_levels",)
     Options = SilencesOptions
     schema = pa.schema(

@@ -55,7 +55,6 @@ class Objects(FrameOp):
 
     name = "objects"
     on_device = True
-    version = 1
     models = ("objects",)
     Options = ObjectsOptions
     schema = pa.schema(

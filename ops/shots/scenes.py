@@ -91,7 +91,6 @@ class Scenes(Op):
     """One row per shot; together they cover the source without gap or overlap."""
 
     name = "scenes"
-    version = 1
     reads = Reads.SIGNALS
     default = True
     Options = ScenesOptions

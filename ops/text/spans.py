@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from framemill.errors import UsageError
 from framemill.ops.chunks import Float32Array, Float64Array, ShardInfo
 from framemill.ops.columns import column
-from framemill.ops.operation import Reads, TableOp
+from framemill.ops.operation import TableOp
 from framemill.ops.pixels.boxes import overlaps
 
 
@@ -52,8 +52,6 @@ class TextSpans(TableOp):
     """
 
     name = "text_spans"
-    version = 1
-    reads = Reads.TABLES
     after = ("frames", "text")
     Options = TextSpansOptions
     schema = pa.schema(

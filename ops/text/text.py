@@ -65,7 +65,6 @@ class Text(Op):
     """
 
     name = "text"
-    version = 1
     reads = Reads.FRAMES
     models = ("text_detection", "text_recognition", "text_orientation")
     Options = TextOptions
