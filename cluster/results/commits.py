@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -110,7 +110,7 @@ class Commit:
     used: Mapping[str, float] = field(default_factory=dict)
 
 
-Record = TypeVar("Record", Entry, SourceRecord, Part)
+Record = Entry | SourceRecord | Part
 
 
 class _Packed(msgspec.Struct, frozen=True):
@@ -136,6 +136,9 @@ class _Document(msgspec.Struct, frozen=True):
     used: Mapping[str, float]
 
 
+_RECORDS: Mapping[str, type[Record]] = {"entries": Entry, "sources": SourceRecord, "parts": Part}
+
+
 def _pack(kind: type[Record], records: Iterable[Record]) -> _Packed:
     names = [f.name for f in fields(kind)]
     return _Packed(names, [[getattr(record, name) for name in names] for record in records])
@@ -148,20 +151,9 @@ def _unpack(kind: type[Record], packed: _Packed) -> tuple[Record, ...]:
 
 def commit_to_json(commit: Commit) -> bytes:
     """The commit file's bytes."""
-    document = _Document(
-        run_id=commit.run_id,
-        sequence=commit.sequence,
-        created_at=commit.created_at,
-        entries=_pack(Entry, commit.entries),
-        sources=_pack(SourceRecord, commit.sources),
-        parts=_pack(Part, commit.parts),
-        removed_parts=commit.removed_parts,
-        removed_entries=commit.removed_entries,
-        removed_sources=commit.removed_sources,
-        keys=commit.keys,
-        used=commit.used,
-    )
-    return msgspec.json.encode(document)
+    values = {f.name: getattr(commit, f.name) for f in fields(Commit)}
+    packed = {name: _pack(kind, values[name]) for name, kind in _RECORDS.items()}
+    return msgspec.json.encode(_Document(**{**values, **packed}))
 
 
 def commit_from_json(data: bytes, name: str) -> Commit:
@@ -171,20 +163,9 @@ def commit_from_json(data: bytes, name: str) -> Commit:
         DatasetError: the bytes are no commit; `name` says which file it was.
     """
     try:
-        document = msgspec.json.decode(data, type=_Document)
-        return Commit(
-            run_id=document.run_id,
-            sequence=document.sequence,
-            created_at=document.created_at,
-            entries=_unpack(Entry, document.entries),
-            sources=_unpack(SourceRecord, document.sources),
-            parts=_unpack(Part, document.parts),
-            removed_parts=document.removed_parts,
-            removed_entries=document.removed_entries,
-            removed_sources=document.removed_sources,
-            keys=document.keys,
-            used=document.used,
-        )
+        values = msgspec.structs.asdict(msgspec.json.decode(data, type=_Document))
+        unpacked = {field: _unpack(kind, values[field]) for field, kind in _RECORDS.items()}
+        return Commit(**{**values, **unpacked})
     except (msgspec.MsgspecError, ValueError) as exc:
         raise DatasetError(
             f"the commit file {name} is damaged ({exc}): "
