@@ -50,18 +50,18 @@ def parse_sampling(text: str) -> Sampling:
             seconds = 0.0
         if not (1e-3 <= seconds <= 86400.0):
             raise UsageError(
-                f"--sample {text!r}: the interval must be 0.001 to 86400 seconds, as in every:0.5"
+                f"`sample={text!r}`: the interval must be 0.001 to 86400 seconds, as in every:0.5"
             )
         return Sampling("every", seconds)
     if kind == "keyframes" and colon:
         if not (value.isdecimal() and 1 <= int(value) <= MOST_KEY_FRAMES):
             raise UsageError(
-                f"--sample {text!r}: the number must be 1 to {MOST_KEY_FRAMES} frames, as in keyframes:24"
+                f"`sample={text!r}`: the number must be 1 to {MOST_KEY_FRAMES} frames, as in keyframes:24"
             )
         return Sampling("keyframes", num_frames=int(value))
     if kind in ("keyframes", "scenes", "adaptive", "all") and not colon:
         return Sampling(kind)
-    raise UsageError(f"--sample {text!r} is not a policy; choose one of {POLICIES}")
+    raise UsageError(f"`sample={text!r}` is not a policy; choose one of {POLICIES}")
 
 
 def sample_frames(index: FrameIndex, sampling: Sampling, shots: Int64Array | None = None) -> Int64Array:

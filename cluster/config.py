@@ -19,16 +19,21 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from framemill.errors import UsageError
 
 FILE_NAME = "framemill.toml"
-ENGINES = ("auto", "local", "ray")
-TOPOLOGIES = ("fused", "split")
-PROVIDERS = ("tensorrt", "cuda", "coreml", "cpu")
-PRECISIONS = ("fp32", "fp16", "int8", "auto")
+Engine = Literal["auto", "local", "ray"]
+Topology = Literal["fused", "split"]
+Provider = Literal["", "tensorrt", "cuda", "coreml", "cpu"]
+Precision = Literal["fp32", "fp16", "int8", "auto"]
+ENGINES: tuple[str, ...] = get_args(Engine)
+TOPOLOGIES: tuple[str, ...] = get_args(Topology)
+PROVIDERS: tuple[str, ...] = get_args(Provider)[1:]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
 _UNITS = {"": 1, "b": 1} | {
@@ -83,7 +88,7 @@ def read_settings(
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str] = ()) -> list[str]:
     """FRAMEMILL_* variables that are neither a setting nor in `known`: most likely misspelt."""
-    expected = {_variable(name) for name in (*_OLD_NAMES, *_PARSERS)} | set(known)
+    expected = {_variable(name) for name in (*_OLD_NAMES, *_kinds())} | set(known)
     return sorted(name for name in environ if name.startswith("FRAMEMILL_") and name not in expected)
 
 
@@ -101,44 +106,6 @@ def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError("is no list of names; write a,b")
     return tuple(item.strip() for item in value if item.strip())
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("is no text; put it in quotes")
-    return value
-
-
-def _switch(value: Any) -> bool:
-    word = str(value).lower()
-    if word not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
-        raise ValueError("is neither true nor false")
-    return word in ("true", "1", "yes", "on")
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value).strip()):
-        raise ValueError("is no whole number of 0 or more")
-    return int(value)
-
-
-def _factor(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = 0.0
-    if isinstance(value, bool) or not 0 < number < float("inf"):
-        raise ValueError("is no number above 0")
-    return number
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"is not one of {', '.join(choices)}")
-        return str(value)
-
-    return parse
 
 
 def _pairs(value: Any) -> dict[str, str]:
@@ -195,39 +162,18 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
+# Those that are written in a way of their own; all others are read as their type in `ExtractRequest` says.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "ops": _names,
-    "sample": _text,
     "cascade": _names,
-    "budget": _count,
-    "max_segments": _count,
-    "recall_target": _factor,
-    "images": _switch,
-    "language": _text,
-    "task": _text,
     "set": _assignments,
     "model": _pairs,
-    "engine": _one_of(ENGINES),
-    "address": _text,
-    "actors": _text,
-    "actor_cpus": _factor,
-    "actor_gpus": _factor,
-    "topology": _one_of(TOPOLOGIES),
-    "decoders": _text,
-    "decoder_cpus": _factor,
-    "stall_after": _factor,
-    "require_provider": _one_of(PROVIDERS),
-    "precision": _one_of(PRECISIONS),
-    "accept_licence": _switch,
-    "replace": _switch,
-    "retry_failed": _switch,
     "keep_bytes": parse_size,
-    "threads": _count,
     "memory": parse_size,
-    "deadline_factor": _factor,
-    "profile": _text,
 }
-_FIELDS = {"memory": "memory_bytes", "stall_after": "stall_seconds"}
+# Settings that are called otherwise than their fields.
+_FIELDS = {"memory": "memory_bytes", "stall_after": "stall_seconds", "model": "models", "set": "options"}
+_NO_SETTINGS = ("sources", "output", "spare", "verbosity")
 # What settings were called before, which still works.
 _OLD_NAMES = {"mills": "actors", "mill_cpus": "actor_cpus", "mill_gpus": "actor_gpus"}
 # Settings that are an operation's option.
@@ -241,6 +187,27 @@ _SHORTCUTS = {
 }
 
 
+@cache
+def _kinds() -> dict[str, Any]:
+    """Setting -> the type of its value, in the order of the request; then the shortcuts."""
+    # Not before it is needed: `--help` shows settings without reading any.
+    from framemill.cluster.request import Count, Factor, kinds_of_fields
+
+    names = {field: name for name, field in _FIELDS.items()}
+    kinds = {names.get(k, k): kind for k, kind in kinds_of_fields().items() if k not in _NO_SETTINGS}
+    counts = {"budget": Count, "max_segments": Count, "recall_target": Factor}
+    return {**kinds, "images": bool, "language": str, "task": str, **counts}
+
+
+def keywords() -> dict[str, str]:
+    """Setting -> the keyword that it is in Python; of an operation's option the mapping to give."""
+    settings = {name: _FIELDS.get(name, name) for name in _kinds()}
+    paths = {name: path.split(".") for name, path in _SHORTCUTS.items()}
+    return settings | {
+        name: f'options={{"{op}": {{"{option}": ...}}}}' for name, (op, option) in paths.items()
+    }
+
+
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same under today's names; where both are given, today's counts."""
     old = {_OLD_NAMES[name]: value for name, value in values.items() if name in _OLD_NAMES}
@@ -252,6 +219,10 @@ def _variable(name: str) -> str:
 
 
 def _parse(name: str, value: Any, place: str) -> Any:
+    from framemill.cluster.request import convert
+
+    if name not in _PARSERS:
+        return convert(f"{place}: ", value, _kinds()[name], is_text=True)
     try:
         return _PARSERS[name](value)
     except ValueError as error:
@@ -264,7 +235,7 @@ def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = (*_OLD_NAMES, *_PARSERS)
+    names = (*_OLD_NAMES, *_kinds())
     given = _renamed({name: environ[_variable(name)] for name in names if environ.get(_variable(name))})
     return {name: _parse(name, value, _variable(name)) for name, value in given.items()}
 
@@ -280,6 +251,6 @@ def _from_file(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"{path}: the configuration cannot be read: {error}") from error
     content = _renamed(content)
     for name in content:
-        if name not in _PARSERS:
-            raise UsageError(f"{path}: unknown key {name!r}; known keys: {', '.join(sorted(_PARSERS))}")
+        if name not in _kinds():
+            raise UsageError(f"{path}: unknown key {name!r}; known keys: {', '.join(sorted(_kinds()))}")
     return {name: _parse(name, value, f"{path}: {name}") for name, value in content.items()}

@@ -60,7 +60,7 @@ class _Extraction:
         self.engine.check()
         profile = Path(self.request.profile).absolute()
         if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
-            raise UsageError(f"--profile {profile}: name a file in a folder that exists")
+            raise UsageError(f"`profile={str(profile)!r}`: name a file in a folder that exists")
         files = list_sources(self.request.sources, leave_out=self.root)
         try:
             dataset = self._open(files)

@@ -56,8 +56,7 @@ def preview_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> d
     """
     for name in CONTRADICTING:
         if flags.get(name) not in (None, (), ""):
-            flag = name.replace("_", "-")
-            raise UsageError(f"--preview says itself what runs: leave out --{flag}, or --preview")
+            raise UsageError(f"`preview` says itself what runs: leave out `{name}`, or `preview`")
     kept = {k: v for k, v in settings.items() if k not in ("ops", "sample", "cascade", "options", "models")}
     return {**kept, **SETTINGS}
 

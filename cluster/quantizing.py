@@ -131,7 +131,7 @@ def quantize_model(name: str, sources: Sequence[str], max_loss: float, report: R
     tried = "; ".join(f"{unsigned:.1%} and {signed:.1%}" for unsigned, signed in losses)
     raise ModelError(
         f"model {name} loses too much in eight bits: {tried} of rows change on processors and on TensorRT, "
-        f"at most {max_loss:.1%} may; name more varied videos, or raise --max-loss"
+        f"at most {max_loss:.1%} may; name more varied videos, or raise `max_loss`"
     )
 
 

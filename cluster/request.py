@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import numbers
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from framemill.cluster.config import Engine, Precision, Provider, Topology
+from framemill.errors import UsageError
+
+# Kinds of values, with what errors say is allowed; a number may be infinite nowhere.
+Count = Annotated[int, Meta(ge=0, description="a whole number of 0 or more")]
+Amount = Annotated[float, Meta(ge=0, le=sys.float_info.max, description="a number of 0 or more")]
+Factor = Annotated[float, Meta(gt=0, le=sys.float_info.max, description="a number above 0")]
+Names = Annotated[tuple[str, ...], Meta(description="a list of names, such as ['media', 'frames']")]
+Sources = Annotated[tuple[str, ...], Meta(description="a path, or a list of paths, globs and @lists")]
+Choices = Annotated[Mapping[str, str], Meta(description="a mapping of roles to names or paths as texts")]
+OptionsOf = Annotated[
+    Mapping[str, Mapping[str, Any]],
+    Meta(description="a mapping of operations to their options, such as {'frames': {'images': True}}"),
+]
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+_TRUTH = {"yes": True, "on": True, "no": False, "off": False}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,34 +68,70 @@ class ExtractRequest:
         verbosity: -1 quiet, 0 normal, 1 verbose, 2 everything.
     """
 
-    sources: tuple[str, ...]
-    output: str
-    ops: tuple[str, ...] = ()
+    sources: Sources
+    output: Annotated[str, Meta(description="a path")]
+    ops: Names = ()
     sample: str = "keyframes"
-    cascade: tuple[str, ...] = ()
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    models: Mapping[str, str] = field(default_factory=dict)
-    spare: tuple[str, ...] = ()
-    engine: str = "auto"
+    cascade: Names = ()
+    options: OptionsOf = field(default_factory=dict)
+    models: Choices = field(default_factory=dict)
+    spare: Names = ()
+    engine: Engine = "auto"
     address: str = ""
     actors: str = ""
-    actor_cpus: float = 0.0
-    actor_gpus: float = 0.0
-    topology: str = "fused"
+    actor_cpus: Amount = 0.0
+    actor_gpus: Amount = 0.0
+    topology: Topology = "fused"
     decoders: str = ""
-    decoder_cpus: float = 0.0
-    stall_seconds: float = 120.0
-    require_provider: str = ""
-    precision: str = "fp32"
+    decoder_cpus: Amount = 0.0
+    stall_seconds: Factor = 120.0
+    require_provider: Provider = ""
+    precision: Precision = "fp32"
     accept_licence: bool = False
     replace: bool = False
     retry_failed: bool = False
-    keep_bytes: int = 0
-    threads: int = 0
-    memory_bytes: int = 0
-    deadline_factor: float = 60.0
+    keep_bytes: Count = 0
+    threads: Count = 0
+    memory_bytes: Count = 0
+    deadline_factor: Factor = 60.0
     profile: str = ""
-    verbosity: int = 0
+    verbosity: Annotated[int, Meta(ge=-1, le=2, description="-1, 0, 1 or 2")] = 0
+
+
+def kinds_of_fields() -> dict[str, Any]:
+    """Field of `ExtractRequest` -> the annotated type of its values."""
+    return get_type_hints(ExtractRequest, include_extras=True)
+
+
+def convert(place: str, value: Any, kind: Any, *, is_text: bool = False) -> Any:
+    """`value` as what `kind` declares.
+
+    Args:
+        place: where it stands, as errors begin.
+        kind: a type, a Literal, or either annotated with `msgspec.Meta`.
+        is_text: whether it may come from a text, in which numbers and switches are spelt out.
+
+    Raises:
+        UsageError: it does not fit.
+    """
+    plain = value
+    if is_text and isinstance(value, str) and kind is not str:
+        word = value.strip()
+        plain = _TRUTH.get(word.lower(), word) if kind is bool else word
+    elif isinstance(value, numbers.Number) and hasattr(value, "item"):
+        plain = value.item()  # a NumPy scalar
+    try:
+        return msgspec.convert(plain, kind, strict=not is_text)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}{reprlib.repr(value)} is not {_allowed(kind)}") from error
+
+
+def _allowed(kind: Any) -> str:
+    for meta in getattr(kind, "__metadata__", ()):
+        return str(meta.description)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(filter(None, get_args(kind)))}"
+    return _WORDS[kind]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

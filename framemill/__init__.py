@@ -13,8 +13,9 @@ Errors are those of `framemill.errors`: `framemill.FramemillError` and what deri
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from framemill.errors import DatasetError, FramemillError, UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from framemill.cluster.request import Reporter, RunSummary
+    from framemill.cluster.request import ExtractRequest, Reporter, RunSummary
     from framemill.cluster.results.dataset import Dataset
     from framemill.cluster.results.queries import QueryResult
     from framemill.ops.operation import Op
@@ -70,35 +71,67 @@ def extract(
         settings: further fields of `framemill.cluster.request.ExtractRequest`, such as threads=2.
 
     Raises:
-        FramemillError: a wrong request, an unusable folder, or a missing model; nothing was computed.
+        UsageError: an argument is unknown or wrong; the message names it, its value and what is allowed.
+        FramemillError: an unusable folder, or a missing model; nothing was computed.
     """
     from framemill.cluster.extraction import run_extract
-    from framemill.cluster.request import ExtractRequest, SilentReporter
+    from framemill.cluster.request import SilentReporter
 
-    if isinstance(sources, str | os.PathLike):
-        sources = [sources]
-    request = ExtractRequest(
-        sources=tuple(os.fspath(source) for source in sources),
-        output=os.fspath(output),
-        ops=tuple(op if isinstance(op, str) else _spec_of(op) for op in ops),
+    methods = [getattr(reporter, name, None) for name in ("progress", "message")]
+    if reporter is not None and (isinstance(reporter, type) or not all(map(callable, methods))):
+        raise UsageError(
+            f"reporter={reporter!r} is not an object with methods progress(snapshot) and message(level, text)"
+        )
+    request = _request(
+        sources=_listed([sources] if isinstance(sources, str | os.PathLike) else sources, _plain),
+        output=_plain(output),
+        ops=_listed(ops, _spec),
         sample=sample,
-        options=options or {},
-        models=models or {},
+        options={} if options is None else options,
+        models={} if models is None else models,
         **settings,
     )
     return run_extract(request, reporter or SilentReporter())
 
 
-def _spec_of(kind: type[Op]) -> str:
+def _request(**given: Any) -> ExtractRequest:
+    from framemill.cluster.request import ExtractRequest, convert, kinds_of_fields
+
+    kinds = kinds_of_fields()
+    for name, value in given.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(kinds)}"
+            raise UsageError(f"unknown argument {name}={value!r}; {advice}")
+        given[name] = convert(f"{name}=", value, kinds[name])
+    return ExtractRequest(**given)
+
+
+def _plain(path: Any) -> Any:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+def _spec(op: Any) -> str:
+    if isinstance(op, str):
+        return op
     from framemill.plugins import spec_of  # only now: it imports what an operation is made of
 
-    return spec_of(kind)
+    return spec_of(op)
+
+
+def _listed(values: Any, as_text: Callable[[Any], Any]) -> Any:
+    """What can be gone through as a tuple; anything else, a single text too, as it is."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        return values
+    return tuple(map(as_text, values))
 
 
 def open(output: str | os.PathLike[str]) -> Results:
     """The results in a folder that `extract` made; raises FramemillError where there are none."""
     from framemill.cluster.results.dataset import Dataset
 
+    if not isinstance(output, str | os.PathLike):
+        raise UsageError(f"output={output!r} is not a path")
     return Results(Dataset.open(output, create=False))
 
 
@@ -143,4 +176,6 @@ class Results:
         """Answers one reading SQL statement; every table is a view, no other file can be read."""
         from framemill.cluster.results import queries
 
+        if not isinstance(query, str):
+            raise UsageError(f"query={query!r} is not a text with one SQL statement")
         return queries.query(self._dataset.root, query)

@@ -69,7 +69,7 @@ def add(
     usual = FAMILY_DEFAULTS.get(family) or asdict(default)
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.split("?")[0]).stem).strip("-._")
     if name in {entry.name for entry in all_entries()}:
-        raise UsageError(f"a model named {name!r} exists; choose another name with --name")
+        raise UsageError(f"a model named {name!r} exists; choose another `name`")
     if source.split("?")[0].lower().endswith(_PICKLES):
         raise UsageError(f"{source} looks like a pickle, which can run code when opened; export it as ONNX")
     url = source if "://" in source else ""

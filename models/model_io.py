@@ -119,7 +119,7 @@ def check_graph(entry: ModelEntry, model: Any) -> None:
     if entry.input_size is None and entry.family in (*PLANAR_FAMILIES, *CHANNELS_LAST_FAMILIES):
         raise ModelError(
             f"{entry.role}: model {entry.name} takes pictures of any size, so the entry must state one; "
-            "add it with --input-size WIDTHxHEIGHT"
+            "add it with `input_size='WIDTHxHEIGHT'`"
         )
     check_outputs(entry, {value.name: axes_of(value) for value in model.graph.output})
 

@@ -196,7 +196,7 @@ def check_licence(entry: ModelEntry, accepted: bool) -> None:
     alike = [e.name for e in KNOWN if e.role == entry.role and e.commercial]
     raise UsageError(
         f"model {entry.name} (role {entry.role}) is not for commercial use; its licence: {entry.licence}. "
-        f"Say --accept-licence if your use is allowed, or choose {' or '.join(alike[:3])}"
+        f"Say `accept_licence` if your use is allowed, or choose {' or '.join(alike[:3])}"
     )
 
 

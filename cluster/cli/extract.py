@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, print_table, printable
+from framemill.cluster.cli.output import (
+    Invocation,
+    as_flags,
+    conventions,
+    duration,
+    print_json,
+    print_table,
+    printable,
+)
 from framemill.cluster.config import ENGINES, FILE_NAME, PRECISIONS, PROVIDERS, TOPOLOGIES, read_settings
 
 if TYPE_CHECKING:
@@ -283,7 +291,7 @@ def _print_summary(summary: RunSummary) -> None:
         click.echo()
         print_table(
             ("failed input", "operation", "status", "why"),
-            [[e.get(k) for k in ("uri", "operation", "status", "message")] for e in summary.errors],
+            [[e["uri"], e["operation"], e["status"], as_flags(e["message"])] for e in summary.errors],
         )
         click.echo()
     click.echo(f"results in {summary.output}")

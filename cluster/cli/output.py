@@ -6,8 +6,10 @@ characters never reach the terminal.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from framemill.cluster.results.dataset import Dataset
 
 F = TypeVar("F", bound=Callable[..., Any])
+_SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
+# What other commands than `extract` call theirs.
+_NO_SETTINGS = ("image", "in", "input_size", "max_loss", "name", "preview")
 
 
 @dataclass(slots=True)
@@ -87,9 +92,36 @@ def printable(value: object) -> str:
     return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode() for ch in text)
 
 
+def as_flags(text: str) -> str:
+    """A message with the settings in it as flags.
+
+    Libraries write them as a Python call has them, in backticks: `ops=['a', 'b']` becomes --ops a,b.
+    """
+    return _SETTING.sub(_as_flag, text)
+
+
+def _as_flag(match: re.Match[str]) -> str:
+    from framemill.cluster.config import keywords
+
+    name, text = match.groups()
+    flags = {keyword: setting for setting, keyword in keywords().items()}
+    if name not in {*flags, *keywords(), *_NO_SETTINGS}:
+        return match[0]
+    flag = f"--{flags.get(name, name).replace('_', '-')}"
+    try:
+        value = ast.literal_eval(text or "''")
+    except (SyntaxError, ValueError):  # such as {'objects': ...}, where the text says what is wrong with it
+        return match[0]
+    if isinstance(value, dict):
+        value = " ".join(f"{key}={'...' if item is ... else item}" for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    return f"{flag} {value}".rstrip()
+
+
 def report(text: str) -> None:
     """One message on stderr."""
-    click.echo("\n".join(map(printable, text.splitlines())), err=True)
+    click.echo("\n".join(map(printable, as_flags(text).splitlines())), err=True)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from framemill.cluster.cli.output import duration, printable, report
+from framemill.cluster.cli.output import as_flags, duration, printable, report
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -108,7 +108,7 @@ class BarReporter:
 
     def message(self, level: int, text: str) -> None:
         if level <= self._verbosity:
-            for line in text.splitlines():
+            for line in as_flags(text).splitlines():
                 self._bar.console.print(printable(line), markup=False, soft_wrap=True)
 
 

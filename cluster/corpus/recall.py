@@ -120,5 +120,5 @@ def _describe(op: str, counts: Counter[str], target: float) -> str:
     interval = f"{estimate.low:.3f} to {estimate.high:.3f} with 95% confidence"
     line = f"{looked}; recall {share} ({interval}, {audit})"
     if estimate.high < target:
-        line += f"; that is below {target:g}: raise --recall-target"
+        line += f"; that is below {target:g}: raise `recall_target`"
     return line

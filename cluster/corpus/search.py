@@ -90,7 +90,7 @@ def search_text(
     if not tables:
         raise UsageError(
             f"{dataset.root} has no vectors of text: run `framemill extract SOURCES -o {dataset.root} "
-            f"--ops {TEXTS[0]}` for what is written, or `--ops {TEXTS[1]}` for what is said"
+            f"--ops {TEXTS[0]}` for what is written, or with `ops={[TEXTS[1]]!r}` for what is said"
         )
     hits = []
     for table in tables:
@@ -146,7 +146,7 @@ def _model_of(dataset: Dataset, table: str, role: str, chosen: Mapping[str, str]
         )
     raise SetupError(
         f"the vectors of {table} in {dataset.root} were made with a model that is not in the registry "
-        f"({made_by}); name its file with --model {role}=PATH"
+        f"({made_by}); name its file: `models={{{role!r}: 'PATH'}}`"
     )
 
 
@@ -174,9 +174,10 @@ def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
     name = with_towers[0].removesuffix("_text") if with_towers else "NAME"
     remedy = (
         f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name} --replace` "
-        f"and `framemill models pull {text_tower_name(name)}`, or search with --image"
+        f"and `framemill models pull {text_tower_name(name)}`, or search by `image`"
     )
-    return SetupError(f"{problem}; {remedy}{', or with --in text' if has_texts else ''}")
+    in_text = ", or with `in='text'`" if has_texts else ""
+    return SetupError(f"{problem}; {remedy}{in_text}")
 
 
 def _nearest(dataset: Dataset, tables: Sequence[str], query: Float32Array, top: int) -> list[Hit]:

@@ -35,7 +35,7 @@ def load_engine(request: ExtractRequest) -> Engine:
     if name == "auto":
         name = "ray" if is_elsewhere(request) else "local"
     if name not in ENGINES:
-        raise UsageError(f"--engine {name!r}: choose auto, local or ray")
+        raise UsageError(f"`engine={name!r}`: choose auto, local or ray")
     module, _, cls = ENGINES[name].partition(":")
     engine: type[Engine] = getattr(importlib.import_module(module), cls)
     return engine(request)

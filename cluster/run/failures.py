@@ -14,7 +14,7 @@ def describe_failure(error: BaseException) -> Failure:
     """An exception as a message."""
     is_memory = isinstance(error, MemoryError)
     if is_memory:
-        error = LimitError("ran out of memory: run with fewer --threads, or raise --memory")
+        error = LimitError("ran out of memory: run with fewer `threads`, or raise `memory_bytes`")
     is_ours = isinstance(error, FramemillError)
     text = str(error) if is_ours else f"{type(error).__name__}: {error}"
     return Failure(

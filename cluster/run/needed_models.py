@@ -37,7 +37,7 @@ def require_models(
     blocked = set(_blocked(plan, set(problems)))
     asked = [name for name in plan.ops if name not in plan.added]
     free = [name for name in asked if name not in blocked]
-    advice = f"these can run without: --ops {','.join(free)}" if free else "nothing else was asked for"
+    advice = f"these can run without: `ops={free!r}`" if free else "nothing else was asked for"
     listed = "\n".join(problems.values())
     raise ModelError(f"{listed}\nIt stops {', '.join(name for name in asked if name in blocked)}; {advice}")
 
@@ -68,7 +68,7 @@ def _remedy(entry: ModelEntry) -> str:
         return "It is published nowhere as an ONNX file"
     return (
         "It is published nowhere as an ONNX file; another can be fetched: "
-        f"framemill models pull {others[0]}, then --model {entry.role}={others[0]}"
+        f"framemill models pull {others[0]}, then `models={{{entry.role!r}: {others[0]!r}}}`"
     )
 
 

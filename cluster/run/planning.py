@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
-from framemill.cluster.request import ExtractRequest
+from framemill.cluster.request import ExtractRequest, convert
 from framemill.cluster.results.commits import OperationKey
 from framemill.errors import UsageError
 from framemill.models.entry import ModelEntry
@@ -72,8 +72,8 @@ class OpsPlan:
 # Tables that say which frames others look at.
 _PICKING = (*STEERED_BY.values(), "candidates")
 _SHORT = {
-    "sampling": "--budget, --max-segments and the options of sampling need --sample adaptive",
-    "candidates": "--recall-target and the options of candidates need --cascade",
+    "sampling": "`budget`, `max_segments` and the options of sampling need `sample='adaptive'`",
+    "candidates": "`recall_target` and the options of candidates need `cascade`",
 }
 
 
@@ -103,7 +103,7 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         if name not in kinds and name not in request.spare:
             if name in _SHORT:
                 raise UsageError(_SHORT[name])
-            raise UsageError(f"options are given for {name!r}, which does not run: add it to --ops")
+            raise UsageError(f"options are given for {name!r}, which does not run: add it to `ops`")
         _options(load_op(name), request.options[name])
     roles = {role for kind in kinds.values() for role in kind.models}
     for role in request.models:
@@ -111,7 +111,9 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             entry_of(role)
         elif role not in roles:
             known = ", ".join(sorted(roles)) or "none"
-            raise UsageError(f"--model {role}=...: no operation of this run uses that role; used: {known}")
+            raise UsageError(
+                f"`models={{{role!r}: ...}}`: no operation of this run uses that role; used: {known}"
+            )
     for role in sorted(roles):
         check_licence(entry_of(role), request.accept_licence)
     planned: dict[str, PlannedOp] = {}
@@ -155,14 +157,14 @@ def _needs(name: str, after: tuple[str, ...], sampling: Sampling) -> tuple[str, 
 def _check_cascade(request: ExtractRequest, asked: Collection[str]) -> None:
     for name in request.cascade:
         if name not in OPS and name not in asked:
-            raise UsageError(f"--cascade: unknown operation {name!r} (see `framemill ops`)")
+            raise UsageError(f"`cascade`: unknown operation {name!r} (see `framemill ops`)")
         if load_op(name).reads is not Reads.FRAMES or name == "frames":
             raise UsageError(
-                f"--cascade {name}: only operations that look at sampled frames can be spared some of them, "
-                "and frames is the cheap look that the choice is made by"
+                f"`cascade={name!r}`: only operations that look at sampled frames can be spared some of "
+                "them, and frames is the cheap look that the choice is made by"
             )
         if name not in asked:
-            raise UsageError(f"--cascade {name}: it does not run; add it to --ops")
+            raise UsageError(f"`cascade={name!r}`: it does not run; add it to `ops`")
 
 
 def _ordered(
@@ -216,26 +218,11 @@ def _options(kind: type[Op], given: Mapping[str, Any]) -> dict[str, Any]:
         if option not in known:
             names = ", ".join(sorted(known)) or "none"
             raise UsageError(f"{kind.name} has no option {option!r}; it has: {names}")
-    typed = {name: _typed(f"{kind.name}.{name}", value, types[name]) for name, value in given.items()}
+    typed = {
+        name: convert(f"{kind.name}.{name}=", value, types[name], is_text=True)
+        for name, value in given.items()
+    }
     return dataclasses.asdict(kind.Options(**typed))
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """A value from the command line or a configuration file as the type that the option has."""
-    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "1", "0"):
-        return value.lower() in ("true", "yes", "1")
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-        if number is not None and (kind is float or number.is_integer()):
-            return kind(number)
-    if kind is str and isinstance(value, str):
-        return value
-    raise UsageError(f"{name} = {value!r}: {kind.__name__} expected")
 
 
 def check_keys(plan: OpsPlan, held: Mapping[str, OperationKey]) -> None:
@@ -255,5 +242,5 @@ def check_keys(plan: OpsPlan, held: Mapping[str, OperationKey]) -> None:
         ]
         raise UsageError(
             f"table {name!r} was made differently: {'; '.join(differences)}. "
-            "Use the same settings, another output folder, or --replace to compute the table anew"
+            "Use the same settings, another output folder, or `replace` to compute the table anew"
         )

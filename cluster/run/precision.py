@@ -1,4 +1,4 @@
-"""Which models `--precision` stands for: those that were asked for, or their eight-bit variants."""
+"""Which models `precision` stands for: those that were asked for, or their eight-bit variants."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def with_precision(
         ModelError: under `auto`, a model to measure cannot be had or run.
     """
     if request.precision not in PRECISIONS:
-        raise UsageError(f"--precision {request.precision!r}: choose {', '.join(PRECISIONS)}")
+        raise UsageError(f"`precision={request.precision!r}`: choose {', '.join(PRECISIONS)}")
     if request.precision not in ("int8", "auto"):
         return request
     if request.precision == "auto" and on_ray:
         raise UsageError(
-            "--precision auto measures on this machine, and on Ray others work: say fp32, fp16 or int8"
+            "`precision='auto'` measures on this machine, and on Ray others work: say fp32, fp16 or int8"
         )
     plan = plan_ops(request, shard_seconds)
     roles = {role for op in plan.ops.values() for role in op.key["models"]}
@@ -50,7 +50,7 @@ def with_precision(
     if request.precision == "int8" and not variants:
         names = ", ".join(entry.name for entry in entries.values()) or "none"
         raise UsageError(
-            f"--precision int8: no model of this run ({names}) has an eight-bit variant; make one: "
+            f"`precision='int8'`: no model of this run ({names}) has an eight-bit variant; make one: "
             "framemill models quantize NAME VIDEOS..."
         )
     if request.precision == "auto":

@@ -73,8 +73,8 @@ class Aesthetics(FrameOp):
         if head.vectors_of not in ("", given.name):
             raise UsageError(
                 f"aesthetics: model {head.name} takes the vectors of {head.vectors_of}, but those of "
-                f"{_VECTORS} are {given.name}'s; add --model {_VECTORS}={head.vectors_of}, or choose another "
-                "with --model aesthetics=NAME"
+                f"{_VECTORS} are {given.name}'s; add `models={{{_VECTORS!r}: {head.vectors_of!r}}}`, or "
+                "choose another with `models={'aesthetics': 'NAME'}`"
             )
         return cls.after
 
@@ -108,7 +108,7 @@ class Aesthetics(FrameOp):
         except ModelError as exc:
             raise ModelError(
                 f"aesthetics: the head {self._entry.name} refuses vectors of {vectors.shape[1]} numbers: "
-                f"choose the image model that it was trained on (--model {_VECTORS}=NAME); {exc}"
+                f"choose the image model that it was trained on (`models={{{_VECTORS!r}: 'NAME'}}`); {exc}"
             ) from exc
         return self._only(outputs, (len(vectors), 1))[:, 0]
 

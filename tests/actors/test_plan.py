@@ -69,7 +69,7 @@ def test_policies_parse(text: str) -> None:
     ["", "every", "every:", "every:0", "every:-1", "every:nan", "every:inf", "every:x", "all:1", "Keyframes"],
 )
 def test_other_texts_are_refused_with_the_value(text: str) -> None:
-    with pytest.raises(UsageError, match=f"--sample '{text}'"):
+    with pytest.raises(UsageError, match=f"`sample='{text}'`"):
         parse_sampling(text)
 
 

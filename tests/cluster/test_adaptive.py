@@ -84,7 +84,7 @@ def test_operations_added_later_see_the_same_frames(long_clip: Path, whole: Path
 
 def test_another_budget_is_another_table(long_clip: Path, whole: Path) -> None:
     other = {**ASKED, "options": {**ASKED["options"], "sampling": {"budget": 15, "floor_seconds": 3.0}}}
-    with pytest.raises(UsageError, match=r"'sampling' was made differently.*--replace"):
+    with pytest.raises(UsageError, match=r"'sampling' was made differently.*`replace`"):
         extract(long_clip, out=whole, **other)
 
 
@@ -160,10 +160,10 @@ def test_a_sound_track_that_cannot_be_decoded_costs_only_itself(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"options": {"sampling": {"budget": 5}}}, "need --sample adaptive"),
-        ({"options": {"candidates": {"recall_target": 0.5}}}, "need --cascade"),
-        ({"cascade": ("quality",)}, "--cascade quality: it does not run"),
-        ({"cascade": ("frames",)}, "--cascade frames: only operations that look at sampled frames"),
+        ({"options": {"sampling": {"budget": 5}}}, "need `sample='adaptive'`"),
+        ({"options": {"candidates": {"recall_target": 0.5}}}, "need `cascade`"),
+        ({"cascade": ("quality",)}, "`cascade='quality'`: it does not run"),
+        ({"cascade": ("frames",)}, "`cascade='frames'`: only operations that look at sampled frames"),
         ({"ops": ("audio_levels",), "cascade": ("audio_levels",)}, "only operations that look"),
         ({"cascade": ("qualitty",)}, "unknown operation 'qualitty'"),
         ({"sample": "adaptive:3"}, "adaptive"),

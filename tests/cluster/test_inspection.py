@@ -47,5 +47,5 @@ def test_a_plan_refuses_what_the_run_would_refuse(clips: Path, tmp_path: Path) -
     with pytest.raises(UsageError, match="is a file"):
         _plan(clips, out=tmp_path / "file")
     extract(clips / "a.mp4", out=tmp_path / "out", ops=("frames",))
-    with pytest.raises(UsageError, match="--replace"):
+    with pytest.raises(UsageError, match="`replace`"):
         _plan(clips, out=tmp_path / "out", ops=("frames",), sample="all")

@@ -22,7 +22,7 @@ class LocalEngine(Engine):
 
     def check(self) -> None:
         if self.request.topology == "split":
-            raise UsageError("--topology split needs Ray: add --engine ray or --address, or leave it out")
+            raise UsageError("`topology='split'` needs Ray: add `engine='ray'` or `address`, or leave it out")
 
     def prepare(self) -> None:
         self._worker = WorkerProcess()

@@ -249,11 +249,11 @@ class LocalRun(Run):
         if late is not None:
             allowed = f"{late.deadline - late.started:.0f} seconds"
             self._blame = late.job
-            self._blame_reason = f"took longer than {allowed} (raise --deadline-factor if it may)"
+            self._blame_reason = f"took longer than {allowed} (raise `deadline_factor` if it may)"
             self.worker.kill()
         elif self._sent and self.worker.memory_bytes() > self.config.memory_bytes:
             limit = f"{self.config.memory_bytes >> 20} MiB"
-            self._blame_reason = f"took more than {limit} of memory (raise --memory if it may)"
+            self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
             self.worker.kill()
 
     def _replace_worker(self, code: int) -> None:

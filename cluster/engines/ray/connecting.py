@@ -96,7 +96,9 @@ def _require_answer(address: str) -> None:
         UsageError: it is no address of a head. SetupError: no head answers there.
     """
     if "://" in address:
-        raise UsageError(f"--address {address}: give HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
+        raise UsageError(
+            f"`address={address!r}`: give HOST:PORT of the cluster's head, such as 127.0.0.1:6379"
+        )
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
         return  # a word such as auto

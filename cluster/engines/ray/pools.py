@@ -80,18 +80,18 @@ def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> 
     if gpus and gpus_there < gpus:
         raise SetupError(
             f"each actor wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
-            "add GPU nodes, or leave out --actor-gpus"
+            "add GPU nodes, or leave out `actor_gpus`"
         )
     fit, _ = _place(nodes, cpus, gpus, 1 << 30)
     fit = min(fit, _times(there - 1, cpus))
     # Where actors have no GPU to keep busy, they share the CPUs with those that decode for them.
     usual = max(1, fit // 2 if is_split and not gpus else fit)
-    low, high = _range("--actors", request.actors, usual)
+    low, high = _range("actors", request.actors, usual)
     if low > fit:
         raise SetupError(
             f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
             f"{there:g} CPUs on {len(nodes)} nodes with one CPU left for reading (at most {max(fit, 0)} "
-            "do): lower --actors or --actor-cpus, or add nodes"
+            "do): lower `actors` or `actor_cpus`, or add nodes"
         )
     if not is_split:
         return Pool(_size(low, high), cpus, gpus, calls=8 if gpus else max(2, round(cpus)))
@@ -105,7 +105,7 @@ def describe_idle_gpus(pool: Pool, num_gpus: float) -> str:
     """What to tell where models will run on CPUs beside GPUs that nobody asked for; empty otherwise."""
     if pool.gpus or not num_gpus:
         return ""
-    return f"models run on CPUs: the cluster has {num_gpus:g} GPUs, and no actor holds one (--actor-gpus 1)"
+    return f"models run on CPUs: the cluster has {num_gpus:g} GPUs, and no actor holds one (`actor_gpus=1`)"
 
 
 def _plan_decoders(
@@ -114,12 +114,12 @@ def _plan_decoders(
     cpus = request.decoder_cpus or 1.0
     fit, _ = _place(left, cpus, 0.0, 1 << 30)
     fit = min(fit, _times(there - 1 - taken, cpus))
-    low, high = _range("--decoders", request.decoders, max(fit, 1))
+    low, high = _range("decoders", request.decoders, max(fit, 1))
     if low > fit:
         raise SetupError(
             f"{low} decoders of {cpus:g} CPUs do not fit beside the actors, which hold {taken:g} of the "
             f"cluster's {there:g} CPUs, with one CPU left for reading (at most {max(fit, 0)} do): lower "
-            "--decoders, --actors or --actor-cpus, or add nodes"
+            "`decoders`, `actors` or `actor_cpus`, or add nodes"
         )
     return Pool(_size(low, high), cpus, 0.0, max(1, round(cpus)))
 
@@ -149,7 +149,7 @@ def _size(low: int, high: int) -> dict[str, int]:
     return {"size": low} if low == high else {"min_size": low, "max_size": high}
 
 
-def _range(option: str, text: str, usual: int) -> tuple[int, int]:
+def _range(setting: str, text: str, usual: int) -> tuple[int, int]:
     if not text:
         return usual, usual
     low, _, high = text.partition("-")
@@ -158,5 +158,5 @@ def _range(option: str, text: str, usual: int) -> tuple[int, int]:
     except ValueError:
         least = most = 0
     if not 1 <= least <= most:
-        raise UsageError(f"{option} {text!r}: give a number such as 4, or a range such as 1-16")
+        raise UsageError(f"`{setting}={text!r}`: give a number such as 4, or a range such as 1-16")
     return least, most

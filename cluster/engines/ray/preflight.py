@@ -69,7 +69,7 @@ def describe_stall(seconds: float, num_waiting: int, num_merges: int, pool: Pool
     return (
         f"no progress for {seconds:.0f} s: {' and '.join(waits)}, and none works. Wanted: {pool.describe()}. "
         f"{describe_cluster()}. Free some, add a node, or stop and run again with fewer or smaller actors "
-        f"(--actors, --actor-cpus). Ray's own messages: {log_folder()}"
+        f"(`actors`, `actor_cpus`). Ray's own messages: {log_folder()}"
     )
 
 
@@ -104,7 +104,7 @@ def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plu
     if code_digest() != code:
         return (
             f"another Framemill is installed {where}, in {import_root()}: "
-            "install the same there, or submit the job with --working-dir"
+            "install the same there, or use `ray job submit --working-dir .`"
         )
     task_id = ray.get_runtime_context().get_task_id()
     problem = _look_at_storage(root, token, f"{token}-{task_id}", where)
@@ -258,8 +258,8 @@ def check_workers(
         _await_answers(waiting, report)
     except ray.exceptions.RayError as exc:
         raise SetupError(
-            f"a worker cannot run Framemill: {one_line(exc)}; install it there, or submit the job with "
-            f"--working-dir (Ray's own messages: {log_folder()})"
+            f"a worker cannot run Framemill: {one_line(exc)}; install it there, or use "
+            f"`ray job submit --working-dir .` (Ray's own messages: {log_folder()})"
         ) from exc
     finally:
         for answer in waiting:

@@ -206,7 +206,7 @@ class RayRun(Run):
             self._decoders.maintain.remote()
         num_at_work, late = ray.get(self._coordinator.watch.remote(), timeout=COORDINATOR_SECONDS)
         for actor in late:
-            self.reporter.message(1, "a task took too long (raise --deadline-factor if it may): a new actor")
+            self.reporter.message(1, "a task took too long (raise `deadline_factor` if it may): a new actor")
             ray.kill(actor, no_restart=False)
         if waited := self._stall.waited(num_at_work):
             left = sum(job.state in ("new", "open") for job in self.jobs) - len(self._merges)

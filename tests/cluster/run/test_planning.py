@@ -75,9 +75,9 @@ def test_the_policy_scenes_takes_two_stages_and_adds_scenes() -> None:
     ("asked", "said"),
     [
         ({"ops": ("frame",)}, r"'frame'.*known: .*frames"),
-        ({"ops": ("frames",), "options": {"scenes": {}}}, "add it to --ops"),
+        ({"ops": ("frames",), "options": {"scenes": {}}}, "add it to `ops`"),
         ({"ops": ("frames",), "options": {"frames": {"image": True}}}, r"'image'.*images"),
-        ({"ops": ("frames",), "models": {"objects": "x"}}, "--model objects"),
+        ({"ops": ("frames",), "models": {"objects": "x"}}, r"`models=\{'objects': \.\.\.\}`"),
         ({"ops": ("frames",), "sample": "often"}, "often"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_shared_file_may_name_what_does_not_run_but_nothing_unknown() -> None:
     shared: dict[str, Any] = {"options": {"objects": {"score": 0.5}}, "models": {"sounds": "yamnet"}}
     plan = _plan(ops=("frames",), **shared, spare=("objects", "sounds"))
     assert list(plan.ops) == ["frames"]
-    with pytest.raises(UsageError, match="--model sounds"):
+    with pytest.raises(UsageError, match=r"`models=\{'sounds': \.\.\.\}`"):
         _plan(ops=("frames",), **shared, spare=("objects",))
     for wrong, said in (
         ({"options": {"objects": {"scores": 0.5}}}, r"no option 'scores'; .*score"),
@@ -105,7 +105,7 @@ def test_a_shared_file_may_name_what_does_not_run_but_nothing_unknown() -> None:
 def test_a_difference_is_named() -> None:
     plan = _plan(ops=("frames",), sample="every:1")
     held = {"frames": copy.deepcopy(dict(_plan(ops=("frames",)).ops["frames"].key))}
-    with pytest.raises(UsageError, match=r"sampling is 'keyframes' there and 'every:1' here.*--replace"):
+    with pytest.raises(UsageError, match=r"sampling is 'keyframes' there and 'every:1' here.*`replace`"):
         check_keys(plan, held)
     check_keys(plan, {"frames": plan.ops["frames"].key, "scenes": {"digest": "another"}})
 

@@ -71,7 +71,7 @@ def test_tensorrt_computes_in_halves_only_when_asked() -> None:
 
 
 def test_other_precisions_are_refused() -> None:
-    with pytest.raises(UsageError, match="'fp8': choose fp32, fp16, int8, auto"):
+    with pytest.raises(UsageError, match="'fp8'`: choose fp32, fp16, int8, auto"):
         with_precision(asked("fp8"), 600.0, {}, False, lambda text: None)
 
 
@@ -148,7 +148,7 @@ def test_halves_are_part_of_the_key_of_what_runs_models() -> None:
     transcript = plan_ops(asked("fp16", ops=("transcript",), models={}), 600.0).ops["transcript"].key
     assert not transcript["models"]["transcript"].endswith(":fp16")
     held = {"objects": plan_ops(asked("fp32", models={}), 600.0).ops["objects"].key}
-    with pytest.raises(UsageError, match=r"made differently: models is .*fp16.*--replace"):
+    with pytest.raises(UsageError, match=r"made differently: models is .*fp16.*`replace`"):
         check_keys(plan, held)
 
 

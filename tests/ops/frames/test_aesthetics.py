@@ -150,7 +150,9 @@ def test_other_outputs_are_refused_by_name(tmp_path: Path) -> None:
             {"w": np.zeros((3, 10), np.float32)},
         )
         opened(HEAD, wide).run(frames(9), embedded([1, 0, 0]))
-    with pytest.raises(ModelError, match=r"refuses vectors of 2 numbers: .*--model image_embeddings=NAME"):
+    with pytest.raises(
+        ModelError, match=r"refuses vectors of 2 numbers: .*`models=\{'image_embeddings': 'NAME'\}`"
+    ):
         opened(HEAD, head(tmp_path / "head.onnx", [1, 1, 1])).run(frames(9), embedded([1, 0]))
     with pytest.raises(ModelError, match="laion, nima, nima_keras"):
         opened(replace(HEAD, family="clip"), head(tmp_path / "head.onnx", [1]))
@@ -175,7 +177,7 @@ def test_a_head_runs_after_the_vectors_that_it_was_trained_on() -> None:
     plan = _plan(image_embeddings="clip_vit_b32")
     assert plan.ops["aesthetics"].after == plan.added == ("image_embeddings",)
     with pytest.raises(
-        UsageError, match=r"vectors of clip_vit_b32.*add --model image_embeddings=clip_vit_b32"
+        UsageError, match=r"vectors of clip_vit_b32.*add `models=\{'image_embeddings': 'clip_vit_b32'\}`"
     ):
         _plan()
     assert list(_plan(aesthetics="nima_mobilenet").ops) == ["aesthetics"]

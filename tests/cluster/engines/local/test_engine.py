@@ -140,7 +140,7 @@ def test_a_deleted_file_keeps_its_rows(clips: Path, tmp_path: Path) -> None:
 def test_replace_computes_anew_what_was_made_otherwise(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     extract(clips, out=out)
-    with pytest.raises(UsageError, match=r"'frames'.*every:1.*--replace"):
+    with pytest.raises(UsageError, match=r"'frames'.*every:1.*`replace`"):
         extract(clips, out=out, sample="every:1", ops=("frames",))
     replaced = extract(clips, out=out, sample="every:1", ops=("frames",), replace=True)
     assert set(replaced.rows) == {"frames"}

@@ -135,7 +135,7 @@ def test_files_that_change_names_and_contents(clips: Path, tmp_path: Path) -> No
 def test_other_settings_are_refused_or_replace(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     extract_on_ray(clips, out=out)
-    with pytest.raises(UsageError, match=r"'frames'.*every:1.*--replace"):
+    with pytest.raises(UsageError, match=r"'frames'.*every:1.*`replace`"):
         extract_on_ray(clips, out=out, sample="every:1", ops=("frames",))
     replaced = extract_on_ray(clips, out=out, sample="every:1", ops=("frames",), replace=True)
     assert set(replaced.rows) == {"frames"}

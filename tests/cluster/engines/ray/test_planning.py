@@ -85,7 +85,7 @@ def test_a_number_of_mills_that_is_none(actors: str) -> None:
     if actors == "1-":  # no upper end: as many as the lower
         assert pool(16, actors=actors)[0] == {"size": 1}
         return
-    with pytest.raises(UsageError, match="--actors"):
+    with pytest.raises(UsageError, match=f"`actors={actors!r}`"):
         pool(16, actors=actors)
 
 

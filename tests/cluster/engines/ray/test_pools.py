@@ -69,18 +69,18 @@ def test_pools_that_would_wait_for_ever_are_refused(
 
 
 def test_idle_gpus_are_told() -> None:
-    assert "2 GPUs, and no actor holds one (--actor-gpus 1)" in describe_idle_gpus(split([(8, 2)]), 2.0)
+    assert "2 GPUs, and no actor holds one (`actor_gpus=1`)" in describe_idle_gpus(split([(8, 2)]), 2.0)
     assert describe_idle_gpus(split([(8, 2)], actor_gpus=1.0), 2.0) == ""
     assert describe_idle_gpus(split([(8, 0)]), 0.0) == ""
 
 
 def test_a_number_of_decoders_that_is_none() -> None:
-    with pytest.raises(UsageError, match="--decoders 'few'"):
+    with pytest.raises(UsageError, match="`decoders='few'`"):
         split([(8, 0)], decoders="few")
 
 
 def test_it_needs_ray(tmp_path: Any) -> None:
-    with pytest.raises(UsageError, match="--topology split needs Ray"):
+    with pytest.raises(UsageError, match="`topology='split'` needs Ray"):
         extract(tmp_path, out=tmp_path / "out", topology="split")
 
 
