@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test cluster-test test-gpu bench-gpu lint bench clean
+.PHONY: help setup demo test cluster-test test-gpu bench-gpu lint bench docs clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | cluster-test | test-gpu | bench-gpu | lint | bench | clean"
+	@echo "#   make setup | cluster-test | test-gpu | bench-gpu | lint | bench | docs | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -60,7 +60,7 @@ test: $(VENV)/dev.stamp
 cluster-test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m cluster
 
-# On a machine with an NVIDIA GPU, from wheels that bring their own CUDA: no second resolution, see README. What
+# On a machine with an NVIDIA GPU, from wheels that bring their own CUDA: no second resolution, see docs/install.md. What
 # finds no GPU there fails instead of being skipped.
 $(VENV)/gpu.stamp: $(PINS) constraints/gpu-cu13.txt | $(BIN)/python
 	$(PIP) install --quiet --no-deps --requirement constraints/gpu-cu13.txt
@@ -83,6 +83,10 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
+
+# The lists in docs/ that come from the code.
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m docs.generate
 
 clean:
 	rm -rf .venv .venv-gpu $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

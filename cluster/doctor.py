@@ -271,8 +271,7 @@ def _ray_cluster() -> Iterator[Finding]:
                 "warn",
                 f"{server.kind} (process {server.pid}) listens on {', '.join(server.addresses)} {known}: "
                 "whoever reaches it can run code here",
-                "start Ray with RAY_AUTH_MODE=token on every node (README, On a Ray cluster), or keep it on "
-                "127.0.0.1",
+                "start Ray with RAY_AUTH_MODE=token on every node (docs/ray.md), or keep it on 127.0.0.1",
             )
     if not any(server.addresses and not server.asks_token for server in servers):
         detail = "guarded by a token or by the loopback address" if servers else "none runs on this machine"

@@ -40,7 +40,7 @@ def gpu_checks() -> Iterator[Finding]:
     if not names:
         return
     if not cuda.version_of("onnxruntime-gpu"):
-        yield _finding("gpu use", "warn", "a GPU is there, but only the CPU runtime", "see README, On a GPU")
+        yield _finding("gpu use", "warn", "a GPU is there, but only the CPU runtime", "see docs/gpu.md")
         return
     yield from _tensorrt()
     yield from _provider("cuda", f"{_PINS}; CUDA and cuDNN come with it")

@@ -67,7 +67,8 @@ def test_without_the_exclusion_both_runtimes_would_come(tmp_path: Path, extra: s
     text = (REPOSITORY / "pyproject.toml").read_text()
     assert PROJECT["tool"]["uv"]["exclude-dependencies"]
     (tmp_path / "pyproject.toml").write_text(re.sub(r"(?m)^exclude-dependencies.*\n", "", text))
-    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    for name in ("README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, tmp_path)
     (tmp_path / "framemill").mkdir()
     shutil.copy(REPOSITORY / "framemill" / "__init__.py", tmp_path / "framemill")
     assert {"onnxruntime", "onnxruntime-gpu"} <= set(resolve(tmp_path / "pyproject.toml", extra, pins))

@@ -71,6 +71,7 @@ def test_the_build_gets_what_it_needs_and_no_more() -> None:
         "framemill",
         "pyproject.toml",
         PROJECT["project"]["readme"],
+        *PROJECT["project"]["license-files"],
         "constraints",
         "k8s/framemill-job",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import subprocess
 import sys
@@ -72,6 +73,13 @@ def test_one_runtime_and_one_opencv_in_each_set() -> None:
         assert "opencv-python" not in names, path
     gpu = {pin.name for pin in read_pins(REPOSITORY / "constraints" / "gpu-cu13.txt")}
     assert {"onnxruntime-gpu", "faster-whisper"} <= gpu
+
+
+def test_the_licence_is_the_whole_standard_text() -> None:
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    (file,) = PROJECT["project"]["license-files"]
+    digest = hashlib.sha256((REPOSITORY / file).read_bytes()).hexdigest()
+    assert digest == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
 
 def test_the_console_script_leads_to_a_function() -> None:
