@@ -153,12 +153,12 @@ def test_replace_computes_anew_what_was_made_otherwise(clips: Path, tmp_path: Pa
     [
         ({"ops": ("media", "magic")}, "magic"),
         ({"options": {"scenes": {"speed": 1}}}, "speed"),
-        ({"options": {"scenes": {"cut_threshold": "high"}}}, "float expected"),
+        ({"options": {"scenes": {"cut_threshold": "high"}}}, "cut_threshold='high' is not a number"),
         ({"options": {"objects": {}}}, "objects"),
         ({"sample": "every:0"}, "every:0"),
         ({"models": {"objects": "yolox_nano"}}, "objects"),
         ({"engine": "cloud"}, "cloud"),
-        ({"profile": "/nowhere/at all/trace.json"}, "--profile"),
+        ({"profile": "/nowhere/at all/trace.json"}, "`profile='/nowhere/at all/trace.json'`"),
     ],
 )
 def test_a_wrong_request_is_refused_before_any_work(
