@@ -21,19 +21,11 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from framemill.errors import UsageError
 
 FILE_NAME = "framemill.toml"
-Engine = Literal["auto", "local", "ray"]
-Topology = Literal["fused", "split"]
-Provider = Literal["", "tensorrt", "cuda", "coreml", "cpu"]
-Precision = Literal["fp32", "fp16", "int8", "auto"]
-ENGINES: tuple[str, ...] = get_args(Engine)
-TOPOLOGIES: tuple[str, ...] = get_args(Topology)
-PROVIDERS: tuple[str, ...] = get_args(Provider)[1:]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
 _UNITS = {"": 1, "b": 1} | {

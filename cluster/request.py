@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_
 import msgspec
 from msgspec import Meta
 
-from framemill.cluster.config import Engine, Precision, Provider, Topology
+from framemill.cluster.choices import Engine, Precision, Provider, Topology
 from framemill.errors import UsageError
 
 # Kinds of values, with what errors say is allowed; a number may be infinite nowhere.

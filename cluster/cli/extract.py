@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, TOPOLOGIES
 from framemill.cluster.cli.output import (
     Invocation,
     as_flags,
@@ -19,7 +20,7 @@ from framemill.cluster.cli.output import (
     print_table,
     printable,
 )
-from framemill.cluster.config import ENGINES, FILE_NAME, PRECISIONS, PROVIDERS, TOPOLOGIES, read_settings
+from framemill.cluster.config import FILE_NAME, read_settings
 
 if TYPE_CHECKING:
     from framemill.cluster.request import ExtractRequest, RunSummary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from framemill.cluster.config import PRECISIONS
+from framemill.cluster.choices import PRECISIONS
 from framemill.cluster.machine import usable_cores
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import OperationKey
