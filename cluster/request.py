@@ -19,6 +19,7 @@ from framemill.errors import UsageError
 Count = Annotated[int, Meta(ge=0, description="a whole number of 0 or more")]
 Amount = Annotated[float, Meta(ge=0, le=sys.float_info.max, description="a number of 0 or more")]
 Factor = Annotated[float, Meta(gt=0, le=sys.float_info.max, description="a number above 0")]
+Span = Annotated[str, Meta(description="a text such as '4' or '1-16'")]
 Names = Annotated[tuple[str, ...], Meta(description="a list of names, such as ['media', 'frames']")]
 Sources = Annotated[tuple[str, ...], Meta(description="a path, or a list of paths, globs and @lists")]
 Choices = Annotated[Mapping[str, str], Meta(description="a mapping of roles to names or paths as texts")]
@@ -40,8 +41,8 @@ class ExtractRequest:
         ops: operation names, or package.module:Class; empty means every one of ours with `default = True`.
         sample: sampling policy: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
         cascade: of the operations above, those that see only the best of the sampled frames.
-        options: per operation, option name -> value (`--set frames.images=true`).
-        models: role -> registry name or path (`--model objects=yolox_nano`).
+        options: per operation, option name -> value, such as {"frames": {"images": True}}.
+        models: role -> registry name or path, such as {"objects": "yolox_nano"}.
         spare: operations and roles of the two above that may go unused, since a configuration file that
             serves several commands names them; any other is refused.
         engine: auto, local or ray; auto is ray inside a Ray job or where an address is given, else local.
@@ -78,11 +79,11 @@ class ExtractRequest:
     spare: Names = ()
     engine: Engine = "auto"
     address: str = ""
-    actors: str = ""
+    actors: Span = ""
     actor_cpus: Amount = 0.0
     actor_gpus: Amount = 0.0
     topology: Topology = "fused"
-    decoders: str = ""
+    decoders: Span = ""
     decoder_cpus: Amount = 0.0
     stall_seconds: Factor = 120.0
     require_provider: Provider = ""

@@ -46,6 +46,7 @@ class OnlyProgress:
         ({"cascade": "objects"}, "cascade='objects' is not a list of names"),
         ({"sampel": "all"}, "unknown argument sampel='all'; did you mean sample?"),
         ({"zzz": 1}, "unknown argument zzz=1; there are sources, output, ops"),
+        ({"actors": 3}, "actors=3 is not a text such as '4' or '1-16'"),
         ({"sample": 1}, "sample=1 is not a text"),
         ({"sample": "often"}, "`sample='often'` is not a policy; choose one of keyframes"),
         ({"options": [("frames", 1)]}, "options=[('frames', 1)] is not a mapping of operations"),
