@@ -195,7 +195,7 @@ def test_the_readme_is_short_and_its_paths_are_there() -> None:
 def test_a_newcomer_finds_what_the_readme_points_to() -> None:
     places = dict(rows(section("README.md", "Where things live"))[-16:])
     for wanted, file, text in (
-        ("the least score of a face", "ops/faces/faces.py", "score: float = 0.7"),
+        ("the score threshold of a face", "ops/faces/faces.py", "score: float = 0.7"),
         ("the format of a commit", "cluster/results/commits.py", "class Commit"),
         ("the retry of what a killed actor was working on", "cluster/engines/ray/run.py", "quarantine"),
         ("the colour matrix of a frame", "actors/colour_matrices.py", "bt709"),
