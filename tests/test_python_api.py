@@ -21,7 +21,7 @@ from framemill.errors import UsageError
 from tests.cluster.extraction import render_clip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("actors", "cluster", "models", "ops")
+PACKAGES = ("actors", "cluster", "framemill", "models", "ops")
 # They speak of the command line as such, or of lines to type into a shell.
 ABOUT_SHELLS = ("cluster/cli/", "cluster/doctor.py", "cluster/gpu_checks.py")
 
