@@ -22,8 +22,14 @@ from tests.cluster.extraction import render_clip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("actors", "cluster", "framemill", "models", "ops")
-# They speak of the command line as such, or of lines to type into a shell.
-ABOUT_SHELLS = ("cluster/cli/", "cluster/doctor.py", "cluster/gpu_checks.py")
+# They speak of the command line or of lines to type into a shell, or write notes that commands alone print.
+ABOUT_SHELLS = (
+    "cluster/cli/",
+    "cluster/doctor.py",
+    "cluster/gpu_checks.py",
+    "cluster/editing/montage.py",
+    "cluster/editing/thumbnails.py",
+)
 
 
 class OnlyProgress:

@@ -264,7 +264,7 @@ def _add_notes(
         reason = f"at most {request.per_file} clips a file" if request.per_file else "all that there is"
         notes.append(
             f"the montage lasts {timeline.seconds:.1f} s instead of {request.seconds:g} s: {reason}; extract "
-            "more files, sample more frames (`sample='every:1'`), or ask for shorter clips"
+            "more files, sample more frames (--sample every:1), or ask for shorter clips"
         )
     if request.music and music_seconds < min(request.seconds, timeline.seconds):
         notes.append(f"the music ends after {music_seconds:.1f} s; cuts go on at its pace, without sound")

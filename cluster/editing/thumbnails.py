@@ -232,7 +232,7 @@ def _with_fewer(
         elif not usable.any():
             reason = "all sampled frames are part of a fade or dissolve"
         elif int(usable.sum()) < count:
-            reason = "too few frames were sampled: take more, with `replace` and `sample='every:SECONDS'`"
+            reason = "too few frames were sampled: take more, with --replace --sample every:SECONDS"
         else:
             reason = "the other frames look like those picked, or are much worse"
         yield reason, reader.sources[source]
