@@ -22,6 +22,7 @@ from framemill.models.registry import (
     ModelEntry,
     all_entries,
     check_role,
+    label_set,
     parse_entry,
     user_folder,
 )
@@ -139,7 +140,7 @@ def write_block(entry: ModelEntry) -> Path:
         if value == usual.get(field.name, field.default):
             continue
         if field.name == "labels":
-            value = next((key for key, names in LABEL_SETS.items() if names == value), value)
+            value = next((name for name in LABEL_SETS if label_set(name) == value), value)
         # JSON's texts, numbers, truth values and lists are TOML's too, but for DEL.
         lines.append(f"{field.name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
     text = "\n".join(lines) + "\n"

@@ -1,14 +1,46 @@
-"""What must be known of a model: one value, checked elsewhere, that planning can compare."""
+"""What must be known of a model: one value that planning can compare, and the schema of its TOML block."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta
 
 from framemill.models.folders import ModelFile
 
 # Raise it when `framemill.models.onnx_batching` would make a different graph of the same file.
 BATCH_TRANSFORM_VERSION = 1
+
+Batching: TypeAlias = Literal["dynamic", "fixed", "none"]
+
+# The descriptions end the messages on values that do not fit: what to give instead.
+_Text: TypeAlias = Annotated[str, Meta(description="a text")]
+_Name: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        description="1 to 64 letters, digits, '.', '_' or '-'",
+    ),
+]
+_Digest: TypeAlias = Annotated[
+    str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 hexadecimal digits in lower case")
+]
+_Files: TypeAlias = Annotated[
+    tuple[ModelFile, ...],
+    Meta(description="each name (the path inside the model, without its folder), sha256 and num_bytes"),
+]
+_Pixels: TypeAlias = Annotated[int, Meta(ge=1)]
+_Size: TypeAlias = Annotated[tuple[_Pixels, _Pixels] | None, Meta(description="[width, height] in pixels")]
+_Channels: TypeAlias = Annotated[
+    # Whole numbers stay whole: `ModelEntry.key` depends on how a number is written.
+    tuple[int | float, ...],
+    Meta(description="a list of numbers: one for all channels, one per channel, or none"),
+]
+_Labels: TypeAlias = Annotated[
+    tuple[str, ...], Meta(description="a list of names by class index, or the name of a label set")
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,24 +65,24 @@ class ModelEntry:
             where batches pay; `none`: always one row at a time.
     """
 
-    name: str
-    role: str
-    family: str
-    sha256: str
-    num_bytes: int
-    licence: str
-    commercial: bool
-    url: str = ""
-    path: str = ""
-    package_file: str = ""
-    files: tuple[ModelFile, ...] = ()
-    input_size: tuple[int, int] | None = None
-    colour: str = ""
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    labels: tuple[str, ...] = ()
-    vectors_of: str = ""
-    batching: str = "none"
+    name: _Name
+    role: _Text
+    family: _Text
+    sha256: _Digest
+    num_bytes: Annotated[int, Meta(ge=0, description="a whole number >= 0")]
+    licence: _Text
+    commercial: Annotated[bool, Meta(description="true or false")]
+    url: _Text = ""
+    path: _Text = ""
+    package_file: _Text = ""
+    files: _Files = ()
+    input_size: _Size = None
+    colour: Annotated[Literal["rgb", "bgr", "gray", ""], Meta(description="rgb, bgr or gray")] = ""
+    mean: _Channels = ()
+    scale: _Channels = ()
+    labels: _Labels = ()
+    vectors_of: _Text = ""
+    batching: Annotated[Batching, Meta(description="dynamic, fixed or none")] = "none"
 
     @property
     def file_name(self) -> str:

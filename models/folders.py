@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from framemill.errors import ModelError, UsageError
+from msgspec import Meta, Struct
+
+from framemill.errors import ModelError
+
+# No part may be `..`, nor may the path start with a slash: either could lead out of the folder.
+_PATH_INSIDE = r"\A[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One file of a folder: its name without a path, the hex digest of its bytes, and their number."""
+class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a folder: its path inside the folder, the hex digest of its bytes, and their number."""
 
-    name: str
-    sha256: str
-    num_bytes: int
+    name: Annotated[str, Meta(pattern=_PATH_INSIDE)]
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    num_bytes: Annotated[int, Meta(ge=0)]
 
 
 # family -> groups of file names; each group needs one of its names, an empty name makes it optional.
@@ -74,24 +76,3 @@ def list_folder(folder: Path, family: str) -> tuple[ModelFile, ...]:
         )
     paths = [folder / name for name in names]
     return tuple(ModelFile(path.name, digest_file(path), path.stat().st_size) for path in paths)
-
-
-def parse_files(values: Any, sha256: str) -> tuple[ModelFile, ...]:
-    """The `files` of a user's block: a list of tables with name, sha256 and num_bytes; empty for one file.
-
-    Raises:
-        UsageError: a table is wrong, or the digest of the files is not `sha256`.
-    """
-    files = []
-    for value in values:
-        try:
-            file = ModelFile(**value)
-        except TypeError:
-            raise UsageError(f"files holds {value!r}; give each name, sha256 and num_bytes") from None
-        # A name with a slash could lead out of the folder.
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(file.name)):
-            raise UsageError(f"files names {file.name!r}; give a file's name without its folder")
-        files.append(file)
-    if files and sha256 != digest_files(files):
-        raise UsageError(f"sha256 is {sha256}, but that of the list of files is {digest_files(files)}")
-    return tuple(files)

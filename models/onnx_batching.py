@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from framemill.errors import ModelError
 from framemill.models.download import replacing
-from framemill.models.registry import BATCH_TRANSFORM_VERSION, ModelEntry
+from framemill.models.entry import BATCH_TRANSFORM_VERSION, Batching, ModelEntry
 from framemill.models.store import cache_folder
 
 # Largest difference between a row alone and the same row in a batch, relative to the largest output.
@@ -66,7 +66,7 @@ def axes_of(value: Any) -> list[int | str]:
     return [axis.dim_value if axis.dim_value > 0 else axis.dim_param or "?" for axis in axes]
 
 
-def judge_batching(model: Any, input_size: tuple[int, int] | None) -> tuple[str, str]:
+def judge_batching(model: Any, input_size: tuple[int, int] | None) -> tuple[Batching, str]:
     """How a model may be batched (as in `ModelEntry.batching`), and why, in words.
 
     A batch is trusted only after random rows gave the same outputs together as alone.

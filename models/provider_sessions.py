@@ -17,6 +17,7 @@ from framemill.errors import ModelError, ProviderError
 from framemill.models import cuda
 from framemill.models.arrays import cupy_module
 from framemill.models.engines import engine_folder, open_with_engine, timing_folder
+from framemill.models.entry import BATCH_TRANSFORM_VERSION, ModelEntry
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import (
     BATCHED_RUNGS,
@@ -28,7 +29,6 @@ from framemill.models.providers import (
     provider_options,
     session_options,
 )
-from framemill.models.registry import BATCH_TRANSFORM_VERSION, ModelEntry
 from framemill.models.store import cache_folder
 
 

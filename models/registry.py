@@ -10,67 +10,67 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.audioset import AUDIOSET_521, AUDIOSET_527
-from framemill.models.entries_aesthetics import AESTHETICS_ENTRIES
-from framemill.models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000
-from framemill.models.entries_faces import FACE_ENTRIES, FACE_FAMILIES
-from framemill.models.entries_objects import COCO_80, OBJECT_ENTRIES
-from framemill.models.entries_poses import POSE_ENTRIES, POSE_FAMILIES
-from framemill.models.entries_sounds import SOUND_ENTRIES
-from framemill.models.entries_speech import SPEECH_ENTRIES
-from framemill.models.entries_text import TEXT_ENTRIES
-from framemill.models.entry import BATCH_TRANSFORM_VERSION as BATCH_TRANSFORM_VERSION
 from framemill.models.entry import ModelEntry as ModelEntry
 from framemill.models.family_defaults import FAMILY_DEFAULTS
-from framemill.models.folders import digest_file, digest_files, list_folder, parse_files
+from framemill.models.folders import digest_file, digest_files, list_folder
 
-BATCHING = ("dynamic", "fixed", "none")
-COLOURS = ("rgb", "bgr", "gray", "")
+# Files of `labels/`: names of classes by class index, a line each. `coco80`: the 80 training classes of the
+# COCO detection task. `imagenet1000`: those of ILSVRC 2012 in the order of their synset numbers, the first
+# name of each synset, told apart where two share it. `audioset527`: all of AudioSet, in its own
+# order (Gemmeke et al., ICASSP 2017); `audioset521`: the same without the six that YAMNet leaves out.
+LABEL_SETS = ("audioset521", "audioset527", "coco80", "imagenet1000")
+
+# Files of `entries/`, in the order in which models are listed.
+_FILES = ("objects", "vad", "faces", "poses", "text", "speech", "sounds", "embeddings", "aesthetics")
+
+# The known entries, and by role the first of them, its default; both are read when first asked for.
+KNOWN: tuple[ModelEntry, ...]
+DEFAULTS: Mapping[str, ModelEntry]
 
 
-LABEL_SETS: Mapping[str, tuple[str, ...]] = {
-    "audioset521": AUDIOSET_521,
-    "audioset527": AUDIOSET_527,
-    "coco80": COCO_80,
-    "imagenet1000": IMAGENET_1000,
-}
+def __getattr__(name: str) -> Any:
+    if name == "KNOWN":
+        return _known()
+    if name == "DEFAULTS":
+        return _defaults()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-KNOWN: tuple[ModelEntry, ...] = (
-    *OBJECT_ENTRIES,
-    ModelEntry(
-        name="silero_vad_v6",
-        role="vad",
-        family="silero",
-        package_file="faster_whisper/assets/silero_vad_v6.onnx",
-        sha256="4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2",
-        num_bytes=1_245_151,
-        licence="MIT",
-        commercial=True,
-    ),
-    *FACE_ENTRIES,
-    *POSE_ENTRIES,
-    *TEXT_ENTRIES,
-    *SPEECH_ENTRIES,
-    *SOUND_ENTRIES,
-    *EMBEDDING_ENTRIES,
-    *AESTHETICS_ENTRIES,
-)
+
+@cache
+def _known() -> tuple[ModelEntry, ...]:
+    folder = Path(__file__).parent / "entries"
+    files = [tomllib.loads((folder / f"{name}.toml").read_text("utf-8")) for name in _FILES]
+    return tuple(_convert(block) for file in files for block in file["model"])
+
+
+@cache
+def _defaults() -> Mapping[str, ModelEntry]:
+    return {entry.role: entry for entry in reversed(_known())}
+
+
+@cache
+def label_set(name: str) -> tuple[str, ...]:
+    """The names of one of `LABEL_SETS`, by class index."""
+    return tuple((Path(__file__).parent / "labels" / f"{name}.txt").read_text("utf-8").splitlines())
+
 
 # Families that serve a role but of which no checkpoint is known here.
 MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {
     "objects": ("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr"),
     "aesthetics": ("laion", "nima", "nima_keras"),
     "sounds": ("panns", "vggish", "openl3", "clap"),
-    **FACE_FAMILIES,
-    **POSE_FAMILIES,
+    "faces": ("scrfd", "ultraface", "yunet"),
+    "face_landmarks": ("scrfd", "yunet"),
+    "eyes": ("eye_state", "ocec"),
+    "poses": ("blazepose", "rtmpose"),
 }
-
-# The first known entry of a role is its default.
-DEFAULTS: Mapping[str, ModelEntry] = {entry.role: entry for entry in reversed(KNOWN)}
 
 
 def user_folder() -> Path:
@@ -104,61 +104,51 @@ def read_entry(path: Path) -> ModelEntry:
 
 
 def parse_entry(block: Mapping[str, Any]) -> ModelEntry:
-    """An entry from the keys of a TOML block, each checked.
+    """An entry from the keys of a TOML block, checked against the types of `ModelEntry`.
 
-    `labels` is a list of names or the name of a label set. What the block does not say and
-    `FAMILY_DEFAULTS` does is taken from there.
+    `labels` is a list of names or the name of a label set. What the block leaves out and
+    `FAMILY_DEFAULTS` holds is taken from there.
 
     Raises:
         UsageError: a key is unknown, missing or has a wrong value.
     """
-    allowed = {f.name for f in fields(ModelEntry)}
-    if unknown := sorted(set(block) - allowed):
-        raise UsageError(f"unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
-    values: dict[str, Any] = {"licence": "unknown", "commercial": False, "num_bytes": 0}
-    values |= {**FAMILY_DEFAULTS.get(str(block.get("family")), {}), **block}
-    for name in ("name", "role", "family", "sha256"):
-        if not isinstance(values.get(name), str) or not values[name]:
-            raise UsageError(f"{name} must be a text, not {values.get(name)!r}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", values["name"]):
-        raise UsageError(f"name {values['name']!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if not re.fullmatch(r"[0-9a-f]{64}", values["sha256"]):
-        raise UsageError(f"sha256 {values['sha256']!r} must be 64 hexadecimal digits in lower case")
-    for name in ("licence", "url", "path", "package_file", "colour", "vectors_of"):
-        if not isinstance(values.get(name, ""), str):
-            raise UsageError(f"{name} must be a text, not {values[name]!r}")
-    labels = values.get("labels", ())
-    if isinstance(labels, str):
-        if labels not in LABEL_SETS:
-            raise UsageError(f"labels {labels!r} is no label set; known: {', '.join(LABEL_SETS)}")
-        labels = LABEL_SETS[labels]
-    values["labels"] = _tuple_of(labels, str, "labels")
-    values["files"] = parse_files(values.get("files", ()), values["sha256"])
-    values["mean"] = _tuple_of(values.get("mean", ()), (int, float), "mean")
-    values["scale"] = _tuple_of(values.get("scale", ()), (int, float), "scale")
-    size = _tuple_of(values.get("input_size") or (), int, "input_size")
-    if size and (len(size) != 2 or min(size) < 1):
-        raise UsageError(f"input_size must be [width, height] in pixels, not {list(size)}")
-    values["input_size"] = size or None
-    if values.get("batching", "none") not in BATCHING:
-        raise UsageError(f"batching {values['batching']!r} must be one of {', '.join(BATCHING)}")
-    if values.get("colour", "") not in COLOURS:
-        raise UsageError(f"colour {values['colour']!r} must be rgb, bgr or gray")
-    if type(values["num_bytes"]) is not int or values["num_bytes"] < 0:
-        raise UsageError(f"num_bytes must be a whole number >= 0, not {values['num_bytes']!r}")
-    if type(values["commercial"]) is not bool:
-        raise UsageError(f"commercial must be true or false, not {values['commercial']!r}")
-    entry = ModelEntry(**values)
+    entry = _convert(block)
     check_role(entry.role, entry.family)
     return entry
 
 
-def _tuple_of(values: Any, kind: type | tuple[type, ...], name: str) -> tuple[Any, ...]:
-    if not isinstance(values, (list, tuple)) or not all(
-        isinstance(v, kind) and not isinstance(v, bool) for v in values
-    ):
-        raise UsageError(f"{name} is {values!r}, which is no list of the right kind")
-    return tuple(values)
+def _convert(block: Mapping[str, Any]) -> ModelEntry:
+    allowed = {field.name for field in fields(ModelEntry)}
+    if unknown := sorted(set(block) - set(allowed)):
+        raise UsageError(f"unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
+    values: dict[str, Any] = {"licence": "unknown", "commercial": False, "num_bytes": 0}
+    values |= {**FAMILY_DEFAULTS.get(str(block.get("family")), {}), **block}
+    labels = values.get("labels")
+    if isinstance(labels, str):
+        if labels not in LABEL_SETS:
+            raise UsageError(f"labels {labels!r} is no label set; known: {', '.join(LABEL_SETS)}")
+        values["labels"] = ()
+    values["input_size"] = values.get("input_size") or None
+    try:
+        entry = msgspec.convert(values, ModelEntry)
+    except msgspec.ValidationError as exc:
+        raise UsageError(_explain(str(exc), values)) from None
+    if isinstance(labels, str):  # one value for all entries that name the set
+        entry = replace(entry, labels=label_set(labels))
+    if entry.files and entry.sha256 != digest_files(entry.files):
+        wanted = digest_files(entry.files)
+        raise UsageError(f"sha256 is {entry.sha256}, but that of the list of files is {wanted}")
+    return entry
+
+
+def _explain(problem: str, values: Mapping[str, Any]) -> str:
+    """Which key has which value and what to give instead, from what msgspec says: `... - at `$.key[0]``."""
+    found = re.search(r"at `\$\.(\w+)", problem) or re.search(r"required field `(\w+)`", problem)
+    assert found, problem
+    key = found[1]
+    value = f"is {values[key]!r:.200}" if key in values else "is missing"
+    (meta,) = get_type_hints(ModelEntry, include_extras=True)[key].__metadata__
+    return f"{key} {value}; give {meta.description}"
 
 
 def named_entries(names: Iterable[str]) -> dict[str, ModelEntry]:
@@ -176,9 +166,9 @@ def named_entries(names: Iterable[str]) -> dict[str, ModelEntry]:
 
 def check_role(role: str, family: str) -> None:
     """Raises UsageError where no operation would take a model of this role and family."""
-    if role not in DEFAULTS:
-        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
-    families = sorted({e.family for e in KNOWN if e.role == role} | set(MORE_FAMILIES.get(role, ())))
+    if role not in _defaults():
+        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(_defaults()))}")
+    families = sorted({e.family for e in _known() if e.role == role} | set(MORE_FAMILIES.get(role, ())))
     if family not in families:
         raise UsageError(f"family {family!r} does not serve role {role!r}; known: {', '.join(families)}")
 
@@ -191,9 +181,9 @@ def check_licence(entry: ModelEntry, accepted: bool) -> None:
     Raises:
         UsageError: it names the licence and the flag.
     """
-    if accepted or entry.commercial or entry.name not in {known.name for known in KNOWN}:
+    if accepted or entry.commercial or entry.name not in {known.name for known in _known()}:
         return
-    alike = [e.name for e in KNOWN if e.role == entry.role and e.commercial]
+    alike = [e.name for e in _known() if e.role == entry.role and e.commercial]
     raise UsageError(
         f"model {entry.name} (role {entry.role}) is not for commercial use; its licence: {entry.licence}. "
         f"Say `accept_licence` if your use is allowed, or choose {' or '.join(alike[:3])}"
@@ -204,7 +194,7 @@ def all_entries() -> list[ModelEntry]:
     """The known entries, then the user's, which win over known ones of the same name."""
     users = user_entries()
     taken = {entry.name for entry in users}
-    return [entry for entry in KNOWN if entry.name not in taken] + users
+    return [entry for entry in _known() if entry.name not in taken] + users
 
 
 def resolve(role: str, choice: str = "") -> ModelEntry:
@@ -220,10 +210,10 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
         UsageError: the role or the name is unknown, or the named model serves another role.
         ModelError: the file cannot be read, the folder lacks files, or a user's block is wrong.
     """
-    if role not in DEFAULTS:
-        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
+    if role not in _defaults():
+        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(_defaults()))}")
     if not choice:
-        return DEFAULTS[role]
+        return _defaults()[role]
     entries = all_entries()
     named = {entry.role: entry for entry in entries if entry.name == choice}
     if role in named:
@@ -232,7 +222,7 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
         roles = " and ".join(map(repr, sorted(named)))
         raise UsageError(f"model {choice!r} serves role {roles}, not {role!r}")
     path = Path(choice).expanduser()
-    is_folder = bool(DEFAULTS[role].files)
+    is_folder = bool(_defaults()[role].files)
     if os.sep in choice or (path.is_dir() if is_folder else choice.endswith(".onnx")):
         return _entry_of_path(role, path, entries)
     names = ", ".join(entry.name for entry in entries if entry.role == role)
@@ -241,7 +231,7 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
 
 
 def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEntry:
-    default = DEFAULTS[role]
+    default = _defaults()[role]
     files = list_folder(path, default.family) if default.files else ()
     if files:
         digest, num_bytes = digest_files(files), sum(file.num_bytes for file in files)
@@ -264,3 +254,8 @@ def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEnt
         package_file="",
         input_size=None,
     )
+
+
+def text_tower_name(image_model: str) -> str:
+    """Name of the model that turns words into vectors comparable with those of an image model."""
+    return f"{image_model}_text"

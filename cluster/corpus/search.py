@@ -18,9 +18,8 @@ from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import dataset_tables
 from framemill.errors import MediaError, ModelError, SetupError, UsageError
-from framemill.models.entries_embeddings import text_tower_name
 from framemill.models.entry import ModelEntry
-from framemill.models.registry import all_entries, resolve
+from framemill.models.registry import all_entries, resolve, text_tower_name
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.models.store import find, locate

@@ -12,8 +12,7 @@ from onnx import helper
 
 from framemill.errors import ModelError, UsageError
 from framemill.models.adding import add
-from framemill.models.audioset import AUDIOSET_521, AUDIOSET_527
-from framemill.models.registry import COCO_80, resolve, user_folder
+from framemill.models.registry import label_set, resolve, user_folder
 from framemill.models.store import find, list_models, verify
 from tests.models.graphs import external, mixer, quantizer, save, scaler
 
@@ -34,7 +33,7 @@ def test_the_labels_of_the_role_are_the_default(tmp_path: Path) -> None:
     told = add(str(scaler(tmp_path / "m.onnx")), "objects", name="other", mean=[1, 2.5, 3], scale=[0.5])
     assert 'labels = "coco80"' in Path(told["block"]).read_text("utf-8")
     entry = resolve("objects", "other")
-    assert entry.labels == COCO_80 and entry.mean == (1, 2.5, 3) and entry.scale == (0.5,)
+    assert entry.labels == label_set("coco80") and entry.mean == (1, 2.5, 3) and entry.scale == (0.5,)
 
 
 def test_what_cannot_be_batched_is_told(tmp_path: Path) -> None:
@@ -118,9 +117,10 @@ def test_networks_that_hear_all_of_audioset_get_its_names(tmp_path: Path) -> Non
     )
     add(str(path), "sounds", family="panns")
     labels = resolve("sounds", "hears").labels
-    assert labels == AUDIOSET_527 and len(set(labels)) == 527
+    assert labels == label_set("audioset527") and len(set(labels)) == 527
     # Places in AudioSet's own numbering, before, between and after those that YAMNet leaves out.
     places = {0: "Speech", 3: "Child speech, kid speaking", 27: "Singing", 34: "Child singing", 137: "Music"}
     places |= {276: "Happy music", 278: "Sad music", 300: "Vehicle", 500: "Silence", 526: "Field recording"}
     assert {place: labels[place] for place in places} == places
-    assert tuple(name for name in labels if name in AUDIOSET_521) == AUDIOSET_521
+    yamnet = label_set("audioset521")
+    assert len(yamnet) == 521 and tuple(name for name in labels if name in yamnet) == yamnet

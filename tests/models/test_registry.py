@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,25 @@ from typing import Any
 import pytest
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import COCO_80, DEFAULTS, KNOWN, ModelEntry, parse_entry, resolve, user_folder
+from framemill.models import registry
+from framemill.models.registry import (
+    DEFAULTS,
+    KNOWN,
+    ModelEntry,
+    label_set,
+    parse_entry,
+    resolve,
+    user_folder,
+)
 from tests.models.graphs import scaler
 
 BLOCK: dict[str, Any] = {"name": "mine", "role": "objects", "family": "yolox", "sha256": "0" * 64}
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
+    return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def write_block(text: str, name: str = "mine") -> Path:
@@ -34,6 +52,24 @@ def test_known_entries_are_complete(entry: ModelEntry) -> None:
     assert {other.sha256 for other in namesakes} == {entry.sha256}
 
 
+def test_the_keys_of_known_entries_are_those_that_rows_were_made_with() -> None:
+    lines = "".join(f"{entry.role} {entry.name} {entry.key}\n" for entry in KNOWN)
+    # A changed key computes rows again in every folder that a user has: change this line on purpose only.
+    assert (
+        hashlib.sha256(lines.encode()).hexdigest()
+        == "d9707e4903b2db6309953930b5788174cee5483a73ae005a122197067484e7db"
+    )
+
+
+def test_every_file_of_known_entries_is_read() -> None:
+    folder = Path(registry.__file__).parent
+    for path in sorted((folder / "entries").glob("*.toml")):
+        for block in tomllib.loads(path.read_text("utf-8"))["model"]:
+            entry = parse_entry(block)
+            assert entry in KNOWN, (path.name, entry.name)
+    assert {path.stem for path in (folder / "labels").glob("*.txt")} == set(registry.LABEL_SETS)
+
+
 def test_one_file_may_serve_several_roles() -> None:
     assert resolve("faces", "yunet_2022mar").role == "faces"
     assert resolve("face_landmarks").name == resolve("face_landmarks", "yunet_2022mar").name
@@ -42,8 +78,9 @@ def test_one_file_may_serve_several_roles() -> None:
 
 
 def test_coco_has_its_80_names_in_order() -> None:
-    assert len(COCO_80) == len(set(COCO_80)) == 80
-    assert [COCO_80[i] for i in (0, 2, 39, 67, 79)] == ["person", "car", "bottle", "cell phone", "toothbrush"]
+    names = label_set("coco80")
+    assert len(names) == len(set(names)) == 80
+    assert [names[i] for i in (0, 2, 39, 67, 79)] == ["person", "car", "bottle", "cell phone", "toothbrush"]
 
 
 def test_empty_choice_is_the_default_of_the_role() -> None:
@@ -67,7 +104,7 @@ def test_wrong_choices_are_usage_errors(role: str, choice: str, words: str) -> N
 
 def test_a_file_has_the_contract_of_the_role_but_its_own_digest(tmp_path: Path) -> None:
     entry = resolve("objects", str(scaler(tmp_path / "own.onnx")))
-    assert (entry.name, entry.family, entry.labels) == ("own", "yolox", COCO_80)
+    assert (entry.name, entry.family, entry.labels) == ("own", "yolox", label_set("coco80"))
     assert entry.path == str(tmp_path / "own.onnx") and not entry.url and entry.input_size is None
     assert entry.sha256 != DEFAULTS["objects"].sha256 and not entry.commercial
     with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
@@ -121,6 +158,39 @@ def test_wrong_values_are_named(key: str, value: Any) -> None:
     parse_entry(BLOCK)
     with pytest.raises(UsageError, match=key):
         parse_entry({**BLOCK, key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sha256": None}, "sha256 is missing; give 64 hexadecimal digits"),
+        ({"sha256": "A" * 64}, r"sha256 is 'AAA.*'; give 64 hexadecimal digits in lower case"),
+        ({"colour": "cmyk"}, "colour is 'cmyk'; give rgb, bgr or gray"),
+        ({"input_size": [0, 4]}, r"input_size is \[0, 4\]; give \[width, height\] in pixels"),
+        ({"mean": [True]}, r"mean is \[True\]; give a list of numbers"),
+        ({"num_bytes": 1.5}, r"num_bytes is 1\.5; give a whole number >= 0"),
+        ({"files": [{"name": "a/../b", "sha256": "0" * 64, "num_bytes": 1}]}, "files is .*'a/../b'"),
+        (
+            {"files": [{"name": "a", "sha256": "0" * 64, "num_bytes": 1, "x": 1}]},
+            "files is .*; give each name",
+        ),
+        ({"weights": 1}, "unknown key 'weights'; allowed are batching, colour"),
+    ],
+)
+def test_wrong_blocks_say_which_file_key_value_and_what_is_allowed(
+    change: dict[str, Any], words: str
+) -> None:
+    block = {key: value for key, value in {**BLOCK, **change}.items() if value is not None}
+    with pytest.raises(UsageError, match=words):
+        parse_entry(block)
+    path = write_block("\n".join(f"{key} = {toml(value)}" for key, value in block.items()))
+    with pytest.raises(ModelError, match=rf"model block {path}: {words}.*; repair or delete it"):
+        resolve("objects", "mine")
+
+
+def test_whole_numbers_stay_whole_so_that_keys_stay_as_they_are() -> None:
+    entry = parse_entry({**BLOCK, "mean": [1, 2.5, 3], "scale": [0.5]})
+    assert repr((entry.mean, entry.scale)) == "((1, 2.5, 3), (0.5,))"
 
 
 def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framemill.errors import ModelError
-from framemill.models.registry import resolve
+from framemill.models.registry import KNOWN, label_set, resolve, text_tower_name
 from framemill.models.tokens import Tokenizer
 from tests.ops.frames.embedding_stand_ins import folder_entry, word_tokenizer
 
@@ -33,12 +33,11 @@ def test_a_model_without_its_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_text_towers_stand_beside_their_image_models() -> None:
-    from framemill.models.entries_embeddings import EMBEDDING_ENTRIES, IMAGENET_1000, text_tower_name
-
-    names = {entry.name for entry in EMBEDDING_ENTRIES if entry.role == "image_embeddings"}
-    towers = {entry.name for entry in EMBEDDING_ENTRIES if entry.role == "image_text"}
+    imagenet = label_set("imagenet1000")
+    names = {entry.name for entry in KNOWN if entry.role == "image_embeddings"}
+    towers = {entry.name for entry in KNOWN if entry.role == "image_text"}
     assert towers == {text_tower_name(name) for name in ("clip_vit_b32", "siglip_base") if name in names}
     assert len(towers) == 2
-    assert len(set(IMAGENET_1000)) == 1000
-    assert [IMAGENET_1000[i] for i in (0, 207, 999)] == ["tench", "golden retriever", "toilet tissue"]
-    assert resolve("labels").labels is IMAGENET_1000
+    assert len(set(imagenet)) == 1000
+    assert [imagenet[i] for i in (0, 207, 999)] == ["tench", "golden retriever", "toilet tissue"]
+    assert resolve("labels").labels is imagenet

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framemill.models.audioset import AUDIOSET_521
+from framemill.models.registry import label_set
 from framemill.ops.audio.speakers import NUM_FRAMES, STEP, WINDOW
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -31,8 +31,8 @@ class YamnetStandIn:
         self.num_calls += 1
         level = np.float32(np.clip(np.abs(samples).mean(), 0, 1))
         scores = np.zeros((1, 521), np.float32)
-        scores[0, AUDIOSET_521.index("Speech")] = level
-        scores[0, AUDIOSET_521.index("Music")] = 1 - level
+        scores[0, label_set("audioset521").index("Speech")] = level
+        scores[0, label_set("audioset521").index("Music")] = 1 - level
         return {"scores": scores, "embedding": np.full((1, 1024), level, np.float32)}
 
 

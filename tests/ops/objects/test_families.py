@@ -13,7 +13,7 @@ import pytest
 
 from framemill.errors import ModelError
 from framemill.models.adding import add
-from framemill.models.registry import COCO_80, MORE_FAMILIES, resolve, user_folder
+from framemill.models.registry import MORE_FAMILIES, label_set, resolve, user_folder
 from framemill.models.session import open_model
 from framemill.models.store import find
 from framemill.ops.objects.decoders import FAMILIES
@@ -191,7 +191,12 @@ OUT = {"out": np.zeros((7, 5), np.float32)}
 @pytest.mark.parametrize(
     ("family", "network", "request_", "words"),
     [
-        ("yolov8", {}, {"labels": COCO_80}, r"gives out \[n, 7, 5\], .* 80 labels asks for \[any, 84, any\]"),
+        (
+            "yolov8",
+            {},
+            {"labels": label_set("coco80")},
+            r"gives out \[n, 7, 5\], .* 80 labels asks for \[any, 84, any\]",
+        ),
         ("yolov8", {}, {"input_size": (32, 64)}, r"takes images \[n, 3, 64, 64\], .* \[any, 3, 64, 32\]"),
         ("yolov8", {"answers": {**OUT, "masks": OUT["out"]}}, {}, r"gives out .*, masks .* asks for"),
         ("yolov8", {"half": True}, {}, "takes float16"),
