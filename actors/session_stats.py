@@ -22,10 +22,10 @@ def session_account(report: SessionReport, runner: Any, batches: BatchStats | No
     """
     account: dict[str, Any] = {
         "model": report.model,
-        "provider": report.rung,
+        "provider": report.provider,
         "precision": report.precision,
         "num_nodes": dict(report.num_nodes),
-        "attempts": {rung: what for rung, what in report.attempts},
+        "attempts": {provider: what for provider, what in report.attempts},
         "build_seconds": round(report.build_seconds, 3),
         "max_batch": runner.max_batch,
         "row_threads": getattr(runner, "row_threads", 1),
@@ -43,4 +43,4 @@ def session_note(role: str, report: SessionReport) -> str:
     nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in report.num_nodes.items())
     built = f"engine built in {report.build_seconds:.1f} s" if report.build_seconds else ""
     details = "; ".join(filter(None, [nodes, tried, built, report.note]))
-    return f"{role}: {report.model} runs on {report.rung} in {report.precision} ({details})"
+    return f"{role}: {report.model} runs on {report.provider} in {report.precision} ({details})"

@@ -21,10 +21,12 @@ from framemill.actors.shards import Shard
 from framemill.actors.tracing import Trace
 from framemill.errors import CorruptError, DeviceLostError, SetupError
 from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
 from framemill.models.runner import Model
-from framemill.models.session import SessionReport, open_model, shared_cores
+from framemill.models.session import open_model
 from framemill.models.store import find
+from framemill.models.thread_budget import shared_thread_budget
 from framemill.ops import load_op
 from framemill.ops.chunks import Audio, Chunk, Frames, Int64Array, NativeAudio, ShardInfo, Subtitles
 from framemill.ops.operation import (
@@ -173,7 +175,7 @@ class ShardProcessor:
                     model, runner=Batcher(model.runner, model.runner.max_batch, BATCH_WAIT_SECONDS)
                 )
             self._models[role] = model
-            self.providers[role] = report.rung
+            self.providers[role] = report.provider
             self.notes.append(session_note(role, report))
         return self._models[role]
 
@@ -213,7 +215,7 @@ class ShardProcessor:
         if task.threads > 1:
             # Beside others a shard keeps its core busy by itself; alone it decodes while it computes.
             chunks = read_ahead(chunks, AHEAD)
-        with shared_cores(self._threads).shard():
+        with shared_thread_budget(self._threads).shard():
             self._feed(self._timed(chunks), ops, extractors, result, task.upstream, on_frames)
         for name, extractor in extractors.items():
             if name not in result.failures:

@@ -215,11 +215,13 @@ def model_checks() -> Iterator[Finding]:
             continue
         nodes = ", ".join(f"{count} nodes on {name}" for name, count in report.num_nodes.items())
         built = f"engine built in {report.build_seconds:.1f} s" if report.build_seconds else ""
-        known = remembered(entry.sha256, cores) if report.rung == "cpu" else None
+        known = remembered(entry.sha256, cores) if report.provider == "cpu" else None
         threads = f"measured on {cores} cores: {known.threads} threads a row is fastest" if known else ""
-        missed = "; ".join(f"{rung}: {what}" for rung, what in report.attempts if what != "ok")
+        missed = "; ".join(f"{provider}: {what}" for provider, what in report.attempts if what != "ok")
         detail = "; ".join(
-            filter(None, [f"{report.rung}, {report.precision}", nodes, built, threads, report.note, missed])
+            filter(
+                None, [f"{report.provider}, {report.precision}", nodes, built, threads, report.note, missed]
+            )
         )
         yield _finding(f"session of {entry.name}", "ok", detail)
 

@@ -93,9 +93,9 @@ def _tensorrt() -> Iterator[Finding]:
         yield from _provider("tensorrt", _PINS)
 
 
-def _provider(rung: str, remedy: str) -> Iterator[Finding]:
+def _provider(provider: str, remedy: str) -> Iterator[Finding]:
     yield from _tried(
-        rung, _TRY_PROVIDER, [rung], "a small model runs on it", "models do not run on it", remedy
+        provider, _TRY_PROVIDER, [provider], "a small model runs on it", "models do not run on it", remedy
     )
 
 

@@ -1,4 +1,4 @@
-"""Opening a model on one rung of the ladder: which file, which options, and what really came of it."""
+"""Opening a model on one execution provider: which file, which options, and what really came of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from framemill.models.engines import engine_folder, open_with_engine, timing_fol
 from framemill.models.entry import BATCH_TRANSFORM_VERSION, ModelEntry
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import (
-    BATCHED_RUNGS,
+    BATCHED_PROVIDERS,
     GPU_BATCH,
     LADDER,
     Setup,
@@ -34,7 +34,7 @@ from framemill.models.store import cache_folder
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session on one rung, and what its report says; fields as in `SessionReport`.
+    """A session on one provider, and what its report says; fields as in `SessionReport`.
 
     Attributes:
         stream: CuPy's stream that the session's work goes to; None on the host, or without CuPy.
@@ -49,9 +49,9 @@ class Opened:
     stream: Any
 
 
-def open_rung(
+def open_on_provider(
     ort: Any,
-    rung: str,
+    provider: str,
     path: Path,
     entry: ModelEntry,
     available: Sequence[str],
@@ -60,11 +60,11 @@ def open_rung(
     precision: str = "fp32",
     row_threads: int = 1,
 ) -> Opened:
-    """A session that the rung's provider really runs.
+    """A session that the provider really runs.
 
     Args:
         ort: the module `onnxruntime`.
-        rung: key of `LADDER`, whose provider is in this build.
+        provider: key of `LADDER`, one that is in this build.
         path: the model's file; an engine may run another, made from it.
         available: the providers of this build.
         sharing: how many models share the device's memory, >= 1.
@@ -75,42 +75,42 @@ def open_rung(
         Exception: of any class, why the provider did not take the model.
     """
     setup, note, stream = Setup(max_batch=1), "", None
-    if rung == "tensorrt" and (problem := cuda.load_tensorrt()):
+    if provider == "tensorrt" and (problem := cuda.load_tensorrt()):
         raise ProviderError(problem)
-    if rung in BATCHED_RUNGS:
+    if provider in BATCHED_PROVIDERS:
         stream = own_stream()
-        path, setup, note = _device_setup(ort, rung, path, entry, sharing, precision)
+        path, setup, note = _device_setup(ort, provider, path, entry, sharing, precision)
         setup = replace(setup, stream=stream.ptr if stream is not None else 0)
 
     def open_in(engines: Path) -> Any:
-        threads = row_threads if rung == "cpu" else 1
-        return _open(ort, rung, path, entry, replace(setup, engines=engines), available, threads)
+        threads = row_threads if provider == "cpu" else 1
+        return _open(ort, provider, path, entry, replace(setup, engines=engines), available, threads)
 
     seconds = 0.0
-    if rung == "tensorrt":
+    if provider == "tensorrt":
         session, seconds = open_with_engine(setup.engines, open_in)
     else:
         session = open_in(setup.engines)
     got = session.get_providers()
-    if not got or got[0] != LADDER[rung]:
+    if not got or got[0] != LADDER[provider]:
         raise ProviderError(_absent(ort, got))
     num_nodes = count_nodes(session)
-    if num_nodes and not num_nodes.get(LADDER[rung]):
+    if num_nodes and not num_nodes.get(LADDER[provider]):
         raise ProviderError("took no node of the graph")
     precision = "int8" if computes_in_bytes(session) else setup.precision
     return Opened(session, num_nodes, setup.max_batch, note, precision, seconds, stream)
 
 
-def try_provider(rung: str) -> str:
-    """Why a rung does not run a small model; empty where it does."""
+def try_provider(provider: str) -> str:
+    """Why a provider does not run a small model; empty where it does."""
     import onnxruntime as ort
     from onnx import TensorProto, helper
 
     load_cuda(ort)
     available = ort.get_available_providers()
-    if LADDER[rung] not in available:
+    if LADDER[provider] not in available:
         return "not in this build of ONNX Runtime"
-    if rung == "tensorrt" and (problem := cuda.load_tensorrt()):
+    if provider == "tensorrt" and (problem := cuda.load_tensorrt()):
         return problem
     shape = [1, 3, 8, 8]
     value = helper.make_tensor_value_info
@@ -124,9 +124,9 @@ def try_provider(rung: str) -> str:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        order = list(dict.fromkeys([LADDER[rung], LADDER["cpu"]]))
+        order = list(dict.fromkeys([LADDER[provider], LADDER["cpu"]]))
         session = ort.InferenceSession(model.SerializeToString(), options, providers=order, enable_fallback=0)
-        if session.get_providers()[0] != LADDER[rung]:
+        if session.get_providers()[0] != LADDER[provider]:
             return _absent(ort, session.get_providers())
         session.run(None, {"x": np.zeros(shape, np.float32)})
     except Exception as exc:  # of any class: what a provider raises that cannot load its libraries
@@ -187,14 +187,14 @@ def batched_file(entry: ModelEntry, path: Path) -> tuple[Path, int, str]:
 
 
 def _device_setup(
-    ort: Any, rung: str, path: Path, entry: ModelEntry, sharing: int, precision: str
+    ort: Any, provider: str, path: Path, entry: ModelEntry, sharing: int, precision: str
 ) -> tuple[Path, Setup, str]:
     from framemill.models.onnx_batching import closed_rows, load_graph
     from framemill.models.quantizing import signed_file
 
     path, max_batch, note = batched_file(entry, path)
     shapes: Mapping[str, tuple[int, ...]] = {}
-    if rung != "tensorrt":
+    if provider != "tensorrt":
         precision = "fp32"
     else:
         graph = load_graph(path)
@@ -224,7 +224,7 @@ def _device_setup(
 
 def _open(
     ort: Any,
-    rung: str,
+    provider: str,
     path: Path,
     entry: ModelEntry,
     setup: Setup,
@@ -232,14 +232,14 @@ def _open(
     threads: int,
 ) -> Any:
     options = session_options(ort, path, threads)
-    if rung == "tensorrt":
+    if provider == "tensorrt":
         setup.timings.mkdir(parents=True, exist_ok=True)
-    if rung == "coreml":
+    if provider == "coreml":
         _close_axes(options, path, entry)
-    order = [LADDER[rung]]
-    if rung == "tensorrt" and LADDER["cuda"] in available:
+    order = [LADDER[provider]]
+    if provider == "tensorrt" and LADDER["cuda"] in available:
         order.append(LADDER["cuda"])
-    if rung != "cpu":
+    if provider != "cpu":
         order.append(LADDER["cpu"])
     # TensorRT leaves to CUDA what it does not take: both together stay within the session's part.
     num_devices = sum(name != LADDER["cpu"] for name in order)

@@ -13,8 +13,8 @@ LADDER: Mapping[str, str] = {
     "coreml": "CoreMLExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-# Rungs on which batches pay; Core ML wants static shapes, and on a CPU batches gain nothing.
-BATCHED_RUNGS = ("tensorrt", "cuda")
+# Providers on which batches pay; Core ML wants static shapes, and on a CPU batches gain nothing.
+BATCHED_PROVIDERS = ("tensorrt", "cuda")
 # Rows a GPU takes at once; more gains little and holds memory that other models need.
 GPU_BATCH = 32
 
@@ -24,8 +24,8 @@ class SessionReport:
     """Where a model really runs.
 
     Attributes:
-        model: its name. rung: key of `LADDER`.
-        attempts: per rung tried, in order, its name and what came of it (`ok` or the reason).
+        model: its name. provider: key of `LADDER`.
+        attempts: per provider tried, in order, its name and what came of it (`ok` or the reason).
         num_nodes: nodes of the graph by the provider that runs them.
         max_batch: rows in one call of the model.
         note: what else a user should know, such as why batches stay at one row; mostly empty.
@@ -34,7 +34,7 @@ class SessionReport:
     """
 
     model: str
-    rung: str
+    provider: str
     attempts: tuple[tuple[str, str], ...]
     num_nodes: Mapping[str, int]
     max_batch: int

@@ -1,7 +1,7 @@
 """Opens models on the best execution provider that really takes them, and runs them.
 
-ONNX Runtime falls back to the CPU without a word, so each rung of the ladder is tried by itself and
-what came of it is read back from the session.
+ONNX Runtime falls back to the CPU without a word, so each provider is tried by itself and what
+came of it is read back from the session.
 """
 
 from __future__ import annotations
@@ -18,24 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framemill.errors import DeviceFullError, DeviceLostError, ModelError, ProviderError, UsageError
+from framemill.errors import DeviceFullError, ModelError, ProviderError, UsageError
 from framemill.models.arrays import array_module, await_producer, is_on_host
-from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.models.failures import model_failure
 from framemill.models.probing import WORKED_SECONDS, choose_threads, remembered
-from framemill.models.provider_sessions import load_cuda, open_rung
-from framemill.models.providers import BATCHED_RUNGS, LADDER, padded_rows
-from framemill.models.providers import SessionReport as SessionReport
+from framemill.models.provider_sessions import load_cuda, open_on_provider
+from framemill.models.providers import BATCHED_PROVIDERS, LADDER, SessionReport, padded_rows
 from framemill.models.registry import ModelEntry
 from framemill.models.runner import Model
-from framemill.models.thread_budget import shared_cores as shared_cores
+from framemill.models.thread_budget import shared_thread_budget
 
-# What the runtimes say when a device, or the part of it that is theirs, is full.
-_FULL = (
-    "out of memory",
-    "failed to allocate memory",
-    "memory allocation failure",
-    "cudaerrormemoryallocation",
-)
 Arrays = Mapping[str, npt.NDArray[Any]]
 # From a row of a run to a session that runs such rows the fastest here, and the CPU threads that each takes.
 Choose = Callable[[Arrays], tuple[Any, int]]
@@ -88,7 +80,7 @@ class OnnxSession:
         self._stream = stream
         self._inputs = [value.name for value in session.get_inputs()]
         self._outputs = [output.name for output in session.get_outputs()]
-        self._cores = shared_cores(threads) if threads else None
+        self._budget = shared_thread_budget(threads) if threads else None
         self._lock = threading.Lock()
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
@@ -102,13 +94,13 @@ class OnnxSession:
         if len(counts) != 1 or 0 in counts:
             raise ValueError(f"inputs need the same number of rows, at least 1, not {sorted(counts)}")
         (count,) = counts
-        if self._cores is None:
+        if self._budget is None:
             return self._joined(self._run_on_device(inputs, count))
         parts = [
             {k: v[i : i + self.max_batch] for k, v in inputs.items()} for i in range(0, count, self.max_batch)
         ]
-        helpers = min(self._cores.num_idle, len(parts) - 1)
-        results = self._cores.share(self._run_rows, parts, helpers) if helpers else None
+        helpers = min(self._budget.num_idle, len(parts) - 1)
+        results = self._budget.map(self._run_rows, parts, helpers) if helpers else None
         results = results or [self._run_rows(part) for part in parts]
         if self._choose is not None and self.busy_seconds > WORKED_SECONDS:
             self._tune(parts[0])
@@ -139,15 +131,15 @@ class OnnxSession:
         return dict(zip(self._outputs, values, strict=True))
 
     def _turn(self) -> AbstractContextManager[Any]:
-        return self._cores.hold(self.row_threads) if self._cores else self._lock
+        return self._budget.reserve(self.row_threads) if self._budget else self._lock
 
     def _tune(self, row: Arrays) -> None:
         """Looks once for a faster way to run this model here; the old way stays where that fails."""
         with self._lock:
             choose, self._choose = self._choose, None
-        if choose is None or self._cores is None:
+        if choose is None or self._budget is None:
             return  # another thread sees to it
-        with self._cores.hold(self._cores.threads):
+        with self._budget.reserve(self._budget.threads):
             try:
                 self._session, self.row_threads = choose(row)
             except Exception as exc:  # of any class: memory for a second session, a cache that is read-only
@@ -197,20 +189,6 @@ class OnnxSession:
         return {name: np.concatenate([r[name] for r in results]) for name in self._outputs}
 
 
-def model_failure(what: str, exc: Exception, remedy: str) -> ModelError:
-    """The error for what a runtime raised; whether a device is to blame shows in its words alone.
-
-    Args:
-        what: which model failed on what. remedy: what to do where no device is to blame.
-    """
-    text, said = f"{what}: {str(exc)[:300]}", str(exc).lower()
-    if any(words in said for words in _FULL):
-        return DeviceFullError(f"{text}; lower FRAMEMILL_GPU_MEMORY_SHARE of other workers")
-    if is_device_lost(exc):
-        return DeviceLostError(f"{text}; {LOST_REMEDY}")
-    return ModelError(f"{text}; {remedy}")
-
-
 def _with_copies(array: Any, count: int) -> Any:
     """The array with its last row so many times more."""
     xp = array_module(array)
@@ -220,7 +198,7 @@ def _with_copies(array: Any, count: int) -> Any:
 def open_model(
     entry: ModelEntry, path: Path, threads: int, require: str = "", sharing: int = 1, precision: str = "fp32"
 ) -> tuple[Model, SessionReport]:
-    """Opens a verified model file on the first rung that takes it.
+    """Opens a verified model file on the first provider that takes it.
 
     Args:
         entry: describes the model; an absent `input_size` is filled in from the file where it states one.
@@ -259,14 +237,14 @@ def open_model(
     cores = max(threads, 1)
     known = remembered(entry.sha256, cores)
     row_threads = known.threads if known else 1
-    for rung in (require,) if require else LADDER:
-        if LADDER[rung] not in available:
-            attempts.append((rung, "not in this build of ONNX Runtime"))
+    for provider in (require,) if require else LADDER:
+        if LADDER[provider] not in available:
+            attempts.append((provider, "not in this build of ONNX Runtime"))
             continue
         try:
-            opened = open_rung(
+            opened = open_on_provider(
                 ort,
-                rung,
+                provider,
                 path,
                 entry,
                 available,
@@ -277,12 +255,12 @@ def open_model(
         except UsageError:
             raise
         except Exception as exc:  # of any class: a provider that cannot load must not end the ladder
-            attempts.append((rung, str(exc)[:300] or type(exc).__name__))
+            attempts.append((provider, str(exc)[:300] or type(exc).__name__))
             continue
-        attempts.append((rung, "ok"))
+        attempts.append((provider, "ok"))
         report = SessionReport(
             entry.name,
-            rung,
+            provider,
             tuple(attempts),
             opened.num_nodes,
             opened.max_batch,
@@ -290,20 +268,20 @@ def open_model(
             opened.precision,
             opened.build_seconds,
         )
-        on_cpu = rung == "cpu"
+        on_cpu = provider == "cpu"
         runner = OnnxSession(
             entry.name,
             opened.session,
             opened.max_batch,
             cores if on_cpu else 0,
-            "cuda" if rung in BATCHED_RUNGS else "cpu",
+            "cuda" if provider in BATCHED_PROVIDERS else "cpu",
             opened.stream,
             row_threads if on_cpu else 1,
             partial(_choose, ort, path, entry, cores) if on_cpu and cores > 1 and known is None else None,
         )
         size = entry.input_size or picture_size(opened.session.get_inputs()[0].shape)
         return Model(replace(entry, input_size=size), runner), report
-    tried = "; ".join(f"{rung}: {reason}" for rung, reason in attempts)
+    tried = "; ".join(f"{provider}: {reason}" for provider, reason in attempts)
     if require and require != "cpu":
         raise ProviderError(
             f"model {entry.name} must run on {require}, but {tried}; ask `framemill doctor`, or require none"
@@ -313,7 +291,7 @@ def open_model(
 
 def _choose(ort: Any, path: Path, entry: ModelEntry, cores: int, row: Arrays) -> tuple[Any, int]:
     def open_(row_threads: int) -> Any:
-        return open_rung(ort, "cpu", path, entry, [LADDER["cpu"]], row_threads=row_threads).session
+        return open_on_provider(ort, "cpu", path, entry, [LADDER["cpu"]], row_threads=row_threads).session
 
     session, found = choose_threads(entry.sha256, open_, row, cores)
     return session, found.threads

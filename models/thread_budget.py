@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Cores:
+class ThreadBudget:
     """The CPU threads that everything in this process shares: shards that are decoded, and models.
 
     Attributes:
@@ -40,7 +40,7 @@ class Cores:
         return max(0, self.threads - self._num_shards)
 
     @contextmanager
-    def hold(self, count: int = 1) -> Iterator[None]:
+    def reserve(self, count: int = 1) -> Iterator[None]:
         """Held by each call of a model that computes on `count` threads: no more work than there are cores.
 
         Whoever comes first is served first, or calls on many threads would wait behind those on one for ever.
@@ -73,7 +73,7 @@ class Cores:
             with self._lock:
                 self._num_shards -= 1
 
-    def share(self, work: Callable[[Item], Result], items: Sequence[Item], helpers: int) -> list[Result]:
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item], helpers: int) -> list[Result]:
         """`work` of each item in order, done by the caller and up to `helpers` threads of the pool."""
         results: dict[int, Result] = {}
         waiting = iter(range(len(items)))
@@ -93,6 +93,6 @@ class Cores:
 
 
 @cache
-def shared_cores(threads: int) -> Cores:
-    """The one `Cores` of the process."""
-    return Cores(threads)
+def shared_thread_budget(threads: int) -> ThreadBudget:
+    """The one `ThreadBudget` of the process."""
+    return ThreadBudget(threads)

@@ -22,10 +22,12 @@ import numpy.typing as npt
 
 from framemill.errors import DeviceFullError, ModelError, ProviderError
 from framemill.models import cuda
+from framemill.models.failures import model_failure
 from framemill.models.memory_plan import plan_memory
+from framemill.models.providers import SessionReport
 from framemill.models.runner import Model
-from framemill.models.session import SessionReport, model_failure, shared_cores
 from framemill.models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
+from framemill.models.thread_budget import shared_thread_budget
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -66,7 +68,7 @@ class WhisperRunner:
         self.num_halved = 0
         self._name = name
         self._whisper = whisper
-        self._cores = shared_cores(threads) if threads else None
+        self._budget = shared_thread_budget(threads) if threads else None
         self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
@@ -99,9 +101,9 @@ class WhisperRunner:
                     self.num_halved += 1
             return hear(rows[:half]) + hear(rows[half:])
 
-        helpers = min(self._cores.num_idle, len(batches) - 1) if self._cores else 0
-        if self._cores and helpers:
-            results = self._cores.share(hear, batches, helpers)
+        helpers = min(self._budget.num_idle, len(batches) - 1) if self._budget else 0
+        if self._budget and helpers:
+            results = self._budget.map(hear, batches, helpers)
         else:
             results = [hear(rows) for rows in batches]
         heard = np.empty(len(sounds), object)
@@ -116,9 +118,9 @@ class WhisperRunner:
 
     def _hear(self, sounds: Sequence[npt.NDArray[Any]], decodings: Sequence[Decoding]) -> list[Heard]:
         features = np.stack([self._features(sound) for sound in sounds])
-        if self._cores is None:
+        if self._budget is None:
             return self._decode(features, sounds, decodings)
-        with self._cores.hold():
+        with self._budget.reserve():
             return self._decode(features, sounds, decodings)
 
     def _features(self, sound: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -293,25 +295,26 @@ def open_whisper(
     attempts = []
     cuda.find_gpus()  # sets the driver up before CTranslate2 does
     num_devices = ctranslate2.get_cuda_device_count()
-    for rung in (require,) if require else ("cuda", "cpu"):
-        if rung == "cpu":
+    for provider in (require,) if require else ("cuda", "cpu"):
+        if provider == "cpu":
             # Eight-bit weights are the fastest on a CPU, whatever the folder holds.
             device, compute, max_batch, side_by_side = "cpu", "int8", 1, max(threads, 1)
             _keep_large_blocks()
-        elif rung == "cuda" and num_devices and (problem := _prepare_cuda(path)):
-            attempts.append((rung, problem))
+        elif provider == "cuda" and num_devices and (problem := _prepare_cuda(path)):
+            attempts.append((provider, problem))
             continue
-        elif rung == "cuda" and num_devices:
+        elif provider == "cuda" and num_devices:
             device, compute, max_batch, side_by_side = "cuda", "float16", GPU_BATCH, 0
         else:
-            attempts.append((rung, "no CUDA device" if rung == "cuda" else "CTranslate2 does not know it"))
+            reason = "no CUDA device" if provider == "cuda" else "CTranslate2 does not know it"
+            attempts.append((provider, reason))
             continue
         try:
             whisper = WhisperModel(
                 str(path), device=device, compute_type=compute, cpu_threads=1, num_workers=side_by_side or 1
             )
         except Exception as exc:  # of any class: what CTranslate2 and the tokenizer raise
-            attempts.append((rung, str(exc)[:300]))
+            attempts.append((provider, str(exc)[:300]))
             continue
         num_mels = len(whisper.feature_extractor.mel_filters)
         if num_mels != whisper.model.n_mels:
@@ -319,13 +322,13 @@ def open_whisper(
                 f"model {entry.name}: the network takes {whisper.model.n_mels} mel bands, its files say "
                 f"{num_mels}; put the preprocessor_config.json of the network beside model.bin"
             )
-        attempts.append((rung, "ok"))
+        attempts.append((provider, "ok"))
         precision = "fp16" if compute == "float16" else compute
         report = SessionReport(
-            entry.name, rung, tuple(attempts), {}, max_batch, f"CTranslate2, {compute}", precision
+            entry.name, provider, tuple(attempts), {}, max_batch, f"CTranslate2, {compute}", precision
         )
         return Model(entry, WhisperRunner(entry.name, whisper, max_batch, side_by_side)), report
-    tried = "; ".join(f"{rung}: {reason}" for rung, reason in attempts)
+    tried = "; ".join(f"{provider}: {reason}" for provider, reason in attempts)
     if require and require != "cpu":
         raise ProviderError(
             f"model {entry.name} must run on {require}, but {tried}; require cuda, cpu or none"

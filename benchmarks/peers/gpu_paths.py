@@ -123,8 +123,8 @@ def infer_bare(model: str, batch: int, seconds: float) -> dict[str, float]:
     from framemill.models.session import open_model
 
     opened, report = open_model(replace(DEFAULTS["objects"]), Path(model), 1)
-    if report.rung not in ("tensorrt", "cuda"):
-        raise RuntimeError(f"the model runs on {report.rung}")
+    if report.provider not in ("tensorrt", "cuda"):
+        raise RuntimeError(f"the model runs on {report.provider}")
     width, height = opened.entry.input_size or (416, 416)
     images = cupy_module().zeros((batch, 3, height, width), dtype=np.float32)
     opened.runner.run({"images": images})

@@ -14,7 +14,7 @@ from tests.models.test_device_sessions import FULL, Cuda
 
 REPORT = SessionReport(
     model="m",
-    rung="cuda",
+    provider="cuda",
     attempts=(("tensorrt", "not installed"), ("cuda", "ok")),
     num_nodes={"CUDAExecutionProvider": 9, "CPUExecutionProvider": 1},
     max_batch=32,

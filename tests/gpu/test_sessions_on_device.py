@@ -16,8 +16,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from framemill.cluster.gpu_checks import gpu_checks
-from framemill.models import cuda
-from framemill.models import provider_sessions as rungs
+from framemill.models import cuda, provider_sessions
 from framemill.models.arrays import cupy_module
 from framemill.models.memory_plan import plan_memory
 from framemill.models.registry import DEFAULTS
@@ -39,12 +38,16 @@ def test_the_doctor_finds_nothing_wrong() -> None:
     assert [finding for finding in gpu_checks() if finding["status"] == "fail"] == []
 
 
-@pytest.mark.parametrize("rung", ["cuda", pytest.param("tensorrt", marks=needs_tensorrt)])
-def test_a_real_detector_from_both_kinds_of_memory(models_dir: Path, rung: str) -> None:
+@pytest.mark.parametrize("provider", ["cuda", pytest.param("tensorrt", marks=needs_tensorrt)])
+def test_a_real_detector_from_both_kinds_of_memory(models_dir: Path, provider: str) -> None:
     path = models_dir / "yolox_nano.onnx"
     expected = open_model(OBJECTS, path, 1, "cpu")[0].runner.run({"images": rows(5)})
-    model, report = open_model(OBJECTS, path, 1, rung)
-    assert report.rung == rung and report.max_batch == 32 and report.num_nodes[rungs.LADDER[rung]] > 0
+    model, report = open_model(OBJECTS, path, 1, provider)
+    assert (
+        report.provider == provider
+        and report.max_batch == 32
+        and report.num_nodes[provider_sessions.LADDER[provider]] > 0
+    )
     for images in (rows(5), cupy_module().asarray(rows(5))):
         for name, values in model.runner.run({"images": images}).items():
             assert isinstance(values, np.ndarray)
@@ -59,7 +62,7 @@ def test_halves_are_an_engine_of_their_own(models_dir: Path) -> None:
     path = models_dir / "yolox_nano.onnx"
     expected = open_model(OBJECTS, path, 1, "cpu")[0].runner.run({"images": rows(5)})
     model, report = open_model(OBJECTS, path, 1, "tensorrt", precision="fp16")
-    assert (report.rung, report.precision) == ("tensorrt", "fp16") and report.build_seconds > 0
+    assert (report.provider, report.precision) == ("tensorrt", "fp16") and report.build_seconds > 0
     (got,) = model.runner.run({"images": rows(5)}).values()
     # Objectness and class scores behind the four numbers of a box.
     assert np.abs(got[..., 4:] - next(iter(expected.values()))[..., 4:]).max() < 0.05
@@ -77,7 +80,7 @@ def test_a_kept_engine_opens_fast(models_dir: Path) -> None:
 
 def test_out_of_memory_halves_the_batch(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(plan_memory(cuda.find_gpus()[0].memory_bytes), onnxruntime=160 << 20)
-    monkeypatch.setattr(rungs, "plan_memory", lambda *given: small)
+    monkeypatch.setattr(provider_sessions, "plan_memory", lambda *given: small)
     model, _ = open_model(OBJECTS, models_dir / "yolox_nano.onnx", 1, "cuda")
     outputs = model.runner.run({"images": rows(64)})
     assert len(next(iter(outputs.values()))) == 64
@@ -86,7 +89,7 @@ def test_out_of_memory_halves_the_batch(models_dir: Path, monkeypatch: pytest.Mo
 
 def test_whisper_runs_on_its_own_cublas(models_dir: Path) -> None:
     entry = replace(DEFAULTS["transcript"], path=str(models_dir / "whisper_words"))
-    assert open_model(entry, models_dir / "whisper_words", 1, "cuda")[1].rung == "cuda"
+    assert open_model(entry, models_dir / "whisper_words", 1, "cuda")[1].provider == "cuda"
 
 
 OPS = ("objects", "faces", "labels", "image_embeddings", "frames")

@@ -163,7 +163,7 @@ def test_a_folder_of_weights_is_opened_as_onnx(tmp_path: Path) -> None:
     ids = np.array([[1, 5, 9, 2]], np.int64)
     out = model.runner.run({"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": 0 * ids})
     np.testing.assert_allclose(out["last_hidden_state"][0], bert(tiny_weights(), [1, 5, 9, 2]), atol=1e-4)
-    assert report.rung == "cpu"
+    assert report.provider == "cpu"
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

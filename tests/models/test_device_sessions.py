@@ -12,8 +12,7 @@ import onnxruntime
 import pytest
 
 from framemill.errors import DeviceFullError, DeviceLostError, ProviderError
-from framemill.models import cuda
-from framemill.models import provider_sessions as rungs
+from framemill.models import cuda, provider_sessions
 from framemill.models.cuda import Gpu
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import GPU_BATCH
@@ -111,14 +110,14 @@ def test_an_engine_is_built_in_its_folder_and_its_time_told(
     assert open_model(entry_of(path), path, 1)[1].build_seconds > 0  # and another
 
 
-def test_tensorrt_of_another_major_goes_down_a_rung(
+def test_tensorrt_of_another_major_falls_to_the_next_provider(
     tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     devices(tensorrt="ok", cuda="ok")
     monkeypatch.setattr(cuda, "version_of", lambda *names: "11.0.0.5")
     path = scaler(tmp_path / "m.onnx")
     report = open_model(entry_of(path), path, 1)[1]
-    assert report.rung == "cuda" and "links version 10" in report.attempts[0][1]
+    assert report.provider == "cuda" and "links version 10" in report.attempts[0][1]
     with pytest.raises(ProviderError, match="must run on tensorrt, but tensorrt: TensorRT 11"):
         open_model(entry_of(path), path, 1, "tensorrt")
 
@@ -138,7 +137,7 @@ def test_core_ml_gets_closed_shapes(
     devices(coreml="ok")
     path = mixer(tmp_path / "m.onnx", "n")
     model, report = open_model(entry_of(path, "dynamic"), path, 1)
-    assert (report.rung, report.max_batch, closed) == ("coreml", 1, {"n": 1})
+    assert (report.provider, report.max_batch, closed) == ("coreml", 1, {"n": 1})
     assert model.runner.run(rows(3))["y"].shape == (3, 3, 4, 4)
 
 
@@ -162,7 +161,7 @@ def test_each_session_on_a_device_has_a_stream_that_its_work_goes_to(
     streams: list[Stream] = []
     pool = SimpleNamespace(set_limit=lambda size: limits.append(size))
     cupy = SimpleNamespace(get_default_memory_pool=lambda: pool, cuda=SimpleNamespace(Stream=Stream))
-    monkeypatch.setattr(rungs, "cupy_module", lambda: cupy)
+    monkeypatch.setattr(provider_sessions, "cupy_module", lambda: cupy)
     monkeypatch.setattr(cuda, "find_gpus", lambda: (H200,))
     made = devices(cuda="ok")
     path = scaler(tmp_path / "m.onnx")
@@ -189,8 +188,10 @@ class Build:
 def test_libraries_that_are_absent_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     build, other = Build("13.0"), Build("")
     for _ in range(2):
-        assert rungs.load_cuda(build).startswith("Failed to load libcublas.so.13: cannot open shared object")
-        assert rungs.load_cuda(other) == ""
+        assert provider_sessions.load_cuda(build).startswith(
+            "Failed to load libcublas.so.13: cannot open shared object"
+        )
+        assert provider_sessions.load_cuda(other) == ""
     assert (build.num_calls, other.num_calls) == (1, 0) and capsys.readouterr().out == ""
-    said = rungs._absent(build, ["CPUExecutionProvider"])
+    said = provider_sessions._absent(build, ["CPUExecutionProvider"])
     assert said.startswith("silently absent: the session has CPUExecutionProvider; Failed to load libcublas")

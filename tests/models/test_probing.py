@@ -12,7 +12,7 @@ from framemill.errors import ModelError
 from framemill.models import probing, session
 from framemill.models.probing import Probe, choose_threads, is_faster, probe, remembered, rows_per_second
 from framemill.models.session import OnnxSession, open_model
-from framemill.models.thread_budget import shared_cores
+from framemill.models.thread_budget import shared_thread_budget
 from tests.models.graphs import save, scaler
 from tests.models.test_session import entry_of, rows
 
@@ -30,7 +30,7 @@ def test_what_was_measured_is_remembered_and_chosen(tmp_path: Path, monkeypatch:
     assert remembered(entry_of(other).sha256, 4) == Probe(1, {1: 100.0, 4: 105.0})
     assert remembered(entry_of(path).sha256, 2) is None  # another number of cores
     model, report = open_model(entry_of(path), path, 4)
-    assert report.rung == "cpu" and model.runner.row_threads == 4  # type: ignore[attr-defined]
+    assert report.provider == "cpu" and model.runner.row_threads == 4  # type: ignore[attr-defined]
     assert model.runner._session.get_session_options().intra_op_num_threads == 4  # type: ignore[attr-defined]
     np.testing.assert_array_equal(model.runner.run(rows(3))["y"], rows(3)["x"].reshape(3, 48) * 2)
 
@@ -133,12 +133,12 @@ def test_one_core_leaves_nothing_to_choose(tmp_path: Path) -> None:
 
 def test_a_row_on_many_threads_takes_its_turn_and_runs_alone() -> None:
     """Rows on one thread keep coming: the wide one must not wait for ever, nor run beside any."""
-    cores, log, lock = shared_cores(3), [], threading.Lock()
+    budget, log, lock = shared_thread_budget(3), [], threading.Lock()
     running = 0
 
     def work(count: int) -> None:
         nonlocal running
-        with cores.hold(count):
+        with budget.reserve(count):
             with lock:
                 running += count
                 log.append((count, running))

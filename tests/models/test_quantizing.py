@@ -100,7 +100,7 @@ def test_the_batch_is_free_and_rows_stand_alone(tmp_path: Path) -> None:
     target = quantize(entry_of(path), path, rows(), tmp_path / "net-int8.onnx")
     assert judge_batching(load_graph(target), None)[0] == "dynamic"
     _, report = open_model(entry_of(target, "dynamic"), target, 1)
-    assert (report.rung, report.precision) == ("cpu", "int8")
+    assert (report.provider, report.precision) == ("cpu", "int8")
     assert open_model(entry_of(path), path, 1)[1].precision == "fp32"
 
 

@@ -43,7 +43,7 @@ def rows(count: int) -> dict[str, Any]:
 def test_cpu_runs_each_row_alone(tmp_path: Path) -> None:
     path = mixer(tmp_path / "mixer.onnx", "n")  # rows together would differ from rows alone
     model, report = open_model(entry_of(path), path, 2)
-    assert (report.rung, report.max_batch, model.runner.max_batch) == ("cpu", 1, 1)
+    assert (report.provider, report.max_batch, model.runner.max_batch) == ("cpu", 1, 1)
     assert report.num_nodes == {CPU: 2} and report.attempts[-1] == ("cpu", "ok")
     inputs = rows(9)
     together = model.runner.run(inputs)["y"]
@@ -140,7 +140,7 @@ class Devices:
 
     def __init__(self, **behaviour: str) -> None:
         self.real = onnxruntime.InferenceSession
-        self.behaviour = {LADDER[rung]: how for rung, how in behaviour.items()}
+        self.behaviour = {LADDER[provider]: how for provider, how in behaviour.items()}
         self.opened: list[tuple[str, str]] = []
         self.options: list[dict[str, str]] = []
         self.others: list[dict[str, str]] = []  # of what runs the rest, but for the CPU
@@ -190,7 +190,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Devices]:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "rung", "words"),
+    ("behaviour", "provider", "words"),
     [
         ({"tensorrt": "ok", "cuda": "ok"}, "tensorrt", "ok"),
         ({"tensorrt": "raises", "cuda": "ok"}, "cuda", "no driver"),
@@ -202,15 +202,19 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Devices]:
         ({"tensorrt": "raises", "cuda": "idle", "coreml": "absent"}, "cpu", "no driver"),
     ],
 )
-def test_the_ladder_takes_the_first_rung_that_really_runs(
-    tmp_path: Path, devices: Callable[..., Devices], behaviour: dict[str, str], rung: str, words: str
+def test_the_ladder_takes_the_first_provider_that_really_runs(
+    tmp_path: Path, devices: Callable[..., Devices], behaviour: dict[str, str], provider: str, words: str
 ) -> None:
     devices(**behaviour)
     path = scaler(tmp_path / "m.onnx")
     model, report = open_model(entry_of(path), path, 2)
-    assert report.rung == rung and words in report.attempts[0][1] and report.attempts[-1] == (rung, "ok")
-    assert report.num_nodes == {LADDER[rung]: 2}
-    assert model.runner.max_batch == (GPU_BATCH if rung in ("tensorrt", "cuda") else 1)
+    assert (
+        report.provider == provider
+        and words in report.attempts[0][1]
+        and report.attempts[-1] == (provider, "ok")
+    )
+    assert report.num_nodes == {LADDER[provider]: 2}
+    assert model.runner.max_batch == (GPU_BATCH if provider in ("tensorrt", "cuda") else 1)
     inputs = rows(40)
     np.testing.assert_array_equal(model.runner.run(inputs)["y"], inputs["x"].reshape(40, 48) * 2)
 
@@ -244,7 +248,7 @@ def test_a_model_that_cannot_be_batched_stays_at_one_row(
     devices(cuda="ok")
     path = mixer(tmp_path / "m.onnx")
     model, report = open_model(entry_of(path, batching), path, 1)
-    assert (report.rung, report.max_batch) == ("cuda", 1) and "one row at a time" in report.note
+    assert (report.provider, report.max_batch) == ("cuda", 1) and "one row at a time" in report.note
     assert model.runner.run(rows(5))["y"].shape == (5, 3, 4, 4)
 
 
@@ -253,7 +257,7 @@ def test_the_vad_runs_whole() -> None:
     model, report = open_model(entry, find(entry), 1)
     state = np.zeros((1, 1, 128), np.float32)
     out = model.runner.run_whole({"input": np.zeros((5, 576), np.float32), "h": state, "c": state})
-    assert out["speech_probs"].shape == (5,) and report.rung == "cpu"
+    assert out["speech_probs"].shape == (5,) and report.provider == "cpu"
 
 
 def test_a_models_only_input_may_have_any_name(tmp_path: Path) -> None:

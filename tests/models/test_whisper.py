@@ -255,7 +255,7 @@ def test_a_provider_that_is_not_there_is_an_error(folder: Path) -> None:
     with pytest.raises(ProviderError, match="coreml: CTranslate2 does not know it"):
         open_model(entry, folder, 1, "coreml")
     model, report = open_model(entry, folder, 1, "cpu")
-    assert report.rung == "cpu" and model.runner.max_batch == 1 and model.entry is entry
+    assert report.provider == "cpu" and model.runner.max_batch == 1 and model.entry is entry
 
 
 def test_without_its_cublas_it_runs_on_the_cpu_and_says_so(
@@ -269,7 +269,7 @@ def test_without_its_cublas_it_runs_on_the_cpu_and_says_so(
     )
     entry = resolve("transcript", str(folder))
     _, report = open_model(entry, folder, 1)
-    assert report.rung == "cpu" and report.attempts[0] == ("cuda", "libcublas.so.12 cannot be loaded")
+    assert report.provider == "cpu" and report.attempts[0] == ("cuda", "libcublas.so.12 cannot be loaded")
     with pytest.raises(ProviderError, match="must run on cuda, but cuda: libcublas"):
         open_model(entry, folder, 1, "cuda")
 
