@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framemill.actors.remote import look_at_object, open_store, parse_uri, reading_one
+from framemill.actors.object_store import open_store, parse_uri, reading_object, stat_object
 from framemill.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class RangedFile:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.failure: UnreadableError | None = None
-        self.num_bytes, self._tag = look_at_object(uri)
+        self.num_bytes, self._tag = stat_object(uri)
         address = parse_uri(uri)
         self._store, self._key = open_store(address.scheme, address.bucket), address.key
         self.name = self._key.rpartition("/")[2]  # FFmpeg looks at endings where the first bytes say little
@@ -161,7 +161,7 @@ class RangedFile:
             numbers = list(range(number, self._before_gap(number, last)))
         wanted = [n for n in numbers if n == number or _blocks.get((self.uri, self._tag, n)) is None]
         runs = np.split(np.array(wanted), np.flatnonzero(np.diff(wanted) > 1) + 1)
-        with reading_one(self.uri):
+        with reading_object(self.uri):
             fetched = [_requests.submit(self._get, int(run[0]), int(run[-1]) + 1) for run in runs]
             pieces = [future.result() for future in fetched]
         self._next_block = wanted[-1] + 1

@@ -10,8 +10,8 @@ import av
 import av.error
 import av.logging
 
+from framemill.actors.object_store import is_remote
 from framemill.actors.range_reader import RangedFile, raise_failure
-from framemill.actors.remote import is_remote
 from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 
 if TYPE_CHECKING:

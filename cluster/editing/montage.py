@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from framemill.actors.audio_probe import run_on_sound
-from framemill.actors.remote import is_remote
+from framemill.actors.object_store import is_remote
 from framemill.cluster.editing.activity_curves import Curves, make_curves
 from framemill.cluster.editing.assembly import Cut, Moments, assemble, cut_grid, plan_cuts
 from framemill.cluster.editing.frame_measures import ScoredFrames

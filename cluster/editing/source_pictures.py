@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from framemill.actors.object_store import is_remote
 from framemill.actors.pictures import read_pictures
-from framemill.actors.remote import is_remote
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.content_ids import content_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from framemill.actors.remote import is_remote
+from framemill.actors.object_store import is_remote
 
 FRAME_RATES = (24, 25, 30, 50, 60)
 

@@ -19,8 +19,8 @@ from framemill.cluster.results.commits import Commit, DatasetState, Part, commit
 from framemill.cluster.results.folders import make_folder, read_constants
 from framemill.cluster.results.lease import Lease
 from framemill.cluster.results.remote_lease import RemoteLease
+from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import (
-    RemotePath,
     ResultPath,
     list_names,
     open_root,

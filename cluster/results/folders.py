@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from framemill.cluster.results import layout
-from framemill.cluster.results.storage import RemotePath, ResultPath, list_names
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import ResultPath, list_names
 from framemill.errors import DatasetError, UsageError
 from framemill.ops import OPS
 

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import IO
 
-from framemill.cluster.results.storage import RemotePath, ResultPath, uploading
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import ResultPath, uploading
 from framemill.errors import DatasetError, LeaseError
 
 SYSTEM_FOLDER = "_framemill"

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from framemill.cluster.results.layout import SYSTEM_FOLDER, storage_errors
-from framemill.cluster.results.storage import RemotePath, ResultPath
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import ResultPath
 from framemill.models.store import cache_folder
 
 

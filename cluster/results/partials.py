@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from framemill.cluster.results.layout import new_file, partials_folder, storage_errors
-from framemill.cluster.results.storage import RemotePath, ResultPath, readable
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import ResultPath, readable
 from framemill.errors import DatasetError
 from framemill.ops.operation import Partial
 

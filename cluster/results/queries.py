@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
-    RemotePath,
     ResultPath,
     arrow_path,
     file_system,

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from framemill.cluster.results.layout import storage_errors
 from framemill.cluster.results.lease import STALE_SECONDS, Holder, Waiting, is_dead, lost, this_process
-from framemill.cluster.results.storage import RemotePath
+from framemill.cluster.results.remote_path import RemotePath
 from framemill.errors import FramemillError, LeaseError
 
 HEARTBEAT_SECONDS = 10.0

@@ -1,13 +1,19 @@
-"""An object, or a folder of objects, of an object store as a path."""
+"""A place for results in an object store, with the methods of `pathlib.Path` that results need.
+
+An object store has no rename, no locks and no half-written objects: an object is there, whole, or not.
+`layout` (for parts) and `remote_lease` (for holding a folder) describe what replaces the first two.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from framemill.actors.remote import describe, open_store, setup_problem
+from framemill.actors.object_store import describe_error, endpoint, open_store, setup_problem, status_and_code
 from framemill.errors import SetupError
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ class RemotePath:
     def exists(self) -> bool:
         """Whether there is an object of this name."""
         try:
-            with self._asking() as store:
+            with self._opened() as store:
                 store.head(self.key)
         except FileNotFoundError:
             return False
@@ -57,22 +63,22 @@ class RemotePath:
         return next(self.list_inside(), None) is not None
 
     def read_bytes(self) -> bytes:
-        with self._asking() as store:
+        with self._opened() as store:
             return bytes(store.get(self.key).bytes())
 
     def read_range(self, start: int, end: int) -> bytes:
         """Bytes [start, end) of the object, with start < end."""
-        with self._asking() as store:
+        with self._opened() as store:
             return bytes(store.get_range(self.key, start=start, end=end))
 
     def num_bytes(self) -> int:
         """Size of the object."""
-        with self._asking() as store:
+        with self._opened() as store:
             return int(store.head(self.key)["size"])
 
     def write_bytes(self, data: bytes) -> None:
         """Makes or replaces the object in one step."""
-        with self._asking() as store:
+        with self._opened() as store:
             store.put(self.key, data)
 
     def write_text(self, text: str) -> None:
@@ -85,7 +91,7 @@ class RemotePath:
             FileExistsError: there is one with other bytes, or there was one that is gone already.
         """
         try:
-            with self._asking() as store:
+            with self._opened() as store:
                 store.put(self.key, data, mode="create")
         except FileExistsError as exists:
             # An answer that got lost is asked for again, and then our own object is in the way.
@@ -98,12 +104,12 @@ class RemotePath:
 
     def upload(self, file: IO[bytes]) -> None:
         """Makes or replaces the object from an open file, in pieces if it is long."""
-        with self._asking() as store:
+        with self._opened() as store:
             store.put(self.key, file)
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
-            with self._asking() as store:
+            with self._opened() as store:
                 store.delete(self.key)
         except FileNotFoundError:
             if not missing_ok:
@@ -112,7 +118,7 @@ class RemotePath:
     def unlink_inside(self, names: Sequence[str]) -> None:
         """Removes objects below this folder, a thousand a request; one that is gone already is no error."""
         try:
-            with self._asking() as store:
+            with self._opened() as store:
                 store.delete([f"{self.key}/{name}" for name in names])
         except FileNotFoundError:  # of several, some stores tell of the first that was missing and stop
             for name in names:
@@ -120,12 +126,12 @@ class RemotePath:
 
     def list_inside(self) -> Iterator[tuple[str, int, datetime]]:
         """(key below this folder, size in bytes, time of the last change) of every object, at any depth."""
-        with self._asking() as store:
+        with self._opened() as store:
             for chunk in store.list(prefix=self.key):
-                for told in chunk:
-                    name = told["path"][len(self.key) + 1 :]
+                for found in chunk:
+                    name = found["path"][len(self.key) + 1 :]
                     if name:  # else a marker that stands for the folder
-                        yield name, told["size"], told["last_modified"]
+                        yield name, found["size"], found["last_modified"]
 
     def iterdir(self) -> Iterator[RemotePath]:
         """What lies directly inside, sorted."""
@@ -143,7 +149,7 @@ class RemotePath:
         """Nothing: folders are but parts of names."""
 
     @contextmanager
-    def _asking(self) -> Iterator[Any]:
+    def _opened(self) -> Iterator[Any]:
         try:
             yield open_store(self.scheme, self.bucket)
         except (OSError, SetupError):
@@ -154,4 +160,25 @@ class RemotePath:
             problem = setup_problem(exc, self.scheme, self.bucket)
             if problem:
                 raise SetupError(problem) from None
-            raise OSError(5, describe(exc), str(self)) from None
+            raise OSError(5, describe_error(exc), str(self)) from None
+
+
+@functools.cache
+def require_reachable(scheme: str, bucket: str) -> None:
+    """Asks once whether anybody answers, so that a wrong address costs seconds and not all the retries.
+
+    Raises:
+        SetupError: nobody does, or there are no credentials to ask with.
+    """
+    try:
+        open_store(scheme, bucket, retries=1).head("framemill-is-anybody-there")
+    except SetupError:
+        raise
+    except Exception as exc:
+        if isinstance(exc, FileNotFoundError) or status_and_code(str(exc))[0]:
+            return
+        where = urlsplit(endpoint(scheme)).hostname or "its provider"
+        raise SetupError(
+            f"{scheme}://{bucket} cannot be reached at {where}: check the network"
+            + (", AWS_ENDPOINT_URL and AWS_REGION" if scheme == "s3" else "")
+        ) from None

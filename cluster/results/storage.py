@@ -1,8 +1,4 @@
-"""Where results lie: a local folder, as `pathlib.Path`, or one in an object store, as `RemotePath`.
-
-An object store has no rename, no locks and no half-written objects: an object is there, whole, or not. What
-replaces the first two is told where it is needed: `layout` for parts, `remote_lease` for holding a folder.
-"""
+"""Where results lie: a local folder, as `pathlib.Path`, or one in an object store, as `RemotePath`."""
 
 from __future__ import annotations
 
@@ -12,11 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from framemill.actors.remote import is_remote, parse_uri, require_reachable
-from framemill.cluster.results.remote_path import RemotePath as RemotePath
+from framemill.actors.object_store import is_remote, parse_uri
+from framemill.cluster.results.remote_path import RemotePath, require_reachable
 from framemill.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
 
 REQUESTS_AT_ONCE = 16
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from framemill.actors.remote import is_remote, look_at_object, object_id
+from framemill.actors.object_store import is_remote, stat_object
 from framemill.actors.safe_open import require_regular_file
 from framemill.errors import UnreadableError
 
@@ -21,7 +21,7 @@ def content_id(path: str) -> str:
         MediaError: it cannot be read, or is no regular file.
     """
     if is_remote(path):
-        return object_id(path, *look_at_object(path))
+        return object_id(path, *stat_object(path))
     require_regular_file(path)
     try:
         # Read, not mapped: the pages of a mapped film would count as this process's memory.
@@ -32,3 +32,12 @@ def content_id(path: str) -> str:
         return digest.hexdigest()
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def object_id(uri: str, num_bytes: int, version: str) -> str:
+    """What stands for the content of an object without reading it, as 64 hex digits.
+
+    Args:
+        version: the entity tag, which a store changes with each writing.
+    """
+    return blake3(f"object\0{uri}\0{num_bytes}\0{version}".encode()).hexdigest()

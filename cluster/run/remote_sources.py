@@ -9,16 +9,16 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from framemill.actors.remote import (
+from framemill.actors.object_store import (
     Address,
-    describe,
-    object_id,
+    describe_error,
     open_store,
     parse_uri,
-    require_reachable,
     setup_problem,
 )
-from framemill.cluster.results.storage import RemotePath, ResultPath
+from framemill.cluster.results.remote_path import RemotePath, require_reachable
+from framemill.cluster.results.storage import ResultPath
+from framemill.cluster.run.content_ids import object_id
 from framemill.cluster.run.source_files import (
     AMBIGUOUS_EXTENSIONS,
     HEAD_BYTES,
@@ -146,7 +146,7 @@ def _setup_error(exc: Exception, address: Address) -> SetupError:
             "listed: rename it, or name a folder beside it"
         )
     why = setup_problem(exc, address.scheme, address.bucket)
-    return SetupError(why or f"{address} cannot be listed: {describe(exc)}; try again later")
+    return SetupError(why or f"{address} cannot be listed: {describe_error(exc)}; try again later")
 
 
 def _file(address: Address, told: Mapping[str, Any]) -> SourceFile:

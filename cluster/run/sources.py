@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from framemill.actors.remote import is_remote
+from framemill.actors.object_store import is_remote
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.run.source_files import (
     AMBIGUOUS_EXTENSIONS,

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from framemill.actors import object_store
 from framemill.actors import range_reader as ranged
-from framemill.actors import remote
 from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
 from framemill.actors.range_reader import RangedFile
 from framemill.actors.safe_open import open_media
@@ -207,7 +207,7 @@ def test_storage_that_keeps_failing_names_the_remedy(
 ) -> None:
     uri = bucket.put("a.mp4", write_clip(tmp_path / "a.mp4", moving(200, 320, 240)))
     monkeypatch.setattr(ranged, "_blocks", ranged._Blocks(0))  # each opening asks anew
-    store = remote.open_store("s3", bucket.name, retries=1)
+    store = object_store.open_store("s3", bucket.name, retries=1)
     monkeypatch.setattr(ranged, "open_store", lambda *_: store)
     seen, allowed = [0], [1 << 30]
 

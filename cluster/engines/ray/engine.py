@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from framemill.actors.remote import is_remote
+from framemill.actors.object_store import is_remote
 from framemill.cluster.engines import is_elsewhere
 from framemill.cluster.engines.base import Engine, Setup
 from framemill.errors import SetupError

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from framemill.cluster.results.commits import Commit, Entry, Part, SourceRecord
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import rewrite_part, write_part
-from framemill.cluster.results.storage import RemotePath, ResultPath, list_names, readable
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import ResultPath, list_names, readable
 
 Rows = dict[str, dict[str, int]]  # table -> owner -> revision; what a dataset should hold
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from framemill.cluster.results.commits import plan_removal
 from framemill.cluster.results.compaction import compact, forget
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.storage import RemotePath
+from framemill.cluster.results.remote_path import RemotePath
 from tests.cluster.results.dataset_models import Rows, assert_holds, put
 from tests.object_stores import Bucket, S3Server
 

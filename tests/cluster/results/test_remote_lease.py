@@ -16,7 +16,8 @@ from framemill.cluster.results import lease as local_lease
 from framemill.cluster.results import remote_lease
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.remote_lease import RemoteLease
-from framemill.cluster.results.storage import RemotePath, open_root
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import open_root
 from framemill.errors import LeaseError
 from tests.cluster.results.dataset_models import assert_holds, put
 from tests.object_stores import Bucket

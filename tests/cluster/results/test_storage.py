@@ -12,7 +12,8 @@ import pytest
 
 from framemill.cluster.results import storage
 from framemill.cluster.results.parts import write_part
-from framemill.cluster.results.storage import RemotePath, arrow_path, file_system, open_root
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import arrow_path, file_system, open_root
 from tests.object_stores import Bucket
 
 

@@ -13,7 +13,8 @@ import pytest
 
 import framemill
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.storage import RemotePath, open_root
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import open_root
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.extraction import OPS, command, extract, render_clip
 from tests.object_stores import Bucket

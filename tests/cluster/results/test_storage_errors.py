@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import framemill
-from framemill.actors import remote
+from framemill.actors import object_store
 from framemill.cluster.cli.main import main
+from framemill.cluster.results import remote_path
 from tests.cluster.extraction import PROJECT, command
 from tests.object_stores import ACCESS_KEY, SECRET_KEY, Bucket
 
@@ -26,10 +27,10 @@ SECONDS = 20.0
 @pytest.fixture(autouse=True)
 def afresh() -> Iterator[None]:
     """Stores are opened anew, as in a process of its own."""
-    for known in (remote.open_store, remote.require_reachable):
+    for known in (object_store.open_store, remote_path.require_reachable):
         known.cache_clear()
     yield
-    for known in (remote.open_store, remote.require_reachable):
+    for known in (object_store.open_store, remote_path.require_reachable):
         known.cache_clear()
 
 
@@ -121,7 +122,7 @@ def test_credentials_of_a_profile(
 
 
 def test_no_credentials_for_google(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (*remote._GOOGLE_SETTINGS, "GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"):
+    for name in (*object_store._GOOGLE_SETTINGS, "GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from framemill.actors.remote import open_store
+from framemill.actors.object_store import open_store
 from framemill.cluster.cli.main import main
 from framemill.cluster.results import remote_lease
-from framemill.cluster.results.storage import RemotePath, open_root
+from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.storage import open_root
 from framemill.errors import LeaseError
 from tests.cluster.extraction import extract
 from tests.cluster.results.test_storage_engine import assert_nothing_is_left, tables_at

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from framemill.errors import SetupError, UnreadableError, UsageError
 
@@ -206,31 +205,10 @@ def _is_on_google() -> bool:
         connection.close()
 
 
-@functools.cache
-def require_reachable(scheme: str, bucket: str) -> None:
-    """Asks once whether anybody answers, so that a wrong address costs seconds and not all the retries.
-
-    Raises:
-        SetupError: nobody does, or there are no credentials to ask with.
-    """
-    try:
-        open_store(scheme, bucket, retries=1).head("framemill-is-anybody-there")
-    except SetupError:
-        raise
-    except Exception as exc:
-        if isinstance(exc, FileNotFoundError) or _answer(str(exc))[0]:
-            return
-        where = urlsplit(endpoint(scheme)).hostname or "its provider"
-        raise SetupError(
-            f"{scheme}://{bucket} cannot be reached at {where}: check the network"
-            + (", AWS_ENDPOINT_URL and AWS_REGION" if scheme == "s3" else "")
-        ) from None
-
-
 def setup_problem(error: Exception, scheme: str, bucket: str) -> str:
     """What only a person can repair, with the remedy; empty for any other error."""
     text = str(error)
-    status, code = _answer(text)
+    status, code = status_and_code(text)
     name = type(error).__name__
     place = f"{scheme}://{bucket}"
     if code == "NoSuchBucket":
@@ -246,9 +224,9 @@ def setup_problem(error: Exception, scheme: str, bucket: str) -> str:
     return ""
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What went wrong, in words without secrets."""
-    status, code = _answer(str(error))
+    status, code = status_and_code(str(error))
     if isinstance(error, FileNotFoundError):
         return "nothing is there"
     if type(error).__name__ == "PreconditionError":
@@ -258,13 +236,14 @@ def describe(error: Exception) -> str:
     return "the storage cannot be reached"
 
 
-def _answer(text: str) -> tuple[str, str]:
+def status_and_code(text: str) -> tuple[str, str]:
+    """HTTP status and error code in the text of an error of obstore; each empty where it states none."""
     status, code = _STATUS.search(text), _CODE.search(text)
     return status[1] if status else "", code[1] if code else ""
 
 
 @contextmanager
-def reading_one(uri: str) -> Iterator[None]:
+def reading_object(uri: str) -> Iterator[None]:
     """Turns errors of the store into that of one input.
 
     Raises:
@@ -276,28 +255,17 @@ def reading_one(uri: str) -> Iterator[None]:
         raise
     except Exception as exc:
         address = parse_uri(uri)
-        why = setup_problem(exc, address.scheme, address.bucket) or describe(exc)
+        why = setup_problem(exc, address.scheme, address.bucket) or describe_error(exc)
         raise UnreadableError(f"cannot be read: {why}; the next run tries again") from None
 
 
-def object_id(uri: str, num_bytes: int, version: str) -> str:
-    """What stands for the content of an object without reading it, as 64 hex digits.
-
-    Args:
-        version: the entity tag, which a store changes with each writing.
-    """
-    from blake3 import blake3
-
-    return blake3(f"object\0{uri}\0{num_bytes}\0{version}".encode()).hexdigest()
-
-
-def look_at_object(uri: str) -> tuple[int, str]:
+def stat_object(uri: str) -> tuple[int, str]:
     """(size in bytes, entity tag) of an object.
 
     Raises:
         UnreadableError: it cannot be had.
     """
     address = parse_uri(uri)
-    with reading_one(uri):
-        told = open_store(address.scheme, address.bucket).head(address.key)
-    return told["size"], told["e_tag"] or ""
+    with reading_object(uri):
+        found = open_store(address.scheme, address.bucket).head(address.key)
+    return found["size"], found["e_tag"] or ""
