@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import ssl
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
 
 from framemill.errors import ModelError
 
-# Called with (bytes so far, bytes in all or 0 where unknown).
-OnProgress = Callable[[int, int], None]
+# Called with (bytes so far, bytes in all or 0 where unknown, why it is tried again or empty).
+OnProgress = Callable[[int, int, str], None]
 
+ATTEMPTS = 5  # in a row, without `_PROGRESS_BYTES` more
+PAUSE_SECONDS = 0.5  # before the second attempt; each further pause is twice as long
+_LONGEST_PAUSE_SECONDS = 60.0  # that a server may ask for
+_PROGRESS_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 30.0  # without a byte
 _LIMIT_BYTES = 8 << 30  # of a download whose size nobody states
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Request timeout, range not satisfiable, too many requests, and errors of servers and their gateways.
+_TEMPORARY = (408, 416, 429, 500, 502, 503, 504)
 
 
 def is_offline() -> bool:
@@ -33,37 +44,135 @@ def is_offline() -> bool:
 def download(url: str, file: IO[bytes], num_bytes: int, on_progress: OnProgress | None = None) -> str:
     """Writes what `url` sends to `file` and returns its sha256 as hex digits.
 
-    Only https is spoken, also after redirects; plain http is for this machine itself.
+    Only https is spoken, also after redirects; plain http is for this machine itself. What fails for the
+    moment is tried again, up to `ATTEMPTS` times in a row, after a pause: twice the one before, or what the
+    server asks for. A transfer that broke off goes on where it ended if the server proves, by entity tag or
+    date, that the content is still the same, and starts anew otherwise.
 
     Args:
-        num_bytes: the size that is expected, which is never exceeded; 0 where unknown.
+        file: empty, open for writing. num_bytes: the size that is expected, never exceeded; 0 where unknown.
 
     Raises:
-        ModelError: offline, a URL of another kind, no connection, or more bytes than expected.
+        ModelError: offline, a URL of another kind, no connection, fewer or more bytes than expected.
     """
     if is_offline():
         raise ModelError(f"FRAMEMILL_OFFLINE is set, so {url} is not fetched; unset it or use a mirror")
-    local = _check_url(url)
     handlers: list[urllib.request.BaseHandler] = [_CheckedRedirects()]
-    if local:
+    if _check_url(url):
         handlers.append(urllib.request.ProxyHandler({}))
-    digest, done, limit = hashlib.sha256(), 0, num_bytes or _LIMIT_BYTES
-    try:
-        with urllib.request.build_opener(*handlers).open(url, timeout=_TIMEOUT_SECONDS) as response:
-            total = num_bytes or int(response.headers.get("Content-Length") or 0)
-            while chunk := response.read(_CHUNK_BYTES):
-                done += len(chunk)
-                if done > limit:
-                    raise ModelError(f"{url} sends more than the {limit} bytes expected; check the URL")
-                digest.update(chunk)
-                file.write(chunk)
-                if on_progress:
-                    on_progress(done, total)
-    except (urllib.error.URLError, HTTPException, OSError, ValueError) as exc:
-        raise ModelError(
-            f"{url} cannot be fetched: {exc}; try again, or use a mirror folder (FRAMEMILL_MODEL_MIRROR)"
-        ) from exc
-    return digest.hexdigest()
+    transfer = _Transfer(url, file, num_bytes, on_progress, urllib.request.build_opener(*handlers))
+    failures, best = 0, 0
+    while True:
+        try:
+            transfer.attempt()
+            return transfer.digest.hexdigest()
+        except (urllib.error.URLError, HTTPException, OSError, ValueError) as exc:
+            failures = 0 if transfer.done >= best + _PROGRESS_BYTES else failures
+            best, failures = max(best, transfer.done), failures + 1
+            pause = max(PAUSE_SECONDS * 2 ** (failures - 1), _retry_after(exc))
+            if failures == ATTEMPTS or pause > _LONGEST_PAUSE_SECONDS or not _may_pass(exc):
+                waits = f" and asks to wait {pause:.0f} s" if pause > _LONGEST_PAUSE_SECONDS else ""
+                raise ModelError(
+                    f"{url} cannot be fetched: {exc} (attempt {failures}){waits}; try again, or use a mirror "
+                    "folder (FRAMEMILL_MODEL_MIRROR)"
+                ) from exc
+            if on_progress:
+                on_progress(transfer.done, num_bytes, f"{exc}; trying again in {pause:.1f} s")
+            time.sleep(pause)
+
+
+class _Transfer:
+    """One file on its way, over as many requests as it takes.
+
+    Attributes:
+        done: bytes in the file. digest: of these.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        file: IO[bytes],
+        num_bytes: int,
+        on_progress: OnProgress | None,
+        opener: urllib.request.OpenerDirector,
+    ) -> None:
+        self.done = 0
+        self.digest = hashlib.sha256()
+        self._url = url
+        self._file = file
+        self._num_bytes = num_bytes
+        self._on_progress = on_progress
+        self._opener = opener
+        self._validator = ""
+
+    def attempt(self) -> None:
+        """Fetches what is missing; raises what urllib does, and HTTPException where the server sends less."""
+        headers = {}
+        if self.done and self._validator:
+            headers = {"Range": f"bytes={self.done}-", "If-Range": self._validator}
+        request = urllib.request.Request(self._url, headers=headers)
+        with self._open(request) as response:
+            if response.status == 206:
+                start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+                if not start or int(start[1]) != self.done:
+                    self._validator = ""
+                    raise HTTPException(f"asked for bytes from {self.done}, the server sent others")
+            else:
+                self._validator = _validator(response.headers)
+                self.done, self.digest = 0, hashlib.sha256()
+                self._file.seek(0)
+                self._file.truncate()
+            length = response.headers.get("Content-Length")
+            announced = self.done + int(length) if length else 0
+            self._receive(response, self._num_bytes or announced)
+        if self.done < announced:  # else all that the server has is there, and only its digest can be wrong
+            raise HTTPException(f"the server sent {self.done} bytes of {announced}")
+
+    def _open(self, request: urllib.request.Request) -> Any:
+        try:
+            return self._opener.open(request, timeout=_TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            if error.code == 416:
+                self._validator = ""  # the range does not exist there: the next attempt starts anew
+            raise
+
+    def _receive(self, response: Any, total: int) -> None:
+        limit = self._num_bytes or _LIMIT_BYTES
+        while chunk := response.read(_CHUNK_BYTES):
+            if self.done + len(chunk) > limit:
+                raise ModelError(f"{self._url} sends more than the {limit} bytes expected; check the URL")
+            self._file.write(chunk)
+            self.digest.update(chunk)
+            self.done += len(chunk)
+            if self._on_progress:
+                self._on_progress(self.done, total, "")
+
+
+def _validator(headers: HTTPMessage) -> str:
+    """What a server proves by that its content is the same byte for byte; empty where it gives nothing."""
+    tag = headers.get("ETag", "")
+    if tag.startswith('"'):  # one that starts with W/ only promises the same meaning
+        return tag
+    return headers.get("Last-Modified", "")
+
+
+def _may_pass(exc: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(exc, urllib.error.HTTPError):
+        return exc.code in _TEMPORARY
+    if isinstance(exc, urllib.error.URLError):
+        return not isinstance(exc.reason, ssl.SSLCertVerificationError)
+    return isinstance(exc, (ConnectionError, TimeoutError, HTTPException, ssl.SSLError))
+
+
+def _retry_after(exc: Exception) -> float:
+    """Seconds that a server asks to wait, by number or by date; 0 where it does not."""
+    text = (exc.headers.get("Retry-After") or "") if isinstance(exc, urllib.error.HTTPError) else ""
+    if text.strip().isdecimal():
+        return float(text)
+    with suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    return 0.0
 
 
 def _check_url(url: str) -> bool:

@@ -219,7 +219,7 @@ def _labels(text: str) -> str | list[str]:
 
 
 @contextmanager
-def _download_bar(name: str, verbosity: int) -> Iterator[Callable[[int, int], None]]:
+def _download_bar(name: str, verbosity: int) -> Iterator[Callable[[int, int, str], None]]:
     """A bar on stderr that appears with the first byte and only on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -231,7 +231,9 @@ def _download_bar(name: str, verbosity: int) -> Iterator[Callable[[int, int], No
     ) as bar:
         task: list[int] = []
 
-        def on_progress(done: int, total: int) -> None:
+        def on_progress(done: int, total: int, retry: str) -> None:
+            if retry and verbosity >= 0:
+                console.print(printable(f"{name}: {retry}"), markup=False)
             if not task:
                 task.append(bar.add_task(name, total=total or None))
             bar.update(bar.tasks[0].id, completed=done, total=total or None)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from framemill.cluster.run.planning import OpsPlan
 from framemill.errors import ModelError
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import KNOWN, resolve
 from framemill.models.store import find, locate
+
+if TYPE_CHECKING:
+    from framemill.models.download import OnProgress
 
 
 def require_models(
@@ -42,11 +46,14 @@ def require_models(
     raise ModelError(f"{listed}\nIt stops {', '.join(name for name in asked if name in blocked)}; {advice}")
 
 
-def _reporting(entry: ModelEntry, report: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Says how far a download is, at its first byte and at each fifth."""
+def _reporting(entry: ModelEntry, report: Callable[[str], None]) -> OnProgress:
+    """Reports how far a download is, at its first byte and at each fifth, and why it is tried again."""
     fifths = [-1]
 
-    def on_progress(done: int, total: int) -> None:
+    def on_progress(done: int, total: int, retry: str) -> None:
+        if retry:
+            report(f"fetching model {entry.name}: {retry}")
+            return
         fifth = 5 * done // max(total, done, 1) if total else 0
         if fifth > fifths[0]:
             fifths[0] = fifth

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from framemill.errors import ModelError, UsageError
+from framemill.models import download as downloads
 from framemill.models import store
 from framemill.models.folders import ModelFile, digest_files
 from framemill.models.registry import DEFAULTS, ModelEntry, parse_entry
@@ -38,6 +39,11 @@ class Answers(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on the screen."""
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "PAUSE_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def leftovers() -> list[Path]:
 
 def test_downloads_once_with_progress_then_reads_the_cache(url: str) -> None:
     told: list[tuple[int, int]] = []
-    path = store.find(entry(f"{url}/model.onnx"), lambda done, total: told.append((done, total)))
+    path = store.find(entry(f"{url}/model.onnx"), lambda done, total, retry: told.append((done, total)))
     assert path.read_bytes() == CONTENT
     assert told[-1] == (len(CONTENT), len(CONTENT)) and told == sorted(told)
     assert store.find(entry(f"{url}/model.onnx")) == path
