@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.harness import REPOSITORY
 from benchmarks.processes import descendants
 
@@ -65,8 +67,8 @@ class Machine:
         found = []
         for pid in sorted(self.pids()):
             try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
+                line = " ".join(psutil.Process(pid).cmdline())
+            except psutil.Error:
                 continue  # it ended meanwhile
             if all(word in line for word in words):
                 found.append(pid)
@@ -215,12 +217,8 @@ class Machines:
         """
         inside = []
         if machine.namespace:
-            root = (
-                Path(f"/proc/{machine.process.pid}/task/{machine.process.pid}/children")
-                .read_text()
-                .split()[0]
-            )
-            inside = ["nsenter", "--target", root, "--net", "--mount", "--pid", "--wd=."]
+            root = psutil.Process(machine.process.pid).children()[0]
+            inside = ["nsenter", "--target", str(root.pid), "--net", "--mount", "--pid", "--wd=."]
         command = [*inside, sys.executable, "-m", "framemill", *map(str, line)]
         return subprocess.Popen(
             command,

@@ -8,14 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from framemill.cluster import doctor
 from framemill.cluster.exposure import Server, ray_servers
-
-pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc here")
 
 LISTEN = """
 import socket, sys, time

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framemill.cluster.machine import import_root
@@ -93,16 +92,17 @@ class WorkerProcess:
         self._log.close()
 
     def memory_bytes(self) -> int:
-        """Memory of its own, 0 where the system does not tell.
+        """Memory of its own, 0 once it has ended.
 
         Pages of files do not count: the kernel takes them back when it needs them.
         """
+        import psutil  # not needed before the first look at a worker
+
         try:
-            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
-            pages = int(resident) - int(shared)
-        except (OSError, ValueError, IndexError):
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+            memory = psutil.Process(self.pid).memory_info()
+        except psutil.Error:
+            return 0  # it ended
+        return int(memory.rss - getattr(memory, "shared", 0))
 
     def last_output(self) -> str:
         """The end of what it wrote to its standard error."""

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from framemill.cluster.results.commits import Commit, Entry
@@ -82,9 +83,7 @@ def test_a_killed_holder_is_replaced_at_once(tmp_path: Path) -> None:
         process.kill()
     # Not reaped yet: a dead process that still has a number must not count as alive.
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{process.pid}/stat").exists() and time.monotonic() < deadline:
-        if ") Z " in Path(f"/proc/{process.pid}/stat").read_text():
-            break
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.01)
     take(tmp_path, "b").release()
     process.wait()

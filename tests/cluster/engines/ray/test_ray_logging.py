@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("ray")
@@ -98,8 +99,8 @@ def _actors(root: int) -> list[int]:
     found = []
     for pid in descendants(root):
         try:
-            line = Path(f"/proc/{pid}/cmdline").read_text()
-        except OSError:
+            line = " ".join(psutil.Process(pid).cmdline())
+        except psutil.Error:
             continue  # it ended meanwhile
         if "ray::" in line and "ShardProcessorActor" in line:
             found.append(pid)
