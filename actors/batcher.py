@@ -127,10 +127,10 @@ class Batcher:
         self._thread.join()
 
     def _serve(self) -> None:
-        while batch := self._take():
-            self._answer(batch)
+        while batch := self._next_batch():
+            self._complete(batch)
 
-    def _take(self) -> list[_Piece]:
+    def _next_batch(self) -> list[_Piece]:
         """The next batch, oldest pieces first; empty once closed and drained."""
         with self._changed:
             while not self._waiting:
@@ -161,7 +161,7 @@ class Batcher:
             num_rows += piece.num_rows
         return batch, num_rows == self.max_batch
 
-    def _answer(self, batch: list[_Piece]) -> None:
+    def _complete(self, batch: list[_Piece]) -> None:
         try:
             results = self._run(batch)
         except Exception as exc:  # whatever it is, it belongs to a caller
@@ -171,7 +171,7 @@ class Batcher:
             with self._changed:
                 self._num_retried += len(batch)
             for piece in batch:
-                self._answer([piece])
+                self._complete([piece])
             return
         for piece, result in zip(batch, results, strict=True):
             piece.result.set_result(result)

@@ -1,4 +1,4 @@
-"""What a container calls the codec of a track that no decoder is there for; FFmpeg does not tell."""
+"""A container's own name for the codec of a track without a decoder, which FFmpeg does not report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def codec_tag(path: str, stream_index: int) -> str:
     """The name of a track's codec in an MP4 (four characters) or a Matroska file, else `UNKNOWN`.
 
     Args:
-        path: a local file; of another, nothing is told.
+        path: a local file; of any other, `UNKNOWN` is returned.
         stream_index: 0-based position of the track in the container.
     """
     if not os.path.isfile(path):

@@ -15,7 +15,7 @@ _SHARES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627
 
 
 def matrix_name(code: int, num_lines: int) -> str:
-    """bt601, bt709 or bt2020: what a code of H.273 stands for, else what the size tells."""
+    """bt601, bt709 or bt2020: what a code of H.273 stands for, else what the size implies."""
     return _CODES.get(code) or ("bt709" if num_lines >= HD_LINES else "bt601")
 
 

@@ -1,9 +1,9 @@
 """Short stream copies of what a shard's frames need, in the form that DALI decodes from memory.
 
-DALI takes whole files of under 2 GiB, numbers frames by their order of presentation, and answers a number
-beyond the last one with a black picture and no error. So it is given copies of a few groups of pictures
-with times of our own, in which the number of every frame is known: frames that are not in a copy are never
-asked for, and edit lists, gaps and negative times of the original do not matter.
+DALI takes whole files of under 2 GiB, numbers frames by their order of presentation, and returns a black
+picture and no error for a number beyond the last one. So it is given copies of a few groups of pictures with
+times of our own, in which the number of every frame is known: frames that are not in a copy are never asked
+for, and edit lists, gaps and negative times of the original do not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COPY_BYTES = 64 << 20
 # A group of pictures with more wanted frames than fit is decoded anew for each part, at most so often.
 MAX_READS = 4
-_STEP_MILLISECONDS = 40  # between frames of a copy: whatever Matroska's clock can tell apart
+_STEP_MILLISECONDS = 40  # between frames of a copy: what Matroska's clock can resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Frames as DALI decoded them: RGB on a device (or, in its variant for the host, in memory), views on demand.
 
-DALI always converts with the matrix of BT.601, whatever the file says; views undo that where the file has
-another, after they were made small. What remains between them and PyAV's frames is rounding: DALI's kernel
-draws colours between their samples as `pyav_colours` does, rounds them to bytes and mixes them; its
+DALI always converts with the matrix of BT.601, whatever the file's tags are; views undo that where the file
+has another, after they were made small. What remains between them and PyAV's frames is rounding: DALI's
+kernel draws colours between their samples as `pyav_colours` does, rounds them to bytes and mixes them; its
 variant for the host keeps more bits of them, and pictures of other matrices are rounded twice here.
 """
 

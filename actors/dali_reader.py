@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 # Copies that are decoded in one call, side by side on the engines of a device.
 BATCH_COPIES = 4
-# Decoded pictures that one reader may hold at once where nobody says more.
+# Decoded pictures that one reader may hold at once by default.
 DECODED_BYTES = 256 << 20
 # Frames that one chunk holds, and one copy where it is decoded alone.
 MAX_FRAMES, MAX_FRAMES_ALONE = 64, 256
-# Decoded pictures of one chunk where nobody says more: views of it take several times as much for a moment.
+# Decoded pictures of one chunk by default: views of it take several times as much for a moment.
 CHUNK_BYTES = 128 << 20
 _NAMES = {"itu709": "bt709", "itu601": "bt601", "bt2020": "bt2020"}
 
@@ -154,7 +154,7 @@ def read_shard_on_device(
 ) -> Iterator[Chunk]:
     """As `read_shard`, with the frames from the device where it decodes them.
 
-    `report.decoder` tells who decoded the frames, and why where it was not the device.
+    `report.decoder` states what decoded the frames, and the reason where it was not the device.
     """
     reason = ""
     if not len(request.frames) or len(request.signals):

@@ -20,7 +20,7 @@ class Picture:
         pixel_format: FFmpeg's name. bit_depth: of a sample.
         width, height: as coded, in pixels.
         num_frames: frames that are wanted.
-        has_hidden: whether the container says of some frames that they are not shown.
+        has_hidden: whether the container marks some frames as not shown.
     """
 
     codec: str

@@ -16,7 +16,7 @@ _TAGS = ("colorspace", "color_range", "color_primaries", "color_trc")
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedPicture:
+class PackedFrame:
     """One decoded picture.
 
     Attributes:
@@ -33,9 +33,9 @@ class CarriedPicture:
     planes: tuple[UInt8Array, ...]
 
 
-def carry(frame: av.VideoFrame) -> CarriedPicture:
+def pack(frame: av.VideoFrame) -> PackedFrame:
     """The picture, looking into the decoder's own buffers: pickling is what copies them."""
-    return CarriedPicture(
+    return PackedFrame(
         frame.format.name,
         frame.width,
         frame.height,
@@ -44,12 +44,12 @@ def carry(frame: av.VideoFrame) -> CarriedPicture:
     )
 
 
-def unpack(carried: CarriedPicture) -> av.VideoFrame:
+def unpack(packed: PackedFrame) -> av.VideoFrame:
     """A frame of this process with the same samples."""
-    frame = av.VideoFrame(carried.width, carried.height, carried.format)
-    for name, value in zip(_TAGS, carried.tags, strict=True):
+    frame = av.VideoFrame(packed.width, packed.height, packed.format)
+    for name, value in zip(_TAGS, packed.tags, strict=True):
         setattr(frame, name, value)
-    for plane, lines in zip(frame.planes, carried.planes, strict=True):
+    for plane, lines in zip(frame.planes, packed.planes, strict=True):
         there = _lines(plane)
         length = min(there.shape[1], lines.shape[1])  # lines may be padded to another length
         there[:, :length] = lines[:, :length]

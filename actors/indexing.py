@@ -14,7 +14,7 @@ import numpy as np
 
 from framemill.actors.codec_names import codec_tag
 from framemill.actors.packets import Picture, read_packets
-from framemill.actors.range_reader import file_of
+from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.subtitles import text_streams
 from framemill.errors import UnsupportedError
@@ -39,7 +39,7 @@ class PacketIndex:
         pts: int64 [n], in units of the time base (dts where a container has no pts).
         is_key: bool [n], a decoder can start here.
         frame: int64 [n], index of the presented frame that the packet holds; -1 for frames that the
-            container says are decoded but not shown.
+            container marks as decoded but not shown.
     """
 
     pts: Int64Array
@@ -63,7 +63,7 @@ class SourceIndex:
         duration_seconds: from the origin to the end of the last frame or sample.
         picture_problem, sound_problem: why a track that exists cannot be decoded, or empty.
         missing_seconds: how much picture the container promises beyond what its packets hold.
-        sound_seconds: length of the sound where the container tells it reliably, else 0.
+        sound_seconds: length of the sound where the container states it reliably, else 0.
         text_streams: stream indices of the subtitles that are text.
     """
 
@@ -108,7 +108,9 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
     try:
         index = _index(container, path)
         # In an object store the second pass fetches other bytes than the first.
-        can_go_on = container.format.name.startswith(("mov", "matroska")) and file_of(container) is None
+        can_go_on = (
+            container.format.name.startswith(("mov", "matroska")) and range_reader_of(container) is None
+        )
         if can_go_on and not index.missing_seconds:
             with contextlib.suppress(av.error.FFmpegError):
                 rewind(container)
@@ -242,7 +244,7 @@ def _is_encrypted(container: InputContainer, stream: VideoStream | AudioStream) 
 
 
 def _sound_end(container: InputContainer, audio: AudioStream, path: str) -> float:
-    """Where the sound ends, from its packets, for containers that do not tell."""
+    """Where the sound ends, from its packets, for containers that do not state it."""
     end = 0.0
     with open_media(path) as fresh:
         stream = fresh.streams[audio.index]
@@ -256,8 +258,8 @@ def _sound_seconds(container: InputContainer, audio: AudioStream | None) -> floa
     if audio is None or audio.duration is None or audio.time_base is None:
         return 0.0
     # Elsewhere (MP3, AAC, transport streams) the length is a guess from the bit rate.
-    told = container.format.name.startswith(("mov", "flac", "wav"))
-    return float(audio.duration * audio.time_base) if told else 0.0
+    is_stated = container.format.name.startswith(("mov", "flac", "wav"))
+    return float(audio.duration * audio.time_base) if is_stated else 0.0
 
 
 def _missing(
@@ -348,7 +350,7 @@ def _describe(
             "sample_rate": audio.rate,
             "num_channels": audio.channels,
         }
-    remote = file_of(container)
+    remote = range_reader_of(container)
     return MediaDescription(
         uri=path,
         num_bytes=os.stat(path).st_size if remote is None else remote.num_bytes,

@@ -1,6 +1,6 @@
 """Object stores (`s3://`, `gs://`): addresses, opening a store, and what its errors mean to a person.
 
-Requests go through obstore, which retries with backoff what may pass. Its messages quote the answers of the
+Requests go through obstore, which retries with backoff what may pass. Its messages quote the replies of the
 server, and those name access keys and signatures: only the status and the error code are taken from them.
 """
 
@@ -66,7 +66,7 @@ class Address:
 
 
 def is_remote(text: str) -> bool:
-    """Whether a source or result is named by a URI; `parse_uri` says which ones can be used."""
+    """Whether a source or result is named by a URI; `parse_uri` refuses those that cannot be used."""
     return _SCHEME.match(text) is not None and not os.path.lexists(text)
 
 
@@ -148,7 +148,7 @@ def endpoint(scheme: str) -> str:
 
 
 def _amazon_credentials() -> dict[str, Any]:
-    """Nothing where the environment says all; else what boto3 finds: profiles, single sign-on, roles."""
+    """Nothing where the environment holds them; else what boto3 finds: profiles, single sign-on, roles."""
     is_public = os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true", "yes", "on")
     if is_public or os.environ.get("AWS_ACCESS_KEY_ID"):
         return {}
@@ -192,7 +192,7 @@ def _google_credentials() -> dict[str, Any]:
 
 
 def _is_on_google() -> bool:
-    """Whether the metadata server of Google's machines answers; asked once, for a second at most."""
+    """Whether the metadata server of Google's machines responds; one request, of a second at most."""
     import http.client
 
     connection = http.client.HTTPConnection(os.environ.get("GCE_METADATA_HOST", "169.254.169.254"), timeout=1)

@@ -13,7 +13,7 @@ import av
 import av.error
 from av.stream import Discard
 
-from framemill.actors.range_reader import leave_out_all_but_keys, raise_failure
+from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     others = [other for other in container.streams if other is not stream]
     for other in others:
         other.discard = Discard.all  # their bytes need not be read
-    listed_keys = leave_out_all_but_keys(container, stream, MAX_TRIES)
+    listed_keys = skip_all_but_keys(container, stream, MAX_TRIES)
     try:
         for packet in container.demux(stream):
             if not packet.size:

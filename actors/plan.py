@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Raise it when the frames or samples that a file gives would change: part of every operation key.
 DECODE_VERSION = 2
 POLICIES = "keyframes, keyframes:N, every:SECONDS, scenes, adaptive, all"
-# Tables that say which frames to look at, where the policy cannot tell it from the index alone.
+# Tables that determine which frames to look at, where the policy cannot from the index alone.
 STEERED_BY = {"scenes": "scenes", "adaptive": "sampling"}
 MOST_KEY_FRAMES = 1_000_000
 

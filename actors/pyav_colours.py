@@ -8,9 +8,9 @@ those of each plane and converting them is faster, but rounds each plane and ble
 DALI's, which changed scores as much (both measured). All other formats are left to libswscale: packed and
 big-endian ones, palettes, RGB.
 
-Chroma samples count as lying in the middle of the pixels they stand for, wherever the file says: DALI's
-converters do the same, and the difference is half a pixel at most. In interlaced pictures they do so too, as
-lines of both fields lie where they are shown; between lines colours of both fields blend.
+Chroma samples count as lying in the middle of the pixels they stand for, wherever the file places them:
+DALI's converters do the same, and the difference is half a pixel at most. In interlaced pictures they do
+so too, as lines of both fields lie where they are shown; between lines colours of both fields blend.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from av.video.format import VideoFormatComponent
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
-from framemill.actors.frame_transport import CarriedPicture, carry, unpack
+from framemill.actors.frame_transport import PackedFrame, pack, unpack
 from framemill.actors.pyav_colours import (
     WORDS,
     brightness,
@@ -71,7 +71,7 @@ class PyavFrames(Frames):
 
         What libswscale converts travels converted as well: there it would know less of the picture.
         """
-        pictures = [carry(frame) for frame in self._frames]
+        pictures = [pack(frame) for frame in self._frames]
         converted = [i for i, frame in enumerate(self._frames) if not is_planar(frame.format.name)]
         made = {("coded", i): self._coded_rgb(i) for i in converted}
         at = (self.frame_index, self.pts_seconds, self.is_key)
@@ -146,7 +146,7 @@ class PyavFrames(Frames):
         return (size[1], size[0]) if self._quarters % 2 else size
 
 
-def _arrived(pictures: Sequence[CarriedPicture], made: Mapping[object, UInt8Array], *rest: Any) -> PyavFrames:
+def _arrived(pictures: Sequence[PackedFrame], made: Mapping[object, UInt8Array], *rest: Any) -> PyavFrames:
     frames = PyavFrames([unpack(picture) for picture in pictures], *rest)
     frames._views.update(made)
     return frames

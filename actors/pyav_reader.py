@@ -14,7 +14,7 @@ from av.stream import Discard
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import plan_decode
 from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
-from framemill.actors.range_reader import leave_out_unneeded, raise_failure
+from framemill.actors.range_reader import raise_failure, skip_unneeded
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.sound import SoundTrack
 from framemill.actors.subtitles import SubtitleTrack
@@ -102,11 +102,11 @@ def read_shard(
         with container:
             yield from _Reader(container, index, request, report).chunks()
         return
-    # A decoder must know how far pictures are reordered, which some files tell only to those who look
+    # A decoder must know how far pictures are reordered, which in some files is known only after looking
     # ahead. Where none are, the tables of an MP4 hold everything else: looking ahead can be left out.
-    told = (index.description.container or "").startswith("mov")
+    is_stated = (index.description.container or "").startswith("mov")
     in_order = bool(np.all(np.diff(index.packets.pts) > 0))
-    with open_media(path, look_ahead=not (told and in_order)) as container:
+    with open_media(path, look_ahead=not (is_stated and in_order)) as container:
         yield from _Reader(container, index, request, report).chunks()
 
 
@@ -147,7 +147,7 @@ class _Reader:
             if stream.index not in wanted:
                 stream.discard = Discard.all
         if picture is not None:
-            leave_out_unneeded(self.container, picture, self.plan.needed, [s for s in (track, *texts) if s])
+            skip_unneeded(self.container, picture, self.plan.needed, [s for s in (track, *texts) if s])
         if track is not None or texts:
             yield from self._in_one_pass(picture, track, texts)
         elif picture is not None:
@@ -173,7 +173,7 @@ class _Reader:
         if not context.is_open:  # else it decoded the first frame for the index
             picture.thread_type = "AUTO" if threads > 1 else "SLICE"
             context.thread_count = threads
-        self.is_untimed = self.container.format.name == "avi"  # what it says of presentation is a guess
+        self.is_untimed = self.container.format.name == "avi"  # its times of presentation are a guess
 
     def _in_one_pass(
         self, picture: VideoStream | None, track: AudioStream | None, texts: list[SubtitleStream]

@@ -29,39 +29,39 @@ CACHE_BYTES = 128 << 20
 LEAST_GAP_BYTES = 2 * BLOCK_BYTES
 # Of these the demuxer hands out packets as the tables of an MP4 list them, whatever is in them (measured).
 _NARROWED = frozenset(("h264", "hevc", "av1", "libdav1d", "libaom-av1", "mpeg4", "vp9", "libvpx-vp9"))
-# Where the table of key frames is sparser than this, the stream may hold others that only its bytes tell of.
+# Where the table of key frames is sparser than this, the stream may hold others that only its bytes reveal.
 _LONGEST_GROUP_SECONDS = 30.0
 
 _requests = ThreadPoolExecutor(16, thread_name_prefix="object")
 
 
-class _Blocks:
+class _BlockCache:
     """Blocks read lately, by (uri, entity tag, number); the least recently used go first."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._held: OrderedDict[tuple[str, str, int], bytes] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str, int], bytes] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: tuple[str, str, int]) -> bytes | None:
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
+            if key in self._cached:
+                self._cached.move_to_end(key)
+            return self._cached.get(key)
 
     def put(self, key: tuple[str, str, int], block: bytes) -> None:
         with self._lock:
-            self._num_bytes += len(block) - len(self._held.pop(key, b""))
-            self._held[key] = block
+            self._num_bytes += len(block) - len(self._cached.pop(key, b""))
+            self._cached[key] = block
             while self._num_bytes > self._limit:
-                self._num_bytes -= len(self._held.popitem(last=False)[1])
+                self._num_bytes -= len(self._cached.popitem(last=False)[1])
 
 
-_blocks = _Blocks(CACHE_BYTES)
+_blocks = _BlockCache(CACHE_BYTES)
 
 
-class RangedFile:
+class RangeReader:
     """A readable, seekable object; every request names the version that was there when it was opened.
 
     Not for several threads at once.
@@ -80,7 +80,7 @@ class RangedFile:
         self.num_bytes, self._tag = stat_object(uri)
         address = parse_uri(uri)
         self._store, self._key = open_store(address.scheme, address.bucket), address.key
-        self.name = self._key.rpartition("/")[2]  # FFmpeg looks at endings where the first bytes say little
+        self.name = self._key.rpartition("/")[2]  # FFmpeg looks at endings where first bytes are ambiguous
         self._position = 0
         self._num_blocks = -(-self.num_bytes // BLOCK_BYTES)
         self._gaps: list[tuple[int, int]] = []
@@ -89,7 +89,7 @@ class RangedFile:
         self._next_block = 0
         self._last: tuple[int, bytes] = (-1, b"")
 
-    def leave_out(self, gaps: Sequence[tuple[int, int]], ahead: Sequence[int] | None = None) -> None:
+    def skip(self, gaps: Sequence[tuple[int, int]], ahead: Sequence[int] | None = None) -> None:
         """From now on these stretches read as zeros and are not fetched.
 
         Args:
@@ -192,25 +192,25 @@ class RangedFile:
         return data
 
 
-def file_of(container: InputContainer) -> RangedFile | None:
+def range_reader_of(container: InputContainer) -> RangeReader | None:
     """The object behind a container; None for a local file."""
     opened = getattr(container.file, "file", None)
-    return opened if isinstance(opened, RangedFile) else None
+    return opened if isinstance(opened, RangeReader) else None
 
 
 def raise_failure(container: InputContainer) -> None:
     """Raises what FFmpeg took for the end of the file; nothing for a local file."""
-    file = file_of(container)
+    file = range_reader_of(container)
     if file is not None and file.failure is not None:
         raise file.failure
 
 
-def leave_out_all_but_keys(container: InputContainer, stream: VideoStream, num_keys: int) -> BoolArray | None:
+def skip_all_but_keys(container: InputContainer, stream: VideoStream, num_keys: int) -> BoolArray | None:
     """Before a pass over the packets of an MP4 in an object store: none but the first keys are fetched.
 
     Returns:
-        bool [n], which packets with data are key frames by the tables of the file: those that are left out
-        do not tell it themselves. None where everything is read.
+        bool [n], which packets with data are key frames by the tables of the file: packets
+        that are left out carry no such mark. None where everything is read.
     """
     entries = _entries(container, stream)
     if entries is None or not len(entries):
@@ -222,13 +222,13 @@ def leave_out_all_but_keys(container: InputContainer, stream: VideoStream, num_k
         return None
     needed = np.zeros(len(entries), bool)
     needed[keys[:num_keys]] = True
-    file = file_of(container)
+    file = range_reader_of(container)
     assert file is not None
-    file.leave_out(_gaps([entries[~needed], *_others(container, [stream])]))
+    file.skip(_gaps([entries[~needed], *_others(container, [stream])]))
     return is_key
 
 
-def leave_out_unneeded(
+def skip_unneeded(
     container: InputContainer, stream: VideoStream, needed: BoolArray, others: Sequence[Any] = ()
 ) -> None:
     """Before reading an MP4 in an object store: packets that are not decoded are not fetched.
@@ -245,14 +245,14 @@ def leave_out_unneeded(
     spans = np.concatenate(wanted)
     starts, ends = spans[:, 0] // BLOCK_BYTES, -(-(spans[:, 0] + spans[:, 1]) // BLOCK_BYTES)
     blocks = sorted({n for a, b in zip(starts.tolist(), ends.tolist(), strict=True) for n in range(a, b)})
-    file = file_of(container)
+    file = range_reader_of(container)
     assert file is not None
-    file.leave_out(_gaps([entries[~needed], *_others(container, [stream, *others])]), blocks)
+    file.skip(_gaps([entries[~needed], *_others(container, [stream, *others])]), blocks)
 
 
 def _entries(container: InputContainer, stream: VideoStream) -> np.ndarray | None:
     """int64 [n, 4]: position, size, whether key, time of decoding; None where packets must all be read."""
-    file = file_of(container)
+    file = range_reader_of(container)
     if file is None or not container.format.name.startswith("mov"):
         return None
     if stream.codec_context is None or stream.codec_context.name not in _NARROWED:

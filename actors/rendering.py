@@ -66,7 +66,7 @@ def render(
 
     Args:
         fps: frames a second. width, height: even, in pixels.
-        music: a file whose sound is heard from its start, faded out at the end; silence without one.
+        music: a file whose sound is played from its start, faded out at the end; silence without one.
         progress: called with frames done and in all.
 
     Raises:
@@ -114,23 +114,23 @@ class _Film:
         progress: Callable[[int, int], None],
     ) -> None:
         sound = self._sound(music, total / self.fps) if music else iter(())
-        heard = 0
+        num_samples = 0
         for done, pixels in enumerate(_pictures(clips, self.fps, self.size), 1):
             self._encode(pixels, done - 1)
             # Side by side, so that players need not jump between the two.
-            while self.sound is not None and heard * self.fps < done * SOUND_RATE:
+            while self.sound is not None and num_samples * self.fps < done * SOUND_RATE:
                 frame = next(sound, None)
                 if frame is None:
                     break
-                frame.pts = heard
-                heard += frame.samples
+                frame.pts = num_samples
+                num_samples += frame.samples
                 self.out.mux(self.sound.encode(frame))
             progress(done, total)
         self.out.mux(self.picture.encode(None))
         if self.sound is not None:
             for frame in sound:
-                frame.pts = heard
-                heard += frame.samples
+                frame.pts = num_samples
+                num_samples += frame.samples
                 self.out.mux(self.sound.encode(frame))
             self.out.mux(self.sound.encode(None))
 

@@ -11,7 +11,7 @@ import av.error
 import av.logging
 
 from framemill.actors.object_store import is_remote
-from framemill.actors.range_reader import RangedFile, raise_failure
+from framemill.actors.range_reader import RangeReader, raise_failure
 from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
     Args:
         source: the file: a path, an address such as s3://bucket/key, or an object to read from.
         look_ahead: whether to read and decode as much of the start as it takes to find out what the
-            header does not tell; without, times of streams and the reordering of pictures may be unknown.
+            header does not state; without, times of streams and the reordering of pictures may be unknown.
 
     Raises:
         UnreadableError: the bytes cannot be read.
@@ -54,7 +54,7 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
     # A container that asks for another file (a playlist, an external track) must not get one.
     target: Any = source
     if isinstance(source, str) and is_remote(source):
-        target = RangedFile(source)
+        target = RangeReader(source)
         if not target.num_bytes:
             raise CorruptError("the file is empty (0 bytes)")
         options["protocol_whitelist"] = ""
@@ -76,7 +76,7 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
             ),
         )
     except av.error.FFmpegError as exc:
-        if isinstance(target, RangedFile) and target.failure is not None:
+        if isinstance(target, RangeReader) and target.failure is not None:
             raise target.failure from None
         raise _explain(exc) from exc
     except (OSError, ValueError) as exc:
@@ -129,7 +129,7 @@ def _explain(exc: av.error.FFmpegError) -> Exception:
     if isinstance(exc, av.error.PermissionError | av.error.FileNotFoundError | av.error.OSError):
         return UnreadableError(f"cannot be read: {exc.strerror}")
     if isinstance(exc, av.error.ArgumentError):
-        # What FFmpeg answers when the format is recognised but not in the whitelist.
+        # What FFmpeg returns when the format is recognised but not in the whitelist.
         return UnsupportedError(
             "a playlist, image or other format that is not opened; "
             "only files that hold their own picture and sound are"

@@ -8,7 +8,7 @@ from framemill.actors.batcher import BatchStats
 from framemill.models.providers import SessionReport
 
 
-def session_account(report: SessionReport, runner: Any, batches: BatchStats | None) -> dict[str, Any]:
+def session_stats(report: SessionReport, runner: Any, batches: BatchStats | None) -> dict[str, Any]:
     """The state of one model's session, for `runs` and for people.
 
     Args:
@@ -20,7 +20,7 @@ def session_account(report: SessionReport, runner: Any, batches: BatchStats | No
         now), row_threads (CPU threads that a row takes by now), num_halved (how often memory ran out),
         num_batches, batch_fill (0..1) and note.
     """
-    account: dict[str, Any] = {
+    stats: dict[str, Any] = {
         "model": report.model,
         "provider": report.provider,
         "precision": report.precision,
@@ -33,11 +33,11 @@ def session_account(report: SessionReport, runner: Any, batches: BatchStats | No
         "note": "; ".join(filter(None, [report.note, getattr(runner, "note", "")])),
     }
     if batches is not None:
-        account |= {"num_batches": batches.num_batches, "batch_fill": round(batches.fill, 4)}
-    return account
+        stats |= {"num_batches": batches.num_batches, "batch_fill": round(batches.fill, 4)}
+    return stats
 
 
-def session_note(role: str, report: SessionReport) -> str:
+def describe_session(role: str, report: SessionReport) -> str:
     """Where a model runs, as one line for a person."""
     tried = "; ".join(f"{provider}: {what}" for provider, what in report.attempts)
     nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in report.num_nodes.items())

@@ -16,7 +16,7 @@ from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import Sampling, sample_frames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.read_ahead import read_ahead
-from framemill.actors.session_stats import session_account, session_note
+from framemill.actors.session_stats import describe_session, session_stats
 from framemill.actors.shards import Shard
 from framemill.actors.tracing import Trace
 from framemill.errors import CorruptError, DeviceLostError, SetupError
@@ -176,7 +176,7 @@ class ShardProcessor:
                 )
             self._models[role] = model
             self.providers[role] = report.provider
-            self.notes.append(session_note(role, report))
+            self.notes.append(describe_session(role, report))
         return self._models[role]
 
     def batches(self) -> dict[str, BatchStats]:
@@ -185,10 +185,10 @@ class ShardProcessor:
         return {role: runner.stats() for role, runner in runners.items() if isinstance(runner, Batcher)}
 
     def sessions(self) -> dict[str, dict[str, Any]]:
-        """Per model role, the state of its session (see `session_account`)."""
+        """Per model role, the state of its session (see `session_stats`)."""
         batches = self.batches()
         opened = self._sessions.copy().items()
-        return {role: session_account(report, runner, batches.get(role)) for role, (report, runner) in opened}
+        return {role: session_stats(report, runner, batches.get(role)) for role, (report, runner) in opened}
 
     def process(self, task: ShardTask, on_frames: Callable[[int], None] | None = None) -> ShardResult:
         """Reads a shard once and feeds every operation.

@@ -53,7 +53,7 @@ class _Waiting:
 class SoundTrack:
     """Turns packets of one stream into consecutive chunks of sound, decoding each once.
 
-    Sound is never cut: where timestamps say that it overlaps itself, what follows comes later than they say.
+    Sound is never cut: where timestamps make it overlap itself, what follows comes later than they state.
 
     Attributes:
         num_errors: packets that could not be decoded.

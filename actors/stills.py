@@ -28,7 +28,7 @@ _FORMATS = (
 
 
 def read_still(path: str) -> PyavFrames:
-    """Decodes a JPEG, PNG, WebP or BMP file; its pixels are as stored, whatever its orientation tag says.
+    """Decodes a JPEG, PNG, WebP or BMP file; its pixels are as stored, whatever its orientation tag is.
 
     Raises:
         UnreadableError: the bytes cannot be read.

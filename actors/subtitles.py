@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from av.subtitles.stream import SubtitleStream
 
 UNTAGGED = "und"  # what ISO 639-2 has for an undetermined language
-# What decoders say of cues that last until the next one.
+# What decoders give as the end of cues that last until the next one.
 _OPEN_END_MILLISECONDS = 2**32 - 1
 # FFmpeg gives every text format as a line of ASS: eight fields, then the text with its styling.
 _NUM_FIELDS = 8

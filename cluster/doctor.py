@@ -196,7 +196,7 @@ def _models() -> Iterator[Finding]:
 def model_checks() -> Iterator[Finding]:
     """Opens every model that is here the way a run would, and says where it runs; engines may be built."""
     from framemill.models import store
-    from framemill.models.probing import remembered
+    from framemill.models.probing import known_probe
     from framemill.models.registry import all_entries
     from framemill.models.session import open_model
 
@@ -215,7 +215,7 @@ def model_checks() -> Iterator[Finding]:
             continue
         nodes = ", ".join(f"{count} nodes on {name}" for name, count in report.num_nodes.items())
         built = f"engine built in {report.build_seconds:.1f} s" if report.build_seconds else ""
-        known = remembered(entry.sha256, cores) if report.provider == "cpu" else None
+        known = known_probe(entry.sha256, cores) if report.provider == "cpu" else None
         threads = f"measured on {cores} cores: {known.threads} threads a row is fastest" if known else ""
         missed = "; ".join(f"{provider}: {what}" for provider, what in report.attempts if what != "ok")
         detail = "; ".join(

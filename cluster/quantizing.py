@@ -18,7 +18,7 @@ from framemill.cluster.run.sources import list_sources
 from framemill.errors import MediaError, ModelError, UsageError
 from framemill.models.adding import write_block
 from framemill.models.folders import digest_file
-from framemill.models.onnx_batching import judge_batching, load_graph
+from framemill.models.onnx_batching import check_batching, load_graph
 from framemill.models.probing import rows_per_second
 from framemill.models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside, variant_name
 from framemill.models.registry import ModelEntry, named_entries
@@ -201,7 +201,7 @@ def _entry(entry: ModelEntry, made: Path, target: Path) -> ModelEntry:
         url="",
         package_file="",
         path=str(target),
-        batching=judge_batching(load_graph(made), entry.input_size)[0],
+        batching=check_batching(load_graph(made), entry.input_size)[0],
     )
 
 

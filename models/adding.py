@@ -15,7 +15,7 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.download import OnProgress, download, replacing
 from framemill.models.family_defaults import FAMILY_DEFAULTS
 from framemill.models.model_io import check_graph
-from framemill.models.onnx_batching import input_shapes, judge_batching, load_graph
+from framemill.models.onnx_batching import check_batching, input_shapes, load_graph
 from framemill.models.registry import (
     DEFAULTS,
     LABEL_SETS,
@@ -99,7 +99,7 @@ def add(
         }
         entry = parse_entry(block)
         check_graph(entry, model)
-        batching, reason = judge_batching(model, size)
+        batching, reason = check_batching(model, size)
         entry = replace(entry, batching=batching)
         if url:
             path.replace(cache_path(entry))

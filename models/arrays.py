@@ -27,7 +27,7 @@ def argsort(keys: Any) -> Any:
     """Positions of a row of numbers in ascending order, equal ones as they come."""
     if isinstance(keys, np.ndarray):
         return np.argsort(keys, kind="stable")
-    return array_module(keys).argsort(keys)  # stable unless told otherwise, by the standard and in CuPy
+    return array_module(keys).argsort(keys)  # stable by default, by the standard and in CuPy
 
 
 def cupy_module() -> Any:
@@ -64,7 +64,7 @@ def to_host(array: Any) -> npt.NDArray[Any]:
 def await_producer(array: Any) -> None:
     """Waits for what the calling thread still has in the making on a device.
 
-    ONNX Runtime does not wait for whoever produces a bound pointer, and calls are handed to other threads
+    ONNX Runtime does not wait for what produces a bound pointer, and calls are handed to other threads
     with streams of their own. A wait of the calling thread alone costs tens of microseconds.
     """
     if not isinstance(array, np.ndarray) and hasattr(array, "get"):

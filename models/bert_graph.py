@@ -104,7 +104,7 @@ def bert_graph(weights: Weights, config: Mapping[str, Any]) -> Any:
 
 
 class _Builder:
-    """Collects nodes; each method answers the name of the value it adds."""
+    """Collects nodes; each method returns the name of the value it adds."""
 
     def __init__(self, weights: Weights, epsilon: float) -> None:
         self._weights = weights

@@ -1,4 +1,4 @@
-"""The characters that a text recogniser tells apart."""
+"""The characters that a text recogniser distinguishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the CUDA driver says of the devices, and the libraries that the runtimes need loaded before them."""
+"""The devices that the CUDA driver reports, and the libraries that the runtimes need loaded before them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TENSORRT_MAJOR = 10
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 TENSORRT_PACKAGES = ("tensorrt-cu13-libs", "tensorrt-cu12-libs", "tensorrt")
 
-# What the driver says when a device is gone, or its context broken for good (cudaError_t, driver_types.h).
+# What the driver reports when a device is gone, or its context broken for good (cudaError_t, driver_types.h).
 _LOST = (
     "illegal memory access",
     "unspecified launch failure",
@@ -35,9 +35,9 @@ _COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILIT
 
 
 def is_device_lost(exc: Exception) -> bool:
-    """Whether an error, of whatever library, says that a device is lost to this process."""
-    said = str(exc).lower()
-    return any(words in said for words in _LOST)
+    """Whether an error, of whatever library, reports that a device is lost to this process."""
+    text = str(exc).lower()
+    return any(words in text for words in _LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def load_tensorrt() -> str:
     Returns:
         Why the provider of ONNX Runtime will not find them; empty where it will, or they lie elsewhere.
     """
-    # It rounds factors to ten bits unless told otherwise, and ONNX Runtime has no option for that.
+    # It rounds factors to ten bits by default, and ONNX Runtime has no option for that.
     os.environ.setdefault(TF32_VARIABLE, "0")
     version = version_of(*TENSORRT_PACKAGES)
     if version and int(version.partition(".")[0]) != TENSORRT_MAJOR:
@@ -154,7 +154,7 @@ def load_tensorrt() -> str:
 
 
 def load_cublas_for_ctranslate2() -> str:
-    """Loads cuBLAS 12 for CTranslate2, which knows no CUDA 13; names of libraries differ, so both fit.
+    """Loads cuBLAS 12 for CTranslate2, which is built for it alone; names of libraries differ, so both fit.
 
     Returns:
         Why there is none that can be loaded; empty where there is.

@@ -44,7 +44,7 @@ def is_offline() -> bool:
 def download(url: str, file: IO[bytes], num_bytes: int, on_progress: OnProgress | None = None) -> str:
     """Writes what `url` sends to `file` and returns its sha256 as hex digits.
 
-    Only https is spoken, also after redirects; plain http is for this machine itself. What fails for the
+    Only https is allowed, also after redirects; plain http is for this machine itself. What fails for the
     moment is tried again, up to `ATTEMPTS` times in a row, after a pause: twice the one before, or what the
     server asks for. A transfer that broke off goes on where it ended if the server proves, by entity tag or
     date, that the content is still the same, and starts anew otherwise.
@@ -176,7 +176,7 @@ def _retry_after(exc: Exception) -> float:
 
 
 def _check_url(url: str) -> bool:
-    """Whether the URL speaks of this machine; raises ModelError where its scheme is not allowed."""
+    """Whether the URL is one of this machine; raises ModelError where its scheme is not allowed."""
     parts = urllib.parse.urlsplit(url)
     local = parts.hostname in _LOOPBACK
     if parts.scheme == "https" or (parts.scheme == "http" and local):

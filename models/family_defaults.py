@@ -1,4 +1,4 @@
-"""How pictures of each family are coloured and normalised, or its classes named, unless an entry tells."""
+"""How pictures of each family are coloured and normalised, and its classes named, where an entry does not."""
 
 from __future__ import annotations
 

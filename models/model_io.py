@@ -4,7 +4,7 @@ yolox: Ge et al., arXiv:2107.08430; the graph of the authors' export.
 yolov8: the raw head of Ultralytics' export (YOLOv8, YOLO11): centres and sizes, then a score per class.
 yolo_end_to_end: exports that choose among the boxes themselves (YOLOv10, or with suppression built in).
 rtdetr, dfine: the deployed graphs of the authors of RT-DETR (Zhao et al., arXiv:2304.08069) and D-FINE
-(Peng et al., arXiv:2410.13842), which are told the size that boxes are wanted in.
+(Peng et al., arXiv:2410.13842), which take the size that boxes are wanted in.
 detr: the bare network of either, as Hugging Face's exports give it: a logit per class and relative boxes.
 
 Other families are described where they are decoded (`ops.faces.decoders`, `ops.objects.pose_families` and so
@@ -47,7 +47,7 @@ _TYPES = {
 }
 
 
-def input_contract(entry: ModelEntry) -> Shapes:
+def expected_inputs(entry: ModelEntry) -> Shapes:
     """What a model of the entry's family takes; empty where that is looked at by the runtime alone."""
     width, height = entry.input_size or (None, None)
     picture: Mapping[str, Shapes] = {
@@ -71,7 +71,7 @@ def input_contract(entry: ModelEntry) -> Shapes:
     return picture.get(entry.family, {})
 
 
-def output_contract(entry: ModelEntry) -> Shapes:
+def expected_outputs(entry: ModelEntry) -> Shapes:
     """What a detector of the entry's family gives; empty for yolox, whose rows depend on its grid."""
     num_labels = len(entry.labels)
     if _is_sized(entry):
@@ -89,7 +89,7 @@ def check_outputs(entry: ModelEntry, found: Mapping[str, Sequence[int | str]]) -
 
     Outputs besides those of the family are of no concern.
     """
-    wanted = output_contract(entry)
+    wanted = expected_outputs(entry)
     ours = found if "" in wanted else {name: axes for name, axes in found.items() if name in wanted}
     if wanted and not _fits(wanted, ours):
         raise ModelError(_complaint(entry, "gives", wanted, found))
@@ -105,7 +105,7 @@ def check_graph(entry: ModelEntry, model: Any) -> None:
 
     weights = {tensor.name for tensor in model.graph.initializer}
     values = [value for value in model.graph.input if value.name not in weights]
-    wanted, inputs = input_contract(entry), {value.name: axes_of(value) for value in values}
+    wanted, inputs = expected_inputs(entry), {value.name: axes_of(value) for value in values}
     if wanted and not _fits(wanted, inputs):
         raise ModelError(_complaint(entry, "takes", wanted, inputs))
     kind = _UINT8 if entry.family == "mobilenet_embed" else _FLOAT32

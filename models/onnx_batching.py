@@ -66,7 +66,7 @@ def axes_of(value: Any) -> list[int | str]:
     return [axis.dim_value if axis.dim_value > 0 else axis.dim_param or "?" for axis in axes]
 
 
-def judge_batching(model: Any, input_size: tuple[int, int] | None) -> tuple[Batching, str]:
+def check_batching(model: Any, input_size: tuple[int, int] | None) -> tuple[Batching, str]:
     """How a model may be batched (as in `ModelEntry.batching`), and why, in words.
 
     A batch is trusted only after random rows gave the same outputs together as alone.
@@ -124,7 +124,7 @@ def dynamic_variant(entry: ModelEntry, path: Path) -> tuple[Path | None, str]:
     if variant.is_file():
         return variant, ""
     model = load_graph(path)
-    batching, reason = judge_batching(model, entry.input_size)
+    batching, reason = check_batching(model, entry.input_size)
     if batching == "dynamic":
         return path, ""
     if batching == "none":

@@ -1,4 +1,4 @@
-"""Which way of running a model on this machine's CPU is the fastest, measured once and remembered.
+"""Which way of running a model on this machine's CPU is the fastest, measured once and kept.
 
 By default each row runs on one thread and rows run side by side, which wins on most machines. Where a model
 has worked for a while and nothing is known of it here, `OnnxSession` stops for a moment and measures
@@ -53,7 +53,7 @@ class Probe:
     rows_per_second: Mapping[int, float]
 
 
-def remembered(sha256: str, cores: int) -> Probe | None:
+def known_probe(sha256: str, cores: int) -> Probe | None:
     """What was measured here of a model on so many cores; None where nothing was."""
     try:
         known = _known(cores)[sha256]
@@ -73,10 +73,10 @@ def choose_threads(sha256: str, open_: Callable[[int], Any], row: Row, cores: in
         open_: opens a session that runs a row on so many threads.
     """
     sessions = {threads: open_(threads) for threads in sorted({1, cores})}
-    speeds = dict(zip(sessions, _race([(it, cores // n) for n, it in sessions.items()], row), strict=True))
+    speeds = dict(zip(sessions, _measure([(it, cores // n) for n, it in sessions.items()], row), strict=True))
     best = max(speeds, key=lambda threads: speeds[threads])
     found = Probe(best if speeds[best] >= LEAST_GAIN * speeds[1] else 1, speeds)
-    _remember(cores, sha256, asdict(found))
+    _record(cores, sha256, asdict(found))
     return sessions[found.threads], found
 
 
@@ -100,8 +100,8 @@ def is_faster(variant: ModelEntry, variant_path: Path, entry: ModelEntry, path: 
     known = _known(cores).get(key)
     if not (isinstance(known, list) and len(known) == 2):
         sessions = [_opener(variant, variant_path)(1), _opener(entry, path)(1)]
-        known = _race([(session, cores) for session in sessions], _trial_row(entry, path))
-        _remember(cores, key, known)
+        known = _measure([(session, cores) for session in sessions], _trial_row(entry, path))
+        _record(cores, key, known)
     return float(known[0]) >= LEAST_GAIN * float(known[1])
 
 
@@ -112,10 +112,10 @@ def rows_per_second(entry: ModelEntry, path: Path, threads: int, cores: int) -> 
         ModelError: the file cannot be run on random rows.
     """
     session = _opener(entry, path)(threads)
-    return _race([(session, cores // threads)], _trial_row(entry, path))[0]
+    return _measure([(session, cores // threads)], _trial_row(entry, path))[0]
 
 
-def _race(ways: Sequence[tuple[Any, int]], row: Row) -> list[float]:
+def _measure(ways: Sequence[tuple[Any, int]], row: Row) -> list[float]:
     """Rows a second of each session when so many rows run side by side in it, in its best round."""
     for session, _ in ways:
         session.run(None, row)  # buffers are made at the first call
@@ -168,7 +168,7 @@ def _known(cores: int) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _remember(cores: int, key: str, found: Any) -> None:
+def _record(cores: int, key: str, found: Any) -> None:
     from framemill.models.download import replacing  # its imports would slow down every start
 
     with replacing(_file(cores)) as out:

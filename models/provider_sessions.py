@@ -34,7 +34,7 @@ from framemill.models.store import cache_folder
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session on one provider, and what its report says; fields as in `SessionReport`.
+    """A session on one provider, and what its report holds; fields as in `SessionReport`.
 
     Attributes:
         stream: CuPy's stream that the session's work goes to; None on the host, or without CuPy.
@@ -138,16 +138,16 @@ def try_provider(provider: str) -> str:
 def load_cuda(ort: Any) -> str:
     """Loads the CUDA libraries that came as wheels, where this build of ONNX Runtime is one for CUDA.
 
-    To be called before it is asked for its providers: CUDA as a plug-in appears once they are there.
+    To be called before its providers are listed: CUDA as a plug-in appears once they are there.
 
     Returns:
-        What it says of those that are not there; empty where all are, or none is needed.
+        Its messages about those that are not there; empty where all are, or none is needed.
     """
-    said = io.StringIO()
+    printed = io.StringIO()
     if getattr(ort, "cuda_version", ""):
-        with contextlib.redirect_stdout(said):  # it prints, and does so for every model
+        with contextlib.redirect_stdout(printed):  # it prints, and does so for every model
             ort.preload_dlls()
-    return "; ".join(said.getvalue().splitlines())[:300]
+    return "; ".join(printed.getvalue().splitlines())[:300]
 
 
 def _absent(ort: Any, got: Sequence[str]) -> str:

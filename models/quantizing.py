@@ -3,7 +3,7 @@
 Two files are made. Processors multiply unsigned activations by signed weights (VNNI: U8S8); TensorRT takes
 signed ones on both sides, with their zero in the middle (S8S8). Both hold float weights beside
 QuantizeLinear and DequantizeLinear pairs, so that any provider can run them. Only convolutions and matrix
-products are eight-bit, and never the last ones, whose outputs are the answer. Nagel et al., "A White Paper
+products are eight-bit, and never the last ones, whose outputs are the result. Nagel et al., "A White Paper
 on Neural Network Quantization", arXiv:2106.08295.
 
 The scales are fixed, so rows do not depend on their neighbours, and the batch axis is free where the
@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from framemill.errors import ModelError
 from framemill.models.folders import digest_file
-from framemill.models.onnx_batching import free_batch_axis, judge_batching, load_graph
+from framemill.models.onnx_batching import check_batching, free_batch_axis, load_graph
 from framemill.models.registry import ModelEntry
 
-# Where the file for processors tells the digest of the one for TensorRT, which lies beside it.
+# Metadata of the file for processors: the digest of the one for TensorRT, which lies beside it.
 _SIGNED_KEY = "framemill.signed_sha256"
-# Where it tells the digest of the model that it was made from.
+# Metadata: the digest of the model that it was made from.
 _ORIGIN_KEY = "framemill.origin_sha256"
 _OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 MIN_ROWS, MAX_ROWS = 8, 24  # calibration holds every layer's output of every row in memory
@@ -91,7 +91,7 @@ def quantize(entry: ModelEntry, path: Path, rows: Rows, target: Path, recipe: Re
         raise ModelError(f"model {entry.name} is quantised already")
     if not present & set(_OPERATORS):
         raise ModelError(f"model {entry.name} has none of {', '.join(_OPERATORS)}: nothing to quantise")
-    if judge_batching(graph, entry.input_size)[0] == "fixed":
+    if check_batching(graph, entry.input_size)[0] == "fixed":
         graph = free_batch_axis(graph)
     signed = signed_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def signed_file(graph: Any, path: Path) -> Path | None:
     Raises:
         ModelError: it belongs to it, but is missing or has other bytes.
     """
-    wanted = _told(graph, _SIGNED_KEY)
+    wanted = _metadata(graph, _SIGNED_KEY)
     if not wanted:
         return None
     signed = signed_beside(path)
@@ -135,10 +135,10 @@ def is_made_from(variant: ModelEntry, entry: ModelEntry) -> bool:
         ModelError: the file is no ONNX model.
     """
     path = Path(variant.path)
-    return path.is_file() and _told(load_graph(path), _ORIGIN_KEY) == entry.sha256
+    return path.is_file() and _metadata(load_graph(path), _ORIGIN_KEY) == entry.sha256
 
 
-def _told(graph: Any, key: str) -> str:
+def _metadata(graph: Any, key: str) -> str:
     return next((str(item.value) for item in graph.metadata_props if item.key == key), "")
 
 
@@ -191,7 +191,7 @@ def _write(
 
     options: dict[str, Any] = {"CalibPercentile": _PERCENTILE}
     if is_signed:
-        # TensorRT knows neither zero points nor quantised biases.
+        # TensorRT supports neither zero points nor quantised biases.
         options |= {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
     try:
         # The calibrator prints what it does.

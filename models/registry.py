@@ -1,4 +1,4 @@
-"""Which models Framemill knows, and what a choice such as `objects=yolox_nano` means.
+"""The known models, and what a choice such as `objects=yolox_nano` means.
 
 Light on purpose: planning and `--help` import it. Weights are found by `framemill.models.store`.
 """
@@ -23,7 +23,7 @@ from framemill.models.folders import digest_file, digest_files, list_folder
 
 # Files of `labels/`: names of classes by class index, a line each. `coco80`: the 80 training classes of the
 # COCO detection task. `imagenet1000`: those of ILSVRC 2012 in the order of their synset numbers, the first
-# name of each synset, told apart where two share it. `audioset527`: all of AudioSet, in its own
+# name of each synset, made distinct where two share it. `audioset527`: all of AudioSet, in its own
 # order (Gemmeke et al., ICASSP 2017); `audioset521`: the same without the six that YAMNet leaves out.
 LABEL_SETS = ("audioset521", "audioset527", "coco80", "imagenet1000")
 
@@ -142,7 +142,7 @@ def _convert(block: Mapping[str, Any]) -> ModelEntry:
 
 
 def _explain(problem: str, values: Mapping[str, Any]) -> str:
-    """Which key has which value and what to give instead, from what msgspec says: `... - at `$.key[0]``."""
+    """Which key has which value and what to give instead, from msgspec's message: `... - at `$.key[0]``."""
     found = re.search(r"at `\$\.(\w+)", problem) or re.search(r"required field `(\w+)`", problem)
     assert found, problem
     key = found[1]
@@ -176,7 +176,7 @@ def check_role(role: str, family: str) -> None:
 def check_licence(entry: ModelEntry, accepted: bool) -> None:
     """Refuses a known model that may not be used commercially, unless its licence was accepted.
 
-    A model of the user's own is the user's own affair.
+    Models that the user added are not checked.
 
     Raises:
         UsageError: it names the licence and the flag.

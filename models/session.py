@@ -21,7 +21,7 @@ import numpy.typing as npt
 from framemill.errors import DeviceFullError, ModelError, ProviderError, UsageError
 from framemill.models.arrays import array_module, await_producer, is_on_host
 from framemill.models.failures import model_failure
-from framemill.models.probing import WORKED_SECONDS, choose_threads, remembered
+from framemill.models.probing import WORKED_SECONDS, choose_threads, known_probe
 from framemill.models.provider_sessions import load_cuda, open_on_provider
 from framemill.models.providers import BATCHED_PROVIDERS, LADDER, SessionReport, padded_rows
 from framemill.models.registry import ModelEntry
@@ -37,7 +37,7 @@ class OnnxSession:
     """A `framemill.models.runner.Runner` over one ONNX Runtime session.
 
     On the CPU every row is a call of its own, so that a row never depends on its neighbours, on one thread or
-    on all where that is faster here; rows at work take at most `threads` in the whole process, whoever asks.
+    on all where that is faster here; rows of all callers together take at most `threads` in the process.
     On a device one batch runs after the other; a batch that does not fit its memory is halved, for good.
 
     Attributes:
@@ -235,7 +235,7 @@ def open_model(
     available = ort.get_available_providers()
     attempts: list[tuple[str, str]] = []
     cores = max(threads, 1)
-    known = remembered(entry.sha256, cores)
+    known = known_probe(entry.sha256, cores)
     row_threads = known.threads if known else 1
     for provider in (require,) if require else LADDER:
         if LADDER[provider] not in available:

@@ -215,7 +215,7 @@ class WhisperRunner:
 
         num_frames: Any = [ceil(duration) * _FRAMES_PER_SECOND for duration in durations]
         for tokenizer in {id(t): t for t in tokenizers}.values():
-            # One call aligns rows of one language; the few rows of another are aligned in vain.
+            # One call aligns rows of one language; the few rows of another are aligned for nothing.
             texts: Any = [
                 [token for piece in part for token in piece["tokens"] if token < tokenizer.eot]
                 for part in parts
@@ -260,7 +260,7 @@ def _split(tokens: list[int], first_time: int, duration: float) -> list[dict[str
         else:
             begin, finish = 0.0, (times[-1] if times and times[-1] > 0 else duration)
         pieces.append({"start": begin, "end": finish, "tokens": part, "seek": 0})
-    # A lone time token at the end says that nobody speaks after it.
+    # A lone time token at the end means that nobody speaks after it.
     return [p for p in pieces if any(token < first_time for token in p["tokens"])]  # type: ignore[attr-defined]
 
 

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from framemill.actors import object_store
-from framemill.actors import range_reader as ranged
+from framemill.actors import object_store, range_reader
 from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
-from framemill.actors.range_reader import RangedFile
+from framemill.actors.range_reader import RangeReader
 from framemill.actors.safe_open import open_media
 from framemill.errors import CorruptError, MediaError, UnreadableError, UnsupportedError
 from tests.actors.clips import moving, write_clip
@@ -30,8 +29,8 @@ DATA = np.random.default_rng(1).integers(0, 256, 5000, np.uint8).tobytes()
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small files are then read as large ones are: in many pieces, with stretches left out."""
-    monkeypatch.setattr(ranged, "BLOCK_BYTES", 512)
-    monkeypatch.setattr(ranged, "LEAST_GAP_BYTES", 1)
+    monkeypatch.setattr(range_reader, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(range_reader, "LEAST_GAP_BYTES", 1)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def data_uri(s3_server: Any) -> str:
     return Bucket(s3_server).put("data.bin", DATA)
 
 
-def read_all(file: RangedFile, num_bytes: int) -> bytes:
+def read_all(file: RangeReader, num_bytes: int) -> bytes:
     """As FFmpeg does: again until it is enough or the end."""
     pieces = []
     while num_bytes and (piece := file.read(num_bytes)):
@@ -68,9 +67,9 @@ def test_bytes_are_those_of_the_object_but_for_the_gaps(
         if start < end and (not left_out or start > left_out[-1][1]):
             left_out.append((start, end))
             told[start:end] = bytes(end - start)
-    file = RangedFile(data_uri)
+    file = RangeReader(data_uri)
     blocks = sorted({at // 512 for at, value in enumerate(told) if value})
-    file.leave_out(left_out, blocks if knows_ahead else None)
+    file.skip(left_out, blocks if knows_ahead else None)
     for at, count in reads:
         assert file.seek(at) == at
         assert read_all(file, count) == bytes(told[at : at + count])
@@ -153,7 +152,7 @@ def test_key_frames_of_a_film_cost_a_fraction_of_it(film: Path, bucket: Bucket) 
     assert size > 3_000_000
     # Of a key frame no more is fetched than it fills blocks; the index takes the tables and two frames.
     assert indexed < 2_500_000
-    assert bucket.served("film.mp4") < indexed + key_bytes + len(keys) * 2 * ranged.BLOCK_BYTES
+    assert bucket.served("film.mp4") < indexed + key_bytes + len(keys) * 2 * range_reader.BLOCK_BYTES
     assert bucket.served("film.mp4") < size / 3
 
 
@@ -162,29 +161,29 @@ def test_nothing_is_fetched_twice_for_all_frames(film: Path, bucket: Bucket) -> 
     index = index_source(uri)
     heard = read(cast(Any, uri), index, np.arange(0, len(index.frames), 25), with_sound=True)
     assert len(heard.digests) == 3
-    assert bucket.served("film.mp4") <= film.stat().st_size + ranged.BLOCK_BYTES
+    assert bucket.served("film.mp4") <= film.stat().st_size + range_reader.BLOCK_BYTES
     index, container = index_and_keep(uri)
     assert container is None  # its buffers may hold zeros of what the index left out
 
 
 def test_little_is_asked_for_at_once_and_more_when_it_goes_on(film: Path, bucket: Bucket) -> None:
-    file = RangedFile(bucket.put("film.mp4", film))
+    file = RangeReader(bucket.put("film.mp4", film))
     num_requests = len(bucket.server.requests)
     read_all(file, file.num_bytes)
     assert len(bucket.server.requests) - num_requests < 16
     fetched = bucket.served("film.mp4")
-    other = RangedFile(bucket.put("other.mp4", film))
+    other = RangeReader(bucket.put("other.mp4", film))
     other.seek(3_000_000)
     other.read(10)
-    assert bucket.served("other.mp4") <= ranged.BLOCK_BYTES < fetched
+    assert bucket.served("other.mp4") <= range_reader.BLOCK_BYTES < fetched
 
 
 def test_memory_for_blocks_is_bounded(film: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = ranged._Blocks(1_000_000)
-    monkeypatch.setattr(ranged, "_blocks", blocks)
-    file = RangedFile(bucket.put("film.mp4", film))
+    blocks = range_reader._BlockCache(1_000_000)
+    monkeypatch.setattr(range_reader, "_blocks", blocks)
+    file = RangeReader(bucket.put("film.mp4", film))
     assert read_all(file, file.num_bytes) == film.read_bytes()
-    assert sum(map(len, blocks._held.values())) <= 1_000_000
+    assert sum(map(len, blocks._cached.values())) <= 1_000_000
 
 
 def test_storage_that_fails_now_and_then_is_asked_again(tmp_path: Path, bucket: Bucket) -> None:
@@ -206,9 +205,9 @@ def test_storage_that_keeps_failing_names_the_remedy(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = bucket.put("a.mp4", write_clip(tmp_path / "a.mp4", moving(200, 320, 240)))
-    monkeypatch.setattr(ranged, "_blocks", ranged._Blocks(0))  # each opening asks anew
+    monkeypatch.setattr(range_reader, "_blocks", range_reader._BlockCache(0))  # each opening asks anew
     store = object_store.open_store("s3", bucket.name, retries=1)
-    monkeypatch.setattr(ranged, "open_store", lambda *_: store)
+    monkeypatch.setattr(range_reader, "open_store", lambda *_: store)
     seen, allowed = [0], [1 << 30]
 
     def refuse(request: Any) -> bool:
@@ -235,7 +234,7 @@ def test_storage_that_keeps_failing_names_the_remedy(
 
 
 def test_an_object_that_changes_while_it_is_read_is_no_mixture(film: Path, bucket: Bucket) -> None:
-    file = RangedFile(bucket.put("film.mp4", film))
+    file = RangeReader(bucket.put("film.mp4", film))
     assert file.read(100)
     bucket.put("film.mp4", film.read_bytes()[::-1])
     file.seek(2_000_000)
@@ -277,7 +276,7 @@ def test_reading_ahead_hides_the_way_to_the_store(film: Path, bucket: Bucket) ->
         return False
 
     bucket.server.refuse = slowly
-    ranged._blocks = ranged._Blocks(ranged.CACHE_BYTES)
+    range_reader._blocks = range_reader._BlockCache(range_reader.CACHE_BYTES)
     asked = len(bucket.server.requests)
     read(cast(Any, uri), index, np.flatnonzero(index.frames.is_key))
     assert len(bucket.server.requests) - asked < 12

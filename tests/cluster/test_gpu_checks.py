@@ -178,7 +178,7 @@ def test_doctor_tells_what_was_measured_of_a_model(
 ) -> None:
     monkeypatch.setattr(doctor, "usable_cores", lambda: 3)
     found = {"threads": 3, "rows_per_second": {1: 10.0, 3: 20.0}}
-    probing._remember(3, DEFAULTS["vad"].sha256, found)
+    probing._record(3, DEFAULTS["vad"].sha256, found)
     assert main(["doctor", "--models", "--json"]) == 0
     said = {finding["check"]: finding["detail"] for finding in json.loads(capsys.readouterr().out)}
     assert "measured on 3 cores: 3 threads a row is fastest" in said["session of silero_vad_v6"]

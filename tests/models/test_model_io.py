@@ -9,7 +9,7 @@ import pytest
 
 from framemill.errors import ModelError
 from framemill.models.family_defaults import FAMILY_DEFAULTS
-from framemill.models.model_io import CHANNELS_LAST_FAMILIES, PLANAR_FAMILIES, check_graph, input_contract
+from framemill.models.model_io import CHANNELS_LAST_FAMILIES, PLANAR_FAMILIES, check_graph, expected_inputs
 from framemill.models.registry import KNOWN, ModelEntry, resolve
 
 PICTURES = [entry for entry in KNOWN if entry.input_size and not entry.files]
@@ -18,7 +18,7 @@ PICTURES = [entry for entry in KNOWN if entry.input_size and not entry.files]
 def test_every_family_that_takes_pictures_says_how_they_are_normalised() -> None:
     assert {*PLANAR_FAMILIES, *CHANNELS_LAST_FAMILIES} <= set(FAMILY_DEFAULTS)
     for entry in PICTURES:
-        assert entry.colour and input_contract(entry), entry.name
+        assert entry.colour and expected_inputs(entry), entry.name
         assert entry.colour == FAMILY_DEFAULTS[entry.family]["colour"], entry.name
 
 

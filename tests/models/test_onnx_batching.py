@@ -14,14 +14,14 @@ from onnx import helper
 
 from framemill.errors import ModelError
 from framemill.models.adding import add
-from framemill.models.onnx_batching import dynamic_variant, free_batch_axis, judge_batching, load_graph
+from framemill.models.onnx_batching import check_batching, dynamic_variant, free_batch_axis, load_graph
 from framemill.models.registry import DEFAULTS
 from tests.models.graphs import external, mixer, quantizer, save, scaler
 
 
 def test_a_fixed_batch_is_freed_and_verified(tmp_path: Path) -> None:
     model = load_graph(scaler(tmp_path / "m.onnx"))
-    assert judge_batching(model, None) == ("fixed", "made dynamic, equal on random rows")
+    assert check_batching(model, None) == ("fixed", "made dynamic, equal on random rows")
     freed = onnxruntime.InferenceSession(free_batch_axis(model).SerializeToString())
     x = np.random.default_rng(0).random((5, 3, 4, 4), np.float32)
     np.testing.assert_array_equal(freed.run(None, {"x": x})[0], x.reshape(5, 48) * 2)
@@ -30,24 +30,24 @@ def test_a_fixed_batch_is_freed_and_verified(tmp_path: Path) -> None:
 
 def test_rows_that_depend_on_neighbours_keep_a_model_at_one(tmp_path: Path) -> None:
     for batch in (1, "n"):
-        batching, reason = judge_batching(load_graph(mixer(tmp_path / "m.onnx", batch)), None)
+        batching, reason = check_batching(load_graph(mixer(tmp_path / "m.onnx", batch)), None)
         assert batching == "none" and "differs by" in reason
 
 
 def test_an_open_batch_is_verified_too(tmp_path: Path) -> None:
-    assert judge_batching(load_graph(scaler(tmp_path / "m.onnx", "n")), None)[0] == "dynamic"
+    assert check_batching(load_graph(scaler(tmp_path / "m.onnx", "n")), None)[0] == "dynamic"
 
 
 def test_dynamic_quantisation_is_named(tmp_path: Path) -> None:
-    batching, reason = judge_batching(load_graph(quantizer(tmp_path / "m.onnx")), None)
+    batching, reason = check_batching(load_graph(quantizer(tmp_path / "m.onnx")), None)
     assert batching == "none" and "DynamicQuantizeLinear" in reason
 
 
 def test_yolox_and_the_vad(models_dir: Path) -> None:
     from framemill.models.store import find
 
-    assert judge_batching(load_graph(models_dir / "yolox_nano.onnx"), None)[0] == "fixed"
-    batching, reason = judge_batching(load_graph(find(DEFAULTS["vad"])), None)
+    assert check_batching(load_graph(models_dir / "yolox_nano.onnx"), None)[0] == "fixed"
+    batching, reason = check_batching(load_graph(find(DEFAULTS["vad"])), None)
     assert batching == "none" and "not one batch" in reason
 
 
@@ -55,8 +55,8 @@ def test_open_picture_axes_need_a_size(tmp_path: Path) -> None:
     model = load_graph(mixer(tmp_path / "m.onnx", 1))
     for axis in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         axis.dim_param = "side"
-    assert "state the input size" in judge_batching(model, None)[1]
-    assert "differs by" in judge_batching(model, (8, 6))[1]
+    assert "state the input size" in check_batching(model, None)[1]
+    assert "differs by" in check_batching(model, (8, 6))[1]
 
 
 def test_the_variant_is_made_once(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_graph_whose_nodes_are_not_in_order_is_judged_by_the_runtime(tmp_path:
     with pytest.raises(onnx.checker.ValidationError):
         onnx.checker.check_model(model)
     onnx.save(model, str(path))
-    assert judge_batching(load_graph(path), None)[0] == "fixed"
+    assert check_batching(load_graph(path), None)[0] == "fixed"
     assert add(str(path), "objects", name="turned")["batching"] == "fixed"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from framemill.errors import ModelError
 from framemill.models import probing, session
-from framemill.models.probing import Probe, choose_threads, is_faster, probe, remembered, rows_per_second
+from framemill.models.probing import Probe, choose_threads, is_faster, known_probe, probe, rows_per_second
 from framemill.models.session import OnnxSession, open_model
 from framemill.models.thread_budget import shared_thread_budget
 from tests.models.graphs import save, scaler
@@ -21,14 +21,14 @@ def test_what_was_measured_is_remembered_and_chosen(tmp_path: Path, monkeypatch:
     path = scaler(tmp_path / "m.onnx")
     other = scaler(tmp_path / "other.onnx", factor=3.0)
     speeds = [100.0, 150.0]
-    monkeypatch.setattr(probing, "_race", lambda ways, row: list(speeds))
-    assert remembered(entry_of(path).sha256, 4) is None
+    monkeypatch.setattr(probing, "_measure", lambda ways, row: list(speeds))
+    assert known_probe(entry_of(path).sha256, 4) is None
     assert probe(entry_of(path), path, 4).threads == 4
     speeds[1] = 105.0  # within the noise
     assert probe(entry_of(other), other, 4).threads == 1
-    assert remembered(entry_of(path).sha256, 4) == Probe(4, {1: 100.0, 4: 150.0})
-    assert remembered(entry_of(other).sha256, 4) == Probe(1, {1: 100.0, 4: 105.0})
-    assert remembered(entry_of(path).sha256, 2) is None  # another number of cores
+    assert known_probe(entry_of(path).sha256, 4) == Probe(4, {1: 100.0, 4: 150.0})
+    assert known_probe(entry_of(other).sha256, 4) == Probe(1, {1: 100.0, 4: 105.0})
+    assert known_probe(entry_of(path).sha256, 2) is None  # another number of cores
     model, report = open_model(entry_of(path), path, 4)
     assert report.provider == "cpu" and model.runner.row_threads == 4  # type: ignore[attr-defined]
     assert model.runner._session.get_session_options().intra_op_num_threads == 4  # type: ignore[attr-defined]
@@ -43,7 +43,7 @@ def test_a_record_that_is_damaged_counts_as_none(tmp_path: Path, content: str) -
     sha256 = entry_of(path).sha256
     probing._file(4).parent.mkdir(parents=True)
     probing._file(4).write_text(content.replace("%s", sha256))
-    assert remembered(sha256, 4) is None
+    assert known_probe(sha256, 4) is None
     assert open_model(entry_of(path), path, 4)[0].runner.row_threads == 1  # type: ignore[attr-defined]
 
 
@@ -86,7 +86,7 @@ def test_the_faster_way_wins_and_measuring_is_bounded(monkeypatch: pytest.Monkey
     assert 60 < found.rows_per_second[1] < 101 < 150 < found.rows_per_second[2] < 251
     chosen, found = choose_threads("b" * 64, lambda n: Timed({1: 0.02, 2: 0.012}[n]), {}, 2)
     assert (chosen.seconds, found.threads) == (0.02, 1)
-    assert remembered("a" * 64, 2) and remembered("b" * 64, 2)
+    assert known_probe("a" * 64, 2) and known_probe("b" * 64, 2)
 
 
 def long_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speeds: list[float]) -> tuple[Any, list[int]]:
@@ -97,7 +97,7 @@ def long_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speeds: list[float
         raced.append(len(row["x"]))
         return speeds
 
-    monkeypatch.setattr(probing, "_race", race)
+    monkeypatch.setattr(probing, "_measure", race)
     path = scaler(tmp_path / "m.onnx")
     runner: Any = open_model(entry_of(path), path, 2)[0].runner
     runner.run(rows(5))
@@ -165,10 +165,10 @@ def test_the_variant_that_is_faster_here_is_remembered(
 ) -> None:
     path, other = scaler(tmp_path / "m.onnx"), scaler(tmp_path / "m-int8.onnx", factor=3.0)
     races: list[list[float]] = [[20.0, 10.0]]
-    monkeypatch.setattr(probing, "_race", lambda ways, row: races.pop())
+    monkeypatch.setattr(probing, "_measure", lambda ways, row: races.pop())
     entry, variant = entry_of(path), entry_of(other)
     assert is_faster(variant, other, entry, path, 2)
-    assert is_faster(variant, other, entry, path, 2)  # remembered
+    assert is_faster(variant, other, entry, path, 2)  # known_probe
     races.append([10.5, 10.0])
     assert not is_faster(variant, other, entry, path, 4)
 

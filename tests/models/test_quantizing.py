@@ -10,7 +10,7 @@ import pytest
 
 from framemill.errors import ModelError
 from framemill.models.folders import digest_file
-from framemill.models.onnx_batching import judge_batching, load_graph
+from framemill.models.onnx_batching import check_batching, load_graph
 from framemill.models.quantizing import MIN_ROWS, RECIPES, _kept_nodes, quantize, signed_beside, signed_file
 from framemill.models.session import open_model
 from tests.models.graphs import quantizer, save, scaler
@@ -98,7 +98,7 @@ def test_activations_are_unsigned_for_processors_and_centred_for_tensorrt(tmp_pa
 def test_the_batch_is_free_and_rows_stand_alone(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx")
     target = quantize(entry_of(path), path, rows(), tmp_path / "net-int8.onnx")
-    assert judge_batching(load_graph(target), None)[0] == "dynamic"
+    assert check_batching(load_graph(target), None)[0] == "dynamic"
     _, report = open_model(entry_of(target, "dynamic"), target, 1)
     assert (report.provider, report.precision) == ("cpu", "int8")
     assert open_model(entry_of(path), path, 1)[1].precision == "fp32"

@@ -103,7 +103,7 @@ def test_auto_takes_what_is_faster_here(
         lanes.extend(lane for _, lane in ways)
         return speeds
 
-    monkeypatch.setattr(probing, "_race", race)
+    monkeypatch.setattr(probing, "_measure", race)
     assert chosen(asked("auto", threads=3)) == name
     assert chosen(asked("auto", threads=3)) == name
     assert lanes == [3, 3]  # measured once: every core works
@@ -114,7 +114,7 @@ def test_auto_goes_on_with_what_is_there(entry: ModelEntry, monkeypatch: pytest.
     for made, speeds in (("net", [20.0, 10.0]), ("net-int8", [10.0, 20.0])):
         plan = plan_ops(asked("fp32", models={"objects": made}), 600.0)
         held = {"objects": plan.ops["objects"].key}
-        monkeypatch.setattr(probing, "_race", lambda ways, row, speeds=speeds: speeds)
+        monkeypatch.setattr(probing, "_measure", lambda ways, row, speeds=speeds: speeds)
         assert chosen(asked("auto"), held) == made
         assert chosen(asked("auto", replace=True), held) == ("net-int8" if made == "net" else "net")
         check_keys(plan_ops(replace(asked("auto"), models={"objects": made}), 600.0), held)
@@ -124,7 +124,7 @@ def test_auto_goes_on_with_what_is_there(entry: ModelEntry, monkeypatch: pytest.
 
 def test_auto_says_nothing_of_a_device(entry: ModelEntry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "find_gpus", lambda: (cuda.Gpu("NVIDIA H200", "sm90", 141 << 30),))
-    monkeypatch.setattr(probing, "_race", lambda ways, row: [20.0, 10.0])
+    monkeypatch.setattr(probing, "_measure", lambda ways, row: [20.0, 10.0])
     assert chosen(asked("auto")) == "net"
     assert chosen(asked("auto", require_provider="cpu")) == "net-int8"
 
