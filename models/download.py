@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
@@ -50,7 +51,9 @@ def download(url: str, file: IO[bytes], num_bytes: int, on_progress: OnProgress 
     date, that the content is still the same, and starts anew otherwise.
 
     Args:
-        file: empty, open for writing. num_bytes: the size that is expected, never exceeded; 0 where unknown.
+        file: open for reading and writing. What it holds already is taken for the start of the content,
+            which only the digest in the end can prove.
+        num_bytes: the size that is expected, never exceeded; 0 where unknown.
 
     Raises:
         ModelError: offline, a URL of another kind, no connection, fewer or more bytes than expected.
@@ -61,11 +64,11 @@ def download(url: str, file: IO[bytes], num_bytes: int, on_progress: OnProgress 
     if _check_url(url):
         handlers.append(urllib.request.ProxyHandler({}))
     transfer = _Transfer(url, file, num_bytes, on_progress, urllib.request.build_opener(*handlers))
-    failures, best = 0, 0
-    while True:
+    failures, best = 0, transfer.done
+    while not num_bytes or transfer.done < num_bytes:
         try:
             transfer.attempt()
-            return transfer.digest.hexdigest()
+            break
         except (urllib.error.URLError, HTTPException, OSError, ValueError) as exc:
             failures = 0 if transfer.done >= best + _PROGRESS_BYTES else failures
             best, failures = max(best, transfer.done), failures + 1
@@ -79,6 +82,7 @@ def download(url: str, file: IO[bytes], num_bytes: int, on_progress: OnProgress 
             if on_progress:
                 on_progress(transfer.done, num_bytes, f"{exc}; trying again in {pause:.1f} s")
             time.sleep(pause)
+    return transfer.digest.hexdigest()
 
 
 class _Transfer:
@@ -96,32 +100,39 @@ class _Transfer:
         on_progress: OnProgress | None,
         opener: urllib.request.OpenerDirector,
     ) -> None:
-        self.done = 0
-        self.digest = hashlib.sha256()
         self._url = url
         self._file = file
         self._num_bytes = num_bytes
         self._on_progress = on_progress
         self._opener = opener
         self._validator = ""
+        self.done, self.digest = 0, hashlib.sha256()
+        file.seek(0)
+        while chunk := file.read(_CHUNK_BYTES):
+            self.digest.update(chunk)
+            self.done += len(chunk)
+        self._can_resume = True  # until a server shows that it cannot
 
     def attempt(self) -> None:
         """Fetches what is missing; raises what urllib does, and HTTPException where the server sends less."""
-        headers = {}
-        if self.done and self._validator:
-            headers = {"Range": f"bytes={self.done}-", "If-Range": self._validator}
-        request = urllib.request.Request(self._url, headers=headers)
+        request = urllib.request.Request(self._url)
+        if self.done and self._can_resume:
+            request.add_header("Range", f"bytes={self.done}-")
+            if self._validator:
+                request.add_header("If-Range", self._validator)
         with self._open(request) as response:
             if response.status == 206:
                 start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
                 if not start or int(start[1]) != self.done:
-                    self._validator = ""
+                    self._can_resume = False
                     raise HTTPException(f"asked for bytes from {self.done}, the server sent others")
             else:
-                self._validator = _validator(response.headers)
                 self.done, self.digest = 0, hashlib.sha256()
                 self._file.seek(0)
                 self._file.truncate()
+                self._validator = ""
+            self._validator = _validator(response.headers) or self._validator  # a part need not repeat it
+            self._can_resume = bool(self._validator)
             length = response.headers.get("Content-Length")
             announced = self.done + int(length) if length else 0
             self._receive(response, self._num_bytes or announced)
@@ -133,13 +144,14 @@ class _Transfer:
             return self._opener.open(request, timeout=_TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             if error.code == 416:
-                self._validator = ""  # the range does not exist there: the next attempt starts anew
+                self._can_resume = False  # the range does not exist there
             raise
 
     def _receive(self, response: Any, total: int) -> None:
         limit = self._num_bytes or _LIMIT_BYTES
         while chunk := response.read(_CHUNK_BYTES):
             if self.done + len(chunk) > limit:
+                self._file.truncate(0)
                 raise ModelError(f"{self._url} sends more than the {limit} bytes expected; check the URL")
             self._file.write(chunk)
             self.digest.update(chunk)
@@ -215,3 +227,43 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def resuming(path: Path, sha256: str) -> Iterator[IO[bytes]]:
+    """As `replacing`, for content of a known digest: where the block fails, what it wrote stays for the next.
+
+    The file starts with what an earlier block left, which the caller empties once it proves wrong. Only one
+    process at a time goes on with it; others write files of their own.
+    """
+    partial = path.with_name(f".part-{sha256[:32]}")
+    with ExitStack() as stack:
+        file = _locked(partial)
+        if file is None:
+            yield stack.enter_context(replacing(path))
+            return
+        stack.enter_context(file)
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            file.flush()
+            if not os.fstat(file.fileno()).st_size:
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """The file at `path`, made if need be, locked until it is closed; None where another process has it."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it before may have renamed it between our opening and locking.
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()
+    return None

@@ -186,13 +186,19 @@ def _fetch(entry: ModelEntry, on_progress: OnProgress | None) -> Path:
 def _fetch_file(
     entry: ModelEntry, url: str, path: Path, sha256: str, num_bytes: int, on_progress: OnProgress | None
 ) -> None:
-    from framemill.models.download import download, replacing  # its imports would slow down every start
+    from framemill.models.download import download, resuming  # its imports would slow down every start
 
-    with replacing(path) as file:
+    with resuming(path, sha256) as file:
+        is_resumed = bool(file.seek(0, os.SEEK_END))
         got = download(url, file, num_bytes, on_progress)
+        if got != sha256 and is_resumed:  # what an earlier attempt left was not the start of it
+            file.truncate(0)
+            got = download(url, file, num_bytes, on_progress)
         if got != sha256:
+            size = file.tell()
+            file.truncate(0)
             raise ModelError(
-                f"model {entry.name}: {url} sent {file.tell()} bytes with sha256 {got}, wanted "
+                f"model {entry.name}: {url} sent {size} bytes with sha256 {got}, wanted "
                 f"{num_bytes or 'some'} bytes with {sha256}; try again, or put {entry.file_name} "
                 "into the folder that FRAMEMILL_MODEL_MIRROR names"
             )

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,8 @@ import pytest
 
 from framemill.errors import ModelError
 from framemill.models import download as downloads
+from framemill.models import store
+from framemill.models.registry import DEFAULTS, ModelEntry
 
 CONTENT = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -72,7 +75,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
             script.asked.append((wanted, condition))
             step = script.next()
             start = 0
-            is_same = condition in step.headers.values()
+            is_same = condition is None or condition in step.headers.values()
             partial = step.status == 200 and step.ranges and wanted is not None and is_same
             if partial:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-")) + step.shift
@@ -226,3 +229,65 @@ def test_nobody_there_is_tried_again_and_then_said(script: Script, tmp_path: Pat
     script.url = "http://127.0.0.1:9/model.onnx"  # the port of nobody
     with pytest.raises(ModelError, match=rf"refused.*\(attempt {downloads.ATTEMPTS}\)"):
         fetch(script, tmp_path)
+
+
+def entry(url: str) -> ModelEntry:
+    return replace(DEFAULTS["objects"], name="tiny", sha256=DIGEST, num_bytes=len(CONTENT), url=url)
+
+
+def interrupt(script: Script, at: int) -> None:
+    """A download that a person ends once `at` bytes are there."""
+
+    def on_progress(done: int, total: int, retry: str) -> None:
+        if done >= at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.find(entry(script.url), on_progress)
+
+
+def test_a_later_run_goes_on_with_what_an_interrupted_one_left(script: Script) -> None:
+    script.steps = [Step()]
+    interrupt(script, 300_000)
+    (partial,) = (store.cache_folder() / "models").iterdir()
+    size = partial.stat().st_size
+    assert 300_000 <= size < len(CONTENT) and store.locate(entry(script.url)) is None
+    path = store.find(entry(script.url))
+    assert path.read_bytes() == CONTENT and list(path.parent.iterdir()) == [path]
+    assert script.asked == [(None, None), (f"bytes={size}-", None)]
+
+
+def test_what_is_whole_but_for_its_name_is_not_fetched_again(script: Script) -> None:
+    script.steps = [Step()]
+    interrupt(script, len(CONTENT))
+    assert store.find(entry(script.url)).read_bytes() == CONTENT
+    assert len(script.asked) == 1
+
+
+def test_what_was_left_of_something_else_is_thrown_away(script: Script) -> None:
+    script.steps = [Step(content=b"another model" * 70_000), Step()]
+    interrupt(script, 1)
+    path = store.find(entry(script.url))
+    assert path.read_bytes() == CONTENT and list(path.parent.iterdir()) == [path]
+    assert [wanted is None for wanted, _ in script.asked] == [True, False, True]
+
+
+def test_failures_keep_what_came_and_wrong_bytes_do_not(script: Script) -> None:
+    script.steps = [Step(cut=1000), Step(403)]
+    with pytest.raises(ModelError, match="403"):
+        store.find(entry(script.url))
+    (partial,) = (store.cache_folder() / "models").iterdir()
+    assert partial.read_bytes() == CONTENT[:1000]
+    script.steps = [Step(content=b"x" * len(CONTENT))]
+    with pytest.raises(ModelError, match="wanted 1024000 bytes"):
+        store.find(entry(script.url))
+    assert list(partial.parent.iterdir()) == []
+
+
+def test_a_file_that_another_process_fetches_is_left_to_it(script: Script, tmp_path: Path) -> None:
+    script.steps = [Step()]
+    path = tmp_path / "model.onnx"
+    with downloads.resuming(path, DIGEST) as first, downloads.resuming(path, DIGEST) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first" and [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
