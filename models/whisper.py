@@ -26,8 +26,8 @@ from framemill.models.failures import model_failure
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import SessionReport
 from framemill.models.runner import Model
-from framemill.models.spoken import MAX_SECONDS, SAMPLE_RATE, Decoding, Heard, Span, Word
 from framemill.models.thread_budget import shared_thread_budget
+from framemill.models.transcription import MAX_SECONDS, SAMPLE_RATE, Decoding, Span, Transcription, Word
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -51,8 +51,8 @@ class WhisperRunner:
     """A `framemill.models.runner.Runner` from sound to text.
 
     Inputs: `samples` float32 [n, MAX_SAMPLES] at 16 kHz, of which the first `num_samples` int64 [n] (1 to
-    MAX_SAMPLES) count, and `decoding`, objects [n] of class `Decoding`. Output: `heard`, objects [n] of
-    class `Heard`.
+    MAX_SAMPLES) count, and `decoding`, objects [n] of class `Decoding`. Output: `transcription`,
+    objects [n] of class `Transcription`.
 
     On the CPU each row is a call of its own on one thread, as many side by side as there are threads:
     measured with two cores, the encoder takes 13% more CPU time a row in batches of 8, 40% in those of 16.
@@ -89,9 +89,9 @@ class WhisperRunner:
             for start in range(0, len(rows), self.max_batch)
         ]
 
-        def hear(rows: Sequence[int]) -> list[Heard]:
+        def transcribe(rows: Sequence[int]) -> list[Transcription]:
             try:
-                return self._hear([sounds[row] for row in rows], [decodings[row] for row in rows])
+                return self._transcribe([sounds[row] for row in rows], [decodings[row] for row in rows])
             except DeviceFullError:
                 half = len(rows) // 2
                 if not half:
@@ -99,24 +99,26 @@ class WhisperRunner:
                 if half < self.max_batch:
                     self.max_batch = half
                     self.num_halved += 1
-            return hear(rows[:half]) + hear(rows[half:])
+            return transcribe(rows[:half]) + transcribe(rows[half:])
 
         helpers = min(self._budget.num_idle, len(batches) - 1) if self._budget else 0
         if self._budget and helpers:
-            results = self._budget.map(hear, batches, helpers)
+            results = self._budget.map(transcribe, batches, helpers)
         else:
-            results = [hear(rows) for rows in batches]
-        heard = np.empty(len(sounds), object)
+            results = [transcribe(rows) for rows in batches]
+        transcriptions = np.empty(len(sounds), object)
         for rows, result in zip(batches, results, strict=True):
             for row, value in zip(rows, result, strict=True):
-                heard[row] = value
-        return {"heard": heard}
+                transcriptions[row] = value
+        return {"transcription": transcriptions}
 
     def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See `Runner.run_whole`."""
         return self.run(inputs)
 
-    def _hear(self, sounds: Sequence[npt.NDArray[Any]], decodings: Sequence[Decoding]) -> list[Heard]:
+    def _transcribe(
+        self, sounds: Sequence[npt.NDArray[Any]], decodings: Sequence[Decoding]
+    ) -> list[Transcription]:
         features = np.stack([self._features(sound) for sound in sounds])
         if self._budget is None:
             return self._decode(features, sounds, decodings)
@@ -134,7 +136,7 @@ class WhisperRunner:
         features: npt.NDArray[np.float32],
         sounds: Sequence[npt.NDArray[Any]],
         decodings: Sequence[Decoding],
-    ) -> list[Heard]:
+    ) -> list[Transcription]:
         from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
 
         try:
@@ -161,17 +163,19 @@ class WhisperRunner:
                 self._add_words(parts, tokenizers, encoded, durations)
         except (RuntimeError, ValueError) as exc:  # what CTranslate2 raises
             raise model_failure(f"model {self._name} failed", exc, "is it a Whisper model?") from exc
-        heard = []
+        transcriptions = []
         for result, tokenizer, part in zip(results, tokenizers, parts, strict=True):
             tokens = result.sequences_ids[0]
             # The score is a mean over the tokens; with the end of text there is one more of them.
             logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
             ratio = get_compression_ratio(tokenizer.decode(tokens).strip())
             spans = tuple(_span(piece, tokenizer, how.word_times) for piece in part)
-            heard.append(
-                Heard(spans, tokenizer.language_code, float(logprob), float(result.no_speech_prob), ratio)
+            transcriptions.append(
+                Transcription(
+                    spans, tokenizer.language_code, float(logprob), float(result.no_speech_prob), ratio
+                )
             )
-        return heard
+        return transcriptions
 
     def _tokenizers_for(self, encoded: Any, decodings: Sequence[Decoding]) -> list[Tokenizer]:
         """A tokenizer for each row's language; the languages not given are detected, all in one call."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.made_whisper import END, PROMPT, TOKENS
 from framemill.models.cuda import load_cublas_for_ctranslate2
-from framemill.models.spoken import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
+from framemill.models.transcription import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from framemill.ops.chunks import Float32Array
 
 BEAMS = 5  # what `transcript` takes by default

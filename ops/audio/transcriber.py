@@ -8,7 +8,7 @@ import numpy as np
 
 from framemill.errors import ModelError
 from framemill.models.runner import Runner
-from framemill.models.spoken import MAX_SAMPLES, MAX_SECONDS, Decoding, Heard, Span
+from framemill.models.transcription import MAX_SAMPLES, MAX_SECONDS, Decoding, Span, Transcription
 from framemill.ops.audio.passages import Passage, PassageMaker
 from framemill.ops.audio.transcript_options import EACH, TranscriptOptions
 from framemill.ops.audio.vad import Segmenter, SegmentRules, SpeechDetector, clean_samples
@@ -104,7 +104,7 @@ class Transcriber:
             self._language = self._language or result.language
             self._rows += [_row(span, result, passage) for span in result.spans if span.text]
 
-    def _decode(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Heard]:
+    def _decode(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Transcription]:
         samples = np.zeros((len(passages), MAX_SAMPLES), np.float32)
         decodings = np.empty(len(passages), object)
         options = self._options
@@ -121,25 +121,25 @@ class Transcriber:
             )
         lengths = np.array([len(passage.samples) for passage in passages], np.int64)
         outputs = self._whisper.run({"samples": samples, "num_samples": lengths, "decoding": decodings})
-        if "heard" not in outputs:
+        if "transcription" not in outputs:
             raise ModelError(
                 f"the model gives {', '.join(outputs)} where text is expected; use family whisper"
             )
-        decoded: list[Heard] = outputs["heard"].tolist()
+        decoded: list[Transcription] = outputs["transcription"].tolist()
         return decoded
 
-    def _is_silence(self, result: Heard) -> bool:
+    def _is_silence(self, result: Transcription) -> bool:
         options = self._options
         is_likely = result.avg_logprob > options.log_prob_threshold
         return result.no_speech_prob > options.no_speech_threshold and not is_likely
 
-    def _better(self, first: Heard, second: Heard) -> Heard:
+    def _better(self, first: Transcription, second: Transcription) -> Transcription:
         if second.compression_ratio <= self._options.compression_ratio_threshold:
             return second
         return max(first, second, key=lambda result: result.avg_logprob)
 
 
-def _row(span: Span, result: Heard, passage: Passage) -> dict[str, Any]:
+def _row(span: Span, result: Transcription, passage: Passage) -> dict[str, Any]:
     words: list[dict[str, Any]] | None = None
     if span.words is not None:
         words = []

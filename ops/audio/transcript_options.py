@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from framemill.errors import UsageError
-from framemill.models.spoken import LANGUAGES, TASKS
+from framemill.models.transcription import LANGUAGES, TASKS
 
 EACH = "each"  # as a language: that of each passage is detected
 ORIGINS = ("all", "speech", "subtitles")

@@ -18,7 +18,7 @@ from framemill.models.cuda import Gpu
 from framemill.models.memory_plan import plan_memory
 from framemill.models.registry import resolve
 from framemill.models.session import open_model
-from framemill.models.spoken import LANGUAGES, MAX_SAMPLES, TASKS, Decoding, Heard
+from framemill.models.transcription import LANGUAGES, MAX_SAMPLES, TASKS, Decoding, Transcription
 from framemill.models.whisper import WhisperRunner, _split, open_whisper
 
 FIRST_TIME = 100
@@ -105,7 +105,7 @@ def test_a_passage_gives_what_the_batched_pipeline_gives(
             without_timestamps=False,
             clip_timestamps=[{"start": 0, "end": len(sound) / 16_000}],
         )
-        heard: Heard = runner.run(rows([sound], Decoding(language=language)))["heard"][0]
+        heard: Transcription = runner.run(rows([sound], Decoding(language=language)))["transcription"][0]
         for span, segment in zip(heard.spans, list(segments), strict=True):
             assert span.text == segment.text.strip() and span.words is not None
             assert (span.start_seconds, span.end_seconds) == pytest.approx(
@@ -119,7 +119,7 @@ def test_a_passage_gives_what_the_batched_pipeline_gives(
             assert np.allclose([w[1:] for w in ours], [w[1:] for w in theirs], atol=1e-3)
 
 
-def same(first: Heard, second: Heard) -> bool:
+def same(first: Transcription, second: Transcription) -> bool:
     """Equal but for the last digits, which the order of sums decides."""
     words = [[(w.text, w.start_seconds, w.end_seconds) for w in s.words or ()] for s in first.spans]
     others = [[(w.text, w.start_seconds, w.end_seconds) for w in s.words or ()] for s in second.spans]
@@ -137,9 +137,9 @@ def test_a_row_does_not_depend_on_its_neighbours(
     names = [*sounds, *sounds]
     decodings = [Decoding(language=n[:2] if i < 3 else "") for i, n in enumerate(names)]
     inputs = rows([sounds[name] for name in names], *decodings)
-    alone = [runner.run({k: v[i : i + 1] for k, v in inputs.items()})["heard"][0] for i in range(6)]
-    together = runner.run(inputs)["heard"]
-    in_one_batch = WhisperRunner("batched", runner._whisper, 16, 0).run(inputs)["heard"]
+    alone = [runner.run({k: v[i : i + 1] for k, v in inputs.items()})["transcription"][0] for i in range(6)]
+    together = runner.run(inputs)["transcription"]
+    in_one_batch = WhisperRunner("batched", runner._whisper, 16, 0).run(inputs)["transcription"]
     for i in range(6):
         assert same(alone[i], together[i]) and same(alone[i], in_one_batch[i])
         assert alone[i].language == names[i][:2]
@@ -177,9 +177,9 @@ def test_a_batch_that_does_not_fit_a_device_is_halved(
             on_device.run(inputs)
         assert told.type is kind and sizes == [3] and on_device.max_batch == 4
         return
-    found = on_device.run(inputs)["heard"]
+    found = on_device.run(inputs)["transcription"]
     monkeypatch.undo()
-    assert all(same(a, b) for a, b in zip(found, runner.run(inputs)["heard"], strict=True))
+    assert all(same(a, b) for a, b in zip(found, runner.run(inputs)["transcription"], strict=True))
     assert (on_device.max_batch, on_device.num_halved) == (1, 1) and sizes == [3, 1, 2, 1, 1]
 
 
@@ -191,7 +191,7 @@ def test_calls_of_many_threads_are_joined(runner: WhisperRunner, sounds: dict[st
     batcher.close()
     assert batcher.stats().num_batches < 3
     for one, joined in zip(inputs, found, strict=True):
-        assert same(runner.run(one)["heard"][0], joined["heard"][0])
+        assert same(runner.run(one)["transcription"][0], joined["transcription"][0])
 
 
 def test_options_are_heeded(runner: WhisperRunner, sounds: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ def test_options_are_heeded(runner: WhisperRunner, sounds: dict[str, Any]) -> No
             Decoding(hotwords="water water water", initial_prompt="zero"),
             Decoding(no_repeat_tokens=1),
         )
-    )["heard"]
+    )["transcription"]
     assert all(span.words for span in plain.spans)
     assert all(span.words is None for span in bare.spans)
     assert [s.text for s in bare.spans] == [s.text for s in plain.spans]
@@ -219,13 +219,13 @@ def test_the_task_is_part_of_the_prompt(runner: WhisperRunner, sounds: dict[str,
     for task in TASKS:
         prompt = runner._prompt(runner._tokenizer("de", task), Decoding(task=task, hotwords="null"))
         assert prompt[-3:] == [token("<|startoftranscript|>"), token("<|de|>"), token(f"<|{task}|>")]
-        heard = runner.run(rows([sounds["de_00.flac"]], Decoding(task=task)))["heard"][0]
+        heard = runner.run(rows([sounds["de_00.flac"]], Decoding(task=task)))["transcription"][0]
         assert heard.language == "de"
 
 
 def test_sound_of_ten_milliseconds_and_silence_do_no_harm(runner: WhisperRunner) -> None:
     for sound in (np.full(160, 0.1, np.float32), np.zeros(MAX_SAMPLES, np.float32), np.zeros(1, np.float32)):
-        heard = runner.run(rows([sound], Decoding(language="en")))["heard"][0]
+        heard = runner.run(rows([sound], Decoding(language="en")))["transcription"][0]
         assert np.isfinite([heard.avg_logprob, heard.no_speech_prob]).all()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framemill.models.spoken import MAX_SAMPLES, SAMPLE_RATE, Decoding, Heard, Span, Word
+from framemill.models.transcription import MAX_SAMPLES, SAMPLE_RATE, Decoding, Span, Transcription, Word
 
 
 class WhisperStandIn:
@@ -16,7 +16,7 @@ class WhisperStandIn:
 
     max_batch = 4
 
-    def __init__(self, answer: Callable[[int, Decoding], Heard] | None = None) -> None:
+    def __init__(self, answer: Callable[[int, Decoding], Transcription] | None = None) -> None:
         self.calls: list[list[Decoding]] = []
         self._answer = answer or self.one_word
 
@@ -28,17 +28,17 @@ class WhisperStandIn:
         heard = np.empty(len(samples), object)
         for row, decoding in enumerate(inputs["decoding"]):
             heard[row] = self._answer(int(lengths[row]), decoding)
-        return {"heard": heard}
+        return {"transcription": heard}
 
     def run_whole(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         return self.run(inputs)
 
     @staticmethod
-    def one_word(num_samples: int, decoding: Decoding) -> Heard:
+    def one_word(num_samples: int, decoding: Decoding) -> Transcription:
         seconds = num_samples / SAMPLE_RATE
         text = "short" if seconds < 2 else "long"
         words = (Word(0.0, seconds, text, 0.9),) if decoding.word_times else None
-        return Heard((Span(0.0, seconds, text, words),), decoding.language or "en", -0.2, 0.1, 1.0)
+        return Transcription((Span(0.0, seconds, text, words),), decoding.language or "en", -0.2, 0.1, 1.0)
 
 
 SPEECH_STAND_INS: dict[str, Callable[[], Any]] = {"transcript": WhisperStandIn}

@@ -13,7 +13,7 @@ import pytest
 from framemill.errors import ModelError, UsageError
 from framemill.models.registry import DEFAULTS, resolve
 from framemill.models.runner import Model
-from framemill.models.spoken import MAX_SAMPLES, Decoding, Heard, Span, Word
+from framemill.models.transcription import MAX_SAMPLES, Decoding, Span, Transcription, Word
 from framemill.models.whisper import open_whisper
 from framemill.ops.audio.transcriber import GROUP, NO_REPEAT_TOKENS
 from framemill.ops.audio.transcript import Transcript, TranscriptOptions
@@ -98,9 +98,9 @@ def test_options_reach_the_model() -> None:
     )
 
 
-def heard(text: str, **values: Any) -> Heard:
+def heard(text: str, **values: Any) -> Transcription:
     defaults = {"language": "en", "avg_logprob": -0.2, "no_speech_prob": 0.0, "compression_ratio": 1.0}
-    return Heard(spans=(Span(0.0, 1.0, text, ()),), **{**defaults, **values})
+    return Transcription(spans=(Span(0.0, 1.0, text, ()),), **{**defaults, **values})
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_silence_does_not_tell_the_language() -> None:
 
 
 def test_a_loop_is_decoded_once_more_without_repetitions() -> None:
-    def answer(_: int, decoding: Decoding) -> Heard:
+    def answer(_: int, decoding: Decoding) -> Transcription:
         if decoding.no_repeat_tokens:
             return heard("no more")
         return heard("no no no no no no", compression_ratio=5.0)
@@ -135,7 +135,7 @@ def test_a_loop_is_decoded_once_more_without_repetitions() -> None:
 
 
 def test_when_both_tries_loop_the_likelier_stays() -> None:
-    def answer(_: int, decoding: Decoding) -> Heard:
+    def answer(_: int, decoding: Decoding) -> Transcription:
         again = bool(decoding.no_repeat_tokens)
         return heard("b" if again else "a", compression_ratio=5.0, avg_logprob=-0.9 if again else -0.5)
 
@@ -143,9 +143,9 @@ def test_when_both_tries_loop_the_likelier_stays() -> None:
 
 
 def test_words_lie_in_the_stretch_of_their_middle() -> None:
-    def answer(_: int, decoding: Decoding) -> Heard:
+    def answer(_: int, decoding: Decoding) -> Transcription:
         words = (Word(0.5, 1.0, "one", 0.9), Word(1.9, 2.4, "two", 0.9), Word(99.0, 99.0, "late", 0.1))
-        return Heard((Span(0.0, 99.0, "one two late", words),), "en", -0.2, 0.0, 1.0)
+        return Transcription((Span(0.0, 99.0, "one two late", words),), "en", -0.2, 0.0, 1.0)
 
     samples = loudness([(2.048, 0), (1.024, 0.9), (4.096, 0), (1.024, 0.9), (4.096, 0)])
     words = words_of(transcribe(samples, WhisperStandIn(answer)))

@@ -1,4 +1,4 @@
-"""What a recogniser of speech is asked, and what it answers."""
+"""The request to a recogniser of speech, and its result."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of text in seconds from the passage's start; `words` is None where no times were asked."""
+    """A stretch of text in seconds from the passage's start; `words` is None without times of words."""
 
     start_seconds: float
     end_seconds: float
@@ -60,13 +60,13 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a passage says.
+class Transcription:
+    """The result for one passage.
 
     Attributes:
         spans: in time order. language: its code.
         avg_logprob: mean natural logarithm of the tokens' probabilities, <= 0.
-        no_speech_prob: that nobody speaks, 0..1.
+        no_speech_prob: probability that nobody speaks, 0..1.
         compression_ratio: bytes of the text over its zlib-compressed bytes; high where it repeats itself.
     """
 
