@@ -19,9 +19,10 @@ UNTAGGED = "und"  # what ISO 639-2 has for an undetermined language
 _OPEN_END_MILLISECONDS = 2**32 - 1
 # FFmpeg gives every text format as a line of ASS: eight fields, then the text with its styling.
 _NUM_FIELDS = 8
-_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}[^{]*")  # shapes as text, up to the next block
-_STYLE = re.compile(r"\{\\[^}]*\}")
-_COMMENT = re.compile(r"\{[^}]*\}")
+# A block in braces and the text up to the next one. A block that never ends is taken to the end at once:
+# searched for at each of its braces, a hostile line would take time by the square of its length.
+_BLOCK = re.compile(r"\{[^}]*(?:\}[^{]*|\Z)")
+_DRAWING = re.compile(r"\\p[1-9]")  # from here on shapes stand as text
 
 
 def text_streams(container: InputContainer) -> tuple[int, ...]:
@@ -81,10 +82,23 @@ def plain_text(line: str, is_ass: bool) -> str:
         is_ass: whether the stream itself is ASS, where everything in braces is styling or a comment.
     """
     text = line.split(",", _NUM_FIELDS)[-1]
-    text = _DRAWING.sub("", text)
+    text = _BLOCK.sub(lambda block: _without_drawing(block[0]), text)
     text = text.replace("\\{{}", "\x00")  # how FFmpeg's WebVTT decoder writes a brace that is meant
-    text = (_COMMENT if is_ass else _STYLE).sub("", text).replace("\x00", "{")
+    text = _BLOCK.sub(lambda block: _without_styling(block[0], is_ass), text).replace("\x00", "{")
     text = text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
     text = text.replace("\\\u2060", "\\")  # and a backslash that is meant
     lines = (" ".join(part.split()) for part in text.splitlines())
     return "\n".join(part for part in lines if part)
+
+
+def _without_drawing(text: str) -> str:
+    """A block in braces and the text after it; nothing where the block makes shapes of that text."""
+    block, end, _ = text.partition("}")
+    return "" if end and _DRAWING.search(block) else text
+
+
+def _without_styling(text: str, is_ass: bool) -> str:
+    """What is shown of a block in braces and the text after it."""
+    block, end, after = text.partition("}")
+    start = 0 if is_ass else block.find("{\\")
+    return block[:start] + after if end and start >= 0 else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,22 @@ def test_pictures_of_text_are_listed_and_not_read(tmp_path: Path, media_dir: Pat
 )
 def test_text_without_its_styling(line: str, is_ass: bool, expected: str) -> None:
     assert plain_text(line, is_ass) == expected
+
+
+@pytest.mark.parametrize("is_ass", [True, False])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{" * 300_000, "{" * 300_000),
+        ("{\\" * 200_000 + "}end", "end"),
+        (r"{\i1}a" * 50_000, "a" * 50_000),
+        (r"{\p1}m 0 0" * 50_000 + r"{\p0}end", "end"),
+    ],
+)
+def test_hostile_lines_take_time_by_their_length(line: str, expected: str, is_ass: bool) -> None:
+    started = time.process_time()
+    assert plain_text(line, is_ass) == expected
+    assert time.process_time() - started < 10  # by its square it took minutes
 
 
 def test_rows_have_ends_where_the_file_tells_none() -> None:
