@@ -25,6 +25,8 @@ from typing import Any
 
 from framemill.errors import UsageError
 
+# Names of settings or of options, and their values as a file, a flag or a variable has them.
+Settings = dict[str, Any]
 FILE_NAME = "framemill.toml"
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
@@ -35,9 +37,7 @@ _UNITS = {"": 1, "b": 1} | {
 }
 
 
-def read_settings(
-    flags: Mapping[str, Any], environ: Mapping[str, str], path: Path | None = None
-) -> dict[str, Any]:
+def read_settings(flags: Settings, environ: Mapping[str, str], path: Path | None = None) -> Settings:
     """Keyword arguments for `ExtractRequest` from all places, those not set anywhere left out.
 
     Args:
@@ -48,8 +48,8 @@ def read_settings(
     Raises:
         UsageError: an unknown key, a value that does not fit, or a file that cannot be read; names the place.
     """
-    settings: dict[str, Any] = {}
-    merged: dict[str, dict[str, Any]] = {"model": {}, "set": {}}
+    settings: Settings = {}
+    merged: dict[str, Settings] = {"model": {}, "set": {}}
     spare: set[str] = set()
     for is_shared, values in (
         (True, _from_file(path)),
@@ -65,7 +65,7 @@ def read_settings(
                 spare = spare | named if is_shared else spare - named
             else:
                 settings[_FIELDS.get(name, name)] = value
-    options: dict[str, dict[str, Any]] = {}
+    options: dict[str, Settings] = {}
     for key, value in merged["set"].items():
         op, _, option = key.partition(".")
         options.setdefault(op, {})[option] = value
@@ -111,7 +111,7 @@ def _pairs(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _assignments(value: Any) -> dict[str, Any]:
+def _assignments(value: Any) -> Settings:
     """OP.OPTION -> value; texts that are JSON are read as JSON, so 3, true and [1, 2] keep their types."""
     if isinstance(value, str):
         value = _words(value)
@@ -121,7 +121,7 @@ def _assignments(value: Any) -> dict[str, Any]:
         return {f"{op}.{option}": v for op, table in value.items() for option, v in table.items()}
     if not isinstance(value, list | tuple):
         raise ValueError("must be a table per operation, such as [set.frames]")
-    result: dict[str, Any] = {}
+    result: Settings = {}
     for item in value:
         key, text = _split(item, "OP.OPTION=VALUE")
         if not re.fullmatch(r"\w+\.\w+", key):
@@ -180,7 +180,7 @@ _SHORTCUTS = {
 
 
 @cache
-def _kinds() -> dict[str, Any]:
+def _kinds() -> Settings:
     """Setting -> the type of its value, in the order of the request; then the shortcuts."""
     # Not before it is needed: `--help` shows settings without reading any.
     from framemill.cluster.request import Count, Factor, kinds_of_fields
@@ -200,7 +200,7 @@ def keywords() -> dict[str, str]:
     }
 
 
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+def _renamed(values: Settings) -> Settings:
     """The same under today's names; where both are given, today's counts."""
     old = {_OLD_NAMES[name]: value for name, value in values.items() if name in _OLD_NAMES}
     return old | {name: value for name, value in values.items() if name not in _OLD_NAMES}
@@ -221,18 +221,18 @@ def _parse(name: str, value: Any, place: str) -> Any:
         raise UsageError(f"{place}: {value!r} {error}") from error
 
 
-def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+def _from_flags(flags: Settings) -> Settings:
     given = _renamed({name: value for name, value in flags.items() if value is not None and value != ()})
     return {name: _parse(name, value, f"--{name.replace('_', '-')}") for name, value in given.items()}
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environ(environ: Mapping[str, str]) -> Settings:
     names = (*_OLD_NAMES, *_kinds())
     given = _renamed({name: environ[_variable(name)] for name in names if environ.get(_variable(name))})
     return {name: _parse(name, value, _variable(name)) for name, value in given.items()}
 
 
-def _from_file(path: Path | None) -> dict[str, Any]:
+def _from_file(path: Path | None) -> Settings:
     if path is None:
         path = Path(FILE_NAME)
         if not path.is_file():

@@ -39,7 +39,6 @@ REQUIRED = (
     "platformdirs",
     "psutil",
     "pyarrow",
-    "pysubs2",
     "rich",
 )
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")

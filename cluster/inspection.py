@@ -26,8 +26,11 @@ from framemill.ops import load_op
 from framemill.ops.chunks import Int64Array
 from framemill.ops.operation import Reads
 
+# For people and `--json`.
+Record = dict[str, Any]
 
-def probe_sources(sources: Iterable[str]) -> list[dict[str, Any]]:
+
+def probe_sources(sources: Iterable[str]) -> list[Record]:
     """What each file holds, as in the table `media`; files that cannot be read have a `message` instead."""
     found = []
     for file in list_sources(sources).files:
@@ -46,7 +49,7 @@ def probe_sources(sources: Iterable[str]) -> list[dict[str, Any]]:
     return found
 
 
-def plan_sources(request: ExtractRequest) -> dict[str, Any]:
+def plan_sources(request: ExtractRequest) -> Record:
     """What `extract` would decode and run, found without decoding or writing.
 
     Returns:
@@ -90,7 +93,7 @@ def plan_sources(request: ExtractRequest) -> dict[str, Any]:
 
 def _plan_file(
     file: SourceFile, plan: OpsPlan, state: DatasetState, request: ExtractRequest, shard_seconds: float
-) -> dict[str, Any]:
+) -> Record:
     source_id = remembered_id(file, state)
     ops = list(plan.ops)
     if source_id is not None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from framemill.cluster.config import Settings
+from framemill.cluster.inspection import Record
 from framemill.cluster.results.queries import query
 from framemill.cluster.results.storage import open_root
 from framemill.cluster.run.sources import list_sources
 from framemill.errors import UsageError
 
 # What `--preview` runs, and on what: the rows of media and audio_levels serve a full run later on.
-SETTINGS: Mapping[str, Any] = {"ops": ("media", "preview", "audio_levels"), "sample": "keyframes:24"}
+SETTINGS: Settings = {"ops": ("media", "preview", "audio_levels"), "sample": "keyframes:24"}
 # Settings that say themselves what runs.
 CONTRADICTING = (
     "ops",
@@ -44,7 +45,7 @@ ORDER BY m.uri
 """
 
 
-def preview_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def preview_settings(flags: Settings, settings: Settings) -> Settings:
     """Settings of a preview: those of the run without what says which operations run.
 
     Args:
@@ -61,7 +62,7 @@ def preview_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> d
     return {**kept, **SETTINGS}
 
 
-def first_look(root: str, sources: Sequence[str]) -> list[dict[str, Any]]:
+def first_look(root: str, sources: Sequence[str]) -> list[Record]:
     """A row a file of what a preview found; files that others put into the folder are left out.
 
     Args:

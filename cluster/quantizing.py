@@ -56,7 +56,11 @@ class _Recorder:
         return self._runner.run_whole(inputs)
 
 
-def quantize_model(name: str, sources: Sequence[str], max_loss: float, report: Report) -> dict[str, Any]:
+# A row of a table, or of what a command prints.
+Row = Mapping[str, Any]
+
+
+def quantize_model(name: str, sources: Sequence[str], max_loss: float, report: Report) -> Row:
     """Makes and registers `NAME-int8`, if its rows differ little enough from those of `NAME`.
 
     Args:
@@ -152,7 +156,7 @@ def agreement(expected: pa.Table, got: pa.Table) -> float:
     return 2 * len(mine & theirs) / (len(mine) + len(theirs)) if mine or theirs else 1.0
 
 
-def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _identity(row: Row) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in ("frame_index", "rank", "label", "text"))
 
 
@@ -173,7 +177,7 @@ def _num_matches(expected: pa.Table, got: pa.Table) -> int:
     return len(used)
 
 
-def _box(row: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+def _box(row: Row) -> npt.NDArray[np.float32]:
     return np.array([row["box"][edge] for edge in ("x0", "y0", "x1", "y1")], np.float32)
 
 

@@ -27,6 +27,8 @@ OptionsOf = Annotated[
     Mapping[str, Mapping[str, Any]],
     Meta(description="a mapping of operations to their options, such as {'frames': {'images': True}}"),
 ]
+# State of a model's session; see `framemill.actors.session_stats`.
+SessionStats = Mapping[str, Any]
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
 _TRUTH = {"yes": True, "on": True, "no": False, "off": False}
 
@@ -209,6 +211,6 @@ class RunSummary:
     providers: Mapping[str, str]
     errors: tuple[Mapping[str, str], ...]
     elapsed_seconds: float
-    sessions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sessions: Mapping[str, SessionStats] = field(default_factory=dict)
     decoders: Mapping[str, list[str]] = field(default_factory=dict)
     device_memory_bytes: int = 0

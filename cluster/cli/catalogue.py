@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table
+from framemill.cluster.cli.output import Invocation, Record, conventions, print_json, print_table
 from framemill.errors import UsageError
 
 
@@ -53,7 +53,7 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
         )
 
 
-def _describe(name: str) -> dict[str, Any]:
+def _describe(name: str) -> Record:
     """All that is known of one operation, as plain values."""
     from framemill.ops import load_op
 
@@ -107,7 +107,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return None
 
 
-def _print_one(record: dict[str, Any]) -> None:
+def _print_one(record: Record) -> None:
     click.echo(f"{record['name']} (version {record['version']}): {record['what']}")
     click.echo(record["doc"])
     click.echo(f"reads {record['reads']}; {'runs by default' if record['default'] else 'runs when named'}")

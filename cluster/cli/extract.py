@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from framemill.cluster.cli.output import (
     print_table,
     printable,
 )
-from framemill.cluster.config import FILE_NAME, read_settings
+from framemill.cluster.config import FILE_NAME, Settings, read_settings
 
 if TYPE_CHECKING:
     from framemill.cluster.request import ExtractRequest, RunSummary
@@ -194,7 +194,7 @@ def _request(
     sources: tuple[str, ...],
     output: str,
     config: Path | None,
-    flags: Mapping[str, Any],
+    flags: Settings,
 ) -> ExtractRequest:
     from framemill.cluster.request import ExtractRequest
 

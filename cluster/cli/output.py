@@ -124,6 +124,10 @@ def report(text: str) -> None:
     click.echo("\n".join(map(printable, as_flags(text).splitlines())), err=True)
 
 
+# What a command has to show: as a table, or as JSON.
+Record = Mapping[str, Any]
+
+
 def print_json(value: Any) -> None:
     """`value` as JSON on stdout; ASCII alone, so that no locale and no terminal can spoil it."""
     click.echo(json.dumps(value, indent=2, default=_plain))

@@ -11,7 +11,16 @@ from typing import Any
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, held, print_json, print_table, report, size
+from framemill.cluster.cli.output import (
+    Invocation,
+    Record,
+    conventions,
+    held,
+    print_json,
+    print_table,
+    report,
+    size,
+)
 
 
 @click.command()
@@ -79,7 +88,7 @@ def compact(invocation: Invocation, output: str) -> None:
         report("nothing to join")
 
 
-def print_mapping(content: Mapping[str, Any]) -> None:
+def print_mapping(content: Record) -> None:
     """Plain values as one table of name and value, then each list of records or nested mapping as its own."""
     plain = {name: value for name, value in content.items() if not isinstance(value, Mapping | list | tuple)}
     if plain:
@@ -89,7 +98,7 @@ def print_mapping(content: Mapping[str, Any]) -> None:
             continue
         click.echo()
         if isinstance(value, Mapping):
-            records: list[Mapping[str, Any]] = [
+            records: list[Record] = [
                 {name: key, **(entry if isinstance(entry, Mapping) else {"value": entry})}
                 for key, entry in value.items()
             ]
@@ -98,7 +107,7 @@ def print_mapping(content: Mapping[str, Any]) -> None:
         print_records(records, _words(name))
 
 
-def print_records(records: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
+def print_records(records: Sequence[Record], title: str | None = None) -> None:
     """One row per record; the columns are all keys in the order of their first appearance."""
     columns = list(dict.fromkeys(key for record in records for key in record))
     print_table(

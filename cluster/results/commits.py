@@ -187,7 +187,7 @@ class DatasetState:
     sources: dict[str, SourceRecord] = field(default_factory=dict)
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
-    keys: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    keys: dict[str, OperationKey] = field(default_factory=dict)
     last_used: dict[str, float] = field(default_factory=dict)
 
     def apply(self, commit: Commit) -> None:

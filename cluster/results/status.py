@@ -8,8 +8,11 @@ from typing import Any
 
 from framemill.cluster.results.commits import STATUSES, WHOLE_SOURCE, DatasetState
 
+# For people and `--json`.
+Summary = dict[str, Any]
 
-def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) -> dict[str, Any]:
+
+def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) -> Summary:
     """Counts and sizes as plain data, ready for JSON.
 
     Args:
@@ -22,7 +25,7 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
         tables: per table rows, num_bytes, num_parts, the number of sources per status, and the digest of its
         operation key (empty for errors and runs).
     """
-    tables: dict[str, dict[str, Any]] = {}
+    tables: dict[str, Summary] = {}
     parts = list(state.parts.values())
     counts = Counter((entry.table, entry.status) for entry in state.entries.values())
     names = {part.table for part in parts} | {table for table, _ in state.entries} | set(state.keys)

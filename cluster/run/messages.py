@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from framemill.actors.shards import Shard
+from framemill.cluster.request import SessionStats
 from framemill.cluster.results.commits import Part
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
@@ -235,15 +236,14 @@ class Figures(Message, frozen=True, kw_only=True):
     Attributes:
         frames: frames decoded. seconds: stage or operation -> seconds of work, added over threads.
         providers: model role -> what runs it. notes: per model, what was tried and what came of it.
-        sessions: model role -> state of its session (`actors.session_stats`).
-        device_memory_bytes: the most device memory in use at once, by whomever.
+        sessions: model role -> state of it. device_memory_bytes: most in use at once, by whomever.
     """
 
     frames: int = 0
     seconds: Mapping[str, float] = {}
     providers: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
-    sessions: Mapping[str, dict[str, Any]] = {}
+    sessions: Mapping[str, SessionStats] = {}
     device_memory_bytes: int = 0
 
 

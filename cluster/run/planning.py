@@ -21,6 +21,9 @@ from framemill.ops import OPS, load_op
 from framemill.ops.operation import Op, Reads
 from framemill.plugins import Plugin, name_of
 
+# Every option with its value, as JSON.
+Options = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedOp:
@@ -35,7 +38,7 @@ class PlannedOp:
     """
 
     name: str
-    options: Mapping[str, Any]
+    options: Options
     key: OperationKey
     reads: Reads
     after: tuple[str, ...]
@@ -211,7 +214,7 @@ def _ordered(
     return ordered
 
 
-def _options(kind: type[Op], given: Mapping[str, Any]) -> dict[str, Any]:
+def _options(kind: type[Op], given: Options) -> Options:
     types = typing.get_type_hints(kind.Options)
     known = {field.name for field in dataclasses.fields(kind.Options)}
     for option in given:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from framemill.cluster.request import Reporter, Snapshot
+from framemill.cluster.request import Reporter, SessionStats, Snapshot
 from framemill.cluster.run.jobs import Job
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Outcome:
     frames: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     providers: Mapping[str, str] = field(default_factory=dict)
-    sessions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sessions: Mapping[str, SessionStats] = field(default_factory=dict)
     device_memory_bytes: int = 0
     interrupted: bool = False
 

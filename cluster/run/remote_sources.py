@@ -30,6 +30,9 @@ from framemill.errors import SetupError
 
 REQUESTS_AT_ONCE = 32
 
+# An object as a store lists it.
+Listed = Mapping[str, Any]
+
 
 class RemoteSources:
     """Resolves addresses as `list_sources` does paths.
@@ -83,7 +86,7 @@ class RemoteSources:
         return self._choose(address, found, known)
 
     def _choose(
-        self, address: Address, found: Iterable[Mapping[str, Any]], known: Container[str]
+        self, address: Address, found: Iterable[Listed], known: Container[str]
     ) -> tuple[list[SourceFile], int]:
         files, unsure, num_skipped = [], [], 0
         for told in found:
@@ -127,7 +130,7 @@ def _look(address: Address) -> SourceFile | SetupError | None:
         return _setup_error(exc, address)
 
 
-def _list(folder: Address) -> Iterator[Mapping[str, Any]]:
+def _list(folder: Address) -> Iterator[Listed]:
     """Every object below a folder, at any depth."""
     try:
         store = open_store(folder.scheme, folder.bucket)
@@ -149,7 +152,7 @@ def _setup_error(exc: Exception, address: Address) -> SetupError:
     return SetupError(why or f"{address} cannot be listed: {describe_error(exc)}; try again later")
 
 
-def _file(address: Address, told: Mapping[str, Any]) -> SourceFile:
+def _file(address: Address, told: Listed) -> SourceFile:
     changed_at: datetime = told["last_modified"]
     identity = object_id(str(address), told["size"], told["e_tag"] or "")
     changed_ns = round(changed_at.timestamp() * 1000) * 1_000_000
