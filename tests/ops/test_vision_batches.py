@@ -159,8 +159,10 @@ def assert_equal(found: Rows, expected: Rows) -> None:
 @pytest.mark.media
 @pytest.mark.parametrize(
     ("ops", "num_files", "runs"),
-    [(OPS, 8, ((1, 1), (1, 8), (8, 1), (64, 8))), (("text",), 2, ((1, 1), (8, 2)))],
-    ids=["frames", "text"],
+    [
+        pytest.param(OPS, 8, ((1, 1), (1, 8), (8, 1), (64, 8)), id="frames"),
+        pytest.param(("text",), 2, ((1, 1), (8, 2)), id="text", marks=pytest.mark.slow),
+    ],
 )
 def test_rows_do_not_depend_on_batches_files_in_flight_or_order(
     ops: tuple[str, ...],

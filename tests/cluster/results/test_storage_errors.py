@@ -74,6 +74,7 @@ def test_no_network(clips: Path, bucket: Bucket, capsys: Capture, monkeypatch: p
             assert f"s3://{bucket.name} cannot be reached at 127.0.0.1: check the network, AWS_END" in said
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_for_good(bucket: Bucket, clips: Path, capsys: Capture) -> None:
     bucket.server.refuse = lambda request: "500 Internal Server Error" if "list-type" in request[2] else False
     code, said = refused(capsys, bucket.uri("in"), "-o", bucket.uri("out"))

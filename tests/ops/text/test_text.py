@@ -215,6 +215,7 @@ def counter(media_dir: Path) -> Pixels:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
+@pytest.mark.slow
 @pytest.mark.media
 def test_counter_is_read_exactly(real: Text, media_dir: Path) -> None:
     pixels = counter(media_dir)
@@ -253,6 +254,7 @@ def test_lines_are_those_of_rapidocr(real: Text) -> None:
     assert num_lines >= 6
 
 
+@pytest.mark.slow
 def test_still_text_is_read_as_if_every_frame_were_looked_at(real: Text) -> None:
     page = slide(("Quarterly results", 1.1), ("small print, see page 17", 0.6))
     generator = np.random.default_rng(2)

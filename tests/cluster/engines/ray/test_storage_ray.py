@@ -17,7 +17,7 @@ from tests.cluster.extraction import extract, render_clip
 from tests.cluster.results.test_storage_engine import assert_nothing_is_left, tables_at
 from tests.object_stores import Bucket, Request, S3Server
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)
