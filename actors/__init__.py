@@ -1,1 +1,1 @@
-"""Long-lived workers: readers, the batcher, the mill."""
+"""Long-lived workers: readers, the batcher, the shard processor."""

@@ -249,11 +249,11 @@ def check_workers(
         _require_room(pool)
         for node in nodes:
             there = node["Resources"]
-            has_mill = there.get("CPU", 0.0) >= pool.cpus and there.get("GPU", 0.0) >= pool.gpus
-            if has_mill or there.get("CPU", 0.0) >= TASK_CPUS:
+            has_actor = there.get("CPU", 0.0) >= pool.cpus and there.get("GPU", 0.0) >= pool.gpus
+            if has_actor or there.get("CPU", 0.0) >= TASK_CPUS:
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
                 look_there = looking.options(num_cpus=0, scheduling_strategy=here)
-                wanted = dict(models) if has_mill else {}
+                wanted = dict(models) if has_actor else {}
                 waiting[look_there.remote(str(root), token, wanted, plugins, code)] = node
         _await_answers(waiting, report)
     except ray.exceptions.RayError as exc:

@@ -237,7 +237,7 @@ class RemoteReader:
 
     def __init__(self, pool: Any, actor: str) -> None:
         self._pool = pool
-        self._mill = actor
+        self._actor = actor
         self._count = 0
         self._lock = threading.Lock()
         ray.get(pool.register.remote(actor))
@@ -280,8 +280,8 @@ class RemoteReader:
     def _borrow(self) -> Iterator[tuple[str, Any, str]]:
         with self._lock:
             self._count += 1
-            stream_id = f"{self._mill}-{self._count}"
-        name, decoder = ray.get(self._pool.acquire.remote(stream_id, self._mill))
+            stream_id = f"{self._actor}-{self._count}"
+        name, decoder = ray.get(self._pool.acquire.remote(stream_id, self._actor))
         try:
             yield stream_id, decoder, name
         finally:

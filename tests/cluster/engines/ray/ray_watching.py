@@ -49,6 +49,6 @@ def num_done(out: Path) -> int:
     return len(rows_of(out, "media")) if (out / "media").is_dir() else 0
 
 
-def find_mills(some: Sequence[Machine]) -> list[tuple[Machine, int]]:
+def find_actors(some: Sequence[Machine]) -> list[tuple[Machine, int]]:
     """Actors at work, each with the machine that it runs on."""
     return [(machine, pid) for machine in some for pid in machine.find("ray::", "ShardProcessorActor")]

@@ -128,7 +128,7 @@ def test_files_that_kill_are_quarantined(folder: Path, tmp_path: Path) -> None:
     check_only(guilty, folder, tmp_path / "out")
 
 
-def test_a_mill_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) -> None:
+def test_an_actor_killed_from_outside_costs_nothing(folder: Path, tmp_path: Path) -> None:
     for number in range(6):
         (folder / f"{number}.mp4").rename(folder / f"slow {number}.mp4")
     killed: list[int] = []

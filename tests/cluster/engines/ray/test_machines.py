@@ -17,7 +17,7 @@ pytest.importorskip("ray")
 from benchmarks.machines import Machines, machines
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import slow_down
-from tests.cluster.engines.ray.ray_watching import find_mills, finish, num_done, wait
+from tests.cluster.engines.ray.ray_watching import find_actors, finish, num_done, wait
 from tests.cluster.extraction import OPS, PROJECT, extract, num_runs, render_clip, tables_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -51,7 +51,7 @@ def cluster(tmp_path: Path) -> Iterator[Machines]:
         yield started
 
 
-def test_a_mill_a_machine_and_the_driver_killed_in_turn(
+def test_an_actor_a_machine_and_the_driver_killed_in_turn(
     cluster: Machines, corpus: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = divided(tmp_path / "out")
@@ -60,11 +60,11 @@ def test_a_mill_a_machine_and_the_driver_killed_in_turn(
     run = cluster.submit(*line)
     try:
         wait(run, lambda: num_done(out) >= 1, "the first rows")
-        machine, actor = find_mills(workers)[0]
+        machine, actor = find_actors(workers)[0]
         os.kill(actor, signal.SIGKILL)
         before = num_done(out)
         wait(run, lambda: num_done(out) > before, "rows after an actor was killed")
-        taken = next(one for one, _ in find_mills(workers) if one is not machine)
+        taken = next(one for one, _ in find_actors(workers) if one is not machine)
         taken.kill()
         before = num_done(out)
         wait(run, lambda: num_done(out) > before, "rows after a machine was killed")
@@ -155,7 +155,7 @@ def test_a_machine_that_comes_late_and_one_that_is_taken_away(
     try:
         wait(run, lambda: num_done(out) >= 1, "the first rows")
         late = pair.add(3)
-        wait(run, lambda: find_mills([late]), "an actor on the machine that came late")
+        wait(run, lambda: find_actors([late]), "an actor on the machine that came late")
         pair.drain(first, seconds=5)
         time.sleep(5)
         first.kill()

@@ -90,7 +90,7 @@ def test_a_line_for_each_shard(told: tuple[Any, list[dict[str, Any]]]) -> None:
     assert summary.frames == sum(line["frames"] for line in lines)
 
 
-def test_more_mills_come_when_there_is_work(clips: Path, tmp_path: Path) -> None:
+def test_more_actors_come_when_there_is_work(clips: Path, tmp_path: Path) -> None:
     for number in range(NUM_CLIPS):
         free = b"\0\0\0\x08free" * number
         (tmp_path / f"{number}.mp4").write_bytes((clips / "b.mp4").read_bytes() + free)
@@ -100,15 +100,15 @@ def test_more_mills_come_when_there_is_work(clips: Path, tmp_path: Path) -> None
     assert 1 < len({line["actor"] for line in _lines(summary.run_id)}) <= 3
 
 
-def test_a_long_file_is_shared_by_the_mills(tmp_path: Path) -> None:
+def test_a_long_file_is_shared_by_the_actors(tmp_path: Path) -> None:
     long = render_clip(tmp_path / "long.mkv", seed=8, seconds=21.0)
     (tmp_path / "together").mkdir()
     summary = extract_on_ray(long, out=divided(tmp_path / "out"), ops=OPS, sample="every:1", actors="2")
     lines = _lines(summary.run_id)
     assert sorted(line["shard_index"] for line in lines) == list(range(lines[0]["num_shards"]))
     assert lines[0]["num_shards"] >= 10
-    by_mill = [sum(line["actor"] == actor for line in lines) for actor in {line["actor"] for line in lines}]
-    assert len(by_mill) == 2
+    by_actor = [sum(line["actor"] == actor for line in lines) for actor in {line["actor"] for line in lines}]
+    assert len(by_actor) == 2
     extract(long, out=tmp_path / "whole", ops=OPS, sample="every:1")
     assert tables_of(tmp_path / "out") == tables_of(tmp_path / "whole")
 

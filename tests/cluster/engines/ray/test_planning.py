@@ -81,7 +81,7 @@ def test_a_pool_that_would_wait_for_ever_is_refused(
 
 
 @pytest.mark.parametrize("actors", ["no", "0", "3-2", "1-", "-1", "1-2-3"])
-def test_a_number_of_mills_that_is_none(actors: str) -> None:
+def test_a_number_of_actors_that_is_none(actors: str) -> None:
     if actors == "1-":  # no upper end: as many as the lower
         assert pool(16, actors=actors)[0] == {"size": 1}
         return
@@ -125,7 +125,7 @@ def test_the_coordinator_counts_what_was_not_finished() -> None:
     assert book.start("another") == STOPPED
 
 
-def test_the_coordinator_names_mills_that_are_late() -> None:
+def test_the_coordinator_names_actors_that_are_late() -> None:
     book = coordinator()
     for name in ("quick", "slow"):
         book.register(name, f"handle of {name}")

@@ -109,7 +109,7 @@ def _actors(root: int) -> list[int]:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_the_death_of_a_mill_is_not_seen_on_the_terminal(tmp_path: Path, ray_folder: Path) -> None:
+def test_the_death_of_an_actor_is_not_seen_on_the_terminal(tmp_path: Path, ray_folder: Path) -> None:
     folder = six_alike(tmp_path / "videos", render_clip(tmp_path / "clip.mp4", seed=2))
     out = tmp_path / "out"
     asked = ("--ops", "media,frames")
