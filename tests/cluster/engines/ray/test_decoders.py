@@ -176,7 +176,9 @@ def test_decoders_that_nobody_needs_give_their_cpus_back(ray: _Ray, monkeypatch:
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-def test_what_a_dead_actor_had_open_is_closed(ray: _Ray, monkeypatch: pytest.MonkeyPatch, hangs: bool) -> None:
+def test_what_a_dead_actor_had_open_is_closed(
+    ray: _Ray, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
     now = [100.0]
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731
     monkeypatch.setattr(ray_split.time, "monotonic", clock)
