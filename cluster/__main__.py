@@ -1,4 +1,4 @@
-"""`python -m cluster`: the command where no console script is installed, such as in a Ray job."""
+"""`python -m cluster`: `python -m framemill` from the root of the repository, as it was called before."""
 
 import sys
 

@@ -19,7 +19,7 @@ ENV PATH=/opt/framemill/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     RAY_USAGE_STATS_ENABLED=0
-# Empty and not writable: a folder `models` in the working folder would be imported instead of ours.
+# Empty and not writable: a folder `framemill` in the working folder would be imported instead of ours.
 WORKDIR /work
 USER 10001:10001
 CMD ["framemill", "--help"]
