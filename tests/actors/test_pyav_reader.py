@@ -26,7 +26,7 @@ from framemill.ops.chunks import Audio, Frames, Signals
 from tests.actors.clips import decode_all, moving, remux, sine, write_clip
 from tests.actors.kinds import KINDS
 from tests.actors.reading import NONE, NUM_THINNED, digest, read, straight, thinned
-from tests.actors.real import real_files
+from tests.actors.real import long_ones_apart, real_files
 
 HAS_PICTURE = [
     name for name in real_files("video", "gif") if not str(name).endswith((".mp3", ".flac", "eac3.mp4"))
@@ -82,7 +82,7 @@ def test_rendered_signals_are_thinned_planes(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.media
-@pytest.mark.parametrize("name", HAS_PICTURE)
+@pytest.mark.parametrize("name", long_ones_apart(HAS_PICTURE))
 def test_real_files_by_every_policy(media_dir: Path, name: str) -> None:
     path = media_dir / name
     index = index_source(str(path))

@@ -130,6 +130,7 @@ def same(first: Transcription, second: Transcription) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_neighbours(
     folder: Path, runner: WhisperRunner, sounds: dict[str, Any]
 ) -> None:

@@ -28,6 +28,7 @@ def out(media_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return output
 
 
+@pytest.mark.slow
 def test_a_film_cut_on_the_beats(
     out: str, media_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

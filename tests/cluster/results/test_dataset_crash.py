@@ -30,7 +30,7 @@ from tests.object_stores import Bucket, S3Server
 STEPS = ("fsync", "link", "rename", "replace", "unlink")
 REMOTE_STEPS = ("write_new", "write_bytes", "upload", "unlink", "unlink_inside")
 Where = Literal["disk", "s3"]
-EVERYWHERE = pytest.mark.parametrize("where", ["disk", "s3"])
+EVERYWHERE = pytest.mark.parametrize("where", ["disk", pytest.param("s3", marks=pytest.mark.slow)])
 
 
 @pytest.fixture

@@ -197,6 +197,7 @@ def test_two_jobs_at_once_end_with_each_row_once(sources: str, bucket: Bucket, e
     assert framemill.open(out).sql("SELECT count(*) FROM runs").rows == [(1,)]
 
 
+@pytest.mark.slow
 def test_parts_travel_while_the_next_files_are_worked_on(
     clips: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

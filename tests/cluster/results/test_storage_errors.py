@@ -82,6 +82,7 @@ def test_a_server_that_fails_for_good(bucket: Bucket, clips: Path, capsys: Captu
     assert "cannot be listed: the storage answered 500 Told every time; try again later" in said
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_in_the_middle_leaves_a_valid_folder(
     bucket: Bucket, clips: Path, capsys: Capture
 ) -> None:

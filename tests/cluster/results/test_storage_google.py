@@ -27,6 +27,7 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         open_store.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("google")
 def test_rows_are_those_of_a_local_run(clips: Path, tmp_path: Path) -> None:
     for clip in clips.iterdir():

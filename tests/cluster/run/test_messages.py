@@ -97,6 +97,7 @@ def test_what_was_not_declared_is_refused_with_a_remedy(line: bytes) -> None:
         messages.decode_reply(line)
 
 
+@pytest.mark.slow
 def test_a_misspelt_field_does_not_pass_the_type_checker(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     path = tmp_path / "misspelt.py"

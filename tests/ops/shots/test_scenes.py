@@ -342,6 +342,7 @@ def test_cuts_between_real_shots(media_dir: Path, rendered: Any) -> None:
     assert max(share for (_, share), _ in quick) < 0.6
 
 
+@pytest.mark.slow
 def test_gradual_transitions_between_real_shots(media_dir: Path, rendered: Any) -> None:
     clips = [rendered(video(media_dir), ("cut", "dissolve", "fade"), seed) for seed in (3, 4)]
     assert score([match(found_in(path, "exact")[0], truth) for path, truth in clips]) >= 0.85

@@ -38,6 +38,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_example_on_a_ray_that_is_started_here(project: Path) -> None:
     ops = "media,darkness:Darkness,counting:Counted"
     line = ("extract", "clips", "--ops", ops, "--set", "darkness.below=60")
@@ -56,6 +57,7 @@ def test_the_example_on_a_ray_that_is_started_here(project: Path) -> None:
     assert refused.returncode == 2 and "'darkness' was made differently: module is" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_node_that_lacks_a_module_or_has_another_is_named_before_any_work(project: Path) -> None:
     root = Dataset.open(project / "out", create=True, constants={"shard_seconds": 600.0}).root
     pool = Pool({"size": 1}, 1.0, 0.0, 1)
