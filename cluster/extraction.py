@@ -19,13 +19,13 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.marks import InFlightMarks
 from framemill.cluster.results.storage import list_names, open_root, remove_tree
-from framemill.cluster.run.committing import PendingRun
 from framemill.cluster.run.jobs import Job, known_failures, missing_ops, remembered_id
 from framemill.cluster.run.progress import Outcome
 from framemill.cluster.run.sources import SourceList, list_sources
 from framemill.errors import UsageError
 
 if TYPE_CHECKING:
+    from framemill.cluster.run.committing import PendingRun
     from framemill.cluster.run.messages import RunRow, WorkerConfig
     from framemill.cluster.run.planning import OpsPlan
 
@@ -98,6 +98,7 @@ class _Extraction:
         return dataset
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
+        from framemill.cluster.run.committing import PendingRun
         from framemill.cluster.run.planning import check_keys
 
         if self.request.replace:

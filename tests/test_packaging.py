@@ -95,8 +95,10 @@ def test_the_doctor_knows_the_dependencies_and_the_python_range() -> None:
     assert PROJECT["project"]["requires-python"] == f">={low[0]}.{low[1]},<{high[0]}.{high[1]}"
 
 
-def test_the_api_imports_nothing_heavy() -> None:
-    code = "import framemill, sys; print(*{'numpy', 'pyarrow', 'av', 'duckdb', 'click'} & set(sys.modules))"
+@pytest.mark.parametrize("module", ["framemill", "framemill.cluster.extraction"])
+def test_the_api_and_the_supervisor_import_nothing_heavy(module: str) -> None:
+    """The supervisor imports what is heavy after it started its worker process, which does so by itself."""
+    code = f"import {module}, sys; print(*{{'numpy', 'pyarrow', 'av', 'duckdb', 'click'}} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
