@@ -13,7 +13,6 @@ Errors are those of `framemill.errors`: `framemill.FramemillError` and what deri
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -100,6 +99,8 @@ def _request(**given: Any) -> ExtractRequest:
     kinds = kinds_of_fields()
     for name, value in given.items():
         if name not in kinds:
+            import difflib
+
             near = difflib.get_close_matches(name, kinds, n=1)
             advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(kinds)}"
             raise UsageError(f"unknown argument {name}={value!r}; {advice}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
-import importlib.metadata
 import inspect
 import os
 import re
@@ -59,6 +58,8 @@ def offered() -> dict[str, str]:
     Raises:
         UsageError: two packages offer different classes under one name.
     """
+    import importlib.metadata  # which takes longer than all else here
+
     found: dict[str, str] = {}
     for entry in importlib.metadata.entry_points(group=GROUP):
         if found.setdefault(entry.name, entry.value) != entry.value:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from framemill.actors.shards import Shard
-from framemill.cluster.request import SessionStats
 from framemill.cluster.results.commits import Part
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
@@ -243,7 +242,7 @@ class Figures(Message, frozen=True, kw_only=True):
     seconds: Mapping[str, float] = {}
     providers: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
-    sessions: Mapping[str, SessionStats] = {}
+    sessions: Mapping[str, dict[str, Any]] = {}
     device_memory_bytes: int = 0
 
 
