@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,14 @@ import av
 import av.error
 import numpy as np
 
+from framemill.actors.box_sizes import missing_bytes
 from framemill.actors.codec_names import codec_tag
 from framemill.actors.packets import Picture, read_packets
+from framemill.actors.promises import last_end, missing_seconds, sound_promise, stated_sound
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.subtitles import text_streams
+from framemill.actors.timeline import Timeline, find_timeline
 from framemill.errors import UnsupportedError
 from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
 from framemill.ops.media import MediaDescription, StreamDescription
@@ -26,17 +29,14 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# Missing more than this much of the promised length makes a file `partial`.
-MISSING_SECONDS = 0.5
-MISSING_SHARE = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class PacketIndex:
     """The packets of the picture track in the order of the file, which is the order of decoding.
 
     Attributes:
-        pts: int64 [n], in units of the time base (dts where a container has no pts).
+        pts: int64 [n], in units of the time base (dts where a container has no pts), on the timeline of the
+            file: where its clock starts anew, what follows is moved behind what came before.
         is_key: bool [n], a decoder can start here.
         frame: int64 [n], index of the presented frame that the packet holds; -1 for frames that the
             container marks as decoded but not shown.
@@ -62,9 +62,11 @@ class SourceIndex:
         origin_seconds: container time of the first presented frame or sample.
         duration_seconds: from the origin to the end of the last frame or sample.
         picture_problem, sound_problem: why a track that exists cannot be decoded, or empty.
-        missing_seconds: how much picture the container promises beyond what its packets hold.
+        missing_seconds: how much the container promises of the picture beyond what its packets hold.
+        missing_bytes: how far the container's outermost boxes reach beyond the end of the file.
         sound_seconds: length of the sound where the container states it reliably, else 0.
         text_streams: stream indices of the subtitles that are text.
+        timeline: what is added to the times of packets.
     """
 
     description: MediaDescription
@@ -81,8 +83,10 @@ class SourceIndex:
     picture_problem: str
     sound_problem: str
     missing_seconds: float
+    missing_bytes: int
     sound_seconds: float
     text_streams: tuple[int, ...] = ()
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def has_more_than_pictures(self) -> bool:
@@ -129,6 +133,12 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
         raise UnsupportedError(problems or "no picture and no sound track in the file")
 
+    texts = text_streams(container)
+    timeline = Timeline()
+    if video is not None and picture is not None and picture.restarts:
+        others = [*texts] if audio is None else [audio.index, *texts]
+        timeline = find_timeline(path, video.index, others)
+        _move(picture, timeline, video)
     frames, packets = _arrays(picture)
     starts: list[float] = []
     ends: list[float] = []
@@ -137,23 +147,28 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         assert video.time_base is not None
         time_base = video.time_base
         starts.append(float(frames.pts[0] * time_base))
-        ends.append(float((frames.pts[-1] + _last_duration(picture, frames)) * time_base))
+        ends.append(float((frames.pts[-1] + _last_duration(picture, frames, packets)) * time_base))
+        last_seconds = ends[0] - float(frames.pts[-1] * time_base)
     promised = container.duration / av.time_base if container.duration else 0.0
     if audio is not None:
         start = float((audio.start_time or 0) * (audio.time_base or 0))
         starts.append(start)
-        if audio.duration is not None and audio.time_base is not None:
+        if timeline.offsets:
+            ends.append(last_end(path, [audio.index], timeline))
+        elif audio.duration is not None and audio.time_base is not None:
             ends.append(start + float(audio.duration * audio.time_base))
         elif promised:
-            ends.append(min(starts) + promised)
+            ends.append(min(starts) + sound_promise(container, audio, promised))
         else:
-            ends.append(_sound_end(container, audio, path))
+            ends.append(last_end(path, [audio.index], timeline))
     origin = min(starts)
     duration = max(0.0, max(ends) - origin)
     if video is not None and len(frames):
         seconds = frames.pts.astype(np.float64) * float(time_base) - origin
-        frames = FrameIndex(frames.pts, seconds, frames.is_key, frames.packet_bytes)
-    missing = _missing(video, frames, time_base, promised, container)
+        frames = FrameIndex(frames.pts, seconds, frames.is_key, frames.packet_bytes, last_seconds)
+    missing = 0.0
+    if video is not None and len(frames) and not timeline.offsets:
+        missing = missing_seconds(container, video, frames, promised, path)
     quarters, width, height = _geometry(video, picture)
     return SourceIndex(
         description=_describe(
@@ -172,8 +187,10 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         picture_problem=picture_problem,
         sound_problem=sound_problem,
         missing_seconds=missing,
-        sound_seconds=_sound_seconds(container, audio),
-        text_streams=text_streams(container),
+        missing_bytes=0 if range_reader_of(container) else missing_bytes(path, container.format.name),
+        sound_seconds=stated_sound(container, audio),
+        text_streams=texts,
+        timeline=timeline,
     )
 
 
@@ -211,8 +228,17 @@ def _arrays(picture: Picture | None) -> tuple[FrameIndex, PacketIndex]:
     return frames, PacketIndex(pts, is_key, frame)
 
 
-def _last_duration(picture: Picture, frames: FrameIndex) -> int:
-    last = max(range(len(picture.packets)), key=lambda i: picture.packets[i][0])
+def _move(picture: Picture, timeline: Timeline, video: VideoStream) -> None:
+    """Puts the packets of the picture on the timeline of the file."""
+    base = video.time_base or Fraction(1)
+    picture.packets = [
+        (pts + timeline.ticks(video.index, number, base), is_key, is_shown, num_bytes, duration)
+        for number, (pts, is_key, is_shown, num_bytes, duration) in enumerate(picture.packets)
+    ]
+
+
+def _last_duration(picture: Picture, frames: FrameIndex, packets: PacketIndex) -> int:
+    last = int(np.flatnonzero(packets.frame == len(frames) - 1)[0])
     if picture.packets[last][4]:
         return picture.packets[last][4]
     return int(np.median(np.diff(frames.pts))) if len(frames) > 1 else 0
@@ -241,45 +267,6 @@ def _is_encrypted(container: InputContainer, stream: VideoStream | AudioStream) 
             break
         rewind(container)
     return is_encrypted
-
-
-def _sound_end(container: InputContainer, audio: AudioStream, path: str) -> float:
-    """Where the sound ends, from its packets, for containers that do not state it."""
-    end = 0.0
-    with open_media(path) as fresh:
-        stream = fresh.streams[audio.index]
-        for packet in fresh.demux(stream):
-            if packet.size and packet.pts is not None and packet.time_base is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    return end
-
-
-def _sound_seconds(container: InputContainer, audio: AudioStream | None) -> float:
-    if audio is None or audio.duration is None or audio.time_base is None:
-        return 0.0
-    # Elsewhere (MP3, AAC, transport streams) the length is a guess from the bit rate.
-    is_stated = container.format.name.startswith(("mov", "flac", "wav"))
-    return float(audio.duration * audio.time_base) if is_stated else 0.0
-
-
-def _missing(
-    video: VideoStream | None,
-    frames: FrameIndex,
-    time_base: Fraction,
-    promised: float,
-    container: InputContainer,
-) -> float:
-    """Seconds that the container promises beyond the last picture; 0 where that is within tolerance."""
-    if video is None or not len(frames):
-        return 0.0
-    wanted = float(video.duration * time_base) if video.duration else promised
-    if not wanted or (container.format.name.startswith("mpegts") and not video.duration):
-        return 0.0
-    step = float(np.median(np.diff(frames.pts)) * time_base) if len(frames) > 1 else 0.0
-    start = 0.0 if video.start_time is None else float(video.start_time * time_base)
-    held = float(frames.pts[-1] * time_base) - (start if video.duration else min(0.0, start)) + step
-    missing = wanted - held
-    return missing if missing > max(min(MISSING_SECONDS, wanted / 4), MISSING_SHARE * wanted) else 0.0
 
 
 def _geometry(video: VideoStream | None, picture: Picture | None) -> tuple[int, int, int]:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.error
+import numpy as np
 from av.stream import Discard
 
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
+from framemill.actors.timeline import is_restart
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -34,10 +36,12 @@ class Picture:
     Attributes:
         packets: in the order of the file; those without data are left out.
         first_frame: the first that could be decoded; None where none could.
+        restarts: whether the clock starts anew somewhere (see `framemill.actors.timeline`).
     """
 
     packets: list[Row]
     first_frame: av.VideoFrame | None
+    restarts: bool = False
 
 
 def read_packets(container: InputContainer, stream: VideoStream, path: str) -> Picture:
@@ -52,8 +56,12 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     first: av.VideoFrame | None = None
     tries = 0
     num_keys = 0
-    is_timed = container.format.name != "avi"  # which has times of decoding only
-    keys_stand_alone = True
+    name = container.format.name
+    untimed: list[int] = []
+    restarts, last_dts = False, None
+    second = round(1 / stream.time_base) if stream.time_base else 0
+    may_hide = _HIDING.get(stream.codec_context.codec.canonical_name)
+    keys_stand_alone: bool | None = None  # not known yet
     stream.codec_context.thread_count = 1
     others = [other for other in container.streams if other is not stream]
     for other in others:
@@ -66,39 +74,70 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
             is_key = packet.is_keyframe
             if listed_keys is not None and len(packets) < len(listed_keys):
                 is_key = bool(listed_keys[len(packets)])
-            pts = packet.pts
+            pts, dts = packet.pts, packet.dts
+            if dts is not None:
+                if last_dts is not None and not 0 <= dts - last_dts <= second and not restarts:
+                    restarts = is_restart(last_dts, dts, packet.time_base, name)
+                last_dts = dts
             if pts is None:
-                is_timed = False
-                pts = packet.dts
+                untimed.append(len(packets))
+                pts = dts
             if pts is None:
                 # Raw streams carry no times: count packets at the nominal rate.
                 rate = stream.guessed_rate or stream.average_rate or Fraction(25)
                 pts = round(len(packets) / rate / (stream.time_base or Fraction(1, 90000)))
-            packets.append((pts, is_key, not packet.is_discard, packet.size, packet.duration or 0))
+            is_shown = not packet.is_discard and not (may_hide and may_hide(packet))
+            packets.append((pts, is_key, is_shown, packet.size, packet.duration or 0))
             if not is_key:
                 continue
             num_keys += 1
             if first is None and tries < MAX_TRIES:
                 tries += 1
                 first = _decode_alone(stream, packet)
-            elif stream.codec_context.name == "h264" and (
-                num_keys == 2 or (num_keys <= MAX_TRIES and not keys_stand_alone)
-            ):
+            elif stream.codec_context.name == "h264" and num_keys <= MAX_TRIES and not keys_stand_alone:
                 # A few more are looked at, since the second may only be damaged.
-                keys_stand_alone = _is_idr(packet) or _decode_alone(stream, packet) is not None
+                kinds = _slice_kinds(packet)
+                if kinds:
+                    keys_stand_alone = 5 in kinds or _decode_alone(stream, packet) is not None
     except av.error.FFmpegError:
         pass  # what was read until here is what there is; the shortfall shows as `missing_seconds`
     raise_failure(container)
     for other in others:
         other.discard = Discard.default
-    if not keys_stand_alone:
+    if keys_stand_alone is False:
         first_key = next(i for i, row in enumerate(packets) if row[1])
         packets = [(pts, i == first_key, *rest) for i, (pts, _, *rest) in enumerate(packets)]  # type: ignore[misc]
     if packets and first is None:
         first = _first_decoded(path, stream.index)
-    if not is_timed and stream.codec_context.has_b_frames:
-        packets = _in_decoded_order(path, stream.index, packets)
-    return Picture(packets, first)
+    if stream.codec_context.has_b_frames and (untimed or name == "avi"):  # which has times of decoding only
+        order = _decoded_order(path, stream.index, len(packets))
+        if name == "avi" or len(untimed) == len(packets):
+            packets = _timed_by_order(packets, order)
+        else:
+            packets = _timed_between(packets, order, untimed)
+    return Picture(packets, first, restarts)
+
+
+def _is_hidden_vp8(packet: av.Packet[Any]) -> bool:
+    """Whether a picture serves as reference alone: bit 4 of its first byte (RFC 6386, 9.1)."""
+    return not memoryview(cast(Any, packet))[0] & 16
+
+
+def _is_hidden_vp9(packet: av.Packet[Any]) -> bool:
+    """Whether a packet holds one picture that is not shown, by its first bits (VP9 bitstream, 6.2).
+
+    Encoders put such a picture into one packet with the next that is shown (a superframe, annex B).
+    """
+    data = memoryview(cast(Any, packet))
+    first = data[0]
+    if first >> 6 != 2 or data[-1] & 0xE0 == 0xC0:
+        return False
+    is_long = first & 0x30 == 0x30  # profile 3 has a reserved bit more
+    shows_earlier, shown = (first & 4, first & 1) if is_long else (first & 8, first & 2)
+    return not shows_earlier and not shown
+
+
+_HIDING = {"vp8": _is_hidden_vp8, "vp9": _is_hidden_vp9}
 
 
 def _decode_alone(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame | None:
@@ -111,21 +150,22 @@ def _decode_alone(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame 
     return frames[0] if frames else None
 
 
-def _is_idr(packet: av.Packet[Any]) -> bool:
-    """Whether an H.264 packet holds a slice of an IDR picture (unit type 5, ITU-T H.264 table 7-1).
+def _slice_kinds(packet: av.Packet[Any]) -> set[int]:
+    """Which kinds of slices an H.264 packet holds, 1 to 5 (ITU-T H.264 table 7-1); none where it is damaged.
 
-    Other key packets are recovery points: some are whole pictures, but in a stream refreshed bit by bit
-    nothing can be shown until some packets later.
+    An IDR picture has those of 5. Other key packets are recovery points: some are whole pictures, but in a
+    stream refreshed bit by bit nothing can be shown until some packets later.
     """
     data = bytes(packet)
     if data.startswith((b"\0\0\1", b"\0\0\0\1")):
-        return any(unit[:1] and unit[0] & 31 == 5 for unit in data.split(b"\0\0\1")[1:])
-    at = 0  # units behind their length in four bytes, as MP4 and Matroska have them
-    while at + 4 < len(data):
-        if data[at + 4] & 31 == 5:
-            return True
-        at += 4 + int.from_bytes(data[at : at + 4], "big")
-    return False
+        found = {unit[0] & 31 for unit in data.split(b"\0\0\1")[1:] if unit}
+    else:
+        found = set()
+        at = 0  # units behind their length in four bytes, as MP4 and Matroska have them
+        while at + 4 < len(data):
+            found.add(data[at + 4] & 31)
+            at += 4 + int.from_bytes(data[at : at + 4], "big")
+    return found & {1, 2, 3, 4, 5}
 
 
 def _first_decoded(path: str, stream_index: int) -> av.VideoFrame | None:
@@ -141,11 +181,10 @@ def _first_decoded(path: str, stream_index: int) -> av.VideoFrame | None:
     return None
 
 
-def _in_decoded_order(path: str, stream_index: int, packets: list[Row]) -> list[Row]:
-    """The same packets with the order of presentation that only the decoder knows.
+def _decoded_order(path: str, stream_index: int, num_packets: int) -> list[int]:
+    """Numbers of the packets that give a picture, in the order of presentation that only the decoder knows.
 
-    AVI and raw streams have no presentation times, so this decodes everything. Packets that give no
-    frame count as not shown.
+    AVI and raw streams have no presentation times, so this decodes everything.
     """
     order: list[int] = []
     with open_media(path) as container:
@@ -157,13 +196,49 @@ def _in_decoded_order(path: str, stream_index: int, packets: list[Row]) -> list[
                 order += [frame.pts for frame in context.decode(packet) if frame.pts is not None]
         with contextlib.suppress(av.error.FFmpegError):
             order += [frame.pts for frame in context.decode(None) if frame.pts is not None]
-    order = [position for position in dict.fromkeys(order) if position < len(packets)]
+    return [position for position in dict.fromkeys(order) if position < num_packets]
+
+
+def _timed_by_order(packets: list[Row], order: list[int]) -> list[Row]:
+    """The same packets with their times dealt out in the order of presentation.
+
+    Packets that give no frame count as not shown.
+    """
     times = sorted(row[0] for row in packets)
     shown = dict(zip(order, times, strict=False))
     return [
         (shown.get(i, pts), is_key, is_shown and i in shown, *rest)  # type: ignore[misc]
         for i, (pts, is_key, is_shown, *rest) in enumerate(packets)
     ]
+
+
+def _timed_between(packets: list[Row], order: list[int], untimed: list[int]) -> list[Row]:
+    """The same packets, where those that are shown and have no time get one between their neighbours.
+
+    Those that give no picture, as the ones of an open group that lean on what was cut off, are not shown.
+    """
+    lacking = set(untimed)
+    known = [place for place, i in enumerate(order) if i not in lacking]
+    steps = [row[4] for row in packets if row[4]]
+    step = int(np.median(steps)) if steps else 1
+    found = list(packets)
+    before = next((row[0] for i, row in enumerate(packets) if i not in lacking), 0)
+    for i, (pts, is_key, _, *rest) in enumerate(packets):
+        if i in lacking:
+            found[i] = (before - 1, is_key, False, *rest)  # type: ignore[assignment]
+        else:
+            before = pts
+    if not known:
+        return found
+    times = np.array([packets[order[place]][0] for place in known])
+    places = np.array(known)
+    for place, i in enumerate(order):
+        if i in lacking:
+            _, is_key, is_shown, *rest = packets[i]
+            inside = float(np.interp(place, places, times))
+            beyond = min(0, place - known[0]) + max(0, place - known[-1])
+            found[i] = (round(inside) + beyond * step, is_key, is_shown, *rest)  # type: ignore[assignment]
+    return found
 
 
 def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[Any]]:

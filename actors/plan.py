@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from framemill.actors.indexing import PacketIndex
 
 # Raise it when the frames or samples that a file gives would change: part of every operation key.
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 POLICIES = "keyframes, keyframes:N, every:SECONDS, scenes, adaptive, all"
 # Tables that determine which frames to look at, where the policy cannot from the index alone.
 STEERED_BY = {"scenes": "scenes", "adaptive": "sampling"}
@@ -67,6 +67,8 @@ def parse_sampling(text: str) -> Sampling:
 def sample_frames(index: FrameIndex, sampling: Sampling, shots: Int64Array | None = None) -> Int64Array:
     """Sorted indices of the frames that the policy picks; those of `adaptive` are in the table `sampling`.
 
+    Wherever there are frames it picks at least the first.
+
     Args:
         index: frames of the whole source.
         sampling: the policy; `every` takes the last frame at or before each multiple of its interval
@@ -80,10 +82,14 @@ def sample_frames(index: FrameIndex, sampling: Sampling, shots: Int64Array | Non
         return np.arange(len(index), dtype=np.int64)
     if sampling.kind == "keyframes":
         keys = np.flatnonzero(index.is_key).astype(np.int64)
+        if not len(keys):  # as where a film was cut without encoding it again, and its key frame is not shown
+            return np.zeros(1, np.int64)
         most = sampling.num_frames or len(keys)
         return keys if len(keys) <= most else keys[(2 * np.arange(most) + 1) * len(keys) // (2 * most)]
     if sampling.kind == "scenes":
         assert shots is not None
+        if not len(shots):
+            return np.zeros(1, np.int64)
         return np.unique((shots[:, 0] + shots[:, 1]) // 2).astype(np.int64)
     step = np.median(np.diff(index.pts_seconds)) if len(index) > 1 else 0.0
     ticks = np.arange(0.0, index.pts_seconds[-1] + max(step, 1e-9), sampling.seconds)

@@ -18,6 +18,7 @@ from framemill.actors.range_reader import raise_failure, skip_unneeded
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.sound import SoundTrack
 from framemill.actors.subtitles import SubtitleTrack
+from framemill.actors.timeline import Shift
 from framemill.ops.chunks import BoolArray, Chunk, Int64Array
 
 if TYPE_CHECKING:
@@ -67,18 +68,27 @@ class ReadReport:
     Attributes:
         num_decoded: frames that came out of the decoder.
         num_missing: frames asked for that did not come.
+        num_leading: those of them shown before the first key frame, which may lean on what was cut off.
+        num_damaged: pictures from the first key frame on that the decoder called damaged or refused.
         num_errors: packets that could not be decoded.
         num_sound_lost: packets of sound that were lost between others, or all where none could be decoded.
         sound_seconds: length of the sound delivered.
+        sound_end_seconds: where the sound delivered ends on the timeline of the file; None before its end.
+        sample_rate, num_channels: of the first sound decoded, 0 without.
         cut_off: whether the file ended in an error.
         decoder: who decoded the frames, and why where it was not the device; empty for PyAV as ever.
     """
 
     num_decoded: int = 0
     num_missing: int = 0
+    num_leading: int = 0
+    num_damaged: int = 0
     num_errors: int = 0
     num_sound_lost: int = 0
     sound_seconds: float = 0.0
+    sound_end_seconds: float | None = None
+    sample_rate: int = 0
+    num_channels: int = 0
     cut_off: bool = False
     decoder: str = ""
 
@@ -124,7 +134,9 @@ class _Reader:
         self.is_frame = _mask(num_frames, request.frames)
         self.is_signal = _mask(num_frames, request.signals)
         self.delivered = np.zeros(num_frames, bool)
-        self.next_frame = 0
+        first_keys = np.flatnonzero(index.packets.is_key)
+        self.first_key = int(first_keys[0]) if len(first_keys) else 0
+        self.counts_corrupt = index.description.container != "mpegts"  # there a join makes the mark
         self.signals = SignalsBatch(MAX_SIGNALS)
         self.batch: list[tuple[av.VideoFrame, int]] = []
         self.batch_bytes = 0
@@ -156,7 +168,14 @@ class _Reader:
             yield self.signals.take(self.index.frames)
         if self.batch:
             yield self._take_frames()
-        self.report.num_missing = int(np.count_nonzero(~self.delivered[self.wanted]))
+        missing = self.wanted[~self.delivered[self.wanted]]
+        self.report.num_missing = len(missing)
+        self.report.num_leading = int(np.count_nonzero(missing < self._first_key_frame()))
+
+    def _first_key_frame(self) -> int:
+        """The first frame shown from which on all can be decoded; 0 where no key frame is shown."""
+        keys = np.flatnonzero(self.index.frames.is_key)
+        return int(keys[0]) if len(keys) else 0
 
     def _set_up(self, picture: VideoStream) -> None:
         context = picture.codec_context
@@ -173,7 +192,6 @@ class _Reader:
         if not context.is_open:  # else it decoded the first frame for the index
             picture.thread_type = "AUTO" if threads > 1 else "SLICE"
             context.thread_count = threads
-        self.is_untimed = self.container.format.name == "avi"  # its times of presentation are a guess
 
     def _in_one_pass(
         self, picture: VideoStream | None, track: AudioStream | None, texts: list[SubtitleStream]
@@ -183,10 +201,13 @@ class _Reader:
         if track is not None:
             sound = SoundTrack(track, origin, request.sound_rates, request.native_sound)
         subtitles = {text.index: SubtitleTrack(text, origin) for text in texts}
+        shifts = {s.index: Shift(self.index.timeline, s) for s in (track, *texts) if s is not None}
         streams = [stream for stream in (picture, track, *texts) if stream is not None]
         last = int(np.flatnonzero(self.plan.needed)[-1]) if picture is not None else -1
         position = 0
         for packet in self._demux(streams):
+            if packet.stream_index in shifts:
+                shifts[packet.stream_index].apply(packet)
             if sound is not None and packet.stream_index == self.index.audio_stream:
                 yield from sound.feed(packet)
             elif packet.stream_index in subtitles:
@@ -209,11 +230,13 @@ class _Reader:
             self.report.num_errors += sound.num_errors
             self.report.num_sound_lost = sound.num_lost if sound.seconds else sound.num_errors
             self.report.sound_seconds = sound.seconds
+            self.report.sound_end_seconds = sound.end_seconds
+            self.report.sample_rate, self.report.num_channels = sound.described
         self.report.num_errors += sum(text.num_errors for text in subtitles.values())
 
     def _picture_alone(self, picture: VideoStream) -> Iterator[Chunk]:
         """Only the picture is wanted, so that stretches nobody needs can be jumped over."""
-        can_seek = self.container.format.name.startswith(_SEEKABLE)
+        can_seek = self.container.format.name.startswith(_SEEKABLE) and not self.index.timeline.offsets
         position = 0
         packets = self._demux([picture])
         for start, end in zip(*_runs(self.plan.needed), strict=True):
@@ -265,13 +288,16 @@ class _Reader:
             self._drain()
         if self.drops_unreferenced:
             context.skip_frame = "DEFAULT" if plan.wanted[position] else "NONREF"
-        if self.is_untimed or packet.pts is None:
-            packet.pts = int(self.index.packets.pts[position])
+        # Its place in the file is what a picture is known by: times may be absent, twice there or untrue.
+        packet.pts = position
+        is_damaged = packet.is_corrupt and self.counts_corrupt
         try:
             frames = context.decode(packet)
         except av.error.FFmpegError:
             self.report.num_errors += 1
+            self.report.num_damaged += position >= self.first_key
             return
+        self.report.num_damaged += is_damaged
         for frame in frames:
             self._deliver(frame)
 
@@ -289,14 +315,13 @@ class _Reader:
 
     def _deliver(self, frame: av.VideoFrame) -> None:
         self.report.num_decoded += 1
-        frames, pts, i = self.index.frames, frame.pts, self.next_frame
-        if pts is None:
+        frames, packets = self.index.frames, self.index.packets
+        if frame.pts is None or not 0 <= frame.pts < len(packets.frame):
             return
-        if i >= len(frames) or frames.pts[i] != pts:
-            i = int(np.searchsorted(frames.pts, pts))
-            if i >= len(frames) or frames.pts[i] != pts:
-                return
-        self.next_frame = i + 1
+        i = int(packets.frame[frame.pts])
+        if i < 0:
+            return
+        self.report.num_damaged += frame.is_corrupt and frame.pts >= self.first_key
         if self.delivered[i]:
             return
         if self.is_signal[i]:

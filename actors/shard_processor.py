@@ -18,8 +18,9 @@ from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.read_ahead import read_ahead
 from framemill.actors.session_stats import describe_session, session_stats
 from framemill.actors.shards import Shard
+from framemill.actors.shortfalls import Delivered, find_shortfall, measure
 from framemill.actors.tracing import Trace
-from framemill.errors import CorruptError, DeviceLostError, SetupError
+from framemill.errors import DeviceLostError, SetupError
 from framemill.models.cuda import LOST_REMEDY, is_device_lost
 from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
@@ -40,10 +41,6 @@ from framemill.ops.operation import (
     runnable,
 )
 
-# Frames asked for that may fail to come before a file counts as partial: recordings of broadcasts often
-# start with a few pictures that refer to others before the start.
-TOLERATED_FRAMES = 2
-TOLERATED_SHARE = 0.01
 # A batch on a GPU waits this long for more frames of other shards.
 BATCH_WAIT_SECONDS = 0.003
 # Chunks that may wait between the thread that decodes and the thread that computes.
@@ -85,12 +82,14 @@ class ShardResult:
         failures: operation -> (error class, message) for those that did not.
         report: what the reader saw.
         shortfall: why the shard is incomplete, or empty.
+        delivered: what its decode gave.
     """
 
     partials: dict[str, Partial] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     report: ReadReport = field(default_factory=ReadReport)
     shortfall: str = ""
+    delivered: Delivered = field(default_factory=Delivered)
 
 
 class ShardProcessor:
@@ -222,7 +221,13 @@ class ShardProcessor:
                 with self.trace.span(name), _Catch(result, name):
                     result.partials[name] = extractor.finish()
         stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].takes())
-        result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
+        wanted = np.union1d(request.frames, request.signals)
+        result.delivered = measure(task.index, result.report, 0 if stopped_early else len(wanted))
+        if not stopped_early:
+            is_whole = task.num_shards == 1
+            result.shortfall = find_shortfall(
+                task.index, len(wanted), request.with_sound, is_whole, result.report
+            )
         return result
 
     def combine(
@@ -373,28 +378,3 @@ def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: 
         height=index.display_height,
         duration_seconds=index.duration_seconds,
     )
-
-
-def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str:
-    """Why less came than was promised, or empty.
-
-    Raises:
-        CorruptError: nothing came at all.
-    """
-    wanted = len(np.union1d(request.frames, request.signals))
-    if wanted and not report.num_decoded and not report.sound_seconds and task.num_shards == 1:
-        raise CorruptError(f"none of the {wanted} frames asked for could be decoded: damaged or encrypted")
-    if request.with_sound and not wanted and report.num_sound_lost and not report.sound_seconds:
-        raise CorruptError("no packet of the sound could be decoded: damaged or encrypted")
-    if report.num_missing > max(TOLERATED_FRAMES, TOLERATED_SHARE * wanted):
-        return f"{report.num_missing} of {wanted} frames could not be decoded"
-    if report.cut_off:
-        return "reading ended in an error before the end of the file"
-    if wanted and task.index.missing_seconds:
-        return f"the container promises {task.index.missing_seconds:.2f} seconds more than the file holds"
-    promised = task.index.sound_seconds if request.with_sound else 0.0
-    if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
-        return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
-    if report.num_sound_lost:
-        return f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
-    return ""

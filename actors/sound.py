@@ -79,6 +79,7 @@ class SoundTrack:
             self._outputs.append(_Output(0))
         self._format: tuple[str, int, str] | None = None
         self._first_seconds: float | None = None
+        self._first_format = (0, 0)
         self._heard_seconds = 0.0
         self._filled_seconds = 0.0
         self._waiting: deque[_Waiting] = deque()
@@ -88,6 +89,17 @@ class SoundTrack:
         """Length of the sound delivered so far."""
         first = self._outputs[0]
         return first.num_samples / first.rate if first.rate else 0.0
+
+    @property
+    def end_seconds(self) -> float | None:
+        """Where the sound delivered so far ends, from the presentation's start; None where there is none."""
+        first = self._outputs[0]
+        return first.end_seconds if first.num_samples else None
+
+    @property
+    def described(self) -> tuple[int, int]:
+        """Sample rate in hertz and number of channels of the first sound decoded; zeros without."""
+        return self._first_format
 
     def feed(self, packet: av.Packet[Any]) -> Iterator[Audio | NativeAudio]:
         """Chunks that are complete after this packet."""
@@ -124,6 +136,7 @@ class SoundTrack:
         seconds = frame.time
         if self._first_seconds is None:
             self._first_seconds = seconds if seconds is not None else self._origin_seconds
+            self._first_format = (frame.sample_rate, frame.layout.nb_channels)
             for output in self._outputs:
                 output.start(frame, self._first_seconds - self._origin_seconds)
         late = math.inf if seconds is None else seconds - self._first_seconds - self._heard_seconds
@@ -175,6 +188,10 @@ class _Output:
         self._chunk_samples = 0
         self._pending: deque[Float32Array] = deque()
         self._resampler: av.AudioResampler | None = None
+
+    @property
+    def end_seconds(self) -> float:
+        return (self._start_sample + self.num_samples) / self.rate
 
     @property
     def is_ready(self) -> bool:

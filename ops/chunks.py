@@ -163,15 +163,25 @@ class FrameIndex:
         pts_seconds: float64 [n], seconds since the start of the presentation.
         is_key: bool [n].
         packet_bytes: int64 [n], compressed size.
+        last_seconds: how long the last one is shown; 0 where the file does not say.
     """
 
     pts: Int64Array
     pts_seconds: Float64Array
     is_key: BoolArray
     packet_bytes: Int64Array
+    last_seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def end_seconds(self) -> float:
+        """Where the last frame ends, by its own duration or else by the usual step; 0 without frames."""
+        if not len(self):
+            return 0.0
+        steps = np.diff(self.pts_seconds)
+        return float(self.pts_seconds[-1] + (self.last_seconds or (np.median(steps) if len(steps) else 0.0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Importance(TableOp):
     """
 
     name = "importance"
+    version = 2
     after = ("key_frames", "audio_levels", "speech")
     may_fail = ("audio_levels", "speech")
     schema = pa.schema(
@@ -69,8 +70,8 @@ class Importance(TableOp):
             return self.schema.empty_table()
         thumbnails = _thumbnails(upstream["key_frames"])
         shots = find_shots(index, thumbnails)
-        steps = np.diff(index.pts_seconds)
-        end = float(index.pts_seconds[-1] + (np.median(steps) if len(steps) else BIN_SECONDS))
+        last = float(index.pts_seconds[-1])
+        end = index.end_seconds if index.end_seconds > last else last + BIN_SECONDS
         levels, speech = upstream["audio_levels"], upstream["speech"]
         curve = make_curve(
             index,

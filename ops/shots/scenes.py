@@ -34,7 +34,7 @@ STATE_SCHEMA = pa.schema(
     [
         column("step_seconds", pa.float64(), "usual time between frames of the whole source, > 0"),
         column("num_frames", pa.int64(), "frames of the whole source by its index"),
-        column("last_seconds", pa.float64(), "time of the last of them, 0 where there is none"),
+        column("end_seconds", pa.float64(), "where the last of them ends; a step where there is none"),
         column("sparse", pa.bool_(), "whether only selected frames were seen"),
         column("early_keys", pa.list_(pa.int64()), "key frames of the source that came early (fast mode)"),
         column("frame_index", pa.list_(pa.int64()), "0-based position in the source"),
@@ -91,6 +91,7 @@ class Scenes(Op):
     """One row per shot; together they cover the source without gap or overlap."""
 
     name = "scenes"
+    version = 2
     reads = Reads.SIGNALS
     default = True
     Options = ScenesOptions
@@ -144,7 +145,7 @@ class Scenes(Op):
 
     def scenes_of(self, features: Features, state: pa.Table, settled: bool) -> list[tuple[object, ...]]:
         """Scenes of a series; with `settled` those only that no further frame can change."""
-        names = ("step_seconds", "num_frames", "last_seconds", "sparse", "early_keys")
+        names = ("step_seconds", "num_frames", "end_seconds", "sparse", "early_keys")
         head = {name: state[name][0].as_py() for name in names}
         step: float = head["step_seconds"]
         found = self._boundaries(features, head["sparse"], np.array(head["early_keys"], np.int64), step)
@@ -158,10 +159,8 @@ class Scenes(Op):
             kept = [b for b in kept if b.position < len(features) - reach(step)]
         starts = [int(at[b.position]) for b in kept]
         start_times = [float(times[b.position]) for b in kept]
-        last, last_seconds = int(at[-1]), float(times[-1])
-        if head["sparse"]:
-            last, last_seconds = head["num_frames"] - 1, head["last_seconds"]
-        ends, end_times = [*starts[1:], last + 1], [*start_times[1:], last_seconds + step]
+        last = head["num_frames"] - 1 if head["sparse"] else int(at[-1])
+        ends, end_times = [*starts[1:], last + 1], [*start_times[1:], head["end_seconds"]]
         rows: list[tuple[object, ...]] = [
             (i, start_times[i], end_times[i], starts[i], ends[i], b.transition, b.score)
             for i, b in enumerate(kept)
@@ -238,7 +237,7 @@ class _Collector:
         row = [
             self.step,
             len(index),
-            float(index.pts_seconds[-1]) if len(index) else 0.0,
+            self._end_seconds(),
             self.sparse,
             self.early,
             features.frame_index,
@@ -251,6 +250,11 @@ class _Collector:
         ]
         columns = [pa.array([value], f.type) for value, f in zip(row, STATE_SCHEMA, strict=True)]
         return pa.table(columns, schema=STATE_SCHEMA)
+
+    def _end_seconds(self) -> float:
+        index = self.shard.index
+        last = float(index.pts_seconds[-1]) if len(index) else 0.0
+        return index.end_seconds if index.end_seconds > last else last + self.step
 
 
 def _copied(planes: Planes) -> Planes:

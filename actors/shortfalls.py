@@ -1,0 +1,102 @@
+"""What a decode gave, against what the file promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from framemill.errors import CorruptError
+
+if TYPE_CHECKING:
+    from framemill.actors.indexing import SourceIndex
+    from framemill.actors.pyav_reader import ReadReport
+
+# Two lengths nearer than this are the same: codecs work in frames of some 20 ms, and pad the last one.
+SAME_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one decode gave, or several together.
+
+    Attributes:
+        num_frames: frames that were asked for and came; None where none were asked for.
+        num_damaged: frames asked for that did not come, and those that the decoder called damaged.
+        duration_seconds: length of the whole source by what was decoded; None where the sound, which may
+            last longer than stated, was not.
+        sample_rate, num_channels: of the sound decoded; 0 without.
+    """
+
+    num_frames: int | None = None
+    num_damaged: int | None = None
+    duration_seconds: float | None = None
+    sample_rate: int = 0
+    num_channels: int = 0
+
+
+def measure(index: SourceIndex, report: ReadReport, num_wanted: int) -> Delivered:
+    """What came of one read, where `num_wanted` frames were asked for."""
+    duration = None
+    if report.sound_end_seconds is not None:
+        heard = max(report.sound_end_seconds, index.frames.end_seconds)
+        duration = index.duration_seconds if abs(heard - index.duration_seconds) < SAME_SECONDS else heard
+    return Delivered(
+        num_frames=num_wanted - report.num_missing if num_wanted else None,
+        num_damaged=report.num_missing - report.num_leading + report.num_damaged if num_wanted else None,
+        duration_seconds=duration,
+        sample_rate=report.sample_rate,
+        num_channels=report.num_channels,
+    )
+
+
+def add_up(parts: Iterable[Delivered]) -> Delivered:
+    """What the pieces of a source gave together."""
+    every = list(parts)
+    frames = [part.num_frames for part in every if part.num_frames is not None]
+    damaged = [part.num_damaged for part in every if part.num_damaged is not None]
+    lengths = [part.duration_seconds for part in every if part.duration_seconds is not None]
+    return Delivered(
+        num_frames=sum(frames) if frames else None,
+        num_damaged=sum(damaged) if damaged else None,
+        duration_seconds=max(lengths) if lengths else None,
+        sample_rate=max((part.sample_rate for part in every), default=0),
+        num_channels=max((part.num_channels for part in every), default=0),
+    )
+
+
+def find_shortfall(
+    index: SourceIndex, num_wanted: int, with_sound: bool, is_whole: bool, report: ReadReport
+) -> str:
+    """Why less came than was promised, or empty.
+
+    Args:
+        num_wanted: frames that were asked for. with_sound: whether the sound was.
+        is_whole: whether the piece that was read is the whole source.
+
+    Raises:
+        CorruptError: nothing came at all.
+    """
+    if num_wanted and not report.num_decoded and not report.sound_seconds and is_whole:
+        raise CorruptError(
+            f"none of the {num_wanted} frames asked for could be decoded: damaged or encrypted"
+        )
+    if with_sound and not num_wanted and report.num_sound_lost and not report.sound_seconds:
+        raise CorruptError("no packet of the sound could be decoded: damaged or encrypted")
+    lost = report.num_missing - report.num_leading
+    if lost:
+        return f"{lost} of {num_wanted} frames did not come out of the decoder"
+    if report.num_damaged:
+        return f"{report.num_damaged} pictures are damaged"
+    if report.cut_off:
+        return "reading ended in an error before the end of the file"
+    if index.missing_bytes:
+        return f"the file ends {index.missing_bytes} bytes before the end that it states: it was cut off"
+    if num_wanted and index.missing_seconds:
+        return f"the container promises {index.missing_seconds:.2f} seconds more than the file holds"
+    promised = index.sound_seconds if with_sound else 0.0
+    if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
+        return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
+    if report.num_sound_lost:
+        return f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
+    return ""
