@@ -15,7 +15,7 @@ import numpy as np
 from framemill.actors.box_sizes import missing_bytes
 from framemill.actors.codec_names import codec_tag
 from framemill.actors.packets import Picture, read_packets
-from framemill.actors.promises import last_end, missing_seconds, sound_promise, stated_sound
+from framemill.actors.promises import last_end, missing_seconds, promised_frames, sound_promise, stated_sound
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.subtitles import text_streams
@@ -238,10 +238,17 @@ def _move(picture: Picture, timeline: Timeline, video: VideoStream) -> None:
 
 
 def _last_duration(picture: Picture, frames: FrameIndex, packets: PacketIndex) -> int:
+    """How long the last frame is shown; the usual step where durations are not those of the frames.
+
+    FFmpeg makes up durations that a container does not state, of fields instead of frames for some codecs.
+    """
     last = int(np.flatnonzero(packets.frame == len(frames) - 1)[0])
-    if picture.packets[last][4]:
-        return picture.packets[last][4]
-    return int(np.median(np.diff(frames.pts))) if len(frames) > 1 else 0
+    own = picture.packets[last][4]
+    if len(frames) < 2:
+        return own
+    step = int(np.median(np.diff(frames.pts)))
+    usual = float(np.median([row[4] for row in picture.packets]))
+    return own if own and abs(usual - step) <= step / 4 else step
 
 
 def _choose_sound(container: InputContainer, path: str) -> tuple[AudioStream | None, str]:
@@ -330,6 +337,7 @@ def _describe(
                 len(steps) and np.ptp(steps) > max(0.0021, 0.1 * float(np.median(steps)))
             ),
             "num_frames": len(frames),
+            "num_frames_promised": promised_frames(video, frames, len(picture.packets)),
         }
     if audio is not None:
         fields |= {

@@ -67,11 +67,14 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     for other in others:
         other.discard = Discard.all  # their bytes need not be read
     listed_keys = skip_all_but_keys(container, stream, MAX_TRIES)
+    stated_keys = _stated_keys(stream) if listed_keys is None and name.startswith("mov") else frozenset()
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
             is_key = packet.is_keyframe
+            if not is_key and len(packets) in stated_keys:
+                is_key = not _slice_kinds(packet)  # FFmpeg takes the mark from a key picture that is damaged
             if listed_keys is not None and len(packets) < len(listed_keys):
                 is_key = bool(listed_keys[len(packets)])
             pts, dts = packet.pts, packet.dts
@@ -148,6 +151,14 @@ def _decode_alone(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame 
         frames = []
     stream.codec_context.flush_buffers()
     return frames[0] if frames else None
+
+
+def _stated_keys(stream: VideoStream) -> frozenset[int]:
+    """Numbers of the packets that the tables of an MP4 call key pictures; of H.264 alone."""
+    if stream.codec_context.name != "h264":
+        return frozenset()
+    entries = (entry.is_keyframe for entry in stream.index_entries if entry.size)
+    return frozenset(number for number, is_key in enumerate(entries) if is_key)
 
 
 def _slice_kinds(packet: av.Packet[Any]) -> set[int]:

@@ -45,7 +45,9 @@ def missing_seconds(
         return 0.0
     start = 0.0 if video.start_time is None else float(video.start_time * video.time_base)
     end = float(frames.pts[-1] * video.time_base) + frames.end_seconds - float(frames.pts_seconds[-1])
-    missing = wanted - (end - (start if own else min(0.0, start)))
+    # What Matroska states is where the track ends, not how long it lasts.
+    begin = start if own and not name.startswith("matroska") else min(0.0, start)
+    missing = wanted - (end - begin)
     if name == "avi" and own:
         return missing if missing > (_SPARE_FRAMES + 0.5) / float(video.average_rate or 25) else 0.0
     if missing <= max(min(MISSING_SECONDS, wanted / 4), MISSING_SHARE * wanted):
@@ -65,6 +67,13 @@ def _own_promise(video: VideoStream, format_name: str) -> float:
         # FFmpeg gives some tracks the length of the whole file; what muxers write of each is a tag.
         return _tagged_seconds(video.metadata)
     return float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
+
+
+def promised_frames(video: VideoStream, frames: FrameIndex, num_packets: int) -> int | None:
+    """Frames to present by the container's own count of those in the track; None where it states none."""
+    if not video.frames:
+        return None
+    return len(frames) + max(0, video.frames - num_packets)
 
 
 def _tagged_seconds(metadata: Mapping[str, str]) -> float:

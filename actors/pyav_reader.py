@@ -69,7 +69,7 @@ class ReadReport:
         num_decoded: frames that came out of the decoder.
         num_missing: frames asked for that did not come.
         num_leading: those of them shown before the first key frame, which may lean on what was cut off.
-        num_damaged: pictures from the first key frame on that the decoder called damaged or refused.
+        num_damaged: packets and frames besides those, from the first key on, that the decoder called damaged.
         num_errors: packets that could not be decoded.
         num_sound_lost: packets of sound that were lost between others, or all where none could be decoded.
         sound_seconds: length of the sound delivered.
@@ -134,6 +134,7 @@ class _Reader:
         self.is_frame = _mask(num_frames, request.frames)
         self.is_signal = _mask(num_frames, request.signals)
         self.delivered = np.zeros(num_frames, bool)
+        self.damaged: set[int] = set()
         first_keys = np.flatnonzero(index.packets.is_key)
         self.first_key = int(first_keys[0]) if len(first_keys) else 0
         self.counts_corrupt = index.description.container != "mpegts"  # there a join makes the mark
@@ -170,7 +171,10 @@ class _Reader:
             yield self._take_frames()
         missing = self.wanted[~self.delivered[self.wanted]]
         self.report.num_missing = len(missing)
-        self.report.num_leading = int(np.count_nonzero(missing < self._first_key_frame()))
+        is_leading = missing < self._first_key_frame()
+        self.report.num_leading = int(np.count_nonzero(is_leading))
+        lost = set(missing[~is_leading].tolist())
+        self.report.num_damaged = sum(int(self.index.packets.frame[at]) not in lost for at in self.damaged)
 
     def _first_key_frame(self) -> int:
         """The first frame shown from which on all can be decoded; 0 where no key frame is shown."""
@@ -295,9 +299,9 @@ class _Reader:
             frames = context.decode(packet)
         except av.error.FFmpegError:
             self.report.num_errors += 1
-            self.report.num_damaged += position >= self.first_key
-            return
-        self.report.num_damaged += is_damaged
+            is_damaged, frames = position >= self.first_key, []
+        if is_damaged:
+            self.damaged.add(position)
         for frame in frames:
             self._deliver(frame)
 
@@ -321,7 +325,8 @@ class _Reader:
         i = int(packets.frame[frame.pts])
         if i < 0:
             return
-        self.report.num_damaged += frame.is_corrupt and frame.pts >= self.first_key
+        if frame.is_corrupt and frame.pts >= self.first_key:
+            self.damaged.add(frame.pts)
         if self.delivered[i]:
             return
         if self.is_signal[i]:

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from framemill.actors.indexing import SourceIndex
     from framemill.actors.pyav_reader import ReadReport
 
-# Two lengths nearer than this are the same: codecs work in frames of some 20 ms, and pad the last one.
+# What is missing less than this is still whole: codecs work in frames of some 20 ms, and pad the last one.
 SAME_SECONDS = 0.05
+# Containers round times to as much as a millisecond.
+ROUNDING_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def measure(index: SourceIndex, report: ReadReport, num_wanted: int) -> Delivere
     duration = None
     if report.sound_end_seconds is not None:
         heard = max(report.sound_end_seconds, index.frames.end_seconds)
-        duration = index.duration_seconds if abs(heard - index.duration_seconds) < SAME_SECONDS else heard
+        stated = index.duration_seconds
+        duration = stated if stated - SAME_SECONDS < heard <= stated + ROUNDING_SECONDS else heard
     return Delivered(
         num_frames=num_wanted - report.num_missing if num_wanted else None,
         num_damaged=report.num_missing - report.num_leading + report.num_damaged if num_wanted else None,
@@ -65,6 +68,19 @@ def add_up(parts: Iterable[Delivered]) -> Delivered:
     )
 
 
+def update(before: Delivered | None, now: Delivered) -> Delivered:
+    """What a piece gave that was decoded again for further operations."""
+    if before is None:
+        return now
+    return Delivered(
+        num_frames=max((n for n in (before.num_frames, now.num_frames) if n is not None), default=None),
+        num_damaged=max((n for n in (before.num_damaged, now.num_damaged) if n is not None), default=None),
+        duration_seconds=now.duration_seconds or before.duration_seconds,
+        sample_rate=now.sample_rate or before.sample_rate,
+        num_channels=now.num_channels or before.num_channels,
+    )
+
+
 def find_shortfall(
     index: SourceIndex, num_wanted: int, with_sound: bool, is_whole: bool, report: ReadReport
 ) -> str:
@@ -85,7 +101,7 @@ def find_shortfall(
         raise CorruptError("no packet of the sound could be decoded: damaged or encrypted")
     lost = report.num_missing - report.num_leading
     if lost:
-        return f"{lost} of {num_wanted} frames did not come out of the decoder"
+        return f"{lost} of {num_wanted} frames could not be decoded"
     if report.num_damaged:
         return f"{report.num_damaged} pictures are damaged"
     if report.cut_off:

@@ -60,6 +60,9 @@ class MediaDescription:
     fps: float | None = None
     is_variable_rate: bool | None = None
     num_frames: int | None = None
+    num_frames_promised: int | None = None
+    num_frames_delivered: int | None = None
+    num_frames_damaged: int | None = None
     audio_codec: str | None = None
     sample_rate: int | None = None
     num_channels: int | None = None
@@ -88,6 +91,7 @@ class Media(Op):
     """One row a uri, from the container's description; see `media_row`."""
 
     name = "media"
+    version = 2
     reads = Reads.INDEX
     default = True
     schema = pa.schema(
@@ -118,6 +122,22 @@ class Media(Op):
             _known("fps", pa.float64(), "mean frames a second"),
             _known("is_variable_rate", pa.bool_(), "whether the time between frames varies"),
             _known("num_frames", pa.int64(), "presented frames"),
+            _known(
+                "num_frames_promised",
+                pa.int64(),
+                "frames to present by the container's own count; null where it states none",
+            ),
+            _known(
+                "num_frames_delivered",
+                pa.int64(),
+                "frames that operations asked for and got; null where none was asked for",
+            ),
+            _known(
+                "num_frames_damaged",
+                pa.int64(),
+                "frames asked for that were lost or damaged, those before the first key frame apart; "
+                "null where none was asked for",
+            ),
             _known("audio_codec", pa.string(), "FFmpeg's name of the sound codec; null without sound"),
             _known("sample_rate", pa.int32(), "of the chosen sound track, in hertz"),
             _known("num_channels", pa.int32(), "of the chosen sound track"),

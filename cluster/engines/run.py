@@ -149,6 +149,7 @@ class Run(ABC):
             ops=ops,
             num_shards=len(job.shards),
             earlier=earlier(job, ops),
+            duration_seconds=job.duration_seconds,
         )
 
     def commit(self, pending: PendingCommit | PendingRun, parts: Sequence[Part]) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pyarrow as pa
 
+from framemill.actors.shortfalls import Delivered
 from framemill.cluster.results.layout import new_file, partials_folder, storage_errors
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import ResultPath, readable
@@ -17,14 +19,17 @@ from framemill.ops.operation import Partial
 
 _HAS_STATE = b"framemill.has_state"
 _SHORTFALL = b"framemill.shortfall"
+_DELIVERED = b"framemill.delivered"
 
 
 def _file(root: ResultPath, source_id: str, op: str, key: str, shard_index: int, kind: str) -> ResultPath:
     return partials_folder(root, source_id) / f"{op}-{key[:16]}-{shard_index:05d}.{kind}.arrow"
 
 
-def find_shortfall(root: ResultPath, source_id: str, keys: Mapping[str, str], shard_index: int) -> str | None:
-    """Why a shard that an earlier run did is incomplete, or empty where it is not.
+def find_outcome(
+    root: ResultPath, source_id: str, keys: Mapping[str, str], shard_index: int
+) -> tuple[str, Delivered] | None:
+    """Why a shard that an earlier run did is incomplete, or empty where it is not; and what its decode gave.
 
     Returns:
         None unless every operation (name -> key digest) has its partial of this shard.
@@ -32,17 +37,27 @@ def find_shortfall(root: ResultPath, source_id: str, keys: Mapping[str, str], sh
     paths = [_file(root, source_id, op, key, shard_index, "rows") for op, key in keys.items()]
     if not all(path.exists() for path in paths):
         return None
-    found = [(_read(path).schema.metadata or {}).get(_SHORTFALL, b"").decode() for path in paths[:1]]
-    return found[0] if found else ""
+    if not paths:
+        return "", Delivered()
+    metadata = _read(paths[0]).schema.metadata or {}
+    delivered = msgspec.json.decode(metadata.get(_DELIVERED, b"{}"), type=Delivered)
+    return metadata.get(_SHORTFALL, b"").decode(), delivered
 
 
 def save(
-    root: ResultPath, source_id: str, op: str, key: str, shard_index: int, partial: Partial, shortfall: str
+    root: ResultPath,
+    source_id: str,
+    op: str,
+    key: str,
+    shard_index: int,
+    partial: Partial,
+    shortfall: str,
+    delivered: Delivered,
 ) -> None:
     """Writes one partial; the rows come last, so that a partial with rows is whole.
 
     Args:
-        shortfall: why the shard is incomplete, or empty.
+        shortfall: why the shard is incomplete, or empty. delivered: what its decode gave.
 
     Raises:
         DatasetError: the disk is full or refuses.
@@ -54,6 +69,7 @@ def save(
         metadata = {
             _HAS_STATE: b"1" if partial.state is not None else b"0",
             _SHORTFALL: shortfall.encode(),
+            _DELIVERED: msgspec.json.encode(delivered),
         }
         _write(path, partial.rows.replace_schema_metadata(metadata))
 

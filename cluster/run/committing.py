@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from framemill.actors.shortfalls import add_up
 from framemill.cluster.results.commits import (
     OWNED_BY_URI,
     WHOLE_SOURCE,
@@ -50,7 +52,12 @@ class PendingCommit:
         drops = self._drops()
         self.request = Write(
             media=tuple(
-                MediaRow(uri=job.file.uri, source_id=job.source_id, status=job.status)
+                MediaRow(
+                    uri=job.file.uri,
+                    source_id=job.source_id,
+                    status=job.status,
+                    delivered=replace(add_up(job.delivered.values()), duration_seconds=job.duration_seconds),
+                )
                 for job in self.jobs
                 if "media" in job.todo and job.rows.get("media")
             ),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from framemill.actors.shortfalls import update
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Part
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.failures import job_failure
@@ -61,13 +62,16 @@ class JobStates:
             job.is_duplicate = job.source_id in self._by_content
             self.finish(job)
             return
-        job.duration_seconds = done.duration_seconds
+        job.duration_seconds, job.delivered = done.duration_seconds, {}
         job.shards = done.shards
         job.todo = missing_ops(job, self._plan, self._dataset.state, self._retry_failed)
         if job.source_id in self.leaving:
             job.todo = list(self._plan.ops)
         record = self._dataset.state.sources.get(job.file.uri)
         is_known = record is not None and record.source_id == job.source_id
+        if record is not None and is_known and "media" in self._plan.ops and "media" not in job.todo:
+            # What an earlier run decoded knows better than what the file states.
+            job.duration_seconds = record.duration_seconds or job.duration_seconds
         if "media" in self._plan.ops and "media" not in job.todo and not is_known:
             job.todo.insert(0, "media")
         if "media" in job.todo:
@@ -90,6 +94,8 @@ class JobStates:
     def shard_done(self, job: Job, done: ShardDone) -> None:
         """One shard of the current stage is done."""
         self._take(job, done.rows, done.failures)
+        job.delivered[done.shard_index] = update(job.delivered.get(done.shard_index), done.delivered)
+        job.duration_seconds = done.delivered.duration_seconds or job.duration_seconds
         if done.decoder:
             job.decoders.add(done.decoder)
         if done.shortfall:
@@ -120,7 +126,9 @@ class JobStates:
         elif "media" in self._plan.ops and "media" not in job.todo:
             # What other operations saw may change what its row says.
             entry = self._dataset.state.entries.get(("media", job.file.uri))
-            if entry is None or entry.status != job.status:
+            record = self._dataset.state.sources.get(job.file.uri)
+            is_as_told = record is not None and record.duration_seconds == job.duration_seconds
+            if entry is None or entry.status != job.status or not is_as_told:
                 job.todo.insert(0, "media")
                 job.rows["media"] = 1
         self.finished.append(job)
@@ -144,6 +152,7 @@ class JobStates:
         """What came of the first holds for its duplicate."""
         job.failures = list(first.failures)
         job.keeps_partial = first.keeps_partial
+        job.delivered, job.duration_seconds = first.delivered, first.duration_seconds
         self.finish(job)
 
     def _recall_partial(self, job: Job, is_known: bool) -> None:

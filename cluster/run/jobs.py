@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from framemill.actors.shortfalls import Delivered
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
 from framemill.cluster.run.source_files import SourceFile
 
@@ -47,6 +48,7 @@ class Job:
         running: tasks at work on it.
         rows: operation -> rows made.
         failures: what went wrong.
+        delivered: shard index -> what its decodes gave.
         shortfalls: shard index -> why less came of it than was promised.
         decoders: who decoded its frames, where a device could have (see `framemill.actors.dali_reader`).
         keeps_partial: rows that are there already, and stay, are incomplete.
@@ -67,6 +69,7 @@ class Job:
     running: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     failures: list[JobFailure] = field(default_factory=list)
+    delivered: dict[int, Delivered] = field(default_factory=dict)
     shortfalls: dict[int, str] = field(default_factory=dict)
     decoders: set[str] = field(default_factory=set)
     keeps_partial: bool = False
@@ -101,7 +104,7 @@ class Job:
         """Back to the start, after its worker died. What its shards left on disk still counts."""
         self.state = "new"
         self.stages, self.shards, self.waiting, self.running = [], (), [], 0
-        self.rows, self.failures, self.shortfalls = {}, [], {}
+        self.rows, self.failures, self.shortfalls, self.delivered = {}, [], {}, {}
         self.duplicates, self.is_duplicate, self.keeps_partial = [], False, False
 
     def fail(self, failure: JobFailure) -> None:

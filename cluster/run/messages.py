@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from framemill.actors.shards import Shard
+from framemill.actors.shortfalls import Delivered
 from framemill.cluster.results.commits import Part
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
@@ -100,7 +101,7 @@ class Opened(Message, frozen=True, kw_only=True):
 
 
 class RunShard(Message, frozen=True, kw_only=True):
-    """Asks for the operations `ops` on one piece of a source; `threads` may decode it."""
+    """Asks for operations on one piece of a source, of which an earlier decode may have told the length."""
 
     uri: str
     path: bytes
@@ -111,6 +112,7 @@ class RunShard(Message, frozen=True, kw_only=True):
     ops: tuple[str, ...]
     earlier: Earlier = {}
     threads: int = 1
+    duration_seconds: float | None = None
 
 
 class ShardDone(Message, frozen=True, kw_only=True):
@@ -119,13 +121,14 @@ class ShardDone(Message, frozen=True, kw_only=True):
     Attributes:
         rows: of operations whose rows are whole; those of a divided source come with its merge.
         failures: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
-        frames: frames decoded. decoder: who decoded them, where a device could have.
+        delivered: what its decode gave. frames: frames decoded. decoder: who decoded them, if a device could.
     """
 
     shard_index: int
     rows: NumRows = {}
     failures: Failures = {}
     shortfall: str = ""
+    delivered: Delivered = Delivered()
     frames: int = 0
     decoder: str = ""
 
@@ -139,6 +142,7 @@ class Merge(Message, frozen=True, kw_only=True):
     ops: tuple[str, ...]
     num_shards: int
     earlier: Earlier = {}
+    duration_seconds: float | None = None
 
 
 class Merged(Message, frozen=True, kw_only=True):
@@ -154,6 +158,7 @@ class MediaRow(Message, frozen=True, kw_only=True):
     uri: str
     source_id: str
     status: str
+    delivered: Delivered = Delivered()
 
 
 class ErrorRow(Message, frozen=True, kw_only=True):
@@ -201,9 +206,8 @@ class Write(Message, frozen=True, kw_only=True):
     """Asks for hidden parts.
 
     Attributes:
-        media, errors, runs: rows that the driver knows.
+        media, errors, runs: rows that the driver knows. drops: parts that are replaced.
         tables: operation -> sources whose finished rows go in.
-        drops: parts that are replaced.
     """
 
     media: tuple[MediaRow, ...] = ()
@@ -349,8 +353,7 @@ class TaskResult(Message, frozen=True, kw_only=True):
         cut: pieces of a file that was longer than its size suggested, to be shared out.
         suspects: pieces that were at work when something died: they run alone next.
         quarantined: uri -> content id, or empty, of sources that died alone too often.
-        fatal: why the run cannot go on.
-        actor, figures: who worked, and all that it did since its start.
+        fatal: why the run cannot go on. actor, figures: who worked, and all that it did since its start.
     """
 
     pieces: tuple[PieceResult, ...] = ()
@@ -377,10 +380,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes | str, kind: type[M]) -> M:
-    """A message from what `encode` made.
-
-    Args:
-        kind: the type that is expected, or a union of types.
+    """A message of this kind, or of one in a union of kinds, from what `encode` made.
 
     Raises:
         FramemillError: it is none; as where the other process runs another version.

@@ -13,7 +13,7 @@ from framemill.cluster.results.commits import Part
 from framemill.cluster.results.parts import rewrite_part, write_part
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
-from framemill.cluster.run.messages import RunRow, Write, Written
+from framemill.cluster.run.messages import MediaRow, RunRow, Write, Written
 from framemill.ops.media import MediaDescription, media_row
 
 FinishedTables = dict[tuple[str, str], pa.Table]  # (operation, source_id) -> its rows, with source_id
@@ -44,8 +44,7 @@ class PartWriter:
             DatasetError: the storage is full or refuses.
         """
         media = [
-            with_source(media_row(replace(describe(row.uri), uri=row.uri, status=row.status)), row.source_id)
-            for row in request.media
+            with_source(media_row(_described(describe(row.uri), row)), row.source_id) for row in request.media
         ]
         written = [self._write("media", media, sorted(f"{row.uri} {row.source_id}" for row in request.media))]
         for op, owners in request.tables.items():
@@ -64,6 +63,25 @@ class PartWriter:
 
     def _write(self, table: str, rows: list[pa.Table], seed: list[str]) -> Part | None:
         return write_part(self._root, table, rows, run_id=self._run_id, seed=seed)
+
+
+def _described(description: MediaDescription, row: MediaRow) -> MediaDescription:
+    """A file as its container describes it, with what its decode told."""
+    told = row.delivered
+    has_sound = description.audio_codec is not None
+    return replace(
+        description,
+        uri=row.uri,
+        status=row.status,
+        duration_seconds=description.duration_seconds
+        if told.duration_seconds is None
+        else told.duration_seconds,
+        num_frames_delivered=told.num_frames,
+        num_frames_damaged=told.num_damaged,
+        # Sound that begins late in a transport stream is not known before it is decoded.
+        sample_rate=description.sample_rate or told.sample_rate or None if has_sound else None,
+        num_channels=description.num_channels or told.num_channels or None if has_sound else None,
+    )
 
 
 def with_source(rows: pa.Table, source_id: str) -> pa.Table:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from framemill.cluster.run.frame_selection import picked_frames
 from framemill.cluster.run.messages import Figures, Merge, Merged, RunShard, ShardDone, WorkerConfig
 from framemill.cluster.run.open_sources import OpenSources
 from framemill.cluster.run.part_writer import FinishedTables, with_source
+from framemill.cluster.run.row_ends import ending_with
 from framemill.errors import SetupError
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, Reads, describe_broken, runnable
@@ -31,8 +32,12 @@ from framemill.plugins import load_plugins
 
 @dataclass(slots=True)
 class _Made:
-    """What a shard or a merge gave: operation -> number of rows, and operation -> (error class, message)."""
+    """What a shard or a merge gave: operation -> number of rows, and operation -> (error class, message).
 
+    `seconds` is the length of the source, where no row may end later.
+    """
+
+    seconds: float | None
     rows: dict[str, int] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -109,19 +114,20 @@ class ShardRunner:
             ops = tuple(op for op in ops if (load_op(op).reads is Reads.AUDIO) == request.shard.with_sound)
             combined = []
             keys = {op: self._config.keys[op] for op in ops}
-            known = partials.find_shortfall(self._root, request.source_id, keys, request.shard_index)
+            known = partials.find_outcome(self._root, request.source_id, keys, request.shard_index)
             if known is not None:
-                return ShardDone(shard_index=request.shard_index, shortfall=known)
+                return ShardDone(shard_index=request.shard_index, shortfall=known[0], delivered=known[1])
         task = self._task(request, ops)
         self._devices.open_reader(self.processor)
         with self._frames.counting() as count:
             result = self.processor.process(task, count)
             count(result.report.num_decoded)
-        made = _Made(failures=result.failures)
+        seconds = result.delivered.duration_seconds or request.duration_seconds or task.index.duration_seconds
+        made = _Made(seconds, failures=result.failures)
         for op, found in result.partials.items():
             if is_divided:
-                key, shortfall = self._config.keys[op], result.shortfall
-                partials.save(self._root, request.source_id, op, key, request.shard_index, found, shortfall)
+                at = (self._root, request.source_id, op, self._config.keys[op], request.shard_index)
+                partials.save(*at, found, result.shortfall, result.delivered)
             else:
                 self._make(op, request.source_id, made, partial(self.processor.merge, op, [found]))
         self._combine(combined, request, made)
@@ -130,13 +136,14 @@ class ShardRunner:
             rows=made.rows,
             failures=made.failures,
             shortfall=result.shortfall,
+            delivered=result.delivered,
             frames=result.report.num_decoded,
             decoder=result.report.decoder,
         )
 
     def merge(self, request: Merge) -> Merged:
         """Makes the rows of a divided source from the partials of its shards."""
-        made = _Made()
+        made = _Made(request.duration_seconds)
         combined = []
         for op in request.ops:
             if load_op(op).reads is Reads.TABLES:
@@ -198,13 +205,15 @@ class ShardRunner:
                 continue
             upstream = {need: self._rows(request, need) for need in after}
             index = self.sources.indexes[request.uri]
+            if made.seconds is not None:
+                index = replace(index, duration_seconds=made.seconds)
             combine = partial(self.processor.combine, op, upstream, index, request.source_id)
             self._make(op, request.source_id, made, combine)
 
     def _make(self, op: str, source_id: str, made: _Made, work: Callable[[], pa.Table]) -> None:
         """Makes the rows of a whole source; one operation's failure is not the others'."""
         try:
-            rows = work()
+            rows = work() if made.seconds is None else ending_with(work(), made.seconds)
             self.finished[op, source_id] = with_source(rows, source_id)
             made.rows[op] = rows.num_rows
         except (MemoryError, SetupError):

@@ -163,6 +163,7 @@ class LocalRun(Run):
             num_shards=len(job.shards),
             ops=ops,
             earlier=self.states.earlier(job, ops),
+            duration_seconds=job.duration_seconds,
             # Alone, a file may use every core; beside others, one thread decodes best.
             threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
         )

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from framemill.actors.shortfalls import Delivered, update
 from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.indexes import KeptIndexes
 from framemill.cluster.engines.ray.metrics import ActorMetrics
@@ -188,6 +189,7 @@ class ShardProcessorActor:
         rows: dict[str, int] = {}
         failures: dict[str, tuple[str, str]] = {}
         shortfall, frames, decoder = "", 0, ""
+        delivered = Delivered()
         for ops in stages:
             needs = {op: load_op(op).required(self._runner.processor.after(op)) for op in ops}
             able, broken = runnable(needs, failures)
@@ -204,8 +206,10 @@ class ShardProcessorActor:
                     num_shards=len(piece.opened.shards),
                     ops=tuple(able),
                     earlier=piece.claim.earlier,
+                    duration_seconds=delivered.duration_seconds,
                 )
             )
+            delivered = update(delivered, done.delivered)
             rows |= done.rows
             failures |= done.failures
             shortfall = shortfall or done.shortfall
@@ -216,6 +220,7 @@ class ShardProcessorActor:
             rows=rows,
             failures=failures,
             shortfall=shortfall,
+            delivered=delivered,
             frames=frames,
             decoder=decoder,
         )
