@@ -69,7 +69,7 @@ class JobStates:
             job.todo = list(self._plan.ops)
         record = self._dataset.state.sources.get(job.file.uri)
         is_known = record is not None and record.source_id == job.source_id
-        if record is not None and is_known and "media" in self._plan.ops and "media" not in job.todo:
+        if record is not None and is_known and "media" not in job.todo:
             # What an earlier run decoded knows better than what the file states.
             job.duration_seconds = record.duration_seconds or job.duration_seconds
         if "media" in self._plan.ops and "media" not in job.todo and not is_known:
