@@ -222,8 +222,8 @@ class ShardProcessor:
                     result.partials[name] = extractor.finish()
         stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].takes())
         wanted = np.union1d(request.frames, request.signals)
-        result.delivered = measure(task.index, result.report, 0 if stopped_early else len(wanted))
         if not stopped_early:
+            result.delivered = measure(task.index, result.report)
             is_whole = task.num_shards == 1
             result.shortfall = find_shortfall(
                 task.index, len(wanted), request.with_sound, is_whole, result.report

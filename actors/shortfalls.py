@@ -23,30 +23,30 @@ class Delivered:
     """What one decode gave, or several together.
 
     Attributes:
-        num_frames: frames that were asked for and came; None where none were asked for.
-        num_damaged: frames asked for that did not come, and those that the decoder called damaged.
+        num_lost: frames asked for that did not come, those before the first key frame apart.
+        num_damaged: those, and what the decoder called damaged.
         duration_seconds: length of the whole source by what was decoded; None where the sound, which may
             last longer than stated, was not.
         sample_rate, num_channels: of the sound decoded; 0 without.
     """
 
-    num_frames: int | None = None
-    num_damaged: int | None = None
+    num_lost: int = 0
+    num_damaged: int = 0
     duration_seconds: float | None = None
     sample_rate: int = 0
     num_channels: int = 0
 
 
-def measure(index: SourceIndex, report: ReadReport, num_wanted: int) -> Delivered:
-    """What came of one read, where `num_wanted` frames were asked for."""
+def measure(index: SourceIndex, report: ReadReport) -> Delivered:
+    """What came of one read that went to its end."""
     duration = None
     if report.sound_end_seconds is not None:
         heard = max(report.sound_end_seconds, index.frames.end_seconds)
         stated = index.duration_seconds
         duration = stated if stated - SAME_SECONDS < heard <= stated + ROUNDING_SECONDS else heard
     return Delivered(
-        num_frames=num_wanted - report.num_missing if num_wanted else None,
-        num_damaged=report.num_missing - report.num_leading + report.num_damaged if num_wanted else None,
+        num_lost=report.num_missing - report.num_leading,
+        num_damaged=report.num_missing - report.num_leading + report.num_damaged,
         duration_seconds=duration,
         sample_rate=report.sample_rate,
         num_channels=report.num_channels,
@@ -56,12 +56,10 @@ def measure(index: SourceIndex, report: ReadReport, num_wanted: int) -> Delivere
 def add_up(parts: Iterable[Delivered]) -> Delivered:
     """What the pieces of a source gave together."""
     every = list(parts)
-    frames = [part.num_frames for part in every if part.num_frames is not None]
-    damaged = [part.num_damaged for part in every if part.num_damaged is not None]
     lengths = [part.duration_seconds for part in every if part.duration_seconds is not None]
     return Delivered(
-        num_frames=sum(frames) if frames else None,
-        num_damaged=sum(damaged) if damaged else None,
+        num_lost=sum(part.num_lost for part in every),
+        num_damaged=sum(part.num_damaged for part in every),
         duration_seconds=max(lengths) if lengths else None,
         sample_rate=max((part.sample_rate for part in every), default=0),
         num_channels=max((part.num_channels for part in every), default=0),
@@ -73,8 +71,8 @@ def update(before: Delivered | None, now: Delivered) -> Delivered:
     if before is None:
         return now
     return Delivered(
-        num_frames=max((n for n in (before.num_frames, now.num_frames) if n is not None), default=None),
-        num_damaged=max((n for n in (before.num_damaged, now.num_damaged) if n is not None), default=None),
+        num_lost=max(before.num_lost, now.num_lost),
+        num_damaged=max(before.num_damaged, now.num_damaged),
         duration_seconds=now.duration_seconds or before.duration_seconds,
         sample_rate=now.sample_rate or before.sample_rate,
         num_channels=now.num_channels or before.num_channels,

@@ -130,13 +130,13 @@ class Media(Op):
             _known(
                 "num_frames_delivered",
                 pa.int64(),
-                "frames that operations asked for and got; null where none was asked for",
+                "presented frames but for those that operations asked for and did not get",
             ),
             _known(
                 "num_frames_damaged",
                 pa.int64(),
-                "frames asked for that were lost or damaged, those before the first key frame apart; "
-                "null where none was asked for",
+                "frames that operations asked for and that were lost or damaged, those before the first key "
+                "frame apart",
             ),
             _known("audio_codec", pa.string(), "FFmpeg's name of the sound codec; null without sound"),
             _known("sample_rate", pa.int32(), "of the chosen sound track, in hertz"),

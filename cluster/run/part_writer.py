@@ -67,7 +67,7 @@ class PartWriter:
 
 def _described(description: MediaDescription, row: MediaRow) -> MediaDescription:
     """A file as its container describes it, with what its decode told."""
-    told = row.delivered
+    told, num_frames = row.delivered, description.num_frames
     has_sound = description.audio_codec is not None
     return replace(
         description,
@@ -76,8 +76,8 @@ def _described(description: MediaDescription, row: MediaRow) -> MediaDescription
         duration_seconds=description.duration_seconds
         if told.duration_seconds is None
         else told.duration_seconds,
-        num_frames_delivered=told.num_frames,
-        num_frames_damaged=told.num_damaged,
+        num_frames_delivered=num_frames and max(0, num_frames - told.num_lost),
+        num_frames_damaged=None if num_frames is None else told.num_damaged,
         # Sound that begins late in a transport stream is not known before it is decoded.
         sample_rate=description.sample_rate or told.sample_rate or None if has_sound else None,
         num_channels=description.num_channels or told.num_channels or None if has_sound else None,

@@ -63,16 +63,16 @@ def test_the_length_is_what_was_delivered(
     stated: float, heard: float, length: float, index: SourceIndex
 ) -> None:
     report = ReadReport(sound_end_seconds=heard)
-    assert measure(replace(index, duration_seconds=stated), report, 0).duration_seconds == length
+    assert measure(replace(index, duration_seconds=stated), report).duration_seconds == length
 
 
 def test_the_picture_counts_where_it_outlasts_the_sound(index: SourceIndex) -> None:
-    measured = measure(replace(index, duration_seconds=9.0), ReadReport(sound_end_seconds=0.5), 50)
+    measured = measure(replace(index, duration_seconds=9.0), ReadReport(sound_end_seconds=0.5))
     assert measured.duration_seconds == pytest.approx(index.frames.end_seconds)
 
 
 def test_unheard_sound_says_nothing_of_the_length(index: SourceIndex) -> None:
-    assert measure(index, ReadReport(), 0) == Delivered()
+    assert measure(index, ReadReport()) == Delivered()
 
 
 def test_pieces_add_up_and_later_decodes_complete_earlier_ones() -> None:
@@ -81,3 +81,8 @@ def test_pieces_add_up_and_later_decodes_complete_earlier_ones() -> None:
     assert add_up([]) == Delivered()
     assert update(None, first) == first
     assert update(first, Delivered(3, 2, 4.0, 16000, 1)) == Delivered(5, 2, 4.0, 16000, 1)
+
+
+def test_lost_frames_are_counted_apart_from_damaged_ones(index: SourceIndex) -> None:
+    measured = measure(index, ReadReport(num_missing=5, num_leading=2, num_damaged=1))
+    assert (measured.num_lost, measured.num_damaged) == (3, 4)
