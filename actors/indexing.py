@@ -169,6 +169,11 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
     missing = 0.0
     if video is not None and len(frames) and not timeline.offsets:
         missing = missing_seconds(container, video, frames, promised, path)
+    cut_off = 0 if range_reader_of(container) else missing_bytes(path, container.format.name)
+    if audio is not None and (missing or cut_off):
+        # What is stated speaks of a file that was longer.
+        ends[-1] = last_end(path, [audio.index], timeline)
+        duration = max(0.0, max(ends) - origin)
     quarters, width, height = _geometry(video, picture)
     return SourceIndex(
         description=_describe(
@@ -187,7 +192,7 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         picture_problem=picture_problem,
         sound_problem=sound_problem,
         missing_seconds=missing,
-        missing_bytes=0 if range_reader_of(container) else missing_bytes(path, container.format.name),
+        missing_bytes=cut_off,
         sound_seconds=stated_sound(container, audio),
         text_streams=texts,
         timeline=timeline,

@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from framemill.actors.indexing import SourceIndex
     from framemill.actors.pyav_reader import ReadReport
 
-# What is missing less than this is still whole: codecs work in frames of some 20 ms, and pad the last one.
+# Two lengths nearer than this are the same: codecs work in frames of some 20 ms, and pad the last one.
 SAME_SECONDS = 0.05
-# Containers round times to as much as a millisecond.
-ROUNDING_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,7 @@ def measure(index: SourceIndex, report: ReadReport) -> Delivered:
     duration = None
     if report.sound_end_seconds is not None:
         heard = max(report.sound_end_seconds, index.frames.end_seconds)
-        stated = index.duration_seconds
-        duration = stated if stated - SAME_SECONDS < heard <= stated + ROUNDING_SECONDS else heard
+        duration = index.duration_seconds if abs(heard - index.duration_seconds) < SAME_SECONDS else heard
     return Delivered(
         num_lost=report.num_missing - report.num_leading,
         num_damaged=report.num_missing - report.num_leading + report.num_damaged,
@@ -104,10 +101,10 @@ def find_shortfall(
         return f"{report.num_damaged} pictures are damaged"
     if report.cut_off:
         return "reading ended in an error before the end of the file"
-    if index.missing_bytes:
-        return f"the file ends {index.missing_bytes} bytes before the end that it states: it was cut off"
     if num_wanted and index.missing_seconds:
         return f"the container promises {index.missing_seconds:.2f} seconds more than the file holds"
+    if index.missing_bytes:
+        return f"the file ends {index.missing_bytes} bytes before the end that it states: it was cut off"
     promised = index.sound_seconds if with_sound else 0.0
     if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
         return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
