@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 
 from framemill.actors.codec_names import codec_tag
+from framemill.actors.orientation import Geometry, picture_geometry
 from framemill.actors.packets import Picture, read_packets
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
@@ -57,7 +58,7 @@ class SourceIndex:
         packets: the same frames as packets.
         time_base: seconds per unit of pts.
         video_stream, audio_stream: stream indices in the container, -1 where there is none.
-        rotation_quarters: clockwise quarter turns from the coded to the displayed picture.
+        rotation_quarters, is_mirrored: from the coded to the displayed picture, as in `Geometry`.
         display_width, display_height: pixels after rotation and aspect.
         origin_seconds: container time of the first presented frame or sample.
         duration_seconds: from the origin to the end of the last frame or sample.
@@ -74,6 +75,7 @@ class SourceIndex:
     video_stream: int
     audio_stream: int
     rotation_quarters: int
+    is_mirrored: bool
     display_width: int
     display_height: int
     origin_seconds: float
@@ -154,19 +156,20 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         seconds = frames.pts.astype(np.float64) * float(time_base) - origin
         frames = FrameIndex(frames.pts, seconds, frames.is_key, frames.packet_bytes)
     missing = _missing(video, frames, time_base, promised, container)
-    quarters, width, height = _geometry(video, picture)
+    geometry = Geometry()
+    if video is not None and picture is not None and picture.first_frame is not None:
+        geometry = picture_geometry(video, picture.first_frame)
     return SourceIndex(
-        description=_describe(
-            container, path, video, audio, picture, frames, origin, duration, (quarters, width, height)
-        ),
+        description=_describe(container, path, video, audio, picture, frames, origin, duration, geometry),
         frames=frames,
         packets=packets,
         time_base=time_base,
         video_stream=video.index if video is not None else -1,
         audio_stream=audio.index if audio is not None else -1,
-        rotation_quarters=quarters,
-        display_width=width,
-        display_height=height,
+        rotation_quarters=geometry.quarters,
+        is_mirrored=geometry.is_mirrored,
+        display_width=geometry.width,
+        display_height=geometry.height,
         origin_seconds=origin,
         duration_seconds=duration,
         picture_problem=picture_problem,
@@ -282,22 +285,6 @@ def _missing(
     return missing if missing > max(min(MISSING_SECONDS, wanted / 4), MISSING_SHARE * wanted) else 0.0
 
 
-def _geometry(video: VideoStream | None, picture: Picture | None) -> tuple[int, int, int]:
-    """Clockwise quarter turns, and the displayed width and height."""
-    if video is None or picture is None or picture.first_frame is None:
-        return 0, 0, 0
-    context = video.codec_context
-    aspect = video.sample_aspect_ratio or Fraction(1)
-    width, height = context.width, context.height
-    if aspect > 1:
-        width = round(width * aspect)
-    elif 0 < aspect < 1:
-        height = round(height / aspect)
-    # PyAV gives the counter-clockwise angle of the display matrix.
-    quarters = round(-picture.first_frame.rotation / 90) % 4
-    return (quarters, height, width) if quarters % 2 else (quarters, width, height)
-
-
 def _describe(
     container: InputContainer,
     path: str,
@@ -307,7 +294,7 @@ def _describe(
     frames: FrameIndex,
     origin: float,
     duration: float,
-    geometry: tuple[int, int, int],
+    geometry: Geometry,
 ) -> MediaDescription:
     streams = tuple(
         StreamDescription(
@@ -328,9 +315,10 @@ def _describe(
         steps = np.diff(frames.pts_seconds)
         fields = {
             "video_codec": video.codec_context.codec.canonical_name,
-            "width": geometry[1],
-            "height": geometry[2],
-            "rotation_degrees": geometry[0] * 90,
+            "width": geometry.width,
+            "height": geometry.height,
+            "rotation_degrees": geometry.quarters * 90,
+            "is_mirrored": geometry.is_mirrored,
             "pixel_format": frame.format.name,
             "bit_depth": frame.format.components[0].bits,
             "color_space": _tag_name(av.video.reformatter.Colorspace, frame.colorspace),

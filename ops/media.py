@@ -51,6 +51,7 @@ class MediaDescription:
     width: int | None = None
     height: int | None = None
     rotation_degrees: int | None = None
+    is_mirrored: bool | None = None
     pixel_format: str | None = None
     bit_depth: int | None = None
     color_space: str | None = None
@@ -88,6 +89,7 @@ class Media(Op):
     """One row a uri, from the container's description; see `media_row`."""
 
     name = "media"
+    version = 2
     reads = Reads.INDEX
     default = True
     schema = pa.schema(
@@ -108,6 +110,11 @@ class Media(Op):
                 "rotation_degrees",
                 pa.int32(),
                 "clockwise turn that a player applies to the coded picture: 0, 90, 180 or 270",
+            ),
+            _known(
+                "is_mirrored",
+                pa.bool_(),
+                "whether a player exchanges left and right of the coded picture before it turns it",
             ),
             _known("pixel_format", pa.string(), "FFmpeg's name of the coded pixel format"),
             _known("bit_depth", pa.int32(), "bits per luma sample"),
