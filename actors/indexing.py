@@ -17,10 +17,12 @@ from framemill.actors.orientation import Geometry, picture_geometry
 from framemill.actors.packets import Picture, read_packets
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
-from framemill.actors.subtitles import text_streams
+from framemill.actors.sound_facts import sound_facts
+from framemill.actors.stream_choice import Tracks, describe_streams, rank_pictures, rank_sounds
+from framemill.actors.subtitles import subtitles_end, text_streams
 from framemill.errors import UnsupportedError
 from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
-from framemill.ops.media import MediaDescription, StreamDescription
+from framemill.ops.media import MediaDescription
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 # Missing more than this much of the promised length makes a file `partial`.
 MISSING_SECONDS = 0.5
 MISSING_SHARE = 0.05
+
+AS_PLAYERS = Tracks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +95,32 @@ class SourceIndex:
         """Whether a piece of it is to carry sound or subtitles."""
         return self.audio_stream >= 0 or bool(self.text_streams)
 
+    @property
+    def has_subtitles_alone(self) -> bool:
+        """Whether there is neither picture nor sound to take."""
+        return self.video_stream < 0 and self.audio_stream < 0
 
-def index_source(path: str) -> SourceIndex:
+
+def index_source(path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
     """Reads the packets of the picture track, and the first of the sound.
+
+    Args:
+        tracks: which of them.
 
     Raises:
         MediaError: the file cannot be opened, or holds nothing that can be decoded here.
     """
     with open_media(path) as container:
-        return _index(container, path)
+        return _index(container, path, tracks)
 
 
-def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
+def index_and_keep(path: str, tracks: Tracks = AS_PLAYERS) -> tuple[SourceIndex, InputContainer | None]:
     """As `index_source`, with the open file for `read_shard` to go on with: opening a short file again costs
     more than all else that is done with it. None where a second pass could differ from a fresh one.
     """
     container = open_media(path)
     try:
-        index = _index(container, path)
+        index = _index(container, path, tracks)
         # In an object store the second pass fetches other bytes than the first.
         can_go_on = (
             container.format.name.startswith(("mov", "matroska")) and range_reader_of(container) is None
@@ -124,10 +136,11 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
     return index, None
 
 
-def _index(container: InputContainer, path: str) -> SourceIndex:
-    audio, sound_problem = _choose_sound(container, path)
-    video, picture, picture_problem = _choose_picture(container, path)
-    if video is None and audio is None:
+def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
+    audio, sound_problem = _choose_sound(container, path, tracks.audio)
+    video, picture, picture_problem = _choose_picture(container, path, tracks.video)
+    texts = text_streams(container)
+    if video is None and audio is None and not texts:
         problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
         raise UnsupportedError(problems or "no picture and no sound track in the file")
 
@@ -150,6 +163,9 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
             ends.append(min(starts) + promised)
         else:
             ends.append(_sound_end(container, audio, path))
+    if not starts:  # subtitles alone
+        starts.append(0.0)
+        ends.append(subtitles_end(path, texts))
     origin = min(starts)
     duration = max(0.0, max(ends) - origin)
     if video is not None and len(frames):
@@ -176,16 +192,16 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         sound_problem=sound_problem,
         missing_seconds=missing,
         sound_seconds=_sound_seconds(container, audio),
-        text_streams=text_streams(container),
+        text_streams=texts,
     )
 
 
-def _choose_picture(container: InputContainer, path: str) -> tuple[VideoStream | None, Picture | None, str]:
-    """The first picture track that has frames, its packets, and why another was passed over."""
-    problem = ""
-    for stream in container.streams.video:
-        if stream.disposition & av.stream.Disposition.attached_pic:
-            continue
+def _choose_picture(
+    container: InputContainer, path: str, wanted: str
+) -> tuple[VideoStream | None, Picture | None, str]:
+    """The picture track to take that has frames, its packets, and why another was passed over."""
+    ranked, problem = rank_pictures(container, path, wanted)
+    for stream in ranked:
         if stream.codec_context is None:
             problem = f"no decoder for the picture track (codec {codec_tag(path, stream.index)})"
             continue
@@ -221,9 +237,9 @@ def _last_duration(picture: Picture, frames: FrameIndex) -> int:
     return int(np.median(np.diff(frames.pts))) if len(frames) > 1 else 0
 
 
-def _choose_sound(container: InputContainer, path: str) -> tuple[AudioStream | None, str]:
-    problem = ""
-    for stream in container.streams.audio:
+def _choose_sound(container: InputContainer, path: str, wanted: str) -> tuple[AudioStream | None, str]:
+    ranked, problem = rank_sounds(container, wanted)
+    for stream in ranked:
         if stream.codec_context is None:
             problem = f"no decoder for the sound track (codec {codec_tag(path, stream.index)})"
         elif _is_encrypted(container, stream):
@@ -296,19 +312,8 @@ def _describe(
     duration: float,
     geometry: Geometry,
 ) -> MediaDescription:
-    streams = tuple(
-        StreamDescription(
-            index=stream.index,
-            type="attachment"
-            if stream.disposition & av.stream.Disposition.attached_pic
-            else (stream.type or "data"),
-            codec=stream.codec_context.name if stream.codec_context is not None else None,
-            language=stream.language,
-            title=stream.metadata.get("title"),
-            is_default=bool(stream.disposition & av.stream.Disposition.default),
-        )
-        for stream in container.streams
-    )
+    taken = [stream.index for stream in (video, audio) if stream is not None]
+    streams = describe_streams(container, (*taken, *text_streams(container)))
     fields: dict[str, Any] = {}
     if video is not None and picture is not None and picture.first_frame is not None:
         frame = picture.first_frame
@@ -333,10 +338,11 @@ def _describe(
             "num_frames": len(frames),
         }
     if audio is not None:
+        facts = sound_facts(audio, path)
         fields |= {
             "audio_codec": audio.codec_context.codec.canonical_name,
-            "sample_rate": audio.rate,
-            "num_channels": audio.channels,
+            "sample_rate": facts.sample_rate,
+            "num_channels": facts.num_channels,
         }
     remote = range_reader_of(container)
     return MediaDescription(
