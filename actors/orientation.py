@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
@@ -80,7 +80,7 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
     Angles between quarters go to the nearest.
     """
     try:
-        matrix = next((data for data in frame.side_data if data.type is Type.DISPLAYMATRIX), None)
+        matrix = cast(Any, frame.side_data).get(Type.DISPLAYMATRIX)
     except ValueError:
         # PyAV lists no side data at all beside a kind that it does not know, but still tells the angle;
         # for a matrix that holds none, a number that is no angle.

@@ -114,7 +114,7 @@ def rgb_pixels(frame: av.VideoFrame, scaler: VideoReformatter) -> UInt8Array:
         return _over_black(_planar_rgb(frame), _alpha(frame))
     if is_transparent(frame.format.name):
         rgba = convert(scaler, frame, "rgba").to_ndarray()
-        return _over_black(rgba[..., :3], rgba[..., 3])
+        return _over_black(cast(UInt8Array, rgba[..., :3]), cast(UInt8Array, rgba[..., 3]))
     if not is_planar(frame.format.name):
         return cast(UInt8Array, convert(scaler, frame, "rgb24").to_ndarray())
     return _planar_rgb(frame)

@@ -52,10 +52,9 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
         keys: operation -> digest of its key. options: operation -> every option with its value.
         after: operation -> what it comes after in this run. plugins: the operations that are not ours.
         models: role -> name or path, where not the default. sampling: the policy, as typed.
-        video_track, audio_track: as in `ExtractRequest`.
         shard_seconds: length of a piece of a long source. in_flight: shards worked on at once.
         threads: for models and decoders on the CPU. memory_bytes: limit of the process.
-        require_provider, precision: as in `ExtractRequest`, precision as sessions take it.
+        require_provider, precision, tracks: as in `ExtractRequest`, precision as sessions take it.
     """
 
     root: str
@@ -68,8 +67,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     sampling: str
     threads: int
     plugins: tuple[Plugin, ...] = ()
-    video_track: str = ""
-    audio_track: str = ""
+    tracks: tuple[str, str] = ("", "")
     in_flight: int = 1
     require_provider: str = ""
     precision: str = "fp32"

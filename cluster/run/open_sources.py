@@ -29,7 +29,7 @@ class OpenSources:
 
     def __init__(self, config: WorkerConfig, trace: Trace) -> None:
         self.indexes: dict[str, SourceIndex] = {}
-        self.tracks = Tracks(config.video_track, config.audio_track)
+        self.tracks = Tracks(*config.tracks)
         self._containers: dict[str, Any] = {}  # opened for the index, to be read on with one thread
         self._config = config
         self._trace = trace
