@@ -43,8 +43,9 @@ def picture_geometry(stream: VideoStream, first: av.VideoFrame) -> Geometry:
     Raises:
         LimitError: the pixels are so far from square that the picture would be larger than any coded one.
     """
-    context = stream.codec_context
-    width, height = displayed_size(context.width, context.height, stream.sample_aspect_ratio)
+    # Pictures that begin late in a transport stream are unknown to the container; their decoder has seen one.
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    width, height = displayed_size(first.width, first.height, aspect)
     quarters, is_mirrored = orientation_of(first)
     if quarters % 2:
         width, height = height, width

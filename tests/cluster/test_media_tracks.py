@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from framemill.actors.indexing import index_source
 from framemill.cluster.editing.source_pictures import SourcePictures, tracks_of
 from framemill.cluster.results.dataset import Dataset
 from framemill.errors import UsageError
@@ -78,6 +79,30 @@ def test_a_file_of_subtitles_alone_is_unsupported_where_they_were_not(tmp_path: 
     assert extract(path, out=out, ops=("media", "frames", "audio_levels")).exit_code == 4
     (row,) = rows_of(out, "errors")
     assert row["status"] == "unsupported" and "only subtitles" in row["message"]
+
+
+def test_a_picture_that_begins_late_is_described_too(tmp_path: Path) -> None:
+    path = tmp_path / "late.ts"
+    with av.open(str(path), "w", format="mpegts") as out:
+        picture: Any = out.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        picture.codec_context.sample_aspect_ratio = Fraction(3, 2)
+        sound: Any = out.add_stream("aac", rate=32_000, layout="mono")
+        for piece in sound_frames((0.1 * sine(13.0, 32_000)).astype(np.float32), 32_000, "fltp", "mono"):
+            out.mux(sound.encode(piece))
+        out.mux(sound.encode(None))
+        for number, pixels in enumerate(moving(25)):
+            frame = av.VideoFrame.from_ndarray(pixels)
+            frame.pts, frame.time_base = number + 12 * 25, Fraction(1, 25)
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+    with av.open(str(path)) as container:
+        assert not container.streams.video[0].codec_context.width, (
+            "a player that opens the file knows no more"
+        )
+    index = index_source(str(path))
+    assert (index.description.video_codec, index.display_width, index.display_height) == ("h264", 144, 64)
+    assert len(index.frames) == 25 and index.frames.pts_seconds[0] == pytest.approx(12.0, abs=0.1)
 
 
 def write_late(path: Path, late_seconds: int, rate: int) -> Path:
