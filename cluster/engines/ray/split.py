@@ -18,7 +18,7 @@ from typing import Any, cast
 import ray
 import ray.exceptions
 
-from framemill.actors.indexing import SourceIndex, index_source
+from framemill.actors.indexing import AS_PLAYERS, SourceIndex, index_source
 from framemill.actors.pyav_frames import PyavFrames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.stream_choice import Tracks
@@ -79,7 +79,7 @@ class Decoder:
     def ready(self) -> None:
         """Answers once it is there."""
 
-    def index(self, path: str, tracks: Tracks) -> SourceIndex:
+    def index(self, path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
         """See `framemill.actors.indexing.index_source`."""
         return index_source(path, tracks)
 
@@ -243,7 +243,7 @@ class RemoteReader:
         self._lock = threading.Lock()
         ray.get(pool.register.remote(actor))
 
-    def index(self, path: str, tracks: Tracks) -> SourceIndex:
+    def index(self, path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
         """As `framemill.actors.indexing.index_source`, made by a decoder.
 
         Raises:
