@@ -308,7 +308,9 @@ class _Reader:
         if self.is_frame[i]:
             self.delivered[i] = True
             self.batch.append((frame, i))
-            self.batch_bytes += sum(plane.buffer_size for plane in frame.planes)
+            # Views are as large as what is shown, which pixels that are not square may stretch.
+            shown_bytes = self.index.display_width * self.index.display_height * 3 // 2
+            self.batch_bytes += max(shown_bytes, sum(plane.buffer_size for plane in frame.planes))
             if self.batch_bytes >= FRAMES_BYTES or len(self.batch) >= MAX_FRAMES:
                 self.ready.append(self._take_frames())
 

@@ -14,6 +14,7 @@ from framemill.actors.dali_frames import DaliFrames
 from framemill.actors.indexing import index_source
 from framemill.actors.orientation import MAX_STRETCHED, displayed_size, orientation_of
 from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_reader import FRAMES_BYTES, ReadReport, ReadRequest, read_shard
 from framemill.errors import LimitError
 from framemill.ops.chunks import Frames, UInt8Array
 from tests.actors.clips import moving, turn, write_clip, write_matrix
@@ -171,3 +172,12 @@ def test_a_file_with_an_absurd_aspect_is_refused_by_name(tmp_path: Path, aspect:
     path.write_bytes(data[:at] + struct.pack(">2I", *aspect) + data[at + 8 :])
     with pytest.raises(LimitError, match="correct the pixel aspect ratio"):
         index_source(str(path))
+
+
+def test_batches_are_bounded_by_what_is_shown(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "w.mp4", moving(9, 256, 256), sample_aspect_ratio=Fraction(64))
+    index = index_source(str(path))
+    assert (index.display_width, index.display_height) == (16384, 256)
+    request = ReadRequest(np.arange(9), np.zeros(0, np.int64), with_sound=False, threads=1)
+    batches = [len(chunk) for chunk in read_shard(str(path), index, request, ReadReport()) if len(chunk)]
+    assert sum(batches) == 9 and max(batches) * 16384 * 256 * 3 // 2 < 2 * FRAMES_BYTES
