@@ -62,16 +62,15 @@ class Tracks:
 def rank_pictures(container: InputContainer, path: str, wanted: str = "") -> tuple[list[VideoStream], str]:
     """Picture tracks, the one to take first, and why there is none where one was asked for.
 
-    Without a wish: flagged as default first, then those of more than one picture, then the larger, then the
+    Flagged as default first, then those of more than one picture, then the larger, then the
     earlier. Attached pictures are none.
 
     Args:
         path: the same file, whose packets may have to be looked at.
         wanted: as in `Tracks`.
     """
-    found = [stream for stream in container.streams.video if not _is_attached(stream)]
-    if wanted:
-        return _asked_for(found, wanted, "video")
+    tracks = [stream for stream in container.streams.video if not _is_attached(stream)]
+    found, problem = _asked_for(tracks, wanted, "video")
     moving: set[int] = set()
     flagged = [stream for stream in found if stream.disposition & Disposition.default] or found
     if len(flagged) > 1:
@@ -82,35 +81,36 @@ def rank_pictures(container: InputContainer, path: str, wanted: str = "") -> tup
         size = context.width * context.height if context is not None else 0
         return not stream.disposition & Disposition.default, stream.index not in moving, -size
 
-    return sorted(found, key=rank), ""
+    return sorted(found, key=rank), problem
 
 
 def rank_sounds(container: InputContainer, wanted: str = "") -> tuple[list[AudioStream], str]:
     """Sound tracks, the one to take first, and why there is none where one was asked for.
 
-    Without a wish: flagged as default first, then those that are no commentary and for everybody, then the
+    Flagged as default first, then those that are no commentary and for everybody, then the
     earlier.
 
     Args:
         wanted: as in `Tracks`.
     """
-    found = list(container.streams.audio)
-    if wanted:
-        return _asked_for(found, wanted, "audio")
-    return sorted(
-        found,
-        key=lambda s: (not s.disposition & Disposition.default, bool(s.disposition & _SECONDARY)),
-    ), ""
+    found, problem = _asked_for(container.streams.audio, wanted, "audio")
+
+    def rank(stream: AudioStream) -> tuple[bool, bool]:
+        return not stream.disposition & Disposition.default, bool(stream.disposition & _SECONDARY)
+
+    return sorted(found, key=rank), problem
 
 
 def _asked_for(found: Sequence[S], wanted: str, kind: str) -> tuple[list[S], str]:
-    """The first of the streams with this index or language; a file without any lacks none."""
+    """The streams with this index or language, or all; a file without any lacks none."""
+    if not wanted:
+        return list(found), ""
     if wanted.isdecimal():
         chosen = [stream for stream in found if stream.index == int(wanted)]
     else:
         chosen = [stream for stream in found if _is_language(stream.language, wanted)]
     if chosen or not found:
-        return chosen[:1], ""
+        return chosen, ""
     there = ", ".join(f"{stream.index} ({stream.language or 'und'})" for stream in found)
     return [], f"no {kind} track {wanted!r}; there are {there}: choose one of these with `{kind}_track`"
 

@@ -145,6 +145,19 @@ def test_tracks_are_asked_for_by_index_or_language(
     assert {stream.index for stream in index.description.streams if stream.is_taken} == {video, audio}
 
 
+def test_of_several_tracks_in_a_language_players_take_one_too(tmp_path: Path) -> None:
+    tracks = [
+        Film(3, SMALL, language="eng"),
+        Film(3, LARGE, language="eng"),
+        Film(3, SMALL, DEFAULT, "ger"),
+        Sound(8000, COMMENT, "eng"),
+        Sound(16000, language="eng"),
+        Sound(22050, DEFAULT, "ger"),
+    ]
+    index = index_source(str(write(tmp_path / "f.mkv", tracks)), Tracks("en", "en"))
+    assert (index.video_stream, index.audio_stream) == (1, 4)
+
+
 def test_a_track_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     path = str(write(tmp_path / "f.mkv", ASKED))
     index = index_source(path, Tracks(audio="ita"))
