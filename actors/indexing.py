@@ -13,13 +13,16 @@ import av.error
 import numpy as np
 
 from framemill.actors.codec_names import codec_tag
+from framemill.actors.orientation import Geometry, picture_geometry
 from framemill.actors.packets import Picture, read_packets
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
-from framemill.actors.subtitles import text_streams
+from framemill.actors.sound_facts import sound_facts
+from framemill.actors.stream_choice import Tracks, describe_streams, rank_pictures, rank_sounds
+from framemill.actors.subtitles import subtitles_end, text_streams
 from framemill.errors import UnsupportedError
 from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
-from framemill.ops.media import MediaDescription, StreamDescription
+from framemill.ops.media import MediaDescription
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 # Missing more than this much of the promised length makes a file `partial`.
 MISSING_SECONDS = 0.5
 MISSING_SHARE = 0.05
+
+AS_PLAYERS = Tracks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class SourceIndex:
         packets: the same frames as packets.
         time_base: seconds per unit of pts.
         video_stream, audio_stream: stream indices in the container, -1 where there is none.
-        rotation_quarters: clockwise quarter turns from the coded to the displayed picture.
+        rotation_quarters, is_mirrored: from the coded to the displayed picture, as in `Geometry`.
         display_width, display_height: pixels after rotation and aspect.
         origin_seconds: container time of the first presented frame or sample.
         duration_seconds: from the origin to the end of the last frame or sample.
@@ -74,6 +79,7 @@ class SourceIndex:
     video_stream: int
     audio_stream: int
     rotation_quarters: int
+    is_mirrored: bool
     display_width: int
     display_height: int
     origin_seconds: float
@@ -89,24 +95,32 @@ class SourceIndex:
         """Whether a piece of it is to carry sound or subtitles."""
         return self.audio_stream >= 0 or bool(self.text_streams)
 
+    @property
+    def has_subtitles_alone(self) -> bool:
+        """Whether there is neither picture nor sound to take."""
+        return self.video_stream < 0 and self.audio_stream < 0
 
-def index_source(path: str) -> SourceIndex:
+
+def index_source(path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
     """Reads the packets of the picture track, and the first of the sound.
+
+    Args:
+        tracks: which of them.
 
     Raises:
         MediaError: the file cannot be opened, or holds nothing that can be decoded here.
     """
     with open_media(path) as container:
-        return _index(container, path)
+        return _index(container, path, tracks)
 
 
-def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
+def index_and_keep(path: str, tracks: Tracks = AS_PLAYERS) -> tuple[SourceIndex, InputContainer | None]:
     """As `index_source`, with the open file for `read_shard` to go on with: opening a short file again costs
     more than all else that is done with it. None where a second pass could differ from a fresh one.
     """
     container = open_media(path)
     try:
-        index = _index(container, path)
+        index = _index(container, path, tracks)
         # In an object store the second pass fetches other bytes than the first.
         can_go_on = (
             container.format.name.startswith(("mov", "matroska")) and range_reader_of(container) is None
@@ -122,10 +136,11 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
     return index, None
 
 
-def _index(container: InputContainer, path: str) -> SourceIndex:
-    audio, sound_problem = _choose_sound(container, path)
-    video, picture, picture_problem = _choose_picture(container, path)
-    if video is None and audio is None:
+def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
+    audio, sound_problem = _choose_sound(container, path, tracks.audio)
+    video, picture, picture_problem = _choose_picture(container, path, tracks.video)
+    texts = text_streams(container)
+    if video is None and audio is None and not texts:
         problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
         raise UnsupportedError(problems or "no picture and no sound track in the file")
 
@@ -148,41 +163,45 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
             ends.append(min(starts) + promised)
         else:
             ends.append(_sound_end(container, audio, path))
+    if not starts:  # subtitles alone
+        starts.append(0.0)
+        ends.append(subtitles_end(path, texts))
     origin = min(starts)
     duration = max(0.0, max(ends) - origin)
     if video is not None and len(frames):
         seconds = frames.pts.astype(np.float64) * float(time_base) - origin
         frames = FrameIndex(frames.pts, seconds, frames.is_key, frames.packet_bytes)
     missing = _missing(video, frames, time_base, promised, container)
-    quarters, width, height = _geometry(video, picture)
+    geometry = Geometry()
+    if video is not None and picture is not None and picture.first_frame is not None:
+        geometry = picture_geometry(video, picture.first_frame)
     return SourceIndex(
-        description=_describe(
-            container, path, video, audio, picture, frames, origin, duration, (quarters, width, height)
-        ),
+        description=_describe(container, path, video, audio, picture, frames, origin, duration, geometry),
         frames=frames,
         packets=packets,
         time_base=time_base,
         video_stream=video.index if video is not None else -1,
         audio_stream=audio.index if audio is not None else -1,
-        rotation_quarters=quarters,
-        display_width=width,
-        display_height=height,
+        rotation_quarters=geometry.quarters,
+        is_mirrored=geometry.is_mirrored,
+        display_width=geometry.width,
+        display_height=geometry.height,
         origin_seconds=origin,
         duration_seconds=duration,
         picture_problem=picture_problem,
         sound_problem=sound_problem,
         missing_seconds=missing,
         sound_seconds=_sound_seconds(container, audio),
-        text_streams=text_streams(container),
+        text_streams=texts,
     )
 
 
-def _choose_picture(container: InputContainer, path: str) -> tuple[VideoStream | None, Picture | None, str]:
-    """The first picture track that has frames, its packets, and why another was passed over."""
-    problem = ""
-    for stream in container.streams.video:
-        if stream.disposition & av.stream.Disposition.attached_pic:
-            continue
+def _choose_picture(
+    container: InputContainer, path: str, wanted: str
+) -> tuple[VideoStream | None, Picture | None, str]:
+    """The picture track to take that has frames, its packets, and why another was passed over."""
+    ranked, problem = rank_pictures(container, path, wanted)
+    for stream in ranked:
         if stream.codec_context is None:
             problem = f"no decoder for the picture track (codec {codec_tag(path, stream.index)})"
             continue
@@ -218,9 +237,9 @@ def _last_duration(picture: Picture, frames: FrameIndex) -> int:
     return int(np.median(np.diff(frames.pts))) if len(frames) > 1 else 0
 
 
-def _choose_sound(container: InputContainer, path: str) -> tuple[AudioStream | None, str]:
-    problem = ""
-    for stream in container.streams.audio:
+def _choose_sound(container: InputContainer, path: str, wanted: str) -> tuple[AudioStream | None, str]:
+    ranked, problem = rank_sounds(container, wanted)
+    for stream in ranked:
         if stream.codec_context is None:
             problem = f"no decoder for the sound track (codec {codec_tag(path, stream.index)})"
         elif _is_encrypted(container, stream):
@@ -282,22 +301,6 @@ def _missing(
     return missing if missing > max(min(MISSING_SECONDS, wanted / 4), MISSING_SHARE * wanted) else 0.0
 
 
-def _geometry(video: VideoStream | None, picture: Picture | None) -> tuple[int, int, int]:
-    """Clockwise quarter turns, and the displayed width and height."""
-    if video is None or picture is None or picture.first_frame is None:
-        return 0, 0, 0
-    context = video.codec_context
-    aspect = video.sample_aspect_ratio or Fraction(1)
-    width, height = context.width, context.height
-    if aspect > 1:
-        width = round(width * aspect)
-    elif 0 < aspect < 1:
-        height = round(height / aspect)
-    # PyAV gives the counter-clockwise angle of the display matrix.
-    quarters = round(-picture.first_frame.rotation / 90) % 4
-    return (quarters, height, width) if quarters % 2 else (quarters, width, height)
-
-
 def _describe(
     container: InputContainer,
     path: str,
@@ -307,30 +310,20 @@ def _describe(
     frames: FrameIndex,
     origin: float,
     duration: float,
-    geometry: tuple[int, int, int],
+    geometry: Geometry,
 ) -> MediaDescription:
-    streams = tuple(
-        StreamDescription(
-            index=stream.index,
-            type="attachment"
-            if stream.disposition & av.stream.Disposition.attached_pic
-            else (stream.type or "data"),
-            codec=stream.codec_context.name if stream.codec_context is not None else None,
-            language=stream.language,
-            title=stream.metadata.get("title"),
-            is_default=bool(stream.disposition & av.stream.Disposition.default),
-        )
-        for stream in container.streams
-    )
+    taken = [stream.index for stream in (video, audio) if stream is not None]
+    streams = describe_streams(container, (*taken, *text_streams(container)))
     fields: dict[str, Any] = {}
     if video is not None and picture is not None and picture.first_frame is not None:
         frame = picture.first_frame
         steps = np.diff(frames.pts_seconds)
         fields = {
             "video_codec": video.codec_context.codec.canonical_name,
-            "width": geometry[1],
-            "height": geometry[2],
-            "rotation_degrees": geometry[0] * 90,
+            "width": geometry.width,
+            "height": geometry.height,
+            "rotation_degrees": geometry.quarters * 90,
+            "is_mirrored": geometry.is_mirrored,
             "pixel_format": frame.format.name,
             "bit_depth": frame.format.components[0].bits,
             "color_space": _tag_name(av.video.reformatter.Colorspace, frame.colorspace),
@@ -345,10 +338,11 @@ def _describe(
             "num_frames": len(frames),
         }
     if audio is not None:
+        facts = sound_facts(audio, path)
         fields |= {
             "audio_codec": audio.codec_context.codec.canonical_name,
-            "sample_rate": audio.rate,
-            "num_channels": audio.channels,
+            "sample_rate": facts.sample_rate,
+            "num_channels": facts.num_channels,
         }
     remote = range_reader_of(container)
     return MediaDescription(

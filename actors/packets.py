@@ -13,6 +13,7 @@ import av
 import av.error
 from av.stream import Discard
 
+from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
 
@@ -103,11 +104,12 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
 
 def _decode_alone(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame | None:
     """The frame in a key packet, without waiting for the packets after it."""
+    context = picture_decoder(stream)
     try:
-        frames = [*stream.codec_context.decode(packet), *stream.codec_context.decode(None)]
+        frames = [*context.decode(packet), *context.decode(None)]
     except av.error.FFmpegError:
         frames = []
-    stream.codec_context.flush_buffers()
+    context.flush_buffers()
     return frames[0] if frames else None
 
 
@@ -132,9 +134,10 @@ def _first_decoded(path: str, stream_index: int) -> av.VideoFrame | None:
     """The first frame that comes when no key packet gave one by itself."""
     with open_media(path) as container:
         stream = cast("VideoStream", container.streams[stream_index])
+        context = picture_decoder(stream)
         for packet in itertools.islice(_demuxed(container, stream), MAX_START_PACKETS):
             try:
-                for frame in stream.codec_context.decode(packet):
+                for frame in context.decode(packet):
                     return frame
             except av.error.FFmpegError:
                 continue

@@ -12,6 +12,7 @@ import numpy as np
 from av.stream import Discard
 
 from framemill.actors.indexing import SourceIndex
+from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.plan import plan_decode
 from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
 from framemill.actors.range_reader import raise_failure, skip_unneeded
@@ -159,7 +160,7 @@ class _Reader:
         self.report.num_missing = int(np.count_nonzero(~self.delivered[self.wanted]))
 
     def _set_up(self, picture: VideoStream) -> None:
-        context = picture.codec_context
+        context = picture_decoder(picture)
         self.context = context
         self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
         threads = self.request.threads
@@ -171,7 +172,7 @@ class _Reader:
             # Measured on 2 cores, four operations on 60 of 1500 frames: one thread 2.9 s, two 3.4 s.
             threads = max(1, threads - 1)
         if not context.is_open:  # else it decoded the first frame for the index
-            picture.thread_type = "AUTO" if threads > 1 else "SLICE"
+            context.thread_type = "AUTO" if threads > 1 else "SLICE"
             context.thread_count = threads
         self.is_untimed = self.container.format.name == "avi"  # its times of presentation are a guess
 
@@ -307,7 +308,9 @@ class _Reader:
         if self.is_frame[i]:
             self.delivered[i] = True
             self.batch.append((frame, i))
-            self.batch_bytes += sum(plane.buffer_size for plane in frame.planes)
+            # Views are as large as what is shown, which pixels that are not square may stretch.
+            shown_bytes = self.index.display_width * self.index.display_height * 3 // 2
+            self.batch_bytes += max(shown_bytes, sum(plane.buffer_size for plane in frame.planes))
             if self.batch_bytes >= FRAMES_BYTES or len(self.batch) >= MAX_FRAMES:
                 self.ready.append(self._take_frames())
 
@@ -325,6 +328,7 @@ class _Reader:
             frames.is_key[at],
             (self.index.display_width, self.index.display_height),
             self.index.rotation_quarters,
+            self.index.is_mirrored,
         )
         self.batch = []
         self.batch_bytes = 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import av.error
 
+from framemill.actors.safe_open import open_media
 from framemill.ops.chunks import Cue, Subtitles
 
 if TYPE_CHECKING:
@@ -32,6 +35,16 @@ def text_streams(container: InputContainer) -> tuple[int, ...]:
         for stream in container.streams.subtitles
         if stream.codec_context is not None and stream.codec_context.codec.text_sub
     )
+
+
+def subtitles_end(path: str, streams: Sequence[int]) -> float:
+    """Where the last cue of these streams of a file ends, in seconds since the container's time 0."""
+    end = 0.0
+    with open_media(path) as fresh, contextlib.suppress(av.error.FFmpegError):
+        for packet in fresh.demux([fresh.streams[i] for i in streams]):
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return end
 
 
 class SubtitleTrack:

@@ -184,6 +184,7 @@ class _Extraction:
             shard_seconds=dataset.constants["shard_seconds"],
             models=self.request.models,
             sampling=self.request.sample,
+            tracks=(self.request.video_track, self.request.audio_track),
             threads=threads,
             in_flight=threads,
             require_provider=self.request.require_provider,

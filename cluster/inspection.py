@@ -11,6 +11,7 @@ import numpy as np
 from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.plan import STEERED_BY, plan_decode, sample_frames
 from framemill.actors.shards import SHARD_SECONDS, cut_shards
+from framemill.actors.stream_choice import Tracks
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
@@ -101,7 +102,7 @@ def _plan_file(
     if not ops:
         return {"uri": file.uri, "action": "nothing", "operations": []}
     try:
-        index = index_source(file.path)
+        index = index_source(file.path, Tracks(request.video_track, request.audio_track))
     except MediaError as error:
         return {"uri": file.uri, "action": "error row", "operations": ops, "why": str(error)}
     wanted = _wanted(index, ops, plan)

@@ -54,7 +54,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
         models: role -> name or path, where not the default. sampling: the policy, as typed.
         shard_seconds: length of a piece of a long source. in_flight: shards worked on at once.
         threads: for models and decoders on the CPU. memory_bytes: limit of the process.
-        require_provider, precision: as in `ExtractRequest`, precision as sessions take it.
+        require_provider, precision, tracks: as in `ExtractRequest`, precision as sessions take it.
     """
 
     root: str
@@ -67,6 +67,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     sampling: str
     threads: int
     plugins: tuple[Plugin, ...] = ()
+    tracks: tuple[str, str] = ("", "")
     in_flight: int = 1
     require_provider: str = ""
     precision: str = "fp32"

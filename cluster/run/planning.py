@@ -119,6 +119,8 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             )
     for role in sorted(roles):
         check_licence(entry_of(role), request.accept_licence)
+    tracks = {"video": request.video_track, "audio": request.audio_track}
+    named_tracks = {kind: track for kind, track in tracks.items() if track}
     planned: dict[str, PlannedOp] = {}
     for name, kind in kinds.items():
         options = _options(kind, request.options.get(name, {}))
@@ -137,6 +139,8 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         }
         if name in plugins:
             key["module"] = plugins[name].digest
+        if named_tracks:
+            key["tracks"] = named_tracks
         text = json.dumps(key, sort_keys=True)
         key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
@@ -239,9 +243,9 @@ def check_keys(plan: OpsPlan, held: Mapping[str, OperationKey]) -> None:
         if there is None or there["digest"] == op.key["digest"]:
             continue
         differences = [
-            f"{part} is {there.get(part)!r} there and {op.key[part]!r} here"
-            for part in op.key
-            if part != "digest" and there.get(part) != op.key[part]
+            f"{part} is {there.get(part)!r} there and {op.key.get(part)!r} here"
+            for part in dict.fromkeys((*op.key, *there))
+            if part != "digest" and there.get(part) != op.key.get(part)
         ]
         raise UsageError(
             f"table {name!r} was made differently: {'; '.join(differences)}. "

@@ -175,7 +175,7 @@ class ShardProcessorActor:
     def _index(self, uri: str, path: str) -> None:
         sources = self._runner.sources
         if self._reader is not None and uri not in sources.indexes:
-            sources.indexes[uri] = self._reader.index(path)
+            sources.indexes[uri] = self._reader.index(path, sources.tracks)
         sources.index(uri, path)
 
     def _compute(self, piece: Piece, source_id: str) -> ShardDone:
