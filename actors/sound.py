@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from framemill.actors.downmix import Downmix
 from framemill.ops.chunks import Audio, Float32Array, NativeAudio
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class _Output:
         self._chunk_samples = 0
         self._pending: deque[Float32Array] = deque()
         self._resampler: av.AudioResampler | None = None
+        self._downmix = Downmix()
 
     @property
     def is_ready(self) -> bool:
@@ -198,7 +200,7 @@ class _Output:
             self._resampler = av.AudioResampler(
                 format="fltp", layout="mono", rate=self.rate, options={"rematrix_maxval": "1"}
             )
-        self._collect(self._resampler.resample(frame))
+        self._collect(self._resampler.resample(self._downmix.prepare(frame)))
 
     def fill(self, seconds: float) -> None:
         """Adds silence until the sound is this long."""
