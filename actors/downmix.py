@@ -28,15 +28,10 @@ class Downmix:
 
     A microphone wired the wrong way round, or a "surround" effect, gives two channels of which one is the
     other turned over: each is heard well, their mean is silence.
-
-    Attributes:
-        replaced_seconds: length of the frames in which one channel stands for all.
-        channel: FFmpeg's short name of the last such channel, such as FL; empty where there was none.
     """
 
     def __init__(self) -> None:
-        self.replaced_seconds = 0.0
-        self.channel = ""
+        self._noted = ""
         self._chosen = -1  # channel of the frame before; -1 for the mix
         self._powers: Float64Array = np.zeros(0)
         self._mix = 0.0
@@ -64,9 +59,16 @@ class Downmix:
             np.ascontiguousarray(alike), format=frame.format.name, layout=frame.layout.name
         )
         made.sample_rate, made.pts, made.time_base = frame.sample_rate, frame.pts, frame.time_base
-        self.replaced_seconds += seconds
-        self.channel = frame.layout.channels[self._chosen].name
+        name = frame.layout.channels[self._chosen].name
+        self._noted = name if name != "NONE" else str(self._chosen + 1)
         return made
+
+    def take_note(self) -> str:
+        """The channel that stood for all since the last call, as in `Audio.channel`; empty where none did."""
+        noted = self._noted
+        if self._chosen < 0:
+            self._noted = ""
+        return noted
 
     def _measure(self, channels: Float32Array, seconds: float) -> None:
         """Decides for the mix or a channel by the powers of channels, float32 [channels, n].

@@ -241,7 +241,7 @@ class _Output:
         self.num_pending -= length
         if self._channels:
             return NativeAudio(start, samples, self.rate, self._channels)
-        return Audio(start, samples[0], self.rate)
+        return Audio(start, samples[0], self.rate, self._downmix.take_note())
 
 
 def _full_scale(frame: av.AudioFrame) -> Float32Array:

@@ -53,6 +53,13 @@ class AudioLevels(Op):
                 "largest absolute sample of the mono sound without a constant offset, in dBFS, >= -120 (full "
                 "scale is 0)",
             ),
+            column(
+                "channel",
+                pa.string(),
+                "the channel that was heard, such as FL, where the mix of all would have been silent; null "
+                "for the mix",
+                nullable=True,
+            ),
         ]
     )
 
@@ -72,6 +79,8 @@ class _Levels:
     offset: float = 0.0  # mean of the last window
     energy: list[Float32Array] = field(default_factory=list)
     peak: list[Float32Array] = field(default_factory=list)
+    channels: list[str | None] = field(default_factory=list)
+    channel: str | None = None  # of the last chunk
     done: bool = False
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
@@ -86,6 +95,7 @@ class _Levels:
             self.buffer[: self.num_waiting] = waiting
         self.buffer[self.num_waiting : count] = chunk.samples
         whole = count - count % self.window
+        self.channel = chunk.channel or None
         self._measure(self.buffer[:whole].reshape(-1, self.window))
         self.num_waiting = count - whole
         self.buffer[: self.num_waiting] = self.buffer[whole:count]
@@ -103,6 +113,7 @@ class _Levels:
                 "start_seconds": starts / max(self.sample_rate, 1),
                 "rms_db": decibels(np.sqrt(energy / lengths)),
                 "peak_db": decibels(np.concatenate([*self.peak, np.empty(0)])),
+                "channel": self.channels,
             },
             schema=AudioLevels.schema,
         )
@@ -124,3 +135,4 @@ class _Levels:
         windows = windows - means
         self.peak.append(np.maximum(windows.max(axis=1), -windows.min(axis=1)))
         self.energy.append(np.vecdot(windows, windows))
+        self.channels += [self.channel] * len(windows)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framemill.ops.audio.audio_levels import AudioLevels
-from framemill.ops.chunks import Float32Array
+from framemill.ops.chunks import Audio, Float32Array
 from framemill.ops.operation import NoOptions
 from tests.ops.stand_ins import audio_chunks, shard
 
@@ -52,6 +52,16 @@ def test_a_constant_offset_is_no_sound() -> None:
     assert moved["peak_db"].to_pylist() == pytest.approx(clean["peak_db"].to_pylist(), abs=0.1)
     assert max(moved["rms_db"].to_pylist()[:2] + moved["rms_db"].to_pylist()[7:]) < -110
     assert clean["rms_db"].to_pylist()[2:7] == pytest.approx([-23.0] * 5, abs=0.05)
+
+
+def test_the_channel_that_was_heard_is_noted() -> None:
+    extractor = AudioLevels(NoOptions(), {}).open(shard())
+    samples = np.zeros(4000, np.float32)
+    for start, channel in ((0, ""), (4000, "FR"), (8000, "")):
+        extractor.feed(Audio(start, samples, 16_000, channel), {})
+    # The third window of 0.1 s ends in the second chunk, the sixth in the third one.
+    noted = extractor.finish().rows["channel"].to_pylist()
+    assert noted == [None, None, "FR", "FR", "FR", None, None, None]
 
 
 def test_a_short_last_window_keeps_its_level() -> None:
