@@ -42,7 +42,7 @@ class SpeakersOptions:
     Attributes:
         threshold: stretches belong to one speaker where their vectors' cosine is at least this on average,
             -1..1. 0.3 is about what pyannote's published pipeline found best for the default model (cosine
-            distance 0.70); other models need their own.
+            distance 0.70); other models need their own: resemblyzer_ge2e 0.75.
     """
 
     threshold: float = 0.3
@@ -58,6 +58,7 @@ class Speakers(Op):
     name = "speakers"
     reads = Reads.AUDIO
     models = ("speaker_segmentation", "speaker_embeddings")
+    version = 2
     Options = SpeakersOptions
     schema = pa.schema(
         [
