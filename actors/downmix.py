@@ -1,4 +1,4 @@
-"""Before channels are mixed to one: where they cancel each other, the louder one stands for all."""
+"""Mono sound that can be heard: the louder channel where the mix cancels itself, and no constant offset."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ MEMORY_SECONDS = 0.25
 LOOK_SECONDS, SILENT_LOOK_SECONDS = 0.5, 0.1
 # Another channel takes over once it has so many times the power.
 LOUDER = 2.0
+# A mean of a chunk of sound beyond both, of full scale and of the sound's deviation, is an offset that a bad
+# sound card or cable left; that of sound itself is a tenth of this and less.
+OFFSET, OFFSET_SHARE = 0.002, 0.1
 
 
 class Downmix:
@@ -97,3 +100,16 @@ def _centred(samples: npt.NDArray[Any]) -> Float32Array:
     """Samples of any format as float32 on their own scale, with silence at 0."""
     values = samples.astype(np.float32, copy=False)
     return values - np.float32(128) if samples.dtype == np.uint8 else values
+
+
+def without_offset(samples: Float32Array) -> Float32Array:
+    """A chunk of mono sound, float32 [n], less its mean where that is an offset.
+
+    Voices are found and recognised less well with one: at 20% of full scale, four of eight words were lost.
+    """
+    if not len(samples):
+        return samples
+    with np.errstate(invalid="ignore", over="ignore"):  # damaged sound holds NaN and infinity: it is left
+        mean = float(samples.mean())
+        is_offset = abs(mean) > OFFSET and abs(mean) > OFFSET_SHARE * float(samples.std())
+    return samples - np.float32(mean) if is_offset else samples

@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from framemill.actors.downmix import Downmix
+from framemill.actors.downmix import Downmix, without_offset
 from framemill.ops.chunks import Audio, Float32Array, NativeAudio
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class _Output:
         self.num_pending -= length
         if self._channels:
             return NativeAudio(start, samples, self.rate, self._channels)
-        return Audio(start, samples[0], self.rate, self._downmix.take_note())
+        return Audio(start, without_offset(samples[0]), self.rate, self._downmix.take_note())
 
 
 def _full_scale(frame: av.AudioFrame) -> Float32Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from framemill.actors.downmix import LOOK_SECONDS, Downmix
+from framemill.actors.downmix import LOOK_SECONDS, Downmix, without_offset
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.ops.chunks import NativeAudio
@@ -96,6 +96,17 @@ def test_two_of_six_channels_that_cancel_each_other() -> None:
     assert downmix.take_note() == "FL" and np.allclose(heard[4000:], channels[0, 4000:], atol=1e-6)
     channels[2] = voice(2.0, 3)  # a voice in the centre is heard in the mix
     assert mixed(channels, layout="5.1")[1].take_note() == ""
+
+
+def test_an_offset_is_taken_off_and_all_else_is_left() -> None:
+    sound = voice(4.0).astype(np.float32)
+    for offset in (0.01, -0.3):
+        assert np.allclose(without_offset(sound + np.float32(offset)), sound, atol=1e-3)
+    for other in (sound, 0.001 * sound, sound + np.float32(0.001), np.zeros(0, np.float32)):
+        assert without_offset(other) is other
+    for wrong in ("nan", "inf", "-inf"):
+        damaged = np.where(np.arange(len(sound)) == 7, np.float32(wrong), sound)
+        assert without_offset(damaged) is damaged
 
 
 def test_a_file_of_opposite_phase_is_heard_and_its_channels_are_kept(tmp_path: Path) -> None:
