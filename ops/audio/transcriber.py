@@ -90,25 +90,32 @@ class Transcriber:
         del self._waiting[: len(passages)]
         given = "" if self._language == EACH else self._language
         rows: list[list[dict[str, Any]]] = [[] for _ in passages]
+        unheard = [0.0] * len(passages)
         left = {i: (passage, given) for i, passage in enumerate(passages)}
         while left:
             decoded = self._hear([passage for passage, _ in left.values()], [to for _, to in left.values()])
             rest: dict[int, tuple[Passage, str]] = {}
             for (i, (passage, _)), result in zip(left.items(), decoded, strict=True):
-                spans = [] if self._is_silence(result) else [span for span in result.spans if span.text]
-                if spans:
-                    # The language detected in a passage of silence is meaningless.
-                    self._language = self._language or result.language
-                    rows[i] += [_row(span, result, passage) for span in spans]
-                    # With word times, spans end with their last word; the last time token can be later.
-                    end = spans[-1].end_seconds
-                    if passage.speech_after(end) >= MIN_LOST_SECONDS:
-                        rest[i] = (passage.after(end), result.language)
-                elif rows[i]:
-                    rows[i][-1]["unheard_seconds"] = passage.speech_after(0.0)
+                if self._is_silence(result):
+                    continue
+                # The language detected in a passage of silence is meaningless.
+                self._language = self._language or result.language
+                spans = [span for span in result.spans if span.text]
+                rows[i] += [_row(span, result, passage) for span in spans]
+                # With word times, spans end with their last word; the last time token can be later.
+                end = spans[-1].end_seconds if spans else 0.0
+                lost = passage.speech_after(end)
+                if lost >= MIN_LOST_SECONDS and end >= MIN_LOST_SECONDS:
+                    rest[i] = (passage.after(end), result.language)
+                elif (
+                    lost >= MIN_LOST_SECONDS
+                ):  # asked again for what is about the same, it would say the same
+                    unheard[i] = lost
             left = rest
-        for found in rows:
+        for found, lost in zip(rows, unheard, strict=True):
             self._rows += found
+            if self._rows:
+                self._rows[-1]["unheard_seconds"] += lost
 
     def _hear(self, passages: list[Passage], languages: list[str]) -> list[Transcription]:
         """Decodes passages; those that repeat themselves once more."""

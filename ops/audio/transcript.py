@@ -77,8 +77,8 @@ class Transcript(Op):
             column(
                 "unheard_seconds",
                 pa.float32(),
-                "seconds of detected speech after this row in which the model found no words though it was "
-                "asked again; 0 where there are none, null for subtitles",
+                "seconds of detected speech between this row and the next in which the model found no words, "
+                "though it was asked again; stretches below 0.5 s do not count; null for subtitles",
                 nullable=True,
             ),
             column(

@@ -44,6 +44,27 @@ def test_what_is_left_of_many_passages_is_decoded_together() -> None:
     assert table["unheard_seconds"].to_pylist() == [0.0] * 6
 
 
+def test_a_model_that_does_not_get_on_is_not_asked_for_ever() -> None:
+    def answer(num_samples: int, decoding: Decoding) -> Transcription:
+        return Transcription((Span(0.0, 0.02, "the", None),), "en", -0.2, 0.1, 1.0)
+
+    whisper = WhisperStandIn(answer)
+    rows = transcribe(talk(1), whisper, word_timestamps=False).to_pylist()
+    assert len(whisper.calls) == 1 and [row["text"] for row in rows] == ["the"]
+    assert rows[0]["unheard_seconds"] == pytest.approx(20.0, abs=0.1)
+
+
+def test_a_passage_without_words_is_told_by_the_row_before_it() -> None:
+    answers = iter([True, False, False, True])
+
+    def answer(num_samples: int, decoding: Decoding) -> Transcription:
+        spans = (Span(0.0, 30.0, "words", None),) if next(answers) else ()
+        return Transcription(spans, "en", -0.2, 0.1, 1.0)
+
+    table = transcribe(talk(4), WhisperStandIn(answer), word_timestamps=False, language="en")
+    assert table["unheard_seconds"].to_pylist() == pytest.approx([40.0, 0.0], abs=0.2)
+
+
 def test_a_passage_without_words_is_not_decoded_again() -> None:
     whisper = WhisperStandIn(lambda *_: Transcription((), "en", -0.2, 0.1, 1.0))
     assert transcribe(talk(2), whisper, language="en").num_rows == 0
