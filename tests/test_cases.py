@@ -21,7 +21,7 @@ CASES = read_cases(DESCRIBED) if DESCRIBED.is_file() else ()
 def marked(case: Case) -> object:
     marks = [pytest.mark.media]
     if case.name in PENDING:
-        marks.append(pytest.mark.xfail(strict=True, reason=PENDING[case.name]))
+        marks.append(pytest.mark.xfail(strict=True, reason=f"{case.kind} comes out wrong still"))
     return pytest.param(case, id=case.name, marks=marks)
 
 

@@ -2,7 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-# Name of the case -> what is still wrong. Such a test must fail: one that passes is to be taken off.
-PENDING: Mapping[str, str] = {}
+# Names of cases, which begin with the kind of fault. Their tests must fail: what passes is to be taken off.
+PENDING = frozenset(
+    {
+        "clock-restart-video/joined_ts_clock_restarts.ts-media+frames+scenes-all",
+        "clock-restart-video/joined_ts_clock_restarts.ts-media+frames-keyframes",
+        "clock-restart-video/joined_ts_jump_back.ts-media+frames+scenes-all",
+        "clock-restart-video/joined_ts_with_sound.ts-media+frames+scenes+audio_levels-all",
+        "clock-restart-video/joined_ts_same_twice.ts-media+frames+scenes-all",
+        "stream-choice-video/cover_first.mkv-media+frames+scenes-all",
+        "stream-choice-video/small_first_default_second.mkv-media+frames+scenes-all",
+        "length-video/one_frame_held_10_s.mp4-media+frames+scenes-all",
+        "length-video/one_frame.gif-media+frames-all",
+        "length-video/one_frame_8k.mp4-media+frames-all",
+        "length-video/still_with_sound_8_s.mkv-media+frames+scenes+audio_levels-all",
+        "length-video/still_with_sound_8_s.mp4-media+frames+scenes+audio_levels-all",
+        "length-video/picture_3_s_sound_6_s.mkv-media+frames+scenes+audio_levels-all",
+        "length-video/picture_3_s_sound_6_s.webm-media+frames+scenes+audio_levels-all",
+        "length-audio/one_picture_long_sound.mkv-media+frames+scenes+audio_levels-all",
+        "length-audio/mp3_vbr_without_header.mp3-media+audio_levels-all",
+        "length-audio/joined_ogg.ogg-media+speech+transcript+audio_levels-all",
+        "cut-short-video/avi_cut.avi-media+frames+scenes-all",
+        "cut-short-video/avi_cut_with_sound.avi-media+frames+scenes+audio_levels-all",
+        "cut-short-video/fragmented_cut_in_box.mp4-media+frames+scenes-all",
+        "empty-sampling-video/trimmed_by_stream_copy.mp4-media+frames-keyframes",
+        "missing-timestamps-video/hevc_cut_at_open_gop.mkv-media+frames+scenes-all",
+        "hidden-pictures-video/vp8_hidden_pictures.webm-media+frames+scenes-all",
+        "display-matrix-video/flip_horizontal.mp4-media+frames-all",
+        "display-matrix-video/flip_transpose.mp4-media+frames-all",
+        "display-matrix-hostile/display_matrix_all_zero.mp4-media+frames+scenes-all",
+        "display-matrix-video/person_flip_horizontal.mp4-media+frames+objects-keyframes:1",
+        "pixel-aspect-hostile/pixel_aspect_30000_to_1.mp4-media+frames-all",
+        "pixel-aspect-hostile/pixel_aspect_2147483647_to_1.mp4-media+frames-all",
+        "colour-matrix-video/colour_smpte240m.mp4-media+frames-all",
+        "colour-matrix-video/colour_smpte240m_full_range.mp4-media+frames-all",
+        "alpha-video/alpha_yuva420p.mkv-media+frames-all",
+        "alpha-video/alpha_vp9.webm-media+frames-all",
+        "lost-pictures-hostile/key_frames_lost_2_of_3.mp4-media+frames-keyframes",
+        "lost-pictures-hostile/bits_flipped.mp4-media+frames-all",
+        "row-values-audio/sound_starts_late.ts-media+speech+transcript-all",
+        "deadline-hostile/sound_gaps_of_4_hours.mkv-media+audio_levels-all",
+        "deadline-hostile/20_million_packets.mp4-media+frames-all",
+        "uri-audio/wav_from_pipe.wav-media-all",
+        "subtitles-audio/subtitle_byte_not_utf8.mkv-media+transcript-all",
+        "subtitles-audio/subtitle_rolling.webm-media+transcript-all",
+        "subtitles-audio/subtitle_odd_text.mkv-media+transcript-all",
+        "subtitles-audio/subtitles_alone.mks-media+transcript-all",
+        "subtitles-hostile/subtitle_at_100_hours.mkv-media+frames+transcript-all",
+        "unicode-audio/subtitle_joiners.mkv-media+transcript-all",
+        "unicode-audio/subtitle_joiners.mkv-media+transcript-all-srt",
+        "downmix-audio/opposite_phase.flac-media+speech+transcript-all",
+        "audio-track-audio/second_track_is_default.mkv-media+speech+transcript-all",
+        "language-audio/english_then_german.flac-media+speech+transcript-all",
+        "lost-speech-audio/quiet_with_offset.flac-media+speech+transcript-all",
+        "lost-speech-audio/quiet_with_offset.flac-media+silences-all",
+        "row-ends-audio/cut_in_word_2.flac-media+speech+transcript-all",
+        "row-ends-audio/cut_in_word_3.flac-media+speech+transcript-all",
+    }
+)
