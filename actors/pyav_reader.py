@@ -69,6 +69,7 @@ class ReadReport:
         num_decoded: frames that came out of the decoder.
         num_missing: frames asked for that did not come.
         num_errors: packets that could not be decoded.
+        num_text_lost: subtitles that could not be decoded, or not whole.
         num_sound_lost: packets of sound that were lost between others, or all where none could be decoded.
         sound_seconds: length of the sound delivered.
         cut_off: whether the file ended in an error.
@@ -78,6 +79,7 @@ class ReadReport:
     num_decoded: int = 0
     num_missing: int = 0
     num_errors: int = 0
+    num_text_lost: int = 0
     num_sound_lost: int = 0
     sound_seconds: float = 0.0
     cut_off: bool = False
@@ -210,7 +212,8 @@ class _Reader:
             self.report.num_errors += sound.num_errors
             self.report.num_sound_lost = sound.num_lost if sound.seconds else sound.num_errors
             self.report.sound_seconds = sound.seconds
-        self.report.num_errors += sum(text.num_errors for text in subtitles.values())
+        self.report.num_text_lost = sum(text.num_errors for text in subtitles.values())
+        self.report.num_errors += self.report.num_text_lost
 
     def _picture_alone(self, picture: VideoStream) -> Iterator[Chunk]:
         """Only the picture is wanted, so that stretches nobody needs can be jumped over."""

@@ -67,7 +67,7 @@ class SubtitleTrack:
     """Turns packets of one stream into cues.
 
     Attributes:
-        num_errors: packets that could not be decoded.
+        num_errors: packets that could not be decoded, or not whole.
     """
 
     def __init__(self, stream: SubtitleStream, origin_seconds: float) -> None:
@@ -81,7 +81,10 @@ class SubtitleTrack:
 
     def feed(self, packet: av.Packet[Any]) -> Subtitles | None:
         """The cues in a packet, or None where it holds none."""
-        if not packet.size or packet.pts is None or packet.time_base is None:
+        if not packet.size:
+            return None
+        if packet.pts is None or packet.time_base is None:
+            self.num_errors += 1  # nobody can say when it is shown
             return None
         seconds = float(packet.pts * packet.time_base) - self._origin_seconds
         start, end, texts = 0.0, 0.0, []

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.subtitles import decoded_text, plain_text
 from framemill.ops.audio.subtitles import SubtitleRows
 from framemill.ops.chunks import Audio, Cue, Frames, Subtitles
-from tests.actors.subtitled import CueTuple, write_subtitled
+from tests.actors.subtitled import CueTuple, with_packets, write_subtitled
 
 NONE = np.zeros(0, np.int64)
 CUES: list[CueTuple] = [
@@ -162,31 +160,12 @@ WRITTEN = [b"C:\\new\\Names \\h", b"caf\xe9\\Nau \xe6\x9b\xb4", b"{it} is\x00\r\
 READ = ["C:\\new\\Names \\h", "café\\Nau 更", "{it} is\nthere", "odd"]
 
 
-def remuxed(path: Path, codec: str, contents: list[bytes]) -> Path:
-    """A file with a stream of subtitles whose packets hold these bytes, a second each."""
-    made = write_subtitled(path.with_name(f"made.{path.suffix}"), [(codec, "eng", CUES)])
-    with av.open(str(made)) as given, av.open(str(path), "w") as out:
-        text = given.streams.subtitles[0]
-        copies = {s.index: out.add_stream_from_template(s) for s in (given.streams.audio[0], text)}
-        for packet in given.demux(given.streams.audio[0]):
-            if packet.dts is not None:
-                packet.stream = copies[packet.stream.index]
-                out.mux(packet)
-        for second, content in enumerate(contents):
-            packet = av.Packet(content)
-            packet.stream, packet.time_base = copies[text.index], Fraction(1, 1000)
-            packet.pts = packet.dts = second * 1000
-            packet.duration = 1000
-            out.mux(packet)
-    return path
-
-
 @pytest.mark.parametrize(("codec", "suffix"), [("subrip", "mkv"), ("webvtt", "mkv"), ("mov_text", "mp4")])
 def test_each_format_has_its_own_codes_and_no_byte_loses_a_line(
     tmp_path: Path, codec: str, suffix: str
 ) -> None:
     contents = [len(c).to_bytes(2, "big") + c if codec == "mov_text" else c for c in WRITTEN]
-    chunks, _ = read(remuxed(tmp_path / f"t.{suffix}", codec, contents))
+    chunks, _ = read(with_packets(tmp_path / f"t.{suffix}", codec, contents))
     assert [text.rstrip("\ufffd\ufffe") for *_, text in said(chunks)] == READ
 
 
