@@ -31,8 +31,9 @@ class SubtitleRows:
     def finish(self, duration_seconds: float) -> list[dict[str, Any]]:
         """A row for each cue, stream by stream, in time order; overlapping ones stay as they are.
 
-        A cue without an end lasts until the next one of its stream, or to the source's end. Where captions
-        roll up, so that most cues begin with what the one before them said, each line has one row.
+        A cue without an end lasts until the next one of its stream, or to the source's end. None ends later
+        than the source: what is to be shown afterwards stands at its end. Where captions roll up, so that most
+        cues begin with what the one before them said, each line has one row.
         """
         rows = []
         for stream_index, cues in sorted(self._cues.items()):
@@ -52,7 +53,7 @@ class SubtitleRows:
 
 
 def _ended(cues: Sequence[Cue], duration_seconds: float) -> list[Cue]:
-    """The cues by time, each with an end."""
+    """The cues by time, each with an end, and those beyond the source's end at it."""
     ordered = sorted(cues, key=lambda cue: cue.start_seconds)
     ended = []
     following = duration_seconds
@@ -60,7 +61,8 @@ def _ended(cues: Sequence[Cue], duration_seconds: float) -> list[Cue]:
         if later is not None and later.start_seconds > cue.start_seconds:
             following = later.start_seconds
         end = following if math.isinf(cue.end_seconds) else cue.end_seconds
-        ended.append(replace(cue, end_seconds=max(cue.start_seconds, end)))
+        start = min(cue.start_seconds, duration_seconds)
+        ended.append(replace(cue, start_seconds=start, end_seconds=max(start, min(end, duration_seconds))))
     return ended[::-1]
 
 

@@ -34,7 +34,6 @@ class Transcript(Op):
     """
 
     name = "transcript"
-    version = 2
     reads = Reads.AUDIO
     models = ("vad", "transcript")
     version = 2

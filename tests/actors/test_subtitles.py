@@ -194,6 +194,14 @@ def test_rows_have_ends_where_the_file_tells_none() -> None:
     assert found == [(2, 0, 2.0, "c"), (3, 0, 5.0, "a"), (3, 1, 4.0, "b"), (3, 2, 9.0, "d")]
 
 
+def test_no_row_ends_after_the_source_and_no_text_is_lost_for_it() -> None:
+    late = (0.5, 9.0, "a"), (3.0, math.inf, "b"), (359_999.0, 360_000.0, "c")
+    rows = SubtitleRows()
+    rows.add(Subtitles(0, "eng", tuple(Cue(*cue) for cue in late)))
+    found = [(r["start_seconds"], r["end_seconds"], r["text"]) for r in rows.finish(4.0)]
+    assert found == [(0.5, 4.0, "a"), (3.0, 4.0, "b"), (4.0, 4.0, "c")]
+
+
 def unrolled(*cues: tuple[float, float, str]) -> list[tuple[float, float, str]]:
     rows = SubtitleRows()
     rows.add(Subtitles(0, "eng", tuple(Cue(*cue) for cue in cues)))
