@@ -32,8 +32,8 @@ class SubtitleRows:
         """A row for each cue, stream by stream, in time order; overlapping ones stay as they are.
 
         A cue without an end lasts until the next one of its stream, or to the source's end. None ends later
-        than the source: what is to be shown afterwards stands at its end. Where captions roll up, so that most
-        cues begin with what the one before them said, each line has one row.
+        than the source: what is to be shown afterwards stands at its end. Where captions roll up, so that
+        most cues begin with what the one before them said, each line has one row.
         """
         rows = []
         for stream_index, cues in sorted(self._cues.items()):
