@@ -376,11 +376,7 @@ def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: 
 
 
 def _shortfall(task: ShardTask, request: ReadRequest, report: ReadReport) -> str:
-    """Why less came than was promised, or empty.
-
-    Raises:
-        CorruptError: nothing came at all.
-    """
+    """Why less came than was promised, or empty; raises CorruptError where nothing came at all."""
     wanted = len(np.union1d(request.frames, request.signals))
     if wanted and not report.num_decoded and not report.sound_seconds and task.num_shards == 1:
         raise CorruptError(f"none of the {wanted} frames asked for could be decoded: damaged or encrypted")
