@@ -28,7 +28,13 @@ def jpeg(*colours: tuple[int, int, int]) -> bytes:
 PATCHES = jpeg((255, 0, 0), (0, 0, 255), (0, 128, 0), (255, 255, 255))
 TABLES: dict[str, Rows] = {
     "frames": [
-        {"frame_index": i, "pts_seconds": i / 10, "brightness": (luma - 16) / 219, "image": PATCHES}
+        {
+            "frame_index": i,
+            "pts_seconds": i / 10,
+            "box": {"left": 1.0, "top": 2.0},
+            "brightness": (luma - 16) / 219,
+            "image": PATCHES,
+        }
         for i, luma in enumerate(LEVELS)
     ],
     "transcript": [
@@ -77,7 +83,7 @@ RIGHT = {
             "last_end_max": 0.2,
             "rising": "pts_seconds",
             "distinct": "frame_index",
-            "values": [[-1, "frame_index", 2], [1, "pts_seconds", 0.12, 0.03]],
+            "values": [[-1, "frame_index", 2], [1, "pts_seconds", 0.12, 0.03], [0, "box", [1, 3], 1]],
         }
     },
     "brightness_sequence": {"step": 2, "runs": [[20, 3]]},
@@ -113,6 +119,7 @@ def test_what_is_right_raises_no_complaint() -> None:
         ({"tables": {"frames": {"values": [[1, "frame_index", 2]]}}}, "frames: frame_index of row 1 is 1"),
         ({"tables": {"frames": {"values": [[1, "pts_seconds", 0.2, 0.05]]}}}, "frames: pts_seconds of row 1"),
         ({"tables": {"frames": {"values": [[3, "frame_index", 3]]}}}, "frames: no row 3"),
+        ({"tables": {"frames": {"values": [[0, "box", [1, 4], 1]]}}}, "frames: box of row 0"),
         ({"brightness_sequence": {"step": 2, "runs": [[20, 2], [30, 1]]}}, "frame 2 has a luma of 24.0"),
         ({"brightness_sequence": {"step": 2, "runs": [[20, 2]]}}, "frame 2 has a luma of 24.0"),
         ({"brightness_sequence": {"step": 2, "runs": [[21, 3]], "tolerance": 0.5}}, "frame 0 has a luma"),

@@ -119,8 +119,16 @@ def _table(expect: TableExpectation, rows: Rows) -> Iterator[str]:
             yield f"no row {index}"
             continue
         found = rows[index][column]
-        if not (found is not None and abs(found - right) <= tolerance[0] if tolerance else found == right):
+        if not (_is_near(found, right, tolerance[0]) if tolerance else found == right):
             yield f"{column} of row {index} is {found!r}, right is {right!r}, within {tolerance or 'nothing'}"
+
+
+def _is_near(found: Any, right: Any, tolerance: float) -> bool:
+    """Whether a number, or each one of a box or another list, is as near as that."""
+    if isinstance(right, list):
+        given = list(found.values()) if isinstance(found, dict) else found
+        return given is not None and bool(np.all(np.abs(np.subtract(given, right)) <= tolerance))
+    return found is not None and abs(found - right) <= tolerance
 
 
 def _brightness(expect: BrightnessSequence, rows: Rows) -> Iterator[str]:

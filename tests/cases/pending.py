@@ -26,7 +26,6 @@ PENDING = frozenset(
         "empty-sampling-video/trimmed_by_stream_copy.mp4-media+frames-keyframes",
         "missing-timestamps-video/hevc_cut_at_open_gop.mkv-media+frames+scenes-all",
         "hidden-pictures-video/vp8_hidden_pictures.webm-media+frames+scenes-all",
-        "display-matrix-video/person_flip_horizontal.mp4-media+frames+objects-keyframes:1",
         "lost-pictures-hostile/key_frames_lost_2_of_3.mp4-media+frames-keyframes",
         "lost-pictures-hostile/bits_flipped.mp4-media+frames-all",
         "deadline-hostile/sound_gaps_of_4_hours.mkv-media+audio_levels-all",
