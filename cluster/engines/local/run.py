@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.local.process import Died, WorkerProcess, describe_death
 from framemill.cluster.engines.run import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND, Run
@@ -111,7 +112,8 @@ class LocalRun(Run):
         while self.states.to_merge:
             job = self.states.to_merge.popleft()
             request = self.merge_request(job, self.states.earlier)
-            self._send(request, job, self.allowed_seconds(job.duration_seconds))
+            seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
+            self._send(request, job, self.allowed_seconds(seconds))
         room = self.config.in_flight
         shards = self._count(RunShard)
         while self.states.open and shards < room:
@@ -166,7 +168,8 @@ class LocalRun(Run):
             # Alone, a file may use every core; beside others, one thread decodes best.
             threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
         )
-        self._send(request, job, self.allowed_seconds(shard.seconds))
+        seconds = credible_seconds(shard.seconds, job.file.num_bytes)
+        self._send(request, job, self.allowed_seconds(seconds))
 
     def write(self, pending: PendingCommit | PendingRun) -> None:
         self._send(pending.request, None, WRITE_SECONDS).pending = pending

@@ -9,6 +9,7 @@ import msgspec
 import ray
 import ray.exceptions
 
+from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.opening import allowed_seconds, ending_late
 from framemill.cluster.engines.ray.pools import TASK_CPUS
@@ -46,7 +47,8 @@ class Merges:
         """
         config = msgspec.structs.replace(self._config, gpus=gpus)
         merge = merge_source.options(num_gpus=gpus)
-        self._jobs[merge.remote(config, request, job.duration_seconds, self._coordinator)] = job
+        seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
+        self._jobs[merge.remote(config, request, seconds, self._coordinator)] = job
 
     def take(self, timeout_seconds: float) -> list[tuple[Job, MergeResult]]:
         """What `merge_source` gave, waiting at most so long for the first."""
