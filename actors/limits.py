@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 # Of sound, the silence between packets included. The least of codecs in use is above 25 bytes a second
-# (digital silence in FLAC at 8 kHz); speech codecs take 80 and more. `audio_levels` thus has a row a byte at
-# most.
+# (digital silence in FLAC at 8 kHz); speech codecs take 80 and more. `audio_levels` of a file above 40 kB thus has
+# a row a byte at most.
 SECONDS_PER_BYTE = 0.1
-# So much is allowed to any file.
-LEAST_SECONDS = 60.0
+# So much is allowed to any file: an hour of silence in a short recording is cheap, and may be meant.
+LEAST_SECONDS = 4000.0
 # Even a packet that repeats a picture takes more, with its entry in the container's tables.
 BYTES_PER_PACKET = 4
 LEAST_PACKETS = 4096
