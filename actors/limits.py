@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 # Of sound, the silence between packets included. The least of codecs in use is above 25 bytes a second
-# (digital silence in FLAC at 8 kHz); speech codecs take 80 and more. `audio_levels` of a file above 40 kB thus has
+# (digital silence in FLAC at 8 kHz); speech codecs take 80 and more. Of a file above 40 kB `audio_levels` has
 # a row a byte at most.
 SECONDS_PER_BYTE = 0.1
 # So much is allowed to any file: an hour of silence in a short recording is cheap, and may be meant.
