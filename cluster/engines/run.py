@@ -123,6 +123,11 @@ class Run(ABC):
             self.reporter.message(2, failure.trace)
         self.states.failed(job, job_failure(failure, WHOLE_SOURCE))
 
+    def tell_traces(self, traces: Sequence[str]) -> None:
+        """Passes on where operations failed, to who wants to know all."""
+        for trace in traces:
+            self.reporter.message(2, trace)
+
     def refuse(self, failure: Failure) -> NoReturn:
         """Raises what concerns the run and not one source."""
         if failure.trace:

@@ -119,13 +119,14 @@ class ShardDone(Message, frozen=True, kw_only=True):
 
     Attributes:
         rows: of operations whose rows are whole; those of a divided source come with its merge.
-        failures: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
+        failures, traces: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
         frames: frames decoded. decoder: who decoded them, where a device could have.
     """
 
     shard_index: int
     rows: NumRows = {}
     failures: Failures = {}
+    traces: tuple[str, ...] = ()
     shortfall: str = ""
     frames: int = 0
     decoder: str = ""
@@ -147,6 +148,7 @@ class Merged(Message, frozen=True, kw_only=True):
 
     rows: NumRows = {}
     failures: Failures = {}
+    traces: tuple[str, ...] = ()
 
 
 class MediaRow(Message, frozen=True, kw_only=True):
@@ -308,8 +310,8 @@ class Piece(Message, frozen=True, kw_only=True):
     Attributes:
         opened, description: what the file holds; None before it is opened, or where it cannot be.
         claim: what is to be computed. is_copy: another uri has the same content and speaks for it.
-        shard, shard_index: which piece; None where there is nothing to compute.
-        stage: how many decodes of the source are done. is_suspect: a worker died while it was being opened.
+        shard, shard_index: which piece; None where there is nothing to compute. stage: how many decodes of
+            the source are done. is_suspect: a worker died while it was being opened.
     """
 
     source: Source

@@ -218,8 +218,10 @@ class LocalRun(Run):
             case Opened() as opened if sent.job is not None:
                 self.states.opened(sent.job, opened)
             case ShardDone() as done if sent.job is not None:
+                self.tell_traces(done.traces)
                 self.states.shard_done(sent.job, done)
             case Merged() as merged if sent.job is not None:
+                self.tell_traces(merged.traces)
                 self.states.merged(sent.job, merged)
 
     def last_figures(self) -> None:

@@ -187,6 +187,7 @@ class ShardProcessorActor:
             stages = stages[piece.stage :][:1]
         rows: dict[str, int] = {}
         failures: dict[str, tuple[str, str]] = {}
+        traces: tuple[str, ...] = ()
         shortfall, frames, decoder = "", 0, ""
         for ops in stages:
             needs = {op: load_op(op).required(self._runner.processor.after(op)) for op in ops}
@@ -208,6 +209,7 @@ class ShardProcessorActor:
             )
             rows |= done.rows
             failures |= done.failures
+            traces += done.traces
             shortfall = shortfall or done.shortfall
             frames += done.frames
             decoder = done.decoder or decoder
@@ -215,6 +217,7 @@ class ShardProcessorActor:
             shard_index=piece.shard_index,
             rows=rows,
             failures=failures,
+            traces=traces,
             shortfall=shortfall,
             frames=frames,
             decoder=decoder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import msgspec
@@ -21,8 +20,6 @@ from framemill.cluster.run.messages import ActorConfig, Failure, Merge, MergeRes
 from framemill.cluster.run.part_writer import PartWriter
 from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import LimitError
-from framemill.ops import load_op
-from framemill.ops.operation import Reads
 
 # Nodes go, too: a merge is blamed for its worker's end only when that came so often.
 DEATHS = 3
@@ -102,8 +99,6 @@ def merge_source(config: ActorConfig, request: Merge, seconds: float, coordinato
 
 def _merge(config: ActorConfig, request: Merge) -> MergeResult:
     runner = ShardRunner(config.worker)
-    if any(load_op(op).reads is Reads.TABLES for op in request.ops):
-        runner.sources.index(request.uri, os.fsdecode(request.path))
     merged = runner.merge(request)
     ActorMetrics(config.worker.run_id, "").made(merged.rows)
     writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)

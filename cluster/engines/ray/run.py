@@ -264,6 +264,7 @@ class RayRun(Run):
                 job.waiting.remove(piece.shard_index)
                 if len(job.shards) == 1:
                     job.stages = job.stages[-1:]  # the actor went through all of them
+                self.tell_traces(result.done.traces)
                 self.states.shard_done(job, result.done)
         self.states.open.clear()  # the pipeline has its own order
         while self.states.to_merge:
@@ -297,6 +298,7 @@ class RayRun(Run):
                 self.fail(job, _on_a_worker(result.failed))
                 continue
             self._held.setdefault(job.file.uri, []).extend(result.parts)
+            self.tell_traces(result.merged.traces)
             self.states.merged(job, result.merged)
             if self.states.open:
                 # The second decode of a divided source: its frames, now that its shots are known.
