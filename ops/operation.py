@@ -218,7 +218,8 @@ def describe_error(name: str, error: Exception, is_ours: bool) -> tuple[str, str
     that failed in one of ours would tell nobody what is wrong with which file: they are for -vv.
     """
     if isinstance(error, FramemillError) or not is_ours:
-        return type(error).__name__, str(error)
+        # The name of a file, which may be no text, may be part of it.
+        return type(error).__name__, str(error).encode("utf-8", "backslashreplace").decode()
     return UNFORESEEN, (
         f"{name} met something in this file that it was not made for, and gave no rows; "
         "run again with `retry_failed` and -vv to see what, and report that"

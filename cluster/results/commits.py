@@ -84,6 +84,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Rows that cannot be written.
+
+    Attributes:
+        operation: whose table. owner: source_id; in `media` the uri.
+        message: why, in words for a person. trace: where it failed.
+    """
+
+    operation: str
+    owner: str
+    message: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """One step of the dataset. Removals take effect before additions.
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from framemill.actors.shards import Shard
-from framemill.cluster.results.commits import Part
+from framemill.cluster.results.commits import Part, Refused
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
 from framemill.plugins import Plugin
@@ -32,8 +32,7 @@ class Failure(Message, frozen=True, kw_only=True):
     Attributes:
         error: name of its class. message: in words for a person.
         status: failed, unsupported or quarantined. transient: whether the next run tries again by itself.
-        fatal: whether it concerns the run and not one source.
-        trace: the traceback of what nobody expected; else empty.
+        fatal: whether it concerns the whole run. trace: of what nobody expected; else empty.
     """
 
     error: str
@@ -204,9 +203,8 @@ class Write(Message, frozen=True, kw_only=True):
     """Asks for hidden parts.
 
     Attributes:
-        media, errors, runs: rows that the driver knows.
+        media, errors, runs: rows that the driver knows. drops: parts that are replaced.
         tables: operation -> sources whose finished rows go in.
-        drops: parts that are replaced.
     """
 
     media: tuple[MediaRow, ...] = ()
@@ -217,9 +215,10 @@ class Write(Message, frozen=True, kw_only=True):
 
 
 class Written(Message, frozen=True, kw_only=True):
-    """The parts that are there now, hidden until a commit names them."""
+    """The parts that are there now, hidden until a commit names them; or none, and what was refused."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ()
+    refused: tuple[Refused, ...] = ()
 
 
 class Forget(Message, frozen=True, kw_only=True):
@@ -349,11 +348,10 @@ class TaskResult(Message, frozen=True, kw_only=True):
 
     Attributes:
         pieces: results. parts: written, hidden until a commit names them.
-        cut: pieces of a file that was longer than its size suggested, to be shared out.
+        cut: pieces of a file that was longer than its size suggested.
         suspects: pieces that were at work when something died: they run alone next.
         quarantined: uri -> content id, or empty, of sources that died alone too often.
-        fatal: why the run cannot go on.
-        actor, figures: who worked, and all that it did since its start.
+        fatal: why the run cannot go on. actor, figures: who worked, and all that it did since its start.
     """
 
     pieces: tuple[PieceResult, ...] = ()

@@ -212,6 +212,8 @@ class LocalRun(Run):
                 self.refuse(answer.failed)
             return self.fail(sent.job, answer.failed)
         match answer.done:
+            case Written(refused=refused) if sent.pending is not None and refused:
+                self.write_without(sent.pending, refused)
             case Written(parts=parts) if sent.pending is not None:
                 self.commit(sent.pending, parts)
                 self._blameless_deaths = 0

@@ -16,10 +16,10 @@ from framemill.cluster.machine import hide_gpus
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.jobs import Job
-from framemill.cluster.run.messages import ActorConfig, Failure, Merge, MergeResult, Write
-from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.messages import ActorConfig, Failure, Merge, Merged, MergeResult, Write
+from framemill.cluster.run.part_writer import PartWriter, without
 from framemill.cluster.run.shard_runner import ShardRunner
-from framemill.errors import LimitError
+from framemill.errors import InvariantError, LimitError
 
 # Nodes go, too: a merge is blamed for its worker's end only when that came so often.
 DEATHS = 3
@@ -103,8 +103,16 @@ def _merge(config: ActorConfig, request: Merge) -> MergeResult:
     ActorMetrics(config.worker.run_id, "").made(merged.rows)
     writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)
     write = Write(tables={op: (request.source_id,) for op in merged.rows})
-    parts = writer.write(write, runner.finished, runner.sources.describe).parts
-    return MergeResult(merged=merged, parts=parts)
+    written = writer.write(write, runner.finished, runner.sources.describe)
+    if written.refused:
+        refused = {each.operation: (InvariantError.__name__, each.message) for each in written.refused}
+        merged = Merged(
+            rows={op: count for op, count in merged.rows.items() if op not in refused},
+            failures={**merged.failures, **refused},
+            traces=(*merged.traces, *(each.trace for each in written.refused)),
+        )
+        written = writer.write(without(write, written.refused), runner.finished, runner.sources.describe)
+    return MergeResult(merged=merged, parts=written.parts)
 
 
 def _died() -> Failure:

@@ -326,14 +326,16 @@ class RayRun(Run):
 
         They are little, and it takes the whole run to know them; all else the workers wrote.
         """
+        request = msgspec.structs.replace(pending.request, tables={})
+        written = self._writer.write(request, {}, self._descriptions.__getitem__)
+        if written.refused:
+            return self.write_without(pending, written.refused)
         parts: list[Part] = []
         if pending.jobs:
             parts, self._parts = self._parts, []
         for job in pending.jobs:
             held = self._held.pop(job.file.uri, [])
             parts += held if job.is_usable else []
-        request = msgspec.structs.replace(pending.request, tables={})
-        written = self._writer.write(request, {}, self._descriptions.__getitem__)
         self.commit(pending, [*parts, *written.parts])
 
     def forget(self, job: Job) -> None:
