@@ -239,6 +239,11 @@ class DatasetState:
             used={source_id: at for source_id, at in self.last_used.items() if source_id in alive},
         )
 
+    def keys_in_use(self) -> dict[str, OperationKey]:
+        """The keys of tables that hold an answer, be it of no rows; others may be made under any key."""
+        tables = {entry.table for entry in self.entries.values() if entry.status in ("ok", "partial")}
+        return {table: key for table, key in self.keys.items() if table in tables}
+
     def tables(self) -> list[str]:
         """Names of tables with parts, sorted."""
         return sorted({table for table, _ in self.parts})
