@@ -38,6 +38,8 @@ from framemill.errors import FramemillError, SetupError
 
 WRITE_SECONDS = 3600.0
 REPORT_SECONDS = 10.0
+# While only long files wait, so many for each place are opened to find short ones.
+MOST_WAITING = 2
 # A worker that dies with no source to blame, at its start or while it writes, is replaced so many times.
 DEATHS_BLAMELESS = 3
 
@@ -116,11 +118,7 @@ class LocalRun(Run):
             self._send(request, job, self.allowed_seconds(seconds))
         room = self.config.in_flight
         shards = self._count(RunShard)
-        while self.states.open and shards < room:
-            job = self.states.open[0]
-            if not job.waiting:
-                self.states.open.popleft()
-                continue
+        while shards < room and (job := self._next_open(room)) is not None:
             self._start_shard(job, job.waiting.pop(0))
             shards += 1
         if self._alone is not None or self._suspects or len(self.states.finished) >= 2 * self.most_sources:
@@ -130,6 +128,30 @@ class LocalRun(Run):
         while self._new and opening + waiting < room + 1:
             self._start_open(self._new.popleft())
             opening += 1
+        # Long files that wait must not keep short ones from being found: look from the other end.
+        if self._new and not opening and shards < room and waiting < MOST_WAITING * room:
+            self._start_open(self._new.pop())
+
+    def _next_open(self, room: int) -> Job | None:
+        """Whose shard is to be worked on next; long files leave one place to others while there are any.
+
+        What is long by its header alone may hold its place for as long as its deadline allows.
+        """
+        while self.states.open and not self.states.open[0].waiting:
+            self.states.open.popleft()
+        waiting = [job for job in self.states.open if job.waiting]
+        num_long = sum(
+            isinstance(sent.task, RunShard) and sent.job is not None and self._is_long(sent.job)
+            for sent in self._sent.values()
+        )
+        if num_long < max(1, room - 1) or self._alone is not None:
+            return waiting[0] if waiting else None
+        short = next((job for job in waiting if not self._is_long(job)), None)
+        may_come = self._count(OpenSource) or (self._new and len(waiting) < MOST_WAITING * room)
+        return short if short is not None or may_come or not waiting else waiting[0]
+
+    def _is_long(self, job: Job) -> bool:
+        return job.duration_seconds > self.config.shard_seconds
 
     def _count(self, kind: type[OpenSource] | type[RunShard]) -> int:
         return sum(isinstance(sent.task, kind) for sent in self._sent.values())
