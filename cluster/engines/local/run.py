@@ -118,8 +118,8 @@ class LocalRun(Run):
             self._send(request, job, self.allowed_seconds(seconds))
         room = self.config.in_flight
         shards = self._count(RunShard)
-        while shards < room and (job := self._next_open(room)) is not None:
-            self._start_shard(job, job.waiting.pop(0))
+        while shards < room and (ready := self._next_open(room)) is not None:
+            self._start_shard(ready, ready.waiting.pop(0))
             shards += 1
         if self._alone is not None or self._suspects or len(self.states.finished) >= 2 * self.most_sources:
             return
