@@ -157,7 +157,10 @@ class ShardRunner:
                 continue
             key = self._config.keys[op]
             found = partials.load(self._root, request.source_id, op, key, request.num_shards)
-            self._make(op, request.source_id, made, partial(self.processor.merge, op, found))
+            # A source without sound has no piece that carries any: there is nothing to hear in it.
+            nothing = load_op(op).schema.empty_table
+            merge = partial(self.processor.merge, op, found) if found else nothing
+            self._make(op, request.source_id, made, merge)
         self._combine(combined, request, made)
         return Merged(rows=made.rows, failures=made.failures, traces=tuple(made.traces))
 

@@ -137,3 +137,11 @@ def test_an_operation_that_fails_leaves_the_others(
         assert any("no shots today" in said and "Traceback" in said for said in reporter.said)
         assert len(rows_of(out, "audio_levels")) > 100 and not rows_of(out, "frames")
         assert extract(long_clip, out=out, sample="scenes").files_computed == 0
+
+
+def test_a_divided_source_without_sound_has_nothing_to_hear(tmp_path: Path) -> None:
+    clip = render_clip(tmp_path / "silent.mkv", seed=7, seconds=9.0, with_sound=False)
+    ops = ("media", "frames", "audio_levels", "speech", "loudness")
+    for out in (divided(tmp_path / "divided"), tmp_path / "whole"):
+        assert extract(clip, out=out, ops=ops).exit_code == 0
+    assert tables_of(tmp_path / "divided") == tables_of(tmp_path / "whole")
