@@ -13,6 +13,7 @@ import av
 import av.error
 from av.stream import Discard
 
+from framemill.actors.limits import count_packets, size_of
 from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
@@ -61,7 +62,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
         other.discard = Discard.all  # their bytes need not be read
     listed_keys = skip_all_but_keys(container, stream, MAX_TRIES)
     try:
-        for packet in container.demux(stream):
+        for packet in count_packets(container.demux(stream), size_of(container)):
             if not packet.size:
                 continue
             is_key = packet.is_keyframe

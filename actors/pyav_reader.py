@@ -12,6 +12,7 @@ import numpy as np
 from av.stream import Discard
 
 from framemill.actors.indexing import SourceIndex
+from framemill.actors.limits import SoundAllowance, count_packets
 from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.plan import plan_decode
 from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
@@ -185,13 +186,14 @@ class _Reader:
         sound = None
         if track is not None:
             sound = SoundTrack(track, origin, request.sound_rates, request.native_sound)
+        allowance = SoundAllowance(self.index.description.num_bytes)
         subtitles = {text.index: SubtitleTrack(text, origin) for text in texts}
         streams = [stream for stream in (picture, track, *texts) if stream is not None]
         last = int(np.flatnonzero(self.plan.needed)[-1]) if picture is not None else -1
         position = 0
         for packet in self._demux(streams):
             if sound is not None and packet.stream_index == self.index.audio_stream:
-                yield from sound.feed(packet)
+                yield from allowance.check(sound.feed(packet))
             elif packet.stream_index in subtitles:
                 cues = subtitles[packet.stream_index].feed(packet)
                 if cues is not None:
@@ -208,7 +210,7 @@ class _Reader:
             self._drain()  # a file that is cut off never came to its last packet
             yield from self._take_ready()
         if sound is not None:
-            yield from sound.finish()
+            yield from allowance.check(sound.finish())
             self.report.num_errors += sound.num_errors
             self.report.num_sound_lost = sound.num_lost if sound.seconds else sound.num_errors
             self.report.sound_seconds = sound.seconds
@@ -256,7 +258,7 @@ class _Reader:
 
     def _demux(self, streams: list[Any]) -> Iterator[Any]:
         try:
-            yield from self.container.demux(streams)
+            yield from count_packets(self.container.demux(streams), self.index.description.num_bytes)
         except av.error.FFmpegError:
             self.report.cut_off = True
         raise_failure(self.container)

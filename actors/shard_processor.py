@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framemill.actors.batcher import Batcher, BatchStats
+from framemill.actors.catching import Catch
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import Sampling, sample_frames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
@@ -19,8 +20,7 @@ from framemill.actors.read_ahead import read_ahead
 from framemill.actors.session_stats import describe_session, session_stats
 from framemill.actors.shards import Shard
 from framemill.actors.tracing import Trace
-from framemill.errors import CorruptError, DeviceLostError, SetupError
-from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.errors import CorruptError
 from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
 from framemill.models.runner import Model
@@ -82,13 +82,14 @@ class ShardResult:
 
     Attributes:
         partials: per operation that succeeded.
-        failures: operation -> (error class, message) for those that did not.
+        failures: operation -> (error class, message) for those that did not. traces: where they failed.
         report: what the reader saw.
         shortfall: why the shard is incomplete, or empty.
     """
 
     partials: dict[str, Partial] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
     report: ReadReport = field(default_factory=ReadReport)
     shortfall: str = ""
 
@@ -219,7 +220,7 @@ class ShardProcessor:
             self._feed(self._timed(chunks), ops, extractors, result, task.upstream, on_frames)
         for name, extractor in extractors.items():
             if name not in result.failures:
-                with self.trace.span(name), _Catch(result, name):
+                with self.trace.span(name), Catch(result, name):
                     result.partials[name] = extractor.finish()
         stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].takes())
         result.shortfall = "" if stopped_early else _shortfall(task, request, result.report)
@@ -290,7 +291,7 @@ class ShardProcessor:
                 if broken:
                     result.failures[name] = (BROKEN, describe_broken(broken[name]))
                     continue
-                with self.trace.span(name), _Catch(result, name):
+                with self.trace.span(name), Catch(result, name):
                     seen = chunk
                     if isinstance(chunk, Frames) and not op.on_device:
                         seen = on_host = chunk.on_host() if on_host is None else on_host
@@ -319,26 +320,6 @@ class ShardProcessor:
                 yield chunk
         finally:
             chunks.close()  # type: ignore[attr-defined]
-
-
-class _Catch:
-    """Turns an exception of one operation into that operation's failure; the others go on."""
-
-    def __init__(self, result: ShardResult, name: str) -> None:
-        self._result = result
-        self._name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, Exception) and not isinstance(error, SetupError | MemoryError):
-            if is_device_lost(error):
-                # An array on a device fails like any other, but no later file would fare better here.
-                raise DeviceLostError(f"{self._name}: {str(error)[:300]}; {LOST_REMEDY}") from error
-            self._result.failures[self._name] = (type(error).__name__, str(error))
-            self._result.partials.pop(self._name, None)
-            return True
-        return False
 
 
 def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

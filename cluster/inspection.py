@@ -67,7 +67,7 @@ def plan_sources(request: ExtractRequest) -> Record:
     request = with_precision(request, shard_seconds, held, on_ray, lambda text: None)
     plan = plan_ops(request, shard_seconds)
     if dataset is not None and not request.replace:
-        check_keys(plan, dataset.state.keys)
+        check_keys(plan, dataset.state.keys_in_use())
     state = dataset.state if dataset is not None else DatasetState()
     listed = list_sources(request.sources, leave_out=root)
     files = [_plan_file(file, plan, state, request, shard_seconds) for file in listed.files]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from framemill.actors.shards import Shard
-from framemill.cluster.results.commits import Part
+from framemill.cluster.results.commits import Part, Refused
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
 from framemill.plugins import Plugin
@@ -32,8 +32,7 @@ class Failure(Message, frozen=True, kw_only=True):
     Attributes:
         error: name of its class. message: in words for a person.
         status: failed, unsupported or quarantined. transient: whether the next run tries again by itself.
-        fatal: whether it concerns the run and not one source.
-        trace: the traceback of what nobody expected; else empty.
+        fatal: whether it concerns the whole run. trace: of what nobody expected; else empty.
     """
 
     error: str
@@ -119,13 +118,14 @@ class ShardDone(Message, frozen=True, kw_only=True):
 
     Attributes:
         rows: of operations whose rows are whole; those of a divided source come with its merge.
-        failures: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
+        failures, traces: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
         frames: frames decoded. decoder: who decoded them, where a device could have.
     """
 
     shard_index: int
     rows: NumRows = {}
     failures: Failures = {}
+    traces: tuple[str, ...] = ()
     shortfall: str = ""
     frames: int = 0
     decoder: str = ""
@@ -147,6 +147,7 @@ class Merged(Message, frozen=True, kw_only=True):
 
     rows: NumRows = {}
     failures: Failures = {}
+    traces: tuple[str, ...] = ()
 
 
 class MediaRow(Message, frozen=True, kw_only=True):
@@ -202,9 +203,8 @@ class Write(Message, frozen=True, kw_only=True):
     """Asks for hidden parts.
 
     Attributes:
-        media, errors, runs: rows that the driver knows.
+        media, errors, runs: rows that the driver knows. drops: parts that are replaced.
         tables: operation -> sources whose finished rows go in.
-        drops: parts that are replaced.
     """
 
     media: tuple[MediaRow, ...] = ()
@@ -215,9 +215,10 @@ class Write(Message, frozen=True, kw_only=True):
 
 
 class Written(Message, frozen=True, kw_only=True):
-    """The parts that are there now, hidden until a commit names them."""
+    """The parts that are there now, hidden until a commit names them; or none, and what was refused."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ()
+    refused: tuple[Refused, ...] = ()
 
 
 class Forget(Message, frozen=True, kw_only=True):
@@ -308,8 +309,8 @@ class Piece(Message, frozen=True, kw_only=True):
     Attributes:
         opened, description: what the file holds; None before it is opened, or where it cannot be.
         claim: what is to be computed. is_copy: another uri has the same content and speaks for it.
-        shard, shard_index: which piece; None where there is nothing to compute.
-        stage: how many decodes of the source are done. is_suspect: a worker died while it was being opened.
+        shard, shard_index: which piece; None where there is nothing to compute. stage: how many decodes of
+            the source are done. is_suspect: a worker died while it was being opened.
     """
 
     source: Source
@@ -347,11 +348,10 @@ class TaskResult(Message, frozen=True, kw_only=True):
 
     Attributes:
         pieces: results. parts: written, hidden until a commit names them.
-        cut: pieces of a file that was longer than its size suggested, to be shared out.
+        cut: pieces of a file that was longer than its size suggested.
         suspects: pieces that were at work when something died: they run alone next.
         quarantined: uri -> content id, or empty, of sources that died alone too often.
-        fatal: why the run cannot go on.
-        actor, figures: who worked, and all that it did since its start.
+        fatal: why the run cannot go on. actor, figures: who worked, and all that it did since its start.
     """
 
     pieces: tuple[PieceResult, ...] = ()

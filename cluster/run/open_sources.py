@@ -10,7 +10,7 @@ from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
 from framemill.actors.shards import cut_shards
 from framemill.actors.stream_choice import Tracks
 from framemill.actors.tracing import Trace
-from framemill.cluster.run.content_ids import content_id
+from framemill.cluster.run.content_ids import content_id, refused_id
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.messages import Opened, OpenSource, WorkerConfig
 from framemill.errors import MediaError, UnsupportedError
@@ -43,8 +43,7 @@ class OpenSources:
             UnreadableError: its bytes cannot be had.
         """
         uri, path = request.uri, os.fsdecode(request.path)
-        with self._trace.span("hash", uri=uri):
-            source_id = content_id(path)
+        # The header first: what is no media needs no hash of all its bytes, which may be a sparse terabyte.
         try:
             with self._trace.span("index", uri=uri):
                 index, container = index_and_keep(path, self.tracks)
@@ -53,7 +52,15 @@ class OpenSources:
                         container.close()
                     raise UnsupportedError("no picture and no sound track in the file, only subtitles")
         except MediaError as error:
-            return Opened(source_id=source_id, failed=describe_failure(error))
+            with self._trace.span("hash", uri=uri):
+                return Opened(source_id=refused_id(uri, path), failed=describe_failure(error))
+        try:
+            with self._trace.span("hash", uri=uri):
+                source_id = content_id(path)
+        except BaseException:
+            if container is not None:
+                container.close()
+            raise
         self.indexes[uri] = index
         self._close(uri)
         if container is not None and self._wants_sound and index.has_more_than_pictures:

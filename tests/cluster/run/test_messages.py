@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from framemill import errors
 from framemill.actors.shards import Shard
-from framemill.cluster.results.commits import Part
+from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.run import messages
 from framemill.cluster.run.failures import describe_failure, error_from, job_failure
 from framemill.cluster.run.messages import Message, Request, RunShard, decode, encode
@@ -37,6 +37,7 @@ def _example(kind: Any) -> Any:
         known: dict[type, Any] = {
             Shard: Shard(0, 25, True, 1.5),
             Part: Part("frames", "part-a-0.parquet", 3, 99, ("owner",)),
+            Refused: Refused(operation="frames", owner="owner", message="why", trace="where"),
             Plugin: Plugin("blur", "my_module:Blur", "0f" * 16, "/home/me/project"),
             MediaDescription: MediaDescription(
                 uri="/a", num_bytes=1, streams=(StreamDescription(index=0, type="video"),)

@@ -131,6 +131,31 @@ def test_what_names_a_track(track: str) -> None:
     assert convert("audio_track=", track, kinds_of_fields()["audio_track"], is_text=True) == track
 
 
+def test_a_folder_of_another_version_is_told_how_it_is_computed_anew() -> None:
+    asked = ("objects", "tracks", "frames")
+    now = _plan(ops=asked)
+    held = {name: dict(op.key) for name, op in now.ops.items()}
+    older = {name: key | {"decode_version": 1, "digest": "older"} for name, key in held.items()}
+    with pytest.raises(
+        UsageError, match=r"another version.*frames: version of the decode rules 1 there and"
+    ) as told:
+        check_keys(now, older)
+    assert "--replace" in str(told.value) and all(name in str(told.value) for name in asked)
+    # Only one operation has changed, and what is made from its rows.
+    older = held | {
+        "objects": held["objects"] | {"version": 0, "digest": "older"},
+        "tracks": held["tracks"] | {"after": {"objects": "older"}, "digest": "older"},
+    }
+    with pytest.raises(
+        UsageError, match=r"\(objects: version of the operation 0 there and \d+ here; tracks: made"
+    ):
+        check_keys(now, older)
+    # Settings that differ are another matter, whatever else does.
+    older["frames"] = held["frames"] | {"sampling": "all", "version": 0, "digest": "older"}
+    with pytest.raises(UsageError, match=r"made differently.*sampling is 'all' there"):
+        check_keys(now, older)
+
+
 def test_tracks_follow_what_is_asked_for() -> None:
     for asked, followed in (
         (("tracks",), ("objects",)),
