@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test test-gpu bench-gpu lint bench docs clean
+.PHONY: help setup demo test slow-test cluster-test fuzz test-gpu bench-gpu lint bench docs clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | test-gpu | bench-gpu | lint | bench | docs | clean"
+	@echo "#   make setup | slow-test | cluster-test | fuzz | test-gpu | bench-gpu | lint | bench | docs | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -59,6 +59,12 @@ test: $(VENV)/dev.stamp
 
 slow-test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "slow and not cluster"
+
+# Mutants of real files against what plain PyAV decodes of them; the same for the same seed.
+SEED ?= 1
+N ?= 500
+fuzz: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.fuzz $(SEED) $(N)
 
 cluster-test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m cluster

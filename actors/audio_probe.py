@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.errors import UnsupportedError
 from framemill.ops import load_op
-from framemill.ops.chunks import ShardInfo
+from framemill.ops.chunks import ShardInfo, Subtitles
 from framemill.ops.operation import Op, Reads
 
 
@@ -24,6 +25,16 @@ def lack_of_sound(index: SourceIndex, ops: Iterable[str]) -> str:
     if index.has_more_than_pictures or {load_op(op).reads for op in ops} - {Reads.AUDIO, Reads.TABLES}:
         return ""
     return "no sound track in the file, and nothing but sound was asked for"
+
+
+def reads_subtitles(options: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether one of these operations, each with its options, reads the subtitles of files."""
+    kinds = {name: load_op(name) for name in options}
+    return any(
+        Subtitles in kind(kind.Options(**options[name]), {}).takes()
+        for name, kind in kinds.items()
+        if kind.reads is Reads.AUDIO
+    )
 
 
 def run_on_sound(path: str, op: Op) -> tuple[pa.Table, float]:

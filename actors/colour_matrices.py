@@ -9,13 +9,28 @@ from framemill.ops.chunks import Float64Array
 # Untagged pictures from 720 lines up are taken for BT.709, below for BT.601, as players do.
 HD_LINES = 720
 # Codes of ITU-T H.273, table 4; all others count as untagged.
-_CODES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
-# Red's and blue's share of luma (ITU-R BT.601-7 2.5.1, BT.709-6 3.2, BT.2020-2 table 4).
-_SHARES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+_CODES = {
+    1: "bt709",
+    4: "fcc",
+    5: "bt601",
+    6: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+    10: "bt2020",
+}
+# Red's and blue's share of luma (ITU-R BT.601-7 2.5.1, BT.709-6 3.2, BT.2020-2 table 4; ITU-T H.273 table 4
+# for those of the FCC's rules and of SMPTE ST 240).
+_SHARES = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
+}
 
 
 def matrix_name(code: int, num_lines: int) -> str:
-    """bt601, bt709 or bt2020: what a code of H.273 stands for, else what the size implies."""
+    """bt601, bt709, bt2020, fcc or smpte240m: what a code of H.273 stands for, else what the size implies."""
     return _CODES.get(code) or ("bt709" if num_lines >= HD_LINES else "bt601")
 
 
@@ -43,7 +58,7 @@ def rgb_from_samples(matrix: str, bits: int, is_full_range: bool) -> Float64Arra
     """From stored samples Y, Cb, Cr and a 1 to R, G, B in 0..255, float64 [3, 4].
 
     Args:
-        matrix: bt601, bt709 or bt2020.
+        matrix: as `matrix_name` gives it.
         bits, is_full_range: as in `luma_from_samples`; where luma has 16..235, colours have 16..240.
     """
     unit = 1 << (bits - 8)

@@ -15,7 +15,7 @@ import numpy as np
 from framemill.actors.colour_matrices import to_ycc
 from framemill.models.arrays import array_module, is_on_host, to_host
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
-from framemill.ops.pixels.resizing import cut_regions, mix_channels, resize_linear, shrink, turn
+from framemill.ops.pixels.resizing import cut_regions, mirror, mix_channels, resize_linear, shrink, turn
 
 
 def correction(matrix: str) -> Float32Array:
@@ -28,9 +28,10 @@ class DaliFrames(Frames):
 
     Args:
         pixels: uint8 [n, height, width, 3], R G B as coded, on a device or the host.
-        matrix: of the file's colours: bt601, bt709 or bt2020.
+        matrix: of the file's colours, as `matrix_name` gives it.
         display: (width, height) after rotation and pixel aspect ratio.
         rotation_quarters: clockwise quarter turns from the coded to the displayed picture.
+        is_mirrored: whether it is mirrored left to right before it is turned.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class DaliFrames(Frames):
         display: tuple[int, int],
         rotation_quarters: int,
         matrix: str,
+        is_mirrored: bool = False,
     ) -> None:
         self.frame_index = frame_index
         self.pts_seconds = pts_seconds
@@ -49,6 +51,7 @@ class DaliFrames(Frames):
         self.width, self.height = display
         self._pixels = pixels
         self._quarters = rotation_quarters
+        self._is_mirrored = is_mirrored
         self._correction = None if matrix == "bt601" else correction(matrix)
         # The luma that was coded, whatever matrix the file has, since DALI took it for BT.601.
         self._luma = to_ycc("bt601")[:1].astype(np.float32)
@@ -60,7 +63,7 @@ class DaliFrames(Frames):
         if key not in self._views:
             if "luma" not in self._views:
                 self._views["luma"] = mix_channels(self._pixels, self._luma)
-            self._views[key] = turn(shrink(self._views["luma"], self._coded(size)), self._quarters)
+            self._views[key] = self._shown(shrink(self._views["luma"], self._coded(size)))
         view: UInt8Array = self._views[key]
         return view
 
@@ -69,7 +72,7 @@ class DaliFrames(Frames):
         key = ("rgb", size)
         if key not in self._views:
             pixels = resize_linear(self._pixels, self._coded(size), self._correction)
-            self._views[key] = turn(pixels, self._quarters)
+            self._views[key] = self._shown(pixels)
         view: UInt8Array = self._views[key]
         return view
 
@@ -81,7 +84,7 @@ class DaliFrames(Frames):
             return nothing
         if "display" not in self._views:
             pixels = resize_linear(self._pixels, self._coded((self.width, self.height)))
-            self._views["display"] = turn(pixels, self._quarters)
+            self._views["display"] = self._shown(pixels)
         cut: UInt8Array = cut_regions(self._views["display"], index, boxes, size, self._correction)
         return cut
 
@@ -102,6 +105,10 @@ class DaliFrames(Frames):
 
     def on_host(self) -> Frames:
         return self if is_on_host(self._pixels) else _HostViews(self)
+
+    def _shown(self, pictures: Any) -> Any:
+        """Pictures as coded, mirrored and turned."""
+        return turn(mirror(pictures) if self._is_mirrored else pictures, self._quarters)
 
     def _coded(self, size: tuple[int, int]) -> tuple[int, int]:
         """A displayed size before rotation."""

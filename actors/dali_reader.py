@@ -38,7 +38,8 @@ DECODED_BYTES = 256 << 20
 MAX_FRAMES, MAX_FRAMES_ALONE = 64, 256
 # Decoded pictures of one chunk by default: views of it take several times as much for a moment.
 CHUNK_BYTES = 128 << 20
-_NAMES = {"itu709": "bt709", "itu601": "bt601", "bt2020": "bt2020"}
+# Names of `media.color_space` that stand for a matrix.
+_NAMES = {"itu709": "bt709", "itu601": "bt601", "bt2020": "bt2020", "fcc": "fcc", "smpte240m": "smpte240m"}
 
 
 class DaliDecoder:
@@ -254,9 +255,15 @@ def _frames(
 
 
 def _chunk(pixels: Any, at: Int64Array, frames: FrameIndex, index: SourceIndex, matrix: str) -> DaliFrames:
-    display = (index.display_width, index.display_height)
     return DaliFrames(
-        pixels, at, frames.pts_seconds[at], frames.is_key[at], display, index.rotation_quarters, matrix
+        pixels,
+        at,
+        frames.pts_seconds[at],
+        frames.is_key[at],
+        (index.display_width, index.display_height),
+        index.rotation_quarters,
+        matrix,
+        index.is_mirrored,
     )
 
 

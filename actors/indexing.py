@@ -14,20 +14,25 @@ import numpy as np
 
 from framemill.actors.box_sizes import missing_bytes
 from framemill.actors.codec_names import codec_tag
+from framemill.actors.orientation import Geometry, picture_geometry
 from framemill.actors.packets import Picture, read_packets
 from framemill.actors.promises import last_end, missing_seconds, promised_frames, sound_promise, stated_sound
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
-from framemill.actors.subtitles import text_streams
+from framemill.actors.sound_facts import sound_facts
+from framemill.actors.stream_choice import Tracks, describe_streams, rank_pictures, rank_sounds
+from framemill.actors.subtitles import subtitles_end, text_streams
 from framemill.actors.timeline import Timeline, find_timeline
 from framemill.errors import UnsupportedError
 from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
-from framemill.ops.media import MediaDescription, StreamDescription
+from framemill.ops.media import MediaDescription
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.stream import VideoStream
+
+AS_PLAYERS = Tracks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class SourceIndex:
         packets: the same frames as packets.
         time_base: seconds per unit of pts.
         video_stream, audio_stream: stream indices in the container, -1 where there is none.
-        rotation_quarters: clockwise quarter turns from the coded to the displayed picture.
+        rotation_quarters, is_mirrored: from the coded to the displayed picture, as in `Geometry`.
         display_width, display_height: pixels after rotation and aspect.
         origin_seconds: container time of the first presented frame or sample.
         duration_seconds: from the origin to the end of the last frame or sample.
@@ -76,6 +81,7 @@ class SourceIndex:
     video_stream: int
     audio_stream: int
     rotation_quarters: int
+    is_mirrored: bool
     display_width: int
     display_height: int
     origin_seconds: float
@@ -93,24 +99,32 @@ class SourceIndex:
         """Whether a piece of it is to carry sound or subtitles."""
         return self.audio_stream >= 0 or bool(self.text_streams)
 
+    @property
+    def has_subtitles_alone(self) -> bool:
+        """Whether there is neither picture nor sound to take."""
+        return self.video_stream < 0 and self.audio_stream < 0
 
-def index_source(path: str) -> SourceIndex:
+
+def index_source(path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
     """Reads the packets of the picture track, and the first of the sound.
+
+    Args:
+        tracks: which of them.
 
     Raises:
         MediaError: the file cannot be opened, or holds nothing that can be decoded here.
     """
     with open_media(path) as container:
-        return _index(container, path)
+        return _index(container, path, tracks)
 
 
-def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
+def index_and_keep(path: str, tracks: Tracks = AS_PLAYERS) -> tuple[SourceIndex, InputContainer | None]:
     """As `index_source`, with the open file for `read_shard` to go on with: opening a short file again costs
     more than all else that is done with it. None where a second pass could differ from a fresh one.
     """
     container = open_media(path)
     try:
-        index = _index(container, path)
+        index = _index(container, path, tracks)
         # In an object store the second pass fetches other bytes than the first.
         can_go_on = (
             container.format.name.startswith(("mov", "matroska")) and range_reader_of(container) is None
@@ -126,10 +140,11 @@ def index_and_keep(path: str) -> tuple[SourceIndex, InputContainer | None]:
     return index, None
 
 
-def _index(container: InputContainer, path: str) -> SourceIndex:
-    audio, sound_problem = _choose_sound(container, path)
-    video, picture, picture_problem = _choose_picture(container, path)
-    if video is None and audio is None:
+def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
+    audio, sound_problem = _choose_sound(container, path, tracks.audio)
+    video, picture, picture_problem = _choose_picture(container, path, tracks.video)
+    texts = text_streams(container)
+    if video is None and audio is None and not texts:
         problems = "; ".join(p for p in (picture_problem, sound_problem) if p)
         raise UnsupportedError(problems or "no picture and no sound track in the file")
 
@@ -161,6 +176,9 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
             ends.append(min(starts) + sound_promise(container, audio, promised))
         else:
             ends.append(last_end(path, [audio.index], timeline))
+    if not starts:  # subtitles alone
+        starts.append(0.0)
+        ends.append(subtitles_end(path, texts))
     origin = min(starts)
     duration = max(0.0, max(ends) - origin)
     if video is not None and len(frames):
@@ -174,19 +192,20 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
         # What is stated speaks of a file that was longer.
         ends[-1] = last_end(path, [audio.index], timeline)
         duration = max(0.0, max(ends) - origin)
-    quarters, width, height = _geometry(video, picture)
+    geometry = Geometry()
+    if video is not None and picture is not None and picture.first_frame is not None:
+        geometry = picture_geometry(video, picture.first_frame)
     return SourceIndex(
-        description=_describe(
-            container, path, video, audio, picture, frames, origin, duration, (quarters, width, height)
-        ),
+        description=_describe(container, path, video, audio, picture, frames, origin, duration, geometry),
         frames=frames,
         packets=packets,
         time_base=time_base,
         video_stream=video.index if video is not None else -1,
         audio_stream=audio.index if audio is not None else -1,
-        rotation_quarters=quarters,
-        display_width=width,
-        display_height=height,
+        rotation_quarters=geometry.quarters,
+        is_mirrored=geometry.is_mirrored,
+        display_width=geometry.width,
+        display_height=geometry.height,
         origin_seconds=origin,
         duration_seconds=duration,
         picture_problem=picture_problem,
@@ -199,12 +218,12 @@ def _index(container: InputContainer, path: str) -> SourceIndex:
     )
 
 
-def _choose_picture(container: InputContainer, path: str) -> tuple[VideoStream | None, Picture | None, str]:
-    """The first picture track that has frames, its packets, and why another was passed over."""
-    problem = ""
-    for stream in container.streams.video:
-        if stream.disposition & av.stream.Disposition.attached_pic:
-            continue
+def _choose_picture(
+    container: InputContainer, path: str, wanted: str
+) -> tuple[VideoStream | None, Picture | None, str]:
+    """The picture track to take that has frames, its packets, and why another was passed over."""
+    ranked, problem = rank_pictures(container, path, wanted)
+    for stream in ranked:
         if stream.codec_context is None:
             problem = f"no decoder for the picture track (codec {codec_tag(path, stream.index)})"
             continue
@@ -256,9 +275,9 @@ def _last_duration(picture: Picture, frames: FrameIndex, packets: PacketIndex) -
     return own if own and abs(usual - step) <= step / 4 else step
 
 
-def _choose_sound(container: InputContainer, path: str) -> tuple[AudioStream | None, str]:
-    problem = ""
-    for stream in container.streams.audio:
+def _choose_sound(container: InputContainer, path: str, wanted: str) -> tuple[AudioStream | None, str]:
+    ranked, problem = rank_sounds(container, wanted)
+    for stream in ranked:
         if stream.codec_context is None:
             problem = f"no decoder for the sound track (codec {codec_tag(path, stream.index)})"
         elif _is_encrypted(container, stream):
@@ -281,22 +300,6 @@ def _is_encrypted(container: InputContainer, stream: VideoStream | AudioStream) 
     return is_encrypted
 
 
-def _geometry(video: VideoStream | None, picture: Picture | None) -> tuple[int, int, int]:
-    """Clockwise quarter turns, and the displayed width and height."""
-    if video is None or picture is None or picture.first_frame is None:
-        return 0, 0, 0
-    context = video.codec_context
-    aspect = video.sample_aspect_ratio or Fraction(1)
-    width, height = context.width, context.height
-    if aspect > 1:
-        width = round(width * aspect)
-    elif 0 < aspect < 1:
-        height = round(height / aspect)
-    # PyAV gives the counter-clockwise angle of the display matrix.
-    quarters = round(-picture.first_frame.rotation / 90) % 4
-    return (quarters, height, width) if quarters % 2 else (quarters, width, height)
-
-
 def _describe(
     container: InputContainer,
     path: str,
@@ -306,30 +309,20 @@ def _describe(
     frames: FrameIndex,
     origin: float,
     duration: float,
-    geometry: tuple[int, int, int],
+    geometry: Geometry,
 ) -> MediaDescription:
-    streams = tuple(
-        StreamDescription(
-            index=stream.index,
-            type="attachment"
-            if stream.disposition & av.stream.Disposition.attached_pic
-            else (stream.type or "data"),
-            codec=stream.codec_context.name if stream.codec_context is not None else None,
-            language=stream.language,
-            title=stream.metadata.get("title"),
-            is_default=bool(stream.disposition & av.stream.Disposition.default),
-        )
-        for stream in container.streams
-    )
+    taken = [stream.index for stream in (video, audio) if stream is not None]
+    streams = describe_streams(container, (*taken, *text_streams(container)))
     fields: dict[str, Any] = {}
     if video is not None and picture is not None and picture.first_frame is not None:
         frame = picture.first_frame
         steps = np.diff(frames.pts_seconds)
         fields = {
             "video_codec": video.codec_context.codec.canonical_name,
-            "width": geometry[1],
-            "height": geometry[2],
-            "rotation_degrees": geometry[0] * 90,
+            "width": geometry.width,
+            "height": geometry.height,
+            "rotation_degrees": geometry.quarters * 90,
+            "is_mirrored": geometry.is_mirrored,
             "pixel_format": frame.format.name,
             "bit_depth": frame.format.components[0].bits,
             "color_space": _tag_name(av.video.reformatter.Colorspace, frame.colorspace),
@@ -345,10 +338,11 @@ def _describe(
             "num_frames_promised": promised_frames(video, frames, len(picture.packets)),
         }
     if audio is not None:
+        facts = sound_facts(audio, path)
         fields |= {
             "audio_codec": audio.codec_context.codec.canonical_name,
-            "sample_rate": audio.rate,
-            "num_channels": audio.channels,
+            "sample_rate": facts.sample_rate,
+            "num_channels": facts.num_channels,
         }
     remote = range_reader_of(container)
     return MediaDescription(

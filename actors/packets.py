@@ -14,6 +14,8 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
+from framemill.actors.limits import count_packets, size_of
+from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
 from framemill.actors.timeline import is_restart
@@ -69,7 +71,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     listed_keys = skip_all_but_keys(container, stream, MAX_TRIES)
     stated_keys = _stated_keys(stream) if listed_keys is None and name.startswith("mov") else frozenset()
     try:
-        for packet in container.demux(stream):
+        for packet in count_packets(container.demux(stream), size_of(container)):
             if not packet.size:
                 continue
             is_key = packet.is_keyframe
@@ -145,11 +147,12 @@ _HIDING = {"vp8": _is_hidden_vp8, "vp9": _is_hidden_vp9}
 
 def _decode_alone(stream: VideoStream, packet: av.Packet[Any]) -> av.VideoFrame | None:
     """The frame in a key packet, without waiting for the packets after it."""
+    context = picture_decoder(stream)
     try:
-        frames = [*stream.codec_context.decode(packet), *stream.codec_context.decode(None)]
+        frames = [*context.decode(packet), *context.decode(None)]
     except av.error.FFmpegError:
         frames = []
-    stream.codec_context.flush_buffers()
+    context.flush_buffers()
     return frames[0] if frames else None
 
 
@@ -183,9 +186,10 @@ def _first_decoded(path: str, stream_index: int) -> av.VideoFrame | None:
     """The first frame that comes when no key packet gave one by itself."""
     with open_media(path) as container:
         stream = cast("VideoStream", container.streams[stream_index])
+        context = picture_decoder(stream)
         for packet in itertools.islice(_demuxed(container, stream), MAX_START_PACKETS):
             try:
-                for frame in stream.codec_context.decode(packet):
+                for frame in context.decode(packet):
                     return frame
             except av.error.FFmpegError:
                 continue

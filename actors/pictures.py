@@ -6,22 +6,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from framemill.actors.indexing import index_source
+from framemill.actors.indexing import AS_PLAYERS, index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.stream_choice import Tracks
 from framemill.errors import CorruptError
 from framemill.ops.chunks import Frames, Int64Array
 
 
-def read_pictures(path: str, frame_index: Int64Array) -> Iterator[Frames]:
+def read_pictures(path: str, frame_index: Int64Array, tracks: Tracks = AS_PLAYERS) -> Iterator[Frames]:
     """Decodes frames of one file, in order, in batches.
 
     Args:
         frame_index: int64 [n], ascending positions among the presented frames.
+        tracks: which picture track they are of.
 
     Raises:
         MediaError: the file cannot be opened, or has fewer frames than asked for.
     """
-    index = index_source(path)
+    index = index_source(path, tracks)
     if len(frame_index) and frame_index[-1] >= len(index.frames):
         raise CorruptError(
             f"has {len(index.frames)} frames, but frame {frame_index[-1]} is asked for: "

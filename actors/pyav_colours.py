@@ -39,8 +39,14 @@ _OTHER_WORDS = ("grayf", "grayh", "msb")
 WORDS = {size: np.dtype(f"<u{size}") for size in (1, 2, 4, 8)}
 
 # libswscale's numbers.
-_MATRIX = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": 9}
-_TRANSPARENT = ("bgra", "rgba", "argb", "abgr", "pal8")
+_MATRIX = {
+    "bt601": Colorspace.ITU601,
+    "bt709": Colorspace.ITU709,
+    "bt2020": Colorspace.BT2020,
+    "fcc": Colorspace.FCC,
+    "smpte240m": Colorspace.SMPTE240M,
+}
+_OPAQUE = 255
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,13 +65,31 @@ def plane_samples(plane: VideoPlane, sample_bytes: int) -> Samples:
     return np.ndarray(shape, WORDS[sample_bytes], cast(Any, plane), start, (line, sample_bytes))
 
 
-def is_transparent(frame: av.VideoFrame) -> bool:
-    """Whether pixels may show whatever lies behind the picture, which is black here."""
-    return frame.format.name in _TRANSPARENT
+@functools.lru_cache(maxsize=64)
+def is_transparent(format_name: str) -> bool:
+    """Whether pixels of this format may show what lies behind the picture, which is black here."""
+    kind = av.VideoFormat(format_name)
+    return kind.has_palette or any(component.is_alpha for component in kind.components)
+
+
+@functools.lru_cache(maxsize=64)
+def has_alpha_plane(format_name: str) -> bool:
+    """Whether its planes are those of a format of `is_planar`, and one of alpha."""
+    return format_name.startswith("yuva4") and is_planar("yuv" + format_name.removeprefix("yuva"))
+
+
+def flattened(frame: av.VideoFrame, scaler: VideoReformatter) -> av.VideoFrame:
+    """The picture as it shows, without an alpha channel: what is transparent lets black through."""
+    if not is_transparent(frame.format.name):
+        return frame
+    return av.VideoFrame.from_ndarray(rgb_pixels(frame, scaler), format="rgb24")
 
 
 def luma_samples(frame: av.VideoFrame, scaler: VideoReformatter) -> Samples:
     """What `brightness` makes luma of: samples of any number of bits, [height, width]."""
+    if has_alpha_plane(frame.format.name):
+        luma = _full_range(plane_samples(frame.planes[0], _sample_bytes(frame)), frame)
+        return _over_black(luma, _alpha(frame))
     if is_planar(frame.format.name):
         return plane_samples(frame.planes[0], _sample_bytes(frame))
     return plane_samples(convert(scaler, frame, "gray").planes[0], 1)
@@ -73,7 +97,12 @@ def luma_samples(frame: av.VideoFrame, scaler: VideoReformatter) -> Samples:
 
 def brightness(samples: Samples, frame: av.VideoFrame) -> UInt8Array:
     """A frame's `luma_samples`, as many as there may be, as uint8 in 0..255."""
-    is_full = _is_full_range(frame) or not is_planar(frame.format.name)
+    return _full_range(samples, frame) if is_planar(frame.format.name) else cast(UInt8Array, samples)
+
+
+def _full_range(samples: Samples, frame: av.VideoFrame) -> UInt8Array:
+    """Stored samples of luma as uint8 in 0..255."""
+    is_full = _is_full_range(frame)
     if samples.dtype == np.uint8:
         return samples if is_full else cast(UInt8Array, cv2.LUT(samples, _stretch()))
     return _mix(samples, luma_from_samples(frame.format.components[0].bits, is_full))
@@ -81,13 +110,19 @@ def brightness(samples: Samples, frame: av.VideoFrame) -> UInt8Array:
 
 def rgb_pixels(frame: av.VideoFrame, scaler: VideoReformatter) -> UInt8Array:
     """R G B in 0..255, uint8 [height, width, 3]."""
-    if is_transparent(frame):
-        rgba = scaler.reformat(frame, format="rgba", threads=1).to_ndarray()
-        rgba[rgba[..., 3] == 0] = 0
-        return np.ascontiguousarray(rgba[..., :3])
+    if has_alpha_plane(frame.format.name):
+        return _over_black(_planar_rgb(frame), _alpha(frame))
+    if is_transparent(frame.format.name):
+        rgba = convert(scaler, frame, "rgba").to_ndarray()
+        return _over_black(cast(UInt8Array, rgba[..., :3]), cast(UInt8Array, rgba[..., 3]))
     if not is_planar(frame.format.name):
         return cast(UInt8Array, convert(scaler, frame, "rgb24").to_ndarray())
-    planes = [plane_samples(plane, _sample_bytes(frame)) for plane in frame.planes]
+    return _planar_rgb(frame)
+
+
+def _planar_rgb(frame: av.VideoFrame) -> UInt8Array:
+    """R G B of planes that are read where they lie, alpha left out."""
+    planes = [plane_samples(plane, _sample_bytes(frame)) for plane in frame.planes[:3]]
     if len(planes) == 1:
         return cast(UInt8Array, cv2.cvtColor(brightness(planes[0], frame), cv2.COLOR_GRAY2RGB))
     spacing = _chroma_spacing(frame.format.name)
@@ -95,6 +130,21 @@ def rgb_pixels(frame: av.VideoFrame, scaler: VideoReformatter) -> UInt8Array:
     matrix = matrix_name(int(frame.colorspace), frame.height)
     to_rgb = _to_rgb(matrix, frame.format.components[0].bits, _is_full_range(frame))
     return _mix(cv2.merge([planes[0], *colours]), to_rgb)
+
+
+def _alpha(frame: av.VideoFrame) -> UInt8Array:
+    """The fourth plane, 0 for what is transparent and 255 for what is not; always of full range."""
+    alpha = plane_samples(frame.planes[3], _sample_bytes(frame))
+    bits = frame.format.components[3].bits
+    return cast(UInt8Array, alpha if bits == 8 else _mix(alpha, luma_from_samples(bits, True)))
+
+
+def _over_black(pixels: UInt8Array, alpha: UInt8Array) -> UInt8Array:
+    """What shows of pixels [height, width] or [height, width, 3] before black, rounded."""
+    if alpha.min() == _OPAQUE:
+        return np.ascontiguousarray(pixels)
+    share = alpha if pixels.ndim == 2 else alpha[..., None]
+    return ((pixels.astype(np.uint16) * share + _OPAQUE // 2) // _OPAQUE).astype(np.uint8)
 
 
 def convert(scaler: VideoReformatter, frame: av.VideoFrame, format_name: str) -> av.VideoFrame:

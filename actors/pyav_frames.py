@@ -19,6 +19,8 @@ from framemill.actors.pyav_colours import (
     WORDS,
     brightness,
     convert,
+    flattened,
+    has_alpha_plane,
     is_planar,
     is_transparent,
     luma_samples,
@@ -51,6 +53,7 @@ class PyavFrames(Frames):
         is_key: BoolArray,
         display: tuple[int, int],
         rotation_quarters: int,
+        is_mirrored: bool = False,
     ) -> None:
         self.frame_index = frame_index
         self.pts_seconds = pts_seconds
@@ -58,6 +61,7 @@ class PyavFrames(Frames):
         self.width, self.height = display
         self._frames = frames
         self._quarters = rotation_quarters
+        self._is_mirrored = is_mirrored
         self._views: dict[object, Any] = {}
         self._scaler = VideoReformatter()
 
@@ -75,7 +79,7 @@ class PyavFrames(Frames):
         converted = [i for i, frame in enumerate(self._frames) if not is_planar(frame.format.name)]
         made = {("coded", i): self._coded_rgb(i) for i in converted}
         at = (self.frame_index, self.pts_seconds, self.is_key)
-        return _arrived, (pictures, made, *at, (self.width, self.height), self._quarters)
+        return _arrived, (pictures, made, *at, (self.width, self.height), self._quarters, self._is_mirrored)
 
     def luma(self, size: tuple[int, int] | None = None) -> UInt8Array:
         key = ("luma", size)
@@ -101,7 +105,7 @@ class PyavFrames(Frames):
             if box[2] > box[0] and box[3] > box[1]:
                 pixels = _resized(self._coded_rgb(i), self._coded((self.width, self.height)))
                 cut = _cut(pixels, self._coded_box(box), self._coded(size))
-                out[row] = np.rot90(cut, -self._quarters)
+                out[row] = self._shown(cut)
         return out
 
     def jpeg(self, quality: int) -> list[bytes]:
@@ -115,14 +119,14 @@ class PyavFrames(Frames):
 
     def _one_luma(self, i: int, size: tuple[int, int]) -> UInt8Array:
         frame = self._frames[i]
-        if is_transparent(frame):
+        if is_transparent(frame.format.name) and not has_alpha_plane(frame.format.name):
             samples = cast(UInt8Array, cv2.cvtColor(self._coded_rgb(i), cv2.COLOR_RGB2GRAY))
         else:
             samples = luma_samples(frame, self._scaler)
-        return np.rot90(brightness(_shrink(samples, self._coded(size)), frame), -self._quarters)
+        return self._shown(brightness(_shrink(samples, self._coded(size)), frame))
 
     def _one_rgb(self, i: int, size: tuple[int, int]) -> UInt8Array:
-        return np.rot90(_resized(self._coded_rgb(i), self._coded(size)), -self._quarters)
+        return self._shown(_resized(self._coded_rgb(i), self._coded(size)))
 
     def _coded_rgb(self, i: int) -> UInt8Array:
         """RGB of the coded size, remembered: all views of colour start from it."""
@@ -132,14 +136,18 @@ class PyavFrames(Frames):
         view: UInt8Array = self._views[key]
         return view
 
+    def _shown(self, pixels: UInt8Array) -> UInt8Array:
+        """A picture as coded, mirrored and turned."""
+        return np.rot90(pixels[:, ::-1] if self._is_mirrored else pixels, -self._quarters)
+
     def _coded_box(self, box: Float64Array) -> tuple[float, float, float, float]:
-        """A box in display pixels before rotation."""
+        """A box in display pixels before rotation and mirroring."""
         x0, y0, x1, y1 = box.tolist()
         width, height = self.width, self.height
         for _ in range(self._quarters % 4):  # each undoes a clockwise quarter turn
             x0, y0, x1, y1 = y0, width - x1, y1, width - x0
             width, height = height, width
-        return x0, y0, x1, y1
+        return (width - x1, y0, width - x0, y1) if self._is_mirrored else (x0, y0, x1, y1)
 
     def _coded(self, size: tuple[int, int]) -> tuple[int, int]:
         """A displayed size before rotation."""
@@ -262,7 +270,7 @@ class SignalsBatch:
         """Takes one frame; there must be room."""
         thinnings = _thinnings(frame.format.name, frame.width, frame.height)
         if not thinnings:
-            frame = convert(self._scaler, frame, "yuv420p")
+            frame = convert(self._scaler, flattened(frame, self._scaler), "yuv420p")
             thinnings = _thinnings(frame.format.name, frame.width, frame.height)
         shapes = _shapes(thinnings)
         if self._shapes is None:

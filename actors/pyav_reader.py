@@ -12,6 +12,8 @@ import numpy as np
 from av.stream import Discard
 
 from framemill.actors.indexing import SourceIndex
+from framemill.actors.limits import SoundAllowance, count_packets
+from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.plan import plan_decode
 from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
 from framemill.actors.range_reader import raise_failure, skip_unneeded
@@ -71,6 +73,7 @@ class ReadReport:
         num_leading: those of them shown before the first key frame, which may lean on what was cut off.
         num_damaged: packets and frames besides those, from the first key on, that the decoder called damaged.
         num_errors: packets that could not be decoded.
+        num_text_lost: subtitles that could not be decoded, or not whole.
         num_sound_lost: packets of sound that were lost between others, or all where none could be decoded.
         sound_seconds: length of the sound delivered.
         sound_end_seconds: where the sound delivered ends on the timeline of the file; None before its end.
@@ -84,6 +87,7 @@ class ReadReport:
     num_leading: int = 0
     num_damaged: int = 0
     num_errors: int = 0
+    num_text_lost: int = 0
     num_sound_lost: int = 0
     sound_seconds: float = 0.0
     sound_end_seconds: float | None = None
@@ -182,7 +186,7 @@ class _Reader:
         return int(keys[0]) if len(keys) else 0
 
     def _set_up(self, picture: VideoStream) -> None:
-        context = picture.codec_context
+        context = picture_decoder(picture)
         self.context = context
         self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
         threads = self.request.threads
@@ -194,7 +198,7 @@ class _Reader:
             # Measured on 2 cores, four operations on 60 of 1500 frames: one thread 2.9 s, two 3.4 s.
             threads = max(1, threads - 1)
         if not context.is_open:  # else it decoded the first frame for the index
-            picture.thread_type = "AUTO" if threads > 1 else "SLICE"
+            context.thread_type = "AUTO" if threads > 1 else "SLICE"
             context.thread_count = threads
 
     def _in_one_pass(
@@ -204,6 +208,7 @@ class _Reader:
         sound = None
         if track is not None:
             sound = SoundTrack(track, origin, request.sound_rates, request.native_sound)
+        allowance = SoundAllowance(self.index.description.num_bytes)
         subtitles = {text.index: SubtitleTrack(text, origin) for text in texts}
         shifts = {s.index: Shift(self.index.timeline, s) for s in (track, *texts) if s is not None}
         streams = [stream for stream in (picture, track, *texts) if stream is not None]
@@ -213,7 +218,7 @@ class _Reader:
             if packet.stream_index in shifts:
                 shifts[packet.stream_index].apply(packet)
             if sound is not None and packet.stream_index == self.index.audio_stream:
-                yield from sound.feed(packet)
+                yield from allowance.check(sound.feed(packet))
             elif packet.stream_index in subtitles:
                 cues = subtitles[packet.stream_index].feed(packet)
                 if cues is not None:
@@ -230,13 +235,14 @@ class _Reader:
             self._drain()  # a file that is cut off never came to its last packet
             yield from self._take_ready()
         if sound is not None:
-            yield from sound.finish()
+            yield from allowance.check(sound.finish())
             self.report.num_errors += sound.num_errors
             self.report.num_sound_lost = sound.num_lost if sound.seconds else sound.num_errors
             self.report.sound_seconds = sound.seconds
             self.report.sound_end_seconds = sound.end_seconds
             self.report.sample_rate, self.report.num_channels = sound.described
-        self.report.num_errors += sum(text.num_errors for text in subtitles.values())
+        self.report.num_text_lost = sum(text.num_errors for text in subtitles.values())
+        self.report.num_errors += self.report.num_text_lost
 
     def _picture_alone(self, picture: VideoStream) -> Iterator[Chunk]:
         """Only the picture is wanted, so that stretches nobody needs can be jumped over."""
@@ -279,7 +285,7 @@ class _Reader:
 
     def _demux(self, streams: list[Any]) -> Iterator[Any]:
         try:
-            yield from self.container.demux(streams)
+            yield from count_packets(self.container.demux(streams), self.index.description.num_bytes)
         except av.error.FFmpegError:
             self.report.cut_off = True
         raise_failure(self.container)
@@ -337,7 +343,9 @@ class _Reader:
         if self.is_frame[i]:
             self.delivered[i] = True
             self.batch.append((frame, i))
-            self.batch_bytes += sum(plane.buffer_size for plane in frame.planes)
+            # Views are as large as what is shown, which pixels that are not square may stretch.
+            shown_bytes = self.index.display_width * self.index.display_height * 3 // 2
+            self.batch_bytes += max(shown_bytes, sum(plane.buffer_size for plane in frame.planes))
             if self.batch_bytes >= FRAMES_BYTES or len(self.batch) >= MAX_FRAMES:
                 self.ready.append(self._take_frames())
 
@@ -355,6 +363,7 @@ class _Reader:
             frames.is_key[at],
             (self.index.display_width, self.index.display_height),
             self.index.rotation_quarters,
+            self.index.is_mirrored,
         )
         self.batch = []
         self.batch_bytes = 0

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from framemill.actors.indexing import SourceIndex, index_source
+from framemill.actors.indexing import AS_PLAYERS, SourceIndex, index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.safe_open import open_media
+from framemill.actors.stream_choice import Tracks
 from framemill.errors import CorruptError, MediaError, UnsupportedError, UsageError
 from framemill.ops.chunks import Frames, UInt8Array
 
@@ -45,11 +46,13 @@ class RenderClip:
     Attributes:
         path: the file. start_seconds: where it starts, from the start of the file's presentation.
         num_frames: how long, in frames of the rendered picture.
+        tracks: which picture track of the file.
     """
 
     path: str
     start_seconds: float
     num_frames: int
+    tracks: Tracks = AS_PLAYERS
 
 
 def render(
@@ -205,7 +208,7 @@ def _pictures(clips: Sequence[RenderClip], fps: int, size: tuple[int, int]) -> I
     for clip in clips:
         try:
             if clip.path not in indices:
-                indices[clip.path] = index_source(clip.path)
+                indices[clip.path] = index_source(clip.path, clip.tracks)
             yield from _clip_pictures(clip, indices[clip.path], fps, size)
         except MediaError as exc:
             raise type(exc)(f"{clip.path}: {exc}") from exc

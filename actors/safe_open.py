@@ -10,6 +10,7 @@ import av
 import av.error
 import av.logging
 
+from framemill.actors.limits import check_packets, size_of
 from framemill.actors.object_store import is_remote
 from framemill.actors.range_reader import RangeReader, raise_failure
 from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
@@ -46,7 +47,8 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
         UnreadableError: the bytes cannot be read.
         UnsupportedError: not a media container that is allowed here.
         CorruptError: a media container too damaged to open.
-        LimitError: more than `MAX_STREAMS` streams, or a picture above `MAX_PIXELS`.
+        LimitError: more than `MAX_STREAMS` streams, a picture above `MAX_PIXELS`, or more pictures than bytes
+            can hold.
     """
     options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
     if not look_ahead:
@@ -141,6 +143,7 @@ def _check_limits(container: InputContainer) -> None:
     if len(container.streams) > MAX_STREAMS:
         raise LimitError(f"{len(container.streams)} streams; at most {MAX_STREAMS} are read")
     for stream in container.streams.video:
+        check_packets(stream.frames, size_of(container))
         context = stream.codec_context
         if context is None:
             continue

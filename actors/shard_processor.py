@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framemill.actors.batcher import Batcher, BatchStats
+from framemill.actors.catching import Catch
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import Sampling, sample_frames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
@@ -20,8 +21,6 @@ from framemill.actors.session_stats import describe_session, session_stats
 from framemill.actors.shards import Shard
 from framemill.actors.shortfalls import Delivered, find_shortfall, measure
 from framemill.actors.tracing import Trace
-from framemill.errors import DeviceLostError, SetupError
-from framemill.models.cuda import LOST_REMEDY, is_device_lost
 from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
 from framemill.models.runner import Model
@@ -79,7 +78,7 @@ class ShardResult:
 
     Attributes:
         partials: per operation that succeeded.
-        failures: operation -> (error class, message) for those that did not.
+        failures: operation -> (error class, message) for those that did not. traces: where they failed.
         report: what the reader saw.
         shortfall: why the shard is incomplete, or empty.
         delivered: what its decode gave.
@@ -87,6 +86,7 @@ class ShardResult:
 
     partials: dict[str, Partial] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
     report: ReadReport = field(default_factory=ReadReport)
     shortfall: str = ""
     delivered: Delivered = field(default_factory=Delivered)
@@ -218,7 +218,7 @@ class ShardProcessor:
             self._feed(self._timed(chunks), ops, extractors, result, task.upstream, on_frames)
         for name, extractor in extractors.items():
             if name not in result.failures:
-                with self.trace.span(name), _Catch(result, name):
+                with self.trace.span(name), Catch(result, name):
                     result.partials[name] = extractor.finish()
         stopped_early = bool(extractors) and all(e.done for n, e in extractors.items() if ops[n].takes())
         wanted = np.union1d(request.frames, request.signals)
@@ -295,7 +295,7 @@ class ShardProcessor:
                 if broken:
                     result.failures[name] = (BROKEN, describe_broken(broken[name]))
                     continue
-                with self.trace.span(name), _Catch(result, name):
+                with self.trace.span(name), Catch(result, name):
                     seen = chunk
                     if isinstance(chunk, Frames) and not op.on_device:
                         seen = on_host = chunk.on_host() if on_host is None else on_host
@@ -324,26 +324,6 @@ class ShardProcessor:
                 yield chunk
         finally:
             chunks.close()  # type: ignore[attr-defined]
-
-
-class _Catch:
-    """Turns an exception of one operation into that operation's failure; the others go on."""
-
-    def __init__(self, result: ShardResult, name: str) -> None:
-        self._result = result
-        self._name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, Exception) and not isinstance(error, SetupError | MemoryError):
-            if is_device_lost(error):
-                # An array on a device fails like any other, but no later file would fare better here.
-                raise DeviceLostError(f"{self._name}: {str(error)[:300]}; {LOST_REMEDY}") from error
-            self._result.failures[self._name] = (type(error).__name__, str(error))
-            self._result.partials.pop(self._name, None)
-            return True
-        return False
 
 
 def _rows_of(chunk: Chunk, earlier: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -110,4 +110,6 @@ def find_shortfall(
         return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
     if report.num_sound_lost:
         return f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
+    if report.num_text_lost:
+        return f"{report.num_text_lost} subtitles are damaged: they are missing, or end too early"
     return ""

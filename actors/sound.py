@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from framemill.actors.downmix import Downmix, without_offset
 from framemill.ops.chunks import Audio, Float32Array, NativeAudio
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class _Output:
         self._chunk_samples = 0
         self._pending: deque[Float32Array] = deque()
         self._resampler: av.AudioResampler | None = None
+        self._downmix = Downmix()
 
     @property
     def end_seconds(self) -> float:
@@ -215,7 +217,7 @@ class _Output:
             self._resampler = av.AudioResampler(
                 format="fltp", layout="mono", rate=self.rate, options={"rematrix_maxval": "1"}
             )
-        self._collect(self._resampler.resample(frame))
+        self._collect(self._resampler.resample(self._downmix.prepare(frame)))
 
     def fill(self, seconds: float) -> None:
         """Adds silence until the sound is this long."""
@@ -256,7 +258,7 @@ class _Output:
         self.num_pending -= length
         if self._channels:
             return NativeAudio(start, samples, self.rate, self._channels)
-        return Audio(start, samples[0], self.rate)
+        return Audio(start, without_offset(samples[0]), self.rate, self._downmix.take_note())
 
 
 def _full_scale(frame: av.AudioFrame) -> Float32Array:

@@ -78,7 +78,7 @@ class _Extraction:
             if plan.added:
                 self._report(f"also running {', '.join(plan.added)}, which others need")
             if dataset is not None and not self.request.replace:
-                check_keys(plan, dataset.state.keys)
+                check_keys(plan, dataset.state.keys_in_use())
             if not files.files:
                 self.reporter.message(-1, "no usable input: nothing among the sources is a media file")
                 return self._summary(files, [], [], Outcome())
@@ -103,7 +103,7 @@ class _Extraction:
 
         if self.request.replace:
             _drop_replaced(dataset, plan, self.run_id)
-        check_keys(plan, dataset.state.keys)
+        check_keys(plan, dataset.state.keys_in_use())
         jobs, cached = [], []
         for file in files.files:
             source_id = remembered_id(file, dataset.state)
@@ -184,6 +184,7 @@ class _Extraction:
             shard_seconds=dataset.constants["shard_seconds"],
             models=self.request.models,
             sampling=self.request.sample,
+            tracks=(self.request.video_track, self.request.audio_track),
             threads=threads,
             in_flight=threads,
             require_provider=self.request.require_provider,

@@ -11,6 +11,7 @@ import numpy as np
 from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.plan import STEERED_BY, plan_decode, sample_frames
 from framemill.actors.shards import SHARD_SECONDS, cut_shards
+from framemill.actors.stream_choice import Tracks
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
@@ -66,7 +67,7 @@ def plan_sources(request: ExtractRequest) -> Record:
     request = with_precision(request, shard_seconds, held, on_ray, lambda text: None)
     plan = plan_ops(request, shard_seconds)
     if dataset is not None and not request.replace:
-        check_keys(plan, dataset.state.keys)
+        check_keys(plan, dataset.state.keys_in_use())
     state = dataset.state if dataset is not None else DatasetState()
     listed = list_sources(request.sources, leave_out=root)
     files = [_plan_file(file, plan, state, request, shard_seconds) for file in listed.files]
@@ -101,7 +102,7 @@ def _plan_file(
     if not ops:
         return {"uri": file.uri, "action": "nothing", "operations": []}
     try:
-        index = index_source(file.path)
+        index = index_source(file.path, Tracks(request.video_track, request.audio_track))
     except MediaError as error:
         return {"uri": file.uri, "action": "error row", "operations": ops, "why": str(error)}
     wanted = _wanted(index, ops, plan)

@@ -22,6 +22,13 @@ Factor = Annotated[float, Meta(gt=0, le=sys.float_info.max, description="a numbe
 Span = Annotated[str, Meta(description="a text such as '4' or '1-16'")]
 Names = Annotated[tuple[str, ...], Meta(description="a list of names, such as ['media', 'frames']")]
 Sources = Annotated[tuple[str, ...], Meta(description="a path, or a list of paths, globs and @lists")]
+Track = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\d{1,3}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$",
+        description="the index of a stream as a text, such as '1', or a language, such as 'eng'",
+    ),
+]
 Choices = Annotated[Mapping[str, str], Meta(description="a mapping of roles to names or paths as texts")]
 OptionsOf = Annotated[
     Mapping[str, Mapping[str, Any]],
@@ -42,6 +49,8 @@ class ExtractRequest:
         output: result folder.
         ops: operation names, or package.module:Class; empty means every one of ours with `default = True`.
         sample: sampling policy: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
+        video_track, audio_track: which picture and sound stream of each file is taken, by its index in
+            `media.streams` or its language; empty for the one that players take.
         cascade: of the operations above, those that see only the best of the sampled frames.
         options: per operation, option name -> value, such as {"frames": {"images": True}}.
         models: role -> registry name or path, such as {"objects": "yolox_nano"}.
@@ -75,6 +84,8 @@ class ExtractRequest:
     output: Annotated[str, Meta(description="a path")]
     ops: Names = ()
     sample: str = "keyframes"
+    video_track: Track = ""
+    audio_track: Track = ""
     cascade: Names = ()
     options: OptionsOf = field(default_factory=dict)
     models: Choices = field(default_factory=dict)

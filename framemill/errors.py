@@ -13,7 +13,8 @@
         ├── UnreadableError      the bytes cannot be had (permissions, storage)
         ├── UnsupportedError     well-formed, but no decoder or no picture and no sound
         ├── CorruptError         the container or the stream is broken
-        └── LimitError           refused before or during decoding: too large, too long, too slow
+        ├── LimitError           refused before or during decoding: too large, too long, too slow
+        └── InvariantError       the rows made of it break what every table promises; they are not written
 
 They travel between processes, so each is built from its message alone and survives pickle.
 Messages name the value, the limit and the remedy.
@@ -92,3 +93,7 @@ class CorruptError(MediaError):
 
 class LimitError(MediaError):
     """The input exceeds a limit that protects the run."""
+
+
+class InvariantError(MediaError):
+    """Rows of an operation break what every table promises; they are not written."""

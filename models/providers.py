@@ -17,6 +17,8 @@ LADDER: Mapping[str, str] = {
 BATCHED_PROVIDERS = ("tensorrt", "cuda")
 # Rows a GPU takes at once; more gains little and holds memory that other models need.
 GPU_BATCH = 32
+_PROCESSOR = Path("/proc/cpuinfo")
+_EXACT_PRODUCTS = ("avx512_vnni", "avx_vnni")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,21 @@ def session_options(ort: Any, path: Path, threads: int) -> Any:
         ("session.model_external_initializers_file_folder_path", str(path.parent / ".no-external-data")),
     ):
         options.add_session_config_entry(key, value)
+    if byte_sums_may_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
+
+
+def byte_sums_may_saturate() -> bool:
+    """Whether products of unsigned by signed bytes may be summed in too few bits here.
+
+    x86 without VNNI adds two of them in 16 bits and clips: on it the probabilities of an eight-bit network
+    moved by up to 0.58. ONNX Runtime's `session.x64quantprecision` takes weights as unsigned there, which
+    gives the sums of VNNI to the last bit, and does nothing on other architectures. With VNNI it would cost
+    29% of the time for nothing. Where the processor's flags cannot be read, they may saturate.
+    """
+    flags = _PROCESSOR.read_text().split() if _PROCESSOR.is_file() else []
+    return not set(flags).intersection(_EXACT_PRODUCTS)
 
 
 def provider_options(provider: str, setup: Setup) -> dict[str, str]:

@@ -98,11 +98,15 @@ class Audio:
             first starts at the track's own offset (>= 0).
         samples: float32 [n], nominally -1..1.
         sample_rate: hertz.
+        channel: FFmpeg's short name, such as FL, of the channel that stands for all in this sound or part of
+            it, since their mix would be silent; its number from 1 where it has no name; empty where
+            they are mixed.
     """
 
     start_sample: int
     samples: Float32Array
     sample_rate: int
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)

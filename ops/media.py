@@ -28,6 +28,8 @@ class StreamDescription:
         language: as tagged in the container (usually ISO 639-2); None where it is not.
         title: as tagged in the container; None where it is not.
         is_default: whether the container marks it as the one to play.
+        is_forced, is_hearing_impaired, is_commentary: whether the container marks it so.
+        is_taken: whether operations read it.
     """
 
     index: int
@@ -36,6 +38,10 @@ class StreamDescription:
     language: str | None = None
     title: str | None = None
     is_default: bool = False
+    is_forced: bool = False
+    is_hearing_impaired: bool = False
+    is_commentary: bool = False
+    is_taken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +57,7 @@ class MediaDescription:
     width: int | None = None
     height: int | None = None
     rotation_degrees: int | None = None
+    is_mirrored: bool | None = None
     pixel_format: str | None = None
     bit_depth: int | None = None
     color_space: str | None = None
@@ -78,6 +85,14 @@ _STREAM = pa.struct(
         column("language", pa.string(), "as tagged, usually ISO 639-2; null where not tagged", nullable=True),
         column("title", pa.string(), "as tagged; null where not tagged", nullable=True),
         column("is_default", pa.bool_(), "whether the container marks it as the one to play"),
+        column("is_forced", pa.bool_(), "whether the container marks it as to be shown in any case"),
+        column("is_hearing_impaired", pa.bool_(), "whether the container marks it as made for the deaf"),
+        column("is_commentary", pa.bool_(), "whether the container marks it as a commentary"),
+        column(
+            "is_taken",
+            pa.bool_(),
+            "whether operations read it: the picture and the sound track taken, and subtitles that are text",
+        ),
     ]
 )
 
@@ -112,6 +127,11 @@ class Media(Op):
                 "rotation_degrees",
                 pa.int32(),
                 "clockwise turn that a player applies to the coded picture: 0, 90, 180 or 270",
+            ),
+            _known(
+                "is_mirrored",
+                pa.bool_(),
+                "whether a player exchanges left and right of the coded picture before it turns it",
             ),
             _known("pixel_format", pa.string(), "FFmpeg's name of the coded pixel format"),
             _known("bit_depth", pa.int32(), "bits per luma sample"),

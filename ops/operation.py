@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
+from framemill.errors import FramemillError
 from framemill.models.entry import ModelEntry
 from framemill.models.runner import Model
 from framemill.ops.chunks import Audio, Chunk, FrameIndex, Frames, Int64Array, ShardInfo, Signals
@@ -177,6 +178,8 @@ class TableOp(Op):
 
 # Class of the error of an operation that was not tried, since one that it builds on failed.
 BROKEN = "FramemillError"
+# Class of the error of one that raised what nobody foresaw.
+UNFORESEEN = "FramemillError"
 
 
 def runnable(needs: Mapping[str, Sequence[str]], failed: Collection[str]) -> tuple[list[str], dict[str, str]]:
@@ -203,3 +206,21 @@ def runnable(needs: Mapping[str, Sequence[str]], failed: Collection[str]) -> tup
 def describe_broken(need: str) -> str:
     """Why an operation that needs `need` was not tried, in words for a person."""
     return f"it needs {need}, which failed for this file"
+
+
+def describe_error(name: str, error: Exception, is_ours: bool) -> tuple[str, str]:
+    """Class and message of what an operation raised, for a row of `errors`.
+
+    Args:
+        name: of the operation. is_ours: whether it is none of the user's own.
+
+    What was raised on purpose says enough, and so may an operation of the user's own. The words of a library
+    that failed in one of ours would tell nobody what is wrong with which file: they are for -vv.
+    """
+    if isinstance(error, FramemillError) or not is_ours:
+        # The name of a file, which may be no text, may be part of it.
+        return type(error).__name__, str(error).encode("utf-8", "backslashreplace").decode()
+    return UNFORESEEN, (
+        f"{name} met something in this file that it was not made for, and gave no rows; "
+        "run again with `retry_failed` and -vv to see what, and report that"
+    )

@@ -64,6 +64,16 @@ _SECTIONS = {
             metavar="POLICY",
             help="keyframes[:N], every:SECONDS, scenes, adaptive or all [default: keyframes].",
         ),
+        click.option(
+            "--video-track",
+            metavar="N|LANGUAGE",
+            help="Picture stream, by index or language [default: as players choose].",
+        ),
+        click.option(
+            "--audio-track",
+            metavar="N|LANGUAGE",
+            help="Sound stream, by index or language [default: as players choose].",
+        ),
         click.option("--budget", metavar="N", help="Adaptive: frames per file [default: 60]."),
         click.option(
             "--max-segments",

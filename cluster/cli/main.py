@@ -22,6 +22,7 @@ SECTIONS = {
     },
     "Out of the tables": {
         "status": "framemill.cluster.cli.results",
+        "check": "framemill.cluster.cli.check",
         "sql": "framemill.cluster.cli.results",
         "search": "framemill.cluster.cli.search",
         "people": "framemill.cluster.cli.people",

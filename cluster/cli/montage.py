@@ -16,6 +16,7 @@ from framemill.cluster.cli.output import Invocation, conventions, duration, prin
 from framemill.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
+    from framemill.actors.stream_choice import Tracks
     from framemill.cluster.editing.montage import Montage
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -84,7 +85,9 @@ def montage(
     if made.timeline.clips and path is not None:
         write_timeline(made.timeline, path)
     if made.timeline.clips and film is not None:
-        _render(made, film, invocation.verbosity)
+        from framemill.cluster.editing.source_pictures import tracks_of
+
+        _render(made, film, tracks_of(dataset), invocation.verbosity)
     _show(invocation, made, path if made.timeline.clips else None, film if made.timeline.clips else None)
     return MediaError.exit_code if made.problems else 0
 
@@ -96,12 +99,13 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _render(made: Montage, film: str, verbosity: int) -> None:
+def _render(made: Montage, film: str, tracks: Tracks, verbosity: int) -> None:
     from framemill.actors.rendering import RenderClip, render
 
     timeline = made.timeline
     clips = [
-        RenderClip(clip.uri, clip.start_frame / timeline.fps, clip.num_frames) for clip in timeline.clips
+        RenderClip(clip.uri, clip.start_frame / timeline.fps, clip.num_frames, tracks)
+        for clip in timeline.clips
     ]
     with _counting("rendering", verbosity) as progress:
         render(

@@ -24,6 +24,7 @@ from framemill.cluster.results.parts import read_groups
 from framemill.cluster.results.queries import live_paths
 from framemill.errors import DatasetError, UsageError
 from framemill.ops import load_op
+from framemill.ops.plain_text import one_line
 
 ID_DIGITS = 16  # of the source's id in a file name, more where two ids share them
 _NAME_LENGTH = 40
@@ -209,9 +210,8 @@ def _readable(uri: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Text on one line without control or formatting characters, and without what ends a cue's times."""
-    plain = "".join(ch if ch.isprintable() else " " for ch in text)
-    return re.sub(r" {2,}", " ", plain.replace("-->", "->")).strip()
+    """Text on one line without what ends a cue's times."""
+    return one_line(text.replace("-->", "->"))
 
 
 def _lines(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framemill.cluster.editing.source_pictures import find_file
+from framemill.cluster.editing.source_pictures import find_file, tracks_of
 from framemill.cluster.extraction import run_extract
 from framemill.cluster.request import ExtractRequest, Reporter
 from framemill.cluster.results.corpus_tables import uris_by_source
@@ -37,8 +37,15 @@ def complete_tables(dataset: Dataset, tables: Sequence[str], reporter: Reporter)
     )
     # The options of adaptive sampling, so that it picks the same frames again.
     options = {"sampling": dict(keys["sampling"]["options"])} if "sampling" in keys else {}
+    tracks = tracks_of(dataset)
     request = ExtractRequest(
-        sources=sources, output=str(dataset.root), ops=tuple(missing), sample=sampled[0], options=options
+        sources=sources,
+        output=str(dataset.root),
+        ops=tuple(missing),
+        sample=sampled[0],
+        options=options,
+        video_track=tracks.video,
+        audio_track=tracks.audio,
     )
     run_extract(request, reporter)
     dataset.reload()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from framemill.actors.object_store import is_remote
 from framemill.actors.pictures import read_pictures
+from framemill.actors.stream_choice import Tracks
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.content_ids import content_id
@@ -28,6 +29,7 @@ class SourcePictures:
         self.problems: dict[str, str] = {}
         self._uris = uris_by_source(dataset)
         self._dataset = dataset
+        self._tracks = tracks_of(dataset)
 
     def fetch(self, source_id: str, frame_index: Int64Array) -> list[bytes | None]:
         """A JPEG of each frame at display size, None where it cannot be had."""
@@ -37,11 +39,17 @@ class SourcePictures:
             return [None] * len(frame_index)
         found: dict[int, bytes] = {}
         try:
-            for frames in read_pictures(path, frame_index):
+            for frames in read_pictures(path, frame_index, self._tracks):
                 found |= zip(frames.frame_index.tolist(), frames.jpeg(JPEG_QUALITY), strict=True)
         except MediaError as exc:
             self.problems[path] = str(exc)
         return [found.get(index) for index in frame_index.tolist()]
+
+
+def tracks_of(dataset: Dataset) -> Tracks:
+    """Which tracks the tables were made of, where they were named."""
+    keys = dataset.state.keys.values()
+    return Tracks(**next((key["tracks"] for key in keys if key.get("tracks")), {}))
 
 
 def find_file(dataset: Dataset, uris: Sequence[str]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import ClassVar, NoReturn
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.interrupts import noticing_interrupts
 from framemill.cluster.results import layout
-from framemill.cluster.results.commits import WHOLE_SOURCE, Part
+from framemill.cluster.results.commits import WHOLE_SOURCE, Part, Refused
 from framemill.cluster.results.storage import remove_tree
 from framemill.cluster.run.committing import PendingCommit, PendingRun
 from framemill.cluster.run.failures import error_from, job_failure
@@ -123,6 +123,11 @@ class Run(ABC):
             self.reporter.message(2, failure.trace)
         self.states.failed(job, job_failure(failure, WHOLE_SOURCE))
 
+    def tell_traces(self, traces: Sequence[str]) -> None:
+        """Passes on where operations failed, to who wants to know all."""
+        for trace in traces:
+            self.reporter.message(2, trace)
+
     def refuse(self, failure: Failure) -> NoReturn:
         """Raises what concerns the run and not one source."""
         if failure.trace:
@@ -151,6 +156,13 @@ class Run(ABC):
             earlier=earlier(job, ops),
             duration_seconds=job.duration_seconds,
         )
+
+    def write_without(self, pending: PendingCommit | PendingRun, refused: Sequence[Refused]) -> None:
+        """Has a commit written again, without rows that cannot be."""
+        self.tell_traces([each.trace for each in refused])
+        if not isinstance(pending, PendingCommit):
+            raise FramemillError(f"the row of this run cannot be written: {refused[0].message}")
+        self.write(pending.without(refused))
 
     def commit(self, pending: PendingCommit | PendingRun, parts: Sequence[Part]) -> None:
         """Commits what was written."""

@@ -84,6 +84,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Rows that cannot be written.
+
+    Attributes:
+        operation: whose table. owner: source_id; in `media` the uri.
+        message: why, in words for a person. trace: where it failed.
+    """
+
+    operation: str
+    owner: str
+    message: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """One step of the dataset. Removals take effect before additions.
 
@@ -223,6 +238,11 @@ class DatasetState:
             keys=dict(self.keys),
             used={source_id: at for source_id, at in self.last_used.items() if source_id in alive},
         )
+
+    def keys_in_use(self) -> dict[str, OperationKey]:
+        """The keys of tables that hold an answer, be it of no rows; others may be made under any key."""
+        tables = {entry.table for entry in self.entries.values() if entry.status in ("ok", "partial")}
+        return {table: key for table, key in self.keys.items() if table in tables}
 
     def tables(self) -> list[str]:
         """Names of tables with parts, sorted."""

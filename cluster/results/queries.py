@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.invariants import SOURCE_ID
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
@@ -58,7 +59,6 @@ SELECT t.*, (
 ) AS speaker
 FROM transcript t
 """
-SOURCE_ID = pa.field("source_id", pa.string(), False, metadata={"doc": "content id of the source"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
         DatasetError: a part is gone or damaged; or the state is out of date: reload and try again.
     """
     state = dataset.state
-    tables = {name: _empty(schema) for name, schema in _known_schemas(state).items()}
+    tables = {name: _empty(schema) for name, schema in known_schemas(state).items()}
     files = file_system(dataset.root)
     for name in state.tables():
         paths = [arrow_path(layout.live_path(dataset.root, name, part.name)) for part in state.parts_of(name)]
@@ -129,7 +129,8 @@ def live_paths(dataset: Dataset) -> set[ResultPath]:
     return {layout.live_path(dataset.root, table, name) for table, name in dataset.state.parts}
 
 
-def _known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
+def known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
+    """Table -> schema, source_id included, of every table of a folder that this version knows."""
     schemas = {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
     for name in state.keys:
         if name in OPS or name in PLUGINS:

@@ -13,14 +13,18 @@ from framemill.cluster.results.commits import (
     Commit,
     Entry,
     Part,
+    Refused,
     Removal,
     SourceRecord,
     error_owner,
     plan_removal,
 )
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.jobs import Job, JobFailure
 from framemill.cluster.run.messages import Drop, ErrorRow, MediaRow, RunRow, Write
+from framemill.errors import InvariantError
+from framemill.ops import load_op
+from framemill.ops.operation import BROKEN, describe_broken, runnable
 
 if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
@@ -94,6 +98,24 @@ class PendingCommit:
         )
         for job in self.jobs:
             job.state = "committed"
+
+    def without(self, refused: Sequence[Refused]) -> PendingCommit:
+        """The same jobs; rows that cannot be written, and what was made of them, have failed."""
+        for job in self.jobs:
+            told = {
+                each.operation: each.message
+                for each in refused
+                if each.owner == (job.file.uri if each.operation in OWNED_BY_URI else job.source_id)
+            }
+            needs = {op: load_op(op).required(self._plan.ops[op].key["after"]) for op in job.todo}
+            _, broken = runnable(needs, told)
+            for op, message in told.items():
+                job.fail(JobFailure(op, "failed", InvariantError.__name__, message))
+            for op, need in broken.items():
+                job.fail(JobFailure(op, "failed", BROKEN, describe_broken(need)))
+            for op in (*told, *broken):
+                job.rows.pop(op, None)
+        return PendingCommit(self._dataset, self._plan, self._run_id, self.jobs, self._alive)
 
     def _tables(self) -> dict[str, list[str]]:
         tables: dict[str, list[str]] = {}

@@ -8,6 +8,7 @@ from framemill import errors
 from framemill.cluster.run.jobs import JobFailure
 from framemill.cluster.run.messages import Failure
 from framemill.errors import FramemillError, LimitError, MediaError
+from framemill.ops.operation import UNFORESEEN
 
 
 def describe_failure(error: BaseException) -> Failure:
@@ -34,5 +35,14 @@ def error_from(failure: Failure) -> FramemillError:
 
 
 def job_failure(failure: Failure, operation: str) -> JobFailure:
-    """A failure that concerns one source, or an operation on it."""
+    """A failure that concerns one source, or an operation on it.
+
+    What nobody foresaw is worded here: an exception of a library says nothing to who has the file.
+    """
+    if failure.trace:
+        message = (
+            "reading it met something that this version was not made for: the file is damaged, or of a kind "
+            "that is not known; run again with `retry_failed` and -vv to see what, and report that"
+        )
+        return JobFailure(operation, failure.status, UNFORESEEN, message, failure.transient)
     return JobFailure(operation, failure.status, failure.error, failure.message, failure.transient)

@@ -12,7 +12,7 @@ import msgspec
 
 from framemill.actors.shards import Shard
 from framemill.actors.shortfalls import Delivered
-from framemill.cluster.results.commits import Part
+from framemill.cluster.results.commits import Part, Refused
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
 from framemill.plugins import Plugin
@@ -33,8 +33,7 @@ class Failure(Message, frozen=True, kw_only=True):
     Attributes:
         error: name of its class. message: in words for a person.
         status: failed, unsupported or quarantined. transient: whether the next run tries again by itself.
-        fatal: whether it concerns the run and not one source.
-        trace: the traceback of what nobody expected; else empty.
+        fatal: whether it concerns the whole run. trace: of what nobody expected; else empty.
     """
 
     error: str
@@ -55,7 +54,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
         models: role -> name or path, where not the default. sampling: the policy, as typed.
         shard_seconds: length of a piece of a long source. in_flight: shards worked on at once.
         threads: for models and decoders on the CPU. memory_bytes: limit of the process.
-        require_provider, precision: as in `ExtractRequest`, precision as sessions take it.
+        require_provider, precision, tracks: as in `ExtractRequest`, precision as sessions take it.
     """
 
     root: str
@@ -68,6 +67,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     sampling: str
     threads: int
     plugins: tuple[Plugin, ...] = ()
+    tracks: tuple[str, str] = ("", "")
     in_flight: int = 1
     require_provider: str = ""
     precision: str = "fp32"
@@ -120,13 +120,14 @@ class ShardDone(Message, frozen=True, kw_only=True):
 
     Attributes:
         rows: of operations whose rows are whole; those of a divided source come with its merge.
-        failures: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
+        failures, traces: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
         delivered: what its decode gave. frames: frames decoded. decoder: who decoded them, if a device could.
     """
 
     shard_index: int
     rows: NumRows = {}
     failures: Failures = {}
+    traces: tuple[str, ...] = ()
     shortfall: str = ""
     delivered: Delivered = Delivered()
     frames: int = 0
@@ -150,6 +151,7 @@ class Merged(Message, frozen=True, kw_only=True):
 
     rows: NumRows = {}
     failures: Failures = {}
+    traces: tuple[str, ...] = ()
 
 
 class MediaRow(Message, frozen=True, kw_only=True):
@@ -218,9 +220,10 @@ class Write(Message, frozen=True, kw_only=True):
 
 
 class Written(Message, frozen=True, kw_only=True):
-    """The parts that are there now, hidden until a commit names them."""
+    """The parts that are there now, hidden until a commit names them; or none, and what was refused."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ()
+    refused: tuple[Refused, ...] = ()
 
 
 class Forget(Message, frozen=True, kw_only=True):
@@ -311,8 +314,8 @@ class Piece(Message, frozen=True, kw_only=True):
     Attributes:
         opened, description: what the file holds; None before it is opened, or where it cannot be.
         claim: what is to be computed. is_copy: another uri has the same content and speaks for it.
-        shard, shard_index: which piece; None where there is nothing to compute.
-        stage: how many decodes of the source are done. is_suspect: a worker died while it was being opened.
+        shard, shard_index: which piece; None where there is nothing to compute. stage: how many decodes of
+            the source are done. is_suspect: a worker died while it was being opened.
     """
 
     source: Source
@@ -350,7 +353,7 @@ class TaskResult(Message, frozen=True, kw_only=True):
 
     Attributes:
         pieces: results. parts: written, hidden until a commit names them.
-        cut: pieces of a file that was longer than its size suggested, to be shared out.
+        cut: pieces of a file that was longer than its size suggested.
         suspects: pieces that were at work when something died: they run alone next.
         quarantined: uri -> content id, or empty, of sources that died alone too often.
         fatal: why the run cannot go on. actor, figures: who worked, and all that it did since its start.
@@ -381,9 +384,7 @@ def encode(message: Message) -> bytes:
 
 def decode(line: bytes | str, kind: type[M]) -> M:
     """A message of this kind, or of one in a union of kinds, from what `encode` made.
-
-    Raises:
-        FramemillError: it is none; as where the other process runs another version.
+    Raises FramemillError where it is none, as where the other process runs another version.
     """
     try:
         return msgspec.json.decode(line, type=kind)

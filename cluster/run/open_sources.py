@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from framemill.actors.audio_probe import lack_of_sound
+from framemill.actors.audio_probe import lack_of_sound, reads_subtitles
 from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
 from framemill.actors.shards import cut_shards
+from framemill.actors.stream_choice import Tracks
 from framemill.actors.tracing import Trace
-from framemill.cluster.run.content_ids import content_id
+from framemill.cluster.run.content_ids import content_id, refused_id
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.messages import Opened, OpenSource, WorkerConfig
-from framemill.errors import MediaError
+from framemill.errors import MediaError, UnsupportedError
 from framemill.ops import load_op
 from framemill.ops.media import MediaDescription
 from framemill.ops.operation import Reads
@@ -23,13 +24,16 @@ class OpenSources:
 
     Attributes:
         indexes: uri -> index of the file.
+        tracks: which of its tracks are taken.
     """
 
     def __init__(self, config: WorkerConfig, trace: Trace) -> None:
         self.indexes: dict[str, SourceIndex] = {}
+        self.tracks = Tracks(*config.tracks)
         self._containers: dict[str, Any] = {}  # opened for the index, to be read on with one thread
         self._config = config
         self._trace = trace
+        self._reads_subtitles = reads_subtitles(config.options)
         self._wants_sound = any(load_op(name).reads is Reads.AUDIO for name in config.options)
 
     def open(self, request: OpenSource) -> Opened:
@@ -39,13 +43,24 @@ class OpenSources:
             UnreadableError: its bytes cannot be had.
         """
         uri, path = request.uri, os.fsdecode(request.path)
-        with self._trace.span("hash", uri=uri):
-            source_id = content_id(path)
+        # The header first: what is no media needs no hash of all its bytes, which may be a sparse terabyte.
         try:
             with self._trace.span("index", uri=uri):
-                index, container = index_and_keep(path)
+                index, container = index_and_keep(path, self.tracks)
+                if index.has_subtitles_alone and not self._reads_subtitles:
+                    if container is not None:
+                        container.close()
+                    raise UnsupportedError("no picture and no sound track in the file, only subtitles")
         except MediaError as error:
-            return Opened(source_id=source_id, failed=describe_failure(error))
+            with self._trace.span("hash", uri=uri):
+                return Opened(source_id=refused_id(uri, path), failed=describe_failure(error))
+        try:
+            with self._trace.span("hash", uri=uri):
+                source_id = content_id(path)
+        except BaseException:
+            if container is not None:
+                container.close()
+            raise
         self.indexes[uri] = index
         self._close(uri)
         if container is not None and self._wants_sound and index.has_more_than_pictures:
@@ -70,7 +85,7 @@ class OpenSources:
             MediaError: the file cannot be indexed any more.
         """
         if uri not in self.indexes:
-            self.indexes[uri] = index_source(path)
+            self.indexes[uri] = index_source(path, self.tracks)
         return self.indexes[uri]
 
     def describe(self, uri: str) -> MediaDescription:

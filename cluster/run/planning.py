@@ -119,6 +119,8 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             )
     for role in sorted(roles):
         check_licence(entry_of(role), request.accept_licence)
+    tracks = {"video": request.video_track, "audio": request.audio_track}
+    named_tracks = {kind: track for kind, track in tracks.items() if track}
     planned: dict[str, PlannedOp] = {}
     for name, kind in kinds.items():
         options = _options(kind, request.options.get(name, {}))
@@ -137,6 +139,8 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         }
         if name in plugins:
             key["module"] = plugins[name].digest
+        if named_tracks:
+            key["tracks"] = named_tracks
         text = json.dumps(key, sort_keys=True)
         key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
@@ -228,22 +232,46 @@ def _options(kind: type[Op], given: Options) -> Options:
     return dataclasses.asdict(kind.Options(**typed))
 
 
+# Parts of a key that change with Framemill alone.
+_VERSIONS = {"version": "version of the operation", "decode_version": "version of the decode rules"}
+
+
 def check_keys(plan: OpsPlan, held: Mapping[str, OperationKey]) -> None:
     """Refuses to mix rows made under different keys in one table.
 
     Raises:
         UsageError: names each difference and what can be done.
     """
+    outdated: dict[str, str] = {}
     for name, op in plan.ops.items():
         there = held.get(name)
         if there is None or there["digest"] == op.key["digest"]:
             continue
-        differences = [
-            f"{part} is {there.get(part)!r} there and {op.key[part]!r} here"
-            for part in op.key
-            if part != "digest" and there.get(part) != op.key[part]
+        parts = [
+            part
+            for part in dict.fromkeys((*op.key, *there))
+            if part != "digest" and there.get(part) != op.key.get(part)
         ]
+        differences = [f"{part} is {there.get(part)!r} there and {op.key.get(part)!r} here" for part in parts]
+        # What rows of an outdated table were made into is outdated with them.
+        is_outdated = set(parts) <= {*_VERSIONS, "after"} and (
+            not set(parts).isdisjoint(_VERSIONS) or not outdated.keys().isdisjoint(op.key["after"])
+        )
+        if not is_outdated:
+            raise UsageError(
+                f"table {name!r} was made differently: {'; '.join(differences)}. "
+                "Use the same settings, another output folder, or `replace` to compute the table anew"
+            )
+        changed = [
+            f"{_VERSIONS[part]} {there.get(part)!r} there and {op.key[part]!r} here"
+            for part in parts
+            if part in _VERSIONS
+        ]
+        outdated[name] = ", ".join(changed) or "made from one that was"
+    if outdated:
+        tables = "; ".join(f"{name}: {why}" for name, why in outdated.items())
         raise UsageError(
-            f"table {name!r} was made differently: {'; '.join(differences)}. "
-            "Use the same settings, another output folder, or `replace` to compute the table anew"
+            "these tables were made by another version of Framemill, and their rows would differ now "
+            f"({tables}). Compute them anew with `replace`, by `framemill extract SOURCES -o OUT --replace` "
+            "with the options as they were; or use another output folder"
         )

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def ending_with(rows: pa.Table, seconds: float) -> pa.Table:
-    """The rows of an operation for a source of this length: none starts or ends later.
+def ending_with(rows: pa.Table, seconds: float | None) -> pa.Table:
+    """The rows of an operation for a source of this length, if it is known: none starts or ends later.
 
     What starts behind the end is left out, and what reaches beyond it ends there, words of a line likewise.
     """
-    if "start_seconds" not in rows.column_names:
+    if seconds is None or "start_seconds" not in rows.column_names:
         return rows
     is_inside = pc.less_equal(rows["start_seconds"], seconds)
     if not pc.all(is_inside, min_count=0).as_py():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import parse_sampling
 from framemill.actors.shard_processor import ShardProcessor, ShardTask
 from framemill.actors.tracing import Trace
 from framemill.cluster.results import partials
+from framemill.cluster.results.invariants import Extent, require_unbroken
 from framemill.cluster.results.parts import read_rows
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.devices import Devices
@@ -25,21 +28,25 @@ from framemill.cluster.run.open_sources import OpenSources
 from framemill.cluster.run.part_writer import FinishedTables, with_source
 from framemill.cluster.run.row_ends import ending_with
 from framemill.errors import SetupError
-from framemill.ops import load_op
-from framemill.ops.operation import BROKEN, Reads, describe_broken, runnable
+from framemill.ops import OPS, load_op
+from framemill.ops.operation import BROKEN, Reads, describe_broken, describe_error, runnable
 from framemill.plugins import load_plugins
 
 
 @dataclass(slots=True)
 class _Made:
-    """What a shard or a merge gave: operation -> number of rows, and operation -> (error class, message).
+    """What a shard or a merge gave.
 
-    `seconds` is the length of the source, where no row may end later.
+    Attributes:
+        rows: operation -> number of rows. failures: operation -> (error class, message).
+        traces: where they failed.
+        extent: how far the source reaches.
     """
 
-    seconds: float | None
+    extent: Extent
     rows: dict[str, int] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
 
 
 class _FrameCount:
@@ -123,7 +130,8 @@ class ShardRunner:
             result = self.processor.process(task, count)
             count(result.report.num_decoded)
         seconds = result.delivered.duration_seconds or request.duration_seconds or task.index.duration_seconds
-        made = _Made(seconds, failures=result.failures)
+        extent = replace(extent_of(task.index), duration_seconds=seconds)
+        made = _Made(extent, failures=result.failures, traces=result.traces)
         for op, found in result.partials.items():
             if is_divided:
                 at = (self._root, request.source_id, op, self._config.keys[op], request.shard_index)
@@ -135,6 +143,7 @@ class ShardRunner:
             shard_index=request.shard_index,
             rows=made.rows,
             failures=made.failures,
+            traces=tuple(made.traces),
             shortfall=result.shortfall,
             delivered=result.delivered,
             frames=result.report.num_decoded,
@@ -143,7 +152,10 @@ class ShardRunner:
 
     def merge(self, request: Merge) -> Merged:
         """Makes the rows of a divided source from the partials of its shards."""
-        made = _Made(request.duration_seconds)
+        extent = extent_of(self.sources.index(request.uri, os.fsdecode(request.path)))
+        if request.duration_seconds is not None:
+            extent = replace(extent, duration_seconds=request.duration_seconds)
+        made = _Made(extent)
         combined = []
         for op in request.ops:
             if load_op(op).reads is Reads.TABLES:
@@ -151,9 +163,12 @@ class ShardRunner:
                 continue
             key = self._config.keys[op]
             found = partials.load(self._root, request.source_id, op, key, request.num_shards)
-            self._make(op, request.source_id, made, partial(self.processor.merge, op, found))
+            # A source without sound has no piece that carries any: there is nothing to hear in it.
+            nothing = load_op(op).schema.empty_table
+            merge = partial(self.processor.merge, op, found) if found else nothing
+            self._make(op, request.source_id, made, merge)
         self._combine(combined, request, made)
-        return Merged(rows=made.rows, failures=made.failures)
+        return Merged(rows=made.rows, failures=made.failures, traces=tuple(made.traces))
 
     def figures(self) -> Figures:
         """What was done so far."""
@@ -205,21 +220,23 @@ class ShardRunner:
                 continue
             upstream = {need: self._rows(request, need) for need in after}
             index = self.sources.indexes[request.uri]
-            if made.seconds is not None:
-                index = replace(index, duration_seconds=made.seconds)
+            if made.extent.duration_seconds is not None:
+                index = replace(index, duration_seconds=made.extent.duration_seconds)
             combine = partial(self.processor.combine, op, upstream, index, request.source_id)
             self._make(op, request.source_id, made, combine)
 
     def _make(self, op: str, source_id: str, made: _Made, work: Callable[[], pa.Table]) -> None:
         """Makes the rows of a whole source; one operation's failure is not the others'."""
         try:
-            rows = work() if made.seconds is None else ending_with(work(), made.seconds)
-            self.finished[op, source_id] = with_source(rows, source_id)
+            rows = with_source(ending_with(work(), made.extent.duration_seconds), source_id)
+            require_unbroken(op, rows, {source_id: made.extent})
+            self.finished[op, source_id] = rows
             made.rows[op] = rows.num_rows
         except (MemoryError, SetupError):
             raise
         except Exception as error:
-            made.failures[op] = (type(error).__name__, str(error))
+            made.failures[op] = describe_error(op, error, op in OPS)
+            made.traces.append("".join(traceback.format_exception(error)))
 
     def _rows(self, request: RunShard | Merge, op: str) -> pa.Table:
         """Rows of another operation for the same source: just made, or from the dataset."""
@@ -227,3 +244,13 @@ class ShardRunner:
         if rows is None:
             rows = read_rows(self._root, op, request.earlier.get(op, ()), [request.source_id])
         return load_op(op).schema.empty_table() if rows is None else rows.drop_columns(["source_id"])
+
+
+def extent_of(index: SourceIndex) -> Extent:
+    """How far the rows of a source may reach."""
+    return Extent(
+        duration_seconds=index.duration_seconds,
+        num_frames=len(index.frames),
+        width=index.display_width,
+        height=index.display_height,
+    )

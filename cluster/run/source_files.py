@@ -37,7 +37,7 @@ class SourceFile:
     """One input.
 
     Attributes:
-        uri: absolute path as text, or an address; bytes that are no UTF-8 are shown escaped.
+        uri: absolute path as text (`sources.uri_of`), or an address.
         path: absolute path to open, or the address.
         num_bytes, mtime_ns: as the storage tells; -1 where the file cannot be looked at.
         content_id: what an object store tells of the content; empty for a local file, which must be read.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,8 @@ def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:
             yield argument
             continue
         try:
-            lines = Path(argument[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as exc:
+            lines = _read(argument[1:]).decode("utf-8-sig").splitlines()
+        except (OSError, ValueError) as exc:
             raise UsageError(
                 f"the list {argument[1:]} cannot be read ({exc}): give a text file with a path a line"
             ) from exc
@@ -111,24 +112,56 @@ def _is_media(path: str) -> bool:
     is_ambiguous = extension in AMBIGUOUS_EXTENSIONS
     if extension in MEDIA_EXTENSIONS and not is_ambiguous:
         return True
-    if not os.path.isfile(path):
-        return False
     try:
-        with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
-        return is_ambiguous
+        head = _read(path, HEAD_BYTES)
+    except (OSError, ValueError):
+        return is_ambiguous and os.path.isfile(path)
     return looks_like_media(head, is_ambiguous)
 
 
+def _read(path: str, most: int | None = None) -> bytes:
+    """The first `most` bytes of a regular file, or all that its size says.
+
+    What the kernel makes up (/proc) says 0: reading it could go on, or wait, for ever.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file.
+    """
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise ValueError("it is a folder, pipe, socket or device and no regular file")
+    if not info.st_size:
+        return b""
+    with open(path, "rb") as file:
+        return file.read(info.st_size if most is None else most)
+
+
+def uri_of(path: str) -> str:
+    """The text that a local file is known by, another for each path.
+
+    Bytes that are no UTF-8 are shown as `\\xff`. Where a name holds such a spelling itself, its backslash is
+    shown as `\\x5c`, so that the two can be told apart; all other names stand as they are.
+    """
+    plain = re.sub(r"\\(?=x(?:5c|[89a-f][0-9a-f]))", r"\\x5c", path)
+    return os.fsencode(plain).decode("utf-8", "backslashreplace")
+
+
 def paths_of(uri: str) -> tuple[str, ...]:
-    """Where a local file known by this text may lie: as it stands, or with escaped bytes put back."""
-    plain = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), uri)
-    return (uri,) if plain == uri else (uri, plain)
+    """Where a local file known by this text may lie: what `uri_of` was given, then the text as it stands.
+
+    Folders of version 0.1 hold names with such spellings as they stand.
+    """
+    plain = re.sub(r"\\x(5c|[89a-f][0-9a-f])", _unescaped, uri)
+    return (uri,) if plain == uri else (plain, uri)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return "\\" if found[1] == "5c" else chr(0xDC00 + int(found[1], 16))
 
 
 def _look_at(path: str) -> SourceFile:
-    uri = os.fsencode(path).decode("utf-8", "backslashreplace")
+    uri = uri_of(path)
     try:
         info = os.stat(path)
     except (OSError, ValueError):

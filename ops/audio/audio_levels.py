@@ -23,9 +23,15 @@ def decibels(amplitude: Float64Array) -> Float64Array:
 
 
 class AudioLevels(Op):
-    """One row per tenth of a second, counted from the track's first sample; the last may be shorter."""
+    """One row per tenth of a second, counted from the track's first sample; the last may be shorter.
+
+    A constant offset is no sound: each window is measured less its mean, which is a high pass of about 10 Hz
+    that remembers nothing, so that silence after a sound is silence at once. A last window that is shorter
+    is measured less the mean of the one before.
+    """
 
     name = "audio_levels"
+    version = 2
     reads = Reads.AUDIO
     default = True
     schema = pa.schema(
@@ -38,12 +44,21 @@ class AudioLevels(Op):
             column(
                 "rms_db",
                 pa.float32(),
-                "root mean square of the mono sound in dBFS, >= -120 (a full-scale sine has -3.0)",
+                "root mean square of the mono sound without a constant offset, in dBFS, >= -120 (a "
+                "full-scale sine has -3.0)",
             ),
             column(
                 "peak_db",
                 pa.float32(),
-                "largest absolute sample of the mono sound in dBFS, >= -120 (full scale is 0)",
+                "largest absolute sample of the mono sound without a constant offset, in dBFS, >= -120 (full "
+                "scale is 0)",
+            ),
+            column(
+                "channel",
+                pa.string(),
+                "the channel that was heard, such as FL, where the mix of all would have been silent; null "
+                "for the mix",
+                nullable=True,
             ),
         ]
     )
@@ -57,12 +72,15 @@ class _Levels:
     start_sample: int = -1
     sample_rate: int = 0
     window: int = 0
-    # Absolute values that are measured at once, and how many of them are left for the next chunk. Memory
-    # allocated for each chunk would cost as much time as the computation.
+    # Samples that are measured at once, and how many of them are left for the next chunk. Memory allocated
+    # for each chunk would cost as much time as the computation.
     buffer: Float32Array = field(default_factory=lambda: np.empty(0, np.float32))
     num_waiting: int = 0
+    offset: float = 0.0  # mean of the last window
     energy: list[Float32Array] = field(default_factory=list)
     peak: list[Float32Array] = field(default_factory=list)
+    channels: list[str | None] = field(default_factory=list)
+    channel: str | None = None  # of the last chunk
     done: bool = False
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
@@ -75,15 +93,16 @@ class _Levels:
             waiting = self.buffer[: self.num_waiting]
             self.buffer = np.empty(count + count // 4, np.float32)  # chunks differ a little in length
             self.buffer[: self.num_waiting] = waiting
-        np.abs(chunk.samples, out=self.buffer[self.num_waiting : count])
+        self.buffer[self.num_waiting : count] = chunk.samples
         whole = count - count % self.window
+        self.channel = chunk.channel or None
         self._measure(self.buffer[:whole].reshape(-1, self.window))
         self.num_waiting = count - whole
         self.buffer[: self.num_waiting] = self.buffer[whole:count]
 
     def finish(self) -> Partial:
         if self.num_waiting:
-            self._measure(self.buffer[None, : self.num_waiting])
+            self._measure(self.buffer[None, : self.num_waiting], is_last=True)
         energy = np.concatenate([*self.energy, np.empty(0)])
         lengths = np.full(len(energy), max(self.window, 1))
         if self.num_waiting:
@@ -94,18 +113,26 @@ class _Levels:
                 "start_seconds": starts / max(self.sample_rate, 1),
                 "rms_db": decibels(np.sqrt(energy / lengths)),
                 "peak_db": decibels(np.concatenate([*self.peak, np.empty(0)])),
+                "channel": self.channels,
             },
             schema=AudioLevels.schema,
         )
         return Partial(rows)
 
-    def _measure(self, windows: Float32Array) -> None:
-        """Appends peak and energy of windows of absolute samples, float32 [windows, samples]."""
-        peak = windows.max(axis=1)
-        if not peak.max(initial=0.0) < MAX_SAMPLE:
-            # Damaged float tracks can hold NaN and infinity; they carry no level.
-            windows = np.where(windows < MAX_SAMPLE, windows, np.float32(0))
-            peak = windows.max(axis=1)
-        self.peak.append(peak)
-        # A dot product for each window: einsum adds in an order that depends on where the array lies.
+    def _measure(self, windows: Float32Array, is_last: bool = False) -> None:
+        """Appends peak and energy of windows, float32 [windows, samples], each less its mean."""
+        if not len(windows):
+            return
+        # Damaged float tracks can hold NaN and infinity; they carry no level.
+        if not (windows.max() < MAX_SAMPLE and windows.min() > -MAX_SAMPLE):
+            windows = np.where(np.abs(windows) < MAX_SAMPLE, windows, np.float32(0))
+        # A dot product for each window: sum and einsum add in an order that depends on where the array lies.
+        share = np.full(windows.shape[1], 1 / windows.shape[1], np.float32)
+        means = np.vecdot(windows, share)[:, None]
+        if is_last and self.energy:
+            means[:] = self.offset
+        self.offset = means[-1, 0]
+        windows = windows - means
+        self.peak.append(np.maximum(windows.max(axis=1), -windows.min(axis=1)))
         self.energy.append(np.vecdot(windows, windows))
+        self.channels += [self.channel] * len(windows)

@@ -18,7 +18,7 @@ import numpy as np
 
 from framemill.errors import ModelError
 from framemill.models.runner import Model
-from framemill.ops.audio.filterbank import triangles
+from framemill.ops.audio.filterbank import slaney_bands, triangles
 from framemill.ops.chunks import Float32Array, Float64Array
 
 
@@ -102,17 +102,7 @@ def _vggish_bands() -> Float32Array:
 
 @cache
 def _clap_bands() -> Float32Array:
-    """Triangles of equal area, linear in hertz, with corners on Slaney's mel scale: float32 [513, 64].
-
-    The scale is linear up to 1 kHz and logarithmic above (Slaney, "Auditory toolbox", 1998).
-    """
-    hertz_per_mel, step = 200 / 3, np.log(6.4) / 27
-    top = 15 + np.log(14_000 / 1_000) / step
-    mels = np.linspace(50 / hertz_per_mel, top, 66)
-    corners = np.where(mels < 15, mels * hertz_per_mel, 1_000 * np.exp(step * (mels - 15)))
-    bands = triangles(np.arange(513) * 48_000 / 1024, corners)
-    bands *= (2 / (corners[2:] - corners[:-2])).astype(np.float32)
-    return bands
+    return slaney_bands(64, 1024, 48_000, 50.0, 14_000.0)
 
 
 FAMILIES: Mapping[str, SoundFamily] = {

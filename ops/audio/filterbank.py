@@ -60,3 +60,21 @@ def triangles(bins: Float64Array, corners: Float64Array) -> Float32Array:
     rising = (bins[:, None] - corners[:-2]) / (corners[1:-1] - corners[:-2])
     falling = (corners[2:] - bins[:, None]) / (corners[2:] - corners[1:-1])
     return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
+
+
+def slaney_bands(num_bands: int, size: int, sample_rate: int, low_hz: float, high_hz: float) -> Float32Array:
+    """Triangles of equal area, linear in hertz, with corners on Slaney's mel scale: float32 [bins, bands].
+
+    The scale is linear up to 1 kHz and logarithmic above (Slaney, "Auditory toolbox", 1998). The bins are
+    those of a real Fourier transform of `size` samples.
+    """
+    hertz_per_mel, step = 200 / 3, math.log(6.4) / 27
+
+    def mel(hertz: float) -> float:
+        return hertz / hertz_per_mel if hertz < 1_000 else 15 + math.log(hertz / 1_000) / step
+
+    mels = np.linspace(mel(low_hz), mel(high_hz), num_bands + 2)
+    corners = np.where(mels < 15, mels * hertz_per_mel, 1_000 * np.exp(step * (mels - 15)))
+    bands = triangles(np.arange(size // 2 + 1) * sample_rate / size, corners)
+    bands *= (2 / (corners[2:] - corners[:-2])).astype(np.float32)
+    return bands

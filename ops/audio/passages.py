@@ -1,4 +1,7 @@
-"""Passages: stretches of speech joined to at most 30 s, and the way back from their times to the track's."""
+"""Passages: stretches of speech joined to at most 30 s, and the way back from their times to the track's.
+
+Joining spares the model silence; a long pause parts passages all the same.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from framemill.ops.chunks import Float32Array, Int64Array
 
 # The detector's windows of 32 ms can start late and end early.
 SPEECH_MARGIN_SECONDS = 0.05
+# By so much the model and the detector may differ on where speech ends.
+END_SECONDS = 0.3
+# A pause longer than this ends a passage: what follows may be another speaker, place or language.
+MAX_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +54,42 @@ class Passage:
         first, last = (self.speech[segment] / SAMPLE_RATE).tolist()
         return float(max(0.0, first - SPEECH_MARGIN_SECONDS, min(found, last + SPEECH_MARGIN_SECONDS)))
 
+    def speech_after(self, seconds: float) -> float:
+        """Seconds of speech, without padding, that follow a time of the passage."""
+        left = self.speech[:, 1] - np.maximum(self.speech[:, 0], self._track_sample(seconds))
+        return float(left[self._segments_after(seconds)].sum()) / SAMPLE_RATE
+
+    def after(self, seconds: float) -> Passage:
+        """What follows a time of the passage; from the next segment on if little is left of its own.
+
+        Raises:
+            ValueError: no speech follows.
+        """
+        left = self._segments_after(seconds)
+        if not len(left):
+            raise ValueError(f"no speech follows {seconds} s of the passage")
+        first = int(left[0])
+        before = int(self.ends[first - 1]) if first else 0
+        cut = max(round(seconds * SAMPLE_RATE), before)
+        starts, speech = self.starts[first:].copy(), self.speech[first:].copy()
+        starts[0] += cut - before
+        speech[0, 0] = max(speech[0, 0], starts[0])
+        return Passage(self.samples[cut:], starts, self.ends[first:] - cut, speech)
+
+    def _segments_after(self, seconds: float) -> Int64Array:
+        """Indices of the segments whose speech ends well after a time of the passage."""
+        return np.flatnonzero(self.speech[:, 1] > self._track_sample(seconds + END_SECONDS))
+
+    def _track_sample(self, seconds: float) -> int:
+        """The sample of the track at a time of the passage."""
+        segment = self.segment_at(seconds)
+        before = int(self.ends[segment - 1]) if segment else 0
+        return int(self.starts[segment]) + round(seconds * SAMPLE_RATE) - before
+
 
 @dataclass(slots=True)
 class PassageMaker:
-    """Cuts segments out of streamed sound, and joins them as long as they fit one passage.
+    """Cuts segments out of streamed sound, and joins them to passages without long pauses that fit.
 
     Only sound that a later segment may need is kept, so that memory does not grow with the track.
 
@@ -77,10 +116,12 @@ class PassageMaker:
             self._first = sample
 
     def add(self, segment: Segment) -> Passage | None:
-        """Takes the next segment; gives the passage before it where both do not fit in one."""
+        """Takes the next segment; gives the passage before it where both do not belong in one."""
         piece = self._kept[segment.start - self._first : segment.end - self._first].copy()
         done = None
-        if sum(map(len, self._pieces)) + len(piece) > self.max_samples:
+        pause = segment.speech_start - self._segments[-1].speech_end if self._segments else 0
+        is_long = pause > MAX_PAUSE_SECONDS * SAMPLE_RATE
+        if is_long or sum(map(len, self._pieces)) + len(piece) > self.max_samples:
             done = self.finish()
         self._pieces.append(piece)
         self._segments.append(segment)

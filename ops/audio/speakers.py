@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
-from framemill.ops.audio.filterbank import FRAME, NUM_BANDS, centred_filterbank
 from framemill.ops.audio.linkage import EQUAL, average_linkage, number_by_appearance
 from framemill.ops.audio.vad import SAMPLE_RATE, clean_samples
+from framemill.ops.audio.voices import embed_voice
 from framemill.ops.chunks import Audio, BoolArray, Chunk, Float32Array, Int64Array, ShardInfo
 from framemill.ops.columns import SPAN_COLUMNS, column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
@@ -42,7 +42,7 @@ class SpeakersOptions:
     Attributes:
         threshold: stretches belong to one speaker where their vectors' cosine is at least this on average,
             -1..1. 0.3 is about what pyannote's published pipeline found best for the default model (cosine
-            distance 0.70); other models need their own.
+            distance 0.70); other models need their own: resemblyzer_ge2e 0.75.
     """
 
     threshold: float = 0.3
@@ -58,6 +58,7 @@ class Speakers(Op):
     name = "speakers"
     reads = Reads.AUDIO
     models = ("speaker_segmentation", "speaker_embeddings")
+    version = 2
     Options = SpeakersOptions
     schema = pa.schema(
         [
@@ -83,6 +84,7 @@ class _Turns:
         self._num_windows = 0
         self._waiting = np.zeros(0, np.float32)
         self._window_of: list[int] = []
+        self._counts: list[Int64Array] = []  # of each window, speakers per frame
         self._activity: list[Float32Array] = []
         self._vectors: list[Float32Array] = []
 
@@ -104,11 +106,11 @@ class _Turns:
             return Partial(Speakers.schema.empty_table())
         windows = np.array(self._window_of, np.int64)
         group = group_speakers(np.stack(self._vectors), windows, self._threshold)
-        turns: list[tuple[float, float, int]] = []
-        for number in range(int(group.max()) + 1):
-            for start, end in self._turns_of(np.flatnonzero(group == number).tolist()):
-                turns.append((start, end, number))
-        turns.sort()
+        turns = sorted(
+            (start, end, number)
+            for number, active in enumerate(self._active(group))
+            for start, end in self._turns_of(active)
+        )
         # Numbers follow the turns, not the windows that they were found in.
         names = {number: f"speaker_{i}" for i, number in enumerate(dict.fromkeys(t[2] for t in turns))}
         rows = {
@@ -118,17 +120,40 @@ class _Turns:
         }
         return Partial(pa.table(rows, schema=Speakers.schema))
 
-    def _turns_of(self, members: list[int]) -> list[tuple[float, float]]:
-        """Start and end, seconds, of each turn: where the mean over the windows there is above 0.5."""
+    def _active(self, group: Int64Array) -> BoolArray:
+        """Which speakers speak in each frame of the track: bool [groups, frames].
+
+        As many as the segmentation hears there, on average over the windows; they are those whose
+        probabilities are the highest in sum, so that a voice is heard even where windows gave it to different
+        groups.
+        """
         num_frames = (self._num_windows - 1) * HOP_FRAMES + NUM_FRAMES
-        total = np.zeros(num_frames, np.float32)
-        for member in members:
-            start = self._window_of[member] * HOP_FRAMES
-            total[start : start + NUM_FRAMES] += self._activity[member]
-        windows = np.zeros(num_frames, np.float32)
-        for window in range(self._num_windows):
-            windows[window * HOP_FRAMES : window * HOP_FRAMES + NUM_FRAMES] += 1
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], total > 0.5 * windows, [False]])))
+        active = np.zeros((int(group.max()) + 1, num_frames), np.bool_)
+        windows = np.array(self._window_of)
+        # Between one window's start and the next, few windows and so few groups have a say.
+        for start in range(0, num_frames, HOP_FRAMES):
+            end = min(start + HOP_FRAMES, num_frames)
+            first = max(0, -(-(start - NUM_FRAMES + 1) // HOP_FRAMES))
+            last = min(start // HOP_FRAMES, self._num_windows - 1)
+            heard, covered = np.zeros(end - start, np.float32), np.zeros(end - start, np.float32)
+            totals: dict[int, Float32Array] = {}
+            for window in range(first, last + 1):
+                here = slice(start - window * HOP_FRAMES, end - window * HOP_FRAMES)
+                counts = self._counts[window][here]
+                heard[: len(counts)] += counts
+                covered[: len(counts)] += 1
+                for member in np.flatnonzero(windows == window).tolist():
+                    total = totals.setdefault(int(group[member]), np.zeros(end - start, np.float32))
+                    total[: len(counts)] += self._activity[member][here]
+            if totals:
+                numbers, stacked = list(totals), np.stack(list(totals.values()))
+                rank = np.argsort(np.argsort(-stacked, axis=0, kind="stable"), axis=0)
+                active[numbers, start:end] = (rank < np.rint(heard / covered)) & (stacked > 0)
+        return active
+
+    def _turns_of(self, active: BoolArray) -> list[tuple[float, float]]:
+        """Start and end, seconds, of each turn in bool [frames]."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]])))
         samples = np.minimum(OFFSET + edges * STEP, self._num_samples)
         samples[edges == 0] = 0
         seconds = ((self._start_sample + samples) / SAMPLE_RATE).tolist()
@@ -146,6 +171,7 @@ class _Turns:
             )
         probabilities: Float32Array = np.exp(values[0].astype(np.float32)) @ POWERSET
         speaking: BoolArray = POWERSET[values[0].argmax(axis=1)] > 0
+        self._counts.append(speaking.sum(axis=1))
         alone = speaking & (speaking.sum(axis=1, keepdims=True) == 1)
         for speaker in range(POWERSET.shape[1]):
             chosen = alone[:, speaker]
@@ -154,24 +180,10 @@ class _Turns:
             if chosen.sum() * STEP < LEAST_SECONDS * SAMPLE_RATE:
                 continue
             sound = samples[OFFSET : OFFSET + NUM_FRAMES * STEP].reshape(NUM_FRAMES, STEP)[chosen]
-            self._vectors.append(self._embed(sound.reshape(-1)))
+            self._vectors.append(embed_voice(self._embeddings, sound.reshape(-1)))
             self._activity.append(probabilities[:, speaker])
             self._window_of.append(self._num_windows)
         self._num_windows += 1
-
-    def _embed(self, samples: Float32Array) -> Float32Array:
-        """Vector of length 1, float32 [d]."""
-        assert len(samples) >= FRAME
-        features = centred_filterbank(samples)
-        outputs = self._embeddings.runner.run({"feats": features[None]})
-        vectors = outputs.get("embs", np.zeros(0, np.float32))
-        if vectors.ndim != 2 or len(vectors) != 1:
-            raise ModelError(
-                f"model {self._embeddings.entry.name} gives {list(vectors.shape)} as output `embs` "
-                f"for features [1, frames, {NUM_BANDS}]; expected [1, d]: choose one of family wespeaker"
-            )
-        vector: Float32Array = vectors[0].astype(np.float32)
-        return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def group_speakers(vectors: Float32Array, window: Int64Array, threshold: float) -> Int64Array:

@@ -27,6 +27,8 @@ RULES = SegmentRules(
 GROUP = 8
 # A passage that repeats itself is decoded once more, without runs of so many tokens that come twice.
 NO_REPEAT_TOKENS = 3
+# Where at least so much speech follows what the model wrote down of a passage, it is asked for the rest.
+MIN_LOST_SECONDS = 0.5
 
 
 class Transcriber:
@@ -83,35 +85,65 @@ class Transcriber:
             self._waiting.append(passage)
 
     def _transcribe_group(self) -> None:
-        """Decodes the next passages and appends their rows."""
+        """Decodes the next passages, and what the model left of them, and appends their rows."""
         passages = self._waiting[: GROUP if self._language else 1]
         del self._waiting[: len(passages)]
-        decoded = self._decode(passages)
-        options = self._options
+        given = "" if self._language == EACH else self._language
+        rows: list[list[dict[str, Any]]] = [[] for _ in passages]
+        unheard = [0.0] * len(passages)
+        left = {i: (passage, given) for i, passage in enumerate(passages)}
+        while left:
+            decoded = self._hear([passage for passage, _ in left.values()], [to for _, to in left.values()])
+            rest: dict[int, tuple[Passage, str]] = {}
+            for (i, (passage, _)), result in zip(left.items(), decoded, strict=True):
+                if self._is_silence(result):
+                    continue
+                # The language detected in a passage of silence is meaningless.
+                self._language = self._language or result.language
+                spans = [span for span in result.spans if span.text]
+                rows[i] += [_row(span, result, passage) for span in spans]
+                # With word times, spans end with their last word; the last time token can be later.
+                end = spans[-1].end_seconds if spans else 0.0
+                lost = passage.speech_after(end)
+                if lost >= MIN_LOST_SECONDS and end >= MIN_LOST_SECONDS:
+                    rest[i] = (passage.after(end), result.language)
+                elif (
+                    lost >= MIN_LOST_SECONDS
+                ):  # asked again for what is about the same, it would say the same
+                    unheard[i] = lost
+            left = rest
+        for found, lost in zip(rows, unheard, strict=True):
+            self._rows += found
+            if self._rows:
+                self._rows[-1]["unheard_seconds"] += lost
+
+    def _hear(self, passages: list[Passage], languages: list[str]) -> list[Transcription]:
+        """Decodes passages; those that repeat themselves once more."""
+        decoded = self._decode(passages, languages)
         loops = [
             i
             for i, result in enumerate(decoded)
-            if result.compression_ratio > options.compression_ratio_threshold and not self._is_silence(result)
+            if result.compression_ratio > self._options.compression_ratio_threshold
+            and not self._is_silence(result)
         ]
         if loops:
-            again = self._decode([passages[i] for i in loops], NO_REPEAT_TOKENS)
+            again = self._decode(
+                [passages[i] for i in loops], [languages[i] for i in loops], NO_REPEAT_TOKENS
+            )
             for i, second in zip(loops, again, strict=True):
                 decoded[i] = self._better(decoded[i], second)
-        for passage, result in zip(passages, decoded, strict=True):
-            if self._is_silence(result):
-                continue
-            # The language detected in a passage of silence is meaningless.
-            self._language = self._language or result.language
-            self._rows += [_row(span, result, passage) for span in result.spans if span.text]
+        return decoded
 
-    def _decode(self, passages: list[Passage], no_repeat_tokens: int = 0) -> list[Transcription]:
+    def _decode(
+        self, passages: list[Passage], languages: list[str], no_repeat_tokens: int = 0
+    ) -> list[Transcription]:
         samples = np.zeros((len(passages), MAX_SAMPLES), np.float32)
         decodings = np.empty(len(passages), object)
         options = self._options
-        for row, passage in enumerate(passages):
+        for row, (passage, language) in enumerate(zip(passages, languages, strict=True)):
             samples[row, : len(passage.samples)] = passage.samples
             decodings[row] = Decoding(
-                language="" if self._language == EACH else self._language,
+                language=language,
                 task=options.task,
                 beam_size=options.beam_size,
                 initial_prompt=options.initial_prompt,
@@ -167,5 +199,6 @@ def _row(span: Span, result: Transcription, passage: Passage) -> dict[str, Any]:
         "origin": "speech",
         "avg_logprob": result.avg_logprob,
         "no_speech_prob": result.no_speech_prob,
+        "unheard_seconds": 0.0,
         "words": words,
     }

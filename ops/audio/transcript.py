@@ -36,6 +36,7 @@ class Transcript(Op):
     name = "transcript"
     reads = Reads.AUDIO
     models = ("vad", "transcript")
+    version = 2
     Options = TranscriptOptions
     schema = pa.schema(
         [
@@ -71,6 +72,13 @@ class Transcript(Op):
                 "no_speech_prob",
                 pa.float32(),
                 "probability that nobody speaks in the passage, 0 to 1; null for subtitles",
+                nullable=True,
+            ),
+            column(
+                "unheard_seconds",
+                pa.float32(),
+                "seconds of detected speech between this row and the next in which the model found no words, "
+                "though it was asked again; stretches below 0.5 s do not count; null for subtitles",
                 nullable=True,
             ),
             column(

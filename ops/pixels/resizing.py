@@ -101,6 +101,11 @@ def turn(pictures: Pictures, quarters: int) -> Pictures:
     return xp.flip(turned, axis=2 if quarters % 4 == 1 else 1)
 
 
+def mirror(pictures: Pictures) -> Pictures:
+    """Pictures with left and right exchanged."""
+    return array_module(pictures).flip(pictures, axis=2)
+
+
 def mix_channels(pictures: Pictures, matrix: Float32Array) -> Pictures:
     """Each pixel's channels [.., 3] replaced by weighted sums of them.
 

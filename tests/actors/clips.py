@@ -139,11 +139,17 @@ def write_sound(
     return path
 
 
-def turn(path: Path, degrees: int) -> Path:
-    """Writes a clockwise turn of 90, 180 or 270 degrees into the track header of an MP4 (14496-12, 8.3.2)."""
-    a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+def turn(path: Path, degrees: int, is_mirrored: bool = False) -> Path:
+    """Writes a clockwise turn into the track header of an MP4 (14496-12, 8.3.2), mirrored before if asked."""
+    a, b = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    sign = -1 if is_mirrored else 1
+    return write_matrix(path, sign * a, sign * b, -b, a)
+
+
+def write_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Writes a display matrix into the track header of an MP4."""
     one = 1 << 16
-    matrix = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, 0, 0, 1 << 30)
+    matrix = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40  # behind version, times, identity, duration, layer and volume
     data[at : at + 36] = matrix

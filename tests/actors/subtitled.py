@@ -81,3 +81,23 @@ def write_subtitled(
                 out.mux(sound.encode(piece))
             out.mux(sound.encode(None))
     return path
+
+
+def with_packets(path: Path, codec: str, contents: Sequence[bytes]) -> Path:
+    """A file with sound and a stream of subtitles whose packets hold these bytes, a second each."""
+    made = write_subtitled(path.with_name(f"made{path.suffix}"), [(codec, "eng", [(0.0, 1.0, "a")])])
+    with av.open(str(made)) as given, av.open(str(path), "w") as out:
+        (sound,), (text,) = given.streams.audio, given.streams.subtitles
+        copies = {stream.index: out.add_stream_from_template(stream) for stream in (sound, text)}
+        for packet in given.demux(sound):
+            if packet.dts is not None:
+                packet.stream = copies[sound.index]
+                out.mux(packet)
+        for second, content in enumerate(contents):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = copies[text.index], Fraction(1, 1000)
+            packet.pts = packet.dts = second * 1000
+            packet.duration = 1000
+            out.mux(packet)
+    made.unlink()
+    return path

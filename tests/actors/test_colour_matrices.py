@@ -7,8 +7,15 @@ import pytest
 
 from framemill.actors.colour_matrices import luma_from_samples, matrix_name, rgb_from_samples, to_ycc
 
-# Y'CbCr of pure red in studio range at 8 bits, rounded: ITU-R BT.601 2.5, BT.709 3, BT.2020 table 4.
-REDS = {"bt601": (81, 90, 240), "bt709": (63, 102, 240), "bt2020": (74, 97, 240)}
+# Y'CbCr of pure red in studio range at 8 bits, rounded: ITU-R BT.601 2.5, BT.709 3, BT.2020
+# table 4, ITU-T H.273 table 4.
+REDS = {
+    "bt601": (81, 90, 240),
+    "bt709": (63, 102, 240),
+    "bt2020": (74, 97, 240),
+    "fcc": (82, 90, 240),
+    "smpte240m": (62, 102, 240),
+}
 
 
 @pytest.mark.parametrize("matrix", REDS)
@@ -47,6 +54,7 @@ def test_ends_of_luma() -> None:
 @pytest.mark.parametrize(
     ("code", "num_lines", "name"),
     [(1, 64, "bt709"), (5, 2160, "bt601"), (6, 720, "bt601"), (9, 64, "bt2020"), (10, 64, "bt2020"),
+     (4, 1080, "fcc"), (7, 64, "smpte240m"),
      (2, 719, "bt601"), (2, 720, "bt709"), (0, 480, "bt601"), (3, 480, "bt601"), (14, 1080, "bt709")],
 )  # fmt: skip
 def test_tags_and_sizes(code: int, num_lines: int, name: str) -> None:

@@ -13,9 +13,9 @@ import pytest
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from framemill.actors.indexing import index_source
-from framemill.actors.pyav_frames import PyavFrames
+from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from framemill.ops.chunks import Frames
+from framemill.ops.chunks import FrameIndex, Frames
 from tests.actors.clips import marked, moving, turn, write_clip
 from tests.actors.reading import NONE
 
@@ -174,13 +174,77 @@ def test_gray_is_gray_everywhere(tmp_path: Path) -> None:
     assert np.abs(colours[..., 0] - frames.luma()).max() <= 2
 
 
-def test_transparent_pixels_are_black_in_both_views() -> None:
-    pixels = np.full((16, 16, 4), 255, np.uint8)
-    pixels[:8, :, 3] = 0
-    frame = av.VideoFrame.from_ndarray(pixels, "bgra")
+def see_through(format_name: str) -> av.VideoFrame:
+    """Magenta (white where there is no colour): transparent, half so and opaque, from top to bottom."""
+    pixels = np.zeros((24, 16, 4), np.uint8)
+    pixels[...] = (255, 0, 255, 0)
+    pixels[8:16, :, 3], pixels[16:, :, 3] = 128, 255
+    if format_name.startswith("ya"):
+        pixels[..., 1] = 255
+    frame = av.VideoFrame.from_ndarray(pixels, "rgba")
+    return frame if format_name == "rgba" else VideoReformatter().reformat(frame, format=format_name)
+
+
+TRANSPARENT = ["rgba", "bgra", "argb", "abgr", "rgba64le", "ya8", "ya16le", "gbrap", "gbrap12le", "yuva420p",
+               "yuva422p", "yuva444p", "yuva444p10le", "yuva420p10be", "vuya"]  # fmt: skip
+
+
+@pytest.mark.parametrize("format_name", TRANSPARENT)
+def test_what_is_transparent_lets_black_through_in_every_view(format_name: str) -> None:
+    frame = see_through(format_name)
+    frames = PyavFrames([frame], np.zeros(1, np.int64), np.zeros(1), np.ones(1, bool), (16, 24), 0)
+    opaque = np.array([255, 255, 255] if format_name.startswith("ya") else [255, 0, 255])
+    pixels, luma = frames.rgb()[0].astype(int), frames.luma()[0].astype(int)
+    assert max(pixels[1:7].max(), luma[1:7].max()) <= (format_name == "gbrap12le")  # made from bytes
+    assert np.abs(pixels[9:15] - opaque * 128 / 255).max() <= 4
+    assert np.abs(pixels[17:] - opaque).max() <= 5
+    weighed = opaque @ (0.299, 0.587, 0.114)
+    assert np.abs(luma[9:15] - weighed * 128 / 255).max() <= 4 and np.abs(luma[17:] - weighed).max() <= 5
+
+
+@pytest.mark.parametrize("format_name", TRANSPARENT)
+def test_signals_see_black_behind_what_is_transparent(format_name: str) -> None:
+    batch = SignalsBatch(1)
+    batch.add(see_through(format_name), 0)
+    one = np.zeros(1, np.int64)
+    signals = batch.take(FrameIndex(one, np.zeros(1), np.ones(1, bool), one))
+    assert np.abs(signals.luma[0, 1:7].astype(int) - 16).max() <= 1
+    assert np.abs(signals.chroma_u[0, 1:3].astype(int) - 128).max() <= 1
+    assert signals.luma[0, 17:].min() > signals.luma[0, 9:15].max() > 20
+
+
+def test_entries_of_a_palette_may_be_transparent() -> None:
+    frame = av.VideoFrame(16, 16, "pal8")
+    lines = np.zeros((16, frame.planes[0].line_size), np.uint8)
+    lines[8:] = 1
+    frame.planes[0].update(lines)
+    palette = np.zeros(256, "<u4")
+    palette[0], palette[1] = 0x00FF00FF, 0xFFFF0000  # A R G B
+    frame.planes[1].update(palette)
     frames = PyavFrames([frame], np.zeros(1, np.int64), np.zeros(1), np.ones(1, bool), (16, 16), 0)
     assert frames.rgb()[0, :8].max() == 0 and frames.luma()[0, :8].max() == 0
-    assert frames.rgb()[0, 8:].min() == 255 and frames.luma()[0, 8:].min() >= 254
+    assert (frames.rgb()[0, 8:] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libvpx-vp9", "webm"), ("libvpx", "mkv")])
+def test_alpha_that_is_kept_beside_the_pictures_is_read(tmp_path: Path, codec: str, suffix: str) -> None:
+    path = tmp_path / f"alpha.{suffix}"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25, options={"auto-alt-ref": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuva420p"
+        stream.metadata["alpha_mode"] = "1"
+        pixels = np.zeros((64, 64, 4), np.uint8)
+        pixels[...] = (255, 0, 255, 0)
+        pixels[32:, :, 3] = 255
+        for number in range(6):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgba")
+            frame.pts = number
+            out.mux(stream.encode(VideoReformatter().reformat(frame, format="yuva420p")))
+        out.mux(stream.encode(None))
+    frames = frames_of(path)
+    assert len(frames) == 6 and index_source(str(path)).description.pixel_format == "yuva420p"
+    assert frames.rgb()[:, :28].max() <= 8
+    assert np.abs(frames.rgb()[:, 40:].astype(int) - (255, 0, 255)).max() <= 40
 
 
 def views(frames: Frames) -> list[Any]:

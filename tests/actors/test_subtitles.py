@@ -11,10 +11,10 @@ import pytest
 
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from framemill.actors.subtitles import plain_text
+from framemill.actors.subtitles import decoded_text, plain_text
 from framemill.ops.audio.subtitles import SubtitleRows
 from framemill.ops.chunks import Audio, Cue, Frames, Subtitles
-from tests.actors.subtitled import CueTuple, write_subtitled
+from tests.actors.subtitled import CueTuple, with_packets, write_subtitled
 
 NONE = np.zeros(0, np.int64)
 CUES: list[CueTuple] = [
@@ -113,11 +113,60 @@ def test_pictures_of_text_are_listed_and_not_read(tmp_path: Path, media_dir: Pat
         (r"0,0,Default,,0,0,0,,{\p1}m 0 0 l 100 0 100 100{\p0}drawn", True, "drawn"),
         (r"0,0,Default,,0,0,0,,{\i1}{\i0}\N", True, ""),
         ("0,0,Default,,0,0,0,,C:\\\u2060name\\hx", False, "C:\\name x"),
+        (r"0,0,Default,,0,0,0,,\{\i1\} {\i1}\{so\}{\i0} \\Nit is", True, "{\\i1} {so} \\\nit is"),
+        (
+            "0,0,Default,,0,0,0,,a\u2028b\x1b[1m\tc\x85d\u3000e\u00ad\u200c\u202e",
+            True,
+            "a b [1m c d\u3000e\u00ad\u200c\u202e",
+        ),
         ("", False, ""),
     ],
 )
 def test_text_without_its_styling(line: str, is_ass: bool, expected: str) -> None:
     assert plain_text(line, is_ass) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "wrap_style", "expected"),
+    [
+        (r"a\nb\Nc", "0", "a b\nc"),
+        (r"a\nb\Nc", "2", "a\nb\nc"),
+        (r"{\q2}a\nb", "1", "a\nb"),
+        (r"{\an8\q3\b1}a\nb", "2", "a b"),
+        (r"\{\q2\}a\nb", "0", r"{\q2}a b"),
+    ],
+)
+def test_soft_line_ends_of_ass_go_by_the_wrap_style(line: str, wrap_style: str, expected: str) -> None:
+    assert plain_text(f"0,0,Default,,0,0,0,,{line}", True, wrap_style) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("schön 更好".encode(), "schön 更好"),
+        (b"caf\xe9 \x80 \x81", "café € \x81"),
+        ("größer ".encode() + b"caf\xe9", "größer café"),
+        ("é".encode()[:1], "Ã"),
+        (b"\xef\xbb\xbfa", "a"),
+        ("å更".encode("utf-16"), "å更"),
+        (b"\xfe\xff" + "å更".encode("utf-16-be"), "å更"),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_taken_as_windows_1252(content: bytes, expected: str) -> None:
+    assert decoded_text(content) == expected
+
+
+WRITTEN = [b"C:\\new\\Names \\h", b"caf\xe9\\Nau \xe6\x9b\xb4", b"{it} is\x00\r\nthere", b"odd\xef\xbf\xbe"]
+READ = ["C:\\new\\Names \\h", "café\\Nau 更", "{it} is\nthere", "odd"]
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("subrip", "mkv"), ("webvtt", "mkv"), ("mov_text", "mp4")])
+def test_each_format_has_its_own_codes_and_no_byte_loses_a_line(
+    tmp_path: Path, codec: str, suffix: str
+) -> None:
+    contents = [len(c).to_bytes(2, "big") + c if codec == "mov_text" else c for c in WRITTEN]
+    chunks, _ = read(with_packets(tmp_path / f"t.{suffix}", codec, contents))
+    assert [text.rstrip("\ufffd\ufffe") for *_, text in said(chunks)] == READ
 
 
 @pytest.mark.parametrize("is_ass", [True, False])
@@ -143,3 +192,39 @@ def test_rows_have_ends_where_the_file_tells_none() -> None:
     rows.add(Subtitles(3, "eng", (Cue(4.0, math.inf, "d"),)))
     found = [(r["stream_index"], r["segment_index"], r["end_seconds"], r["text"]) for r in rows.finish(9.0)]
     assert found == [(2, 0, 2.0, "c"), (3, 0, 5.0, "a"), (3, 1, 4.0, "b"), (3, 2, 9.0, "d")]
+
+
+def test_no_row_ends_after_the_source_and_no_text_is_lost_for_it() -> None:
+    late = (0.5, 9.0, "a"), (3.0, math.inf, "b"), (359_999.0, 360_000.0, "c")
+    rows = SubtitleRows()
+    rows.add(Subtitles(0, "eng", tuple(Cue(*cue) for cue in late)))
+    found = [(r["start_seconds"], r["end_seconds"], r["text"]) for r in rows.finish(4.0)]
+    assert found == [(0.5, 4.0, "a"), (3.0, 4.0, "b"), (4.0, 4.0, "c")]
+
+
+def unrolled(*cues: tuple[float, float, str]) -> list[tuple[float, float, str]]:
+    rows = SubtitleRows()
+    rows.add(Subtitles(0, "eng", tuple(Cue(*cue) for cue in cues)))
+    return [(r["start_seconds"], r["end_seconds"], r["text"]) for r in rows.finish(60.0)]
+
+
+def test_captions_that_roll_up_give_each_line_once() -> None:
+    first = (0.5, 2.0, "one"), (2.0, 2.1, "one"), (2.1, 4.0, "one\ntwo")
+    found = unrolled(*first, (4.0, 4.1, "two"), (4.1, 6.0, "two\nthree"))
+    assert found == [(0.5, 2.1, "one"), (2.1, 4.1, "two"), (4.1, 6.0, "three")]
+    three_rows = (0.0, 1.0, "a"), (1.0, 2.0, "a\nb"), (2.0, 3.0, "a\nb\nc"), (3.0, 4.0, "b\nc\nd")
+    assert unrolled(*three_rows) == [(0, 1, "a"), (1, 2, "b"), (2, 3, "c"), (3, 4, "d")]
+    typed = (0.0, 1.0, "we"), (1.0, 2.0, "we say"), (2.0, 3.0, "we say\nit"), (3.0, 4.0, "we say\nit all")
+    assert unrolled(*typed) == [(0, 2, "we say"), (2, 4, "it all")]
+
+
+@pytest.mark.parametrize(
+    "cues",
+    [
+        [(0.0, 1.0, "No!"), (1.0, 2.0, "No!"), (2.0, 3.0, "No!")],
+        [(0.0, 1.0, "a"), (1.0, 2.0, "a\nb"), (2.0, 3.0, "c"), (3.0, 4.0, "d"), (4.0, 5.0, "e")],
+        [(0.0, 1.0, "a"), (2.0, 3.0, "a\nb"), (4.0, 5.0, "b\nc")],
+    ],
+)
+def test_what_is_said_twice_stays_twice(cues: list[tuple[float, float, str]]) -> None:
+    assert unrolled(*cues) == cues

@@ -16,6 +16,8 @@ from framemill.errors import UsageError
 EVERY_SETTING = """
 ops = ["media", "frames"]
 sample = "every:1"
+video_track = "0"
+audio_track = "eng"
 images = true
 engine = "local"
 address = "127.0.0.1:6379"
@@ -64,6 +66,8 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
     assert settings == {
         "ops": ("media", "frames"),
         "sample": "every:1",
+        "video_track": "0",
+        "audio_track": "eng",
         "engine": "local",
         "address": "127.0.0.1:6379",
         "actors": "1-4",

@@ -17,7 +17,7 @@ from framemill.actors.indexing import index_source
 from framemill.cluster.cli.main import main
 from framemill.cluster.results.queries import query
 from tests.actors.clips import sine, write_sound
-from tests.actors.subtitled import CueTuple, write_subtitled
+from tests.actors.subtitled import CueTuple, with_packets, write_subtitled
 from tests.cluster.extraction import extract, failures, render_clip, rows_of
 from tests.models.graphs import save
 
@@ -102,6 +102,17 @@ def test_damaged_sound_is_told(tmp_path: Path, first: int, last: int, status: st
     rows = rows_of(out, "audio_levels")
     assert len(rows) == (pytest.approx(40, abs=2) if status == "partial" else 0)
     assert not rows or {row["start_seconds"] > 2 and row["rms_db"] > -20 for row in rows} == {True, False}
+
+
+def test_a_damaged_subtitle_is_told_and_what_is_there_of_it_is_given(tmp_path: Path) -> None:
+    contents = [b"\x00\x03one", b"\x00\x09two", b"\x00\x05three"]  # the second states more than it holds
+    film = with_packets(tmp_path / "film.mp4", "mov_text", contents)
+    out = tmp_path / "out"
+    summary = extract(film, out=out, ops=("media", "transcript"), options=SUBTITLES_ALONE)
+    assert summary.exit_code == 3
+    assert [row["text"] for row in rows_of(out, "transcript")] == ["one", "two", "three"]
+    (failure,) = summary.errors
+    assert failure["status"] == "partial" and failure["message"].startswith("1 subtitles are damaged")
 
 
 def test_a_file_without_sound_is_an_error_only_where_sound_was_all_that_was_asked(tmp_path: Path) -> None:

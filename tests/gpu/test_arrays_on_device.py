@@ -12,7 +12,15 @@ from framemill.ops.pixels.boxes import nms
 from framemill.ops.pixels.defects import measure_defects
 from framemill.ops.pixels.measures import colourfulness, measure_lumas, perceptual_hashes
 from framemill.ops.pixels.model_input import letterbox, planes
-from framemill.ops.pixels.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
+from framemill.ops.pixels.resizing import (
+    cut_regions,
+    halve,
+    mirror,
+    mix_channels,
+    resize_linear,
+    shrink,
+    turn,
+)
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (4, 90, 161, 3), np.uint8)
@@ -27,6 +35,7 @@ BOXES = np.array([[10, 20, 60, 70], [-20, -10, 40, 30], [100, 50, 200, 120]], np
         halve,
         lambda p: turn(p, 1),
         lambda p: turn(p, 2),
+        mirror,
         lambda p: mix_channels(p, np.eye(3, dtype=np.float32)[::-1] * 0.7),
         lambda p: cut_regions(p, np.array([0, 1, 3]), BOXES, (24, 20)),
         lambda p: planes(p, "bgr", (127.0,), (1 / 128,)),

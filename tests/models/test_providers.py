@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from framemill.errors import UsageError
+from framemill.models import providers
 from framemill.models.memory_plan import LEAST_BYTES, RESERVE_BYTES, plan_memory
-from framemill.models.providers import LADDER, Setup, padded_rows, provider_options
+from framemill.models.providers import LADDER, Setup, padded_rows, provider_options, session_options
 
 SETUP = Setup(
     max_batch=16,
@@ -40,6 +41,33 @@ def test_cuda_gets_its_limit_and_full_precision() -> None:
     assert "trt_profile_min_shapes" not in provider_options(LADDER["tensorrt"], Setup(max_batch=1))
     assert provider_options(LADDER["coreml"], SETUP)["RequireStaticInputShapes"] == "1"
     assert provider_options(LADDER["cpu"], SETUP) == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_exact"),
+    [
+        ("fpu sse4_1 avx avx2", False),
+        ("avx2 avx512f avx512bw avx512vl", False),
+        ("avx2 avx512f avx512_vnni", True),
+        ("avx2 avx_vnni", True),
+        (None, False),
+    ],
+)
+def test_weights_are_unsigned_where_the_processor_sums_bytes_in_too_few_bits(
+    flags: str | None, is_exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    stand_in = tmp_path / "cpuinfo"
+    if flags is not None:
+        stand_in.write_text(f"model name\t: Some CPU\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(providers, "_PROCESSOR", stand_in)
+    options = session_options(onnxruntime, tmp_path / "model.onnx", 1)
+    key = "session.x64quantprecision"
+    if is_exact:
+        with pytest.raises(RuntimeError, match=key):
+            options.get_session_config_entry(key)
+    else:
+        assert options.get_session_config_entry(key) == "1"
 
 
 def test_batches_come_in_few_lengths() -> None:

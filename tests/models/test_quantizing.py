@@ -11,11 +11,11 @@ import pytest
 from framemill.errors import ModelError
 from framemill.models.folders import digest_file
 from framemill.models.onnx_batching import check_batching, load_graph
+from framemill.models.providers import session_options
 from framemill.models.quantizing import MIN_ROWS, RECIPES, _kept_nodes, quantize, signed_beside, signed_file
 from framemill.models.session import open_model
 from tests.models.graphs import quantizer, save, scaler
 from tests.models.test_session import entry_of
-from tests.shared import needs_exact_int8
 
 
 def network(path: Path) -> Path:
@@ -61,11 +61,11 @@ def single(path: Path) -> Path:
 
 
 def run(path: Path, inputs: dict[str, Any]) -> Any:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = session_options(onnxruntime, path, 1)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)[0]
 
 
-@needs_exact_int8
 def test_two_files_that_compute_nearly_the_same(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx")
     target = quantize(entry_of(path), path, rows(), tmp_path / "made" / "net-int8.onnx")

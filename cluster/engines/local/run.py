@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.local.process import Died, WorkerProcess, describe_death
 from framemill.cluster.engines.run import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND, Run
@@ -37,6 +38,8 @@ from framemill.errors import FramemillError, SetupError
 
 WRITE_SECONDS = 3600.0
 REPORT_SECONDS = 10.0
+# While only long files wait, so many for each place are opened to find short ones.
+MOST_WAITING = 2
 # A worker that dies with no source to blame, at its start or while it writes, is replaced so many times.
 DEATHS_BLAMELESS = 3
 
@@ -111,15 +114,12 @@ class LocalRun(Run):
         while self.states.to_merge:
             job = self.states.to_merge.popleft()
             request = self.merge_request(job, self.states.earlier)
-            self._send(request, job, self.allowed_seconds(job.duration_seconds))
+            seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
+            self._send(request, job, self.allowed_seconds(seconds))
         room = self.config.in_flight
         shards = self._count(RunShard)
-        while self.states.open and shards < room:
-            job = self.states.open[0]
-            if not job.waiting:
-                self.states.open.popleft()
-                continue
-            self._start_shard(job, job.waiting.pop(0))
+        while shards < room and (ready := self._next_open(room)) is not None:
+            self._start_shard(ready, ready.waiting.pop(0))
             shards += 1
         if self._alone is not None or self._suspects or len(self.states.finished) >= 2 * self.most_sources:
             return
@@ -128,6 +128,30 @@ class LocalRun(Run):
         while self._new and opening + waiting < room + 1:
             self._start_open(self._new.popleft())
             opening += 1
+        # Long files that wait must not keep short ones from being found: look from the other end.
+        if self._new and not opening and shards < room and waiting < MOST_WAITING * room:
+            self._start_open(self._new.pop())
+
+    def _next_open(self, room: int) -> Job | None:
+        """Whose shard is to be worked on next; long files leave one place to others while there are any.
+
+        What is long by its header alone may hold its place for as long as its deadline allows.
+        """
+        while self.states.open and not self.states.open[0].waiting:
+            self.states.open.popleft()
+        waiting = [job for job in self.states.open if job.waiting]
+        num_long = sum(
+            isinstance(sent.task, RunShard) and sent.job is not None and self._is_long(sent.job)
+            for sent in self._sent.values()
+        )
+        if num_long < max(1, room - 1) or self._alone is not None:
+            return waiting[0] if waiting else None
+        short = next((job for job in waiting if not self._is_long(job)), None)
+        may_come = self._count(OpenSource) or (self._new and len(waiting) < MOST_WAITING * room)
+        return short if short is not None or may_come or not waiting else waiting[0]
+
+    def _is_long(self, job: Job) -> bool:
+        return job.duration_seconds > self.config.shard_seconds
 
     def _count(self, kind: type[OpenSource] | type[RunShard]) -> int:
         return sum(isinstance(sent.task, kind) for sent in self._sent.values())
@@ -167,7 +191,8 @@ class LocalRun(Run):
             # Alone, a file may use every core; beside others, one thread decodes best.
             threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
         )
-        self._send(request, job, self.allowed_seconds(shard.seconds))
+        seconds = credible_seconds(shard.seconds, job.file.num_bytes)
+        self._send(request, job, self.allowed_seconds(seconds))
 
     def write(self, pending: PendingCommit | PendingRun) -> None:
         self._send(pending.request, None, WRITE_SECONDS).pending = pending
@@ -210,14 +235,18 @@ class LocalRun(Run):
                 self.refuse(answer.failed)
             return self.fail(sent.job, answer.failed)
         match answer.done:
+            case Written(refused=refused) if sent.pending is not None and refused:
+                self.write_without(sent.pending, refused)
             case Written(parts=parts) if sent.pending is not None:
                 self.commit(sent.pending, parts)
                 self._blameless_deaths = 0
             case Opened() as opened if sent.job is not None:
                 self.states.opened(sent.job, opened)
             case ShardDone() as done if sent.job is not None:
+                self.tell_traces(done.traces)
                 self.states.shard_done(sent.job, done)
             case Merged() as merged if sent.job is not None:
+                self.tell_traces(merged.traces)
                 self.states.merged(sent.job, merged)
 
     def last_figures(self) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import ray
 
@@ -31,7 +32,7 @@ from framemill.cluster.engines.ray.opening import (
 from framemill.cluster.engines.ray.split import ReaderDiedError, RemoteReader
 from framemill.cluster.engines.run import DEATHS_ALONE
 from framemill.cluster.machine import hide_gpus
-from framemill.cluster.results.commits import Part
+from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.messages import (
     ActorConfig,
@@ -47,6 +48,7 @@ from framemill.cluster.run.messages import (
 )
 from framemill.cluster.run.part_writer import PartWriter
 from framemill.cluster.run.shard_runner import ShardRunner
+from framemill.errors import InvariantError
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, describe_broken, runnable
 
@@ -176,7 +178,7 @@ class ShardProcessorActor:
     def _index(self, uri: str, path: str) -> None:
         sources = self._runner.sources
         if self._reader is not None and uri not in sources.indexes:
-            sources.indexes[uri] = self._reader.index(path)
+            sources.indexes[uri] = self._reader.index(path, sources.tracks)
         sources.index(uri, path)
 
     def _compute(self, piece: Piece, source_id: str) -> ShardDone:
@@ -188,6 +190,7 @@ class ShardProcessorActor:
             stages = stages[piece.stage :][:1]
         rows: dict[str, int] = {}
         failures: dict[str, tuple[str, str]] = {}
+        traces: tuple[str, ...] = ()
         shortfall, frames, decoder = "", 0, ""
         delivered = Delivered()
         for ops in stages:
@@ -212,6 +215,7 @@ class ShardProcessorActor:
             delivered = update(delivered, done.delivered)
             rows |= done.rows
             failures |= done.failures
+            traces += done.traces
             shortfall = shortfall or done.shortfall
             frames += done.frames
             decoder = done.decoder or decoder
@@ -219,13 +223,14 @@ class ShardProcessorActor:
             shard_index=piece.shard_index,
             rows=rows,
             failures=failures,
+            traces=traces,
             shortfall=shortfall,
             delivered=delivered,
             frames=frames,
             decoder=decoder,
         )
 
-    def _write(self, results: Sequence[PieceResult]) -> tuple[Part, ...]:
+    def _write(self, results: list[PieceResult]) -> tuple[Part, ...]:
         """Writes the parts of sources that are complete."""
         tables: dict[str, list[str]] = {}
         for result in results:
@@ -233,4 +238,26 @@ class ShardProcessorActor:
                 for op in result.done.rows:
                     tables.setdefault(op, []).append(result.piece.opened.source_id)
         request = Write(tables={op: tuple(owners) for op, owners in tables.items()})
-        return self._writer.write(request, self._runner.finished, self._runner.sources.describe).parts
+        written = self._writer.write(request, self._runner.finished, self._runner.sources.describe)
+        if written.refused:
+            results[:] = [_without(result, written.refused) for result in results]
+            return self._write(results)
+        return written.parts
+
+
+def _without(result: PieceResult, refused: Sequence[Refused]) -> PieceResult:
+    """What came of a piece, where some of its rows cannot be written."""
+    done, opened = result.done, result.piece.opened
+    told = {each.operation: each for each in refused if opened is not None and each.owner == opened.source_id}
+    if done is None or not told:
+        return result
+    needs = {op: load_op(op).required(load_op(op).after) for op in done.rows}
+    _, broken = runnable(needs, told)
+    failures = {op: (InvariantError.__name__, each.message) for op, each in told.items()}
+    failures |= {op: (BROKEN, describe_broken(need)) for op, need in broken.items()}
+    replace = msgspec.structs.replace
+    rows = {op: count for op, count in done.rows.items() if op not in failures}
+    traces = (*done.traces, *(each.trace for each in told.values()))
+    return replace(
+        result, done=replace(done, rows=rows, failures={**done.failures, **failures}, traces=traces)
+    )

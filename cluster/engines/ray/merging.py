@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import msgspec
 import ray
 import ray.exceptions
 
+from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.opening import allowed_seconds, ending_late
 from framemill.cluster.engines.ray.pools import TASK_CPUS
@@ -16,12 +16,10 @@ from framemill.cluster.machine import hide_gpus
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.jobs import Job
-from framemill.cluster.run.messages import ActorConfig, Failure, Merge, MergeResult, Write
-from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.messages import ActorConfig, Failure, Merge, Merged, MergeResult, Write
+from framemill.cluster.run.part_writer import PartWriter, without
 from framemill.cluster.run.shard_runner import ShardRunner
-from framemill.errors import LimitError
-from framemill.ops import load_op
-from framemill.ops.operation import Reads
+from framemill.errors import InvariantError, LimitError
 
 # Nodes go, too: a merge is blamed for its worker's end only when that came so often.
 DEATHS = 3
@@ -46,7 +44,8 @@ class Merges:
         """
         config = msgspec.structs.replace(self._config, gpus=gpus)
         merge = merge_source.options(num_gpus=gpus)
-        self._jobs[merge.remote(config, request, job.duration_seconds, self._coordinator)] = job
+        seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
+        self._jobs[merge.remote(config, request, seconds, self._coordinator)] = job
 
     def take(self, timeout_seconds: float) -> list[tuple[Job, MergeResult]]:
         """What `merge_source` gave, waiting at most so long for the first."""
@@ -100,14 +99,20 @@ def merge_source(config: ActorConfig, request: Merge, seconds: float, coordinato
 
 def _merge(config: ActorConfig, request: Merge) -> MergeResult:
     runner = ShardRunner(config.worker)
-    if any(load_op(op).reads is Reads.TABLES for op in request.ops):
-        runner.sources.index(request.uri, os.fsdecode(request.path))
     merged = runner.merge(request)
     ActorMetrics(config.worker.run_id, "").made(merged.rows)
     writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)
     write = Write(tables={op: (request.source_id,) for op in merged.rows})
-    parts = writer.write(write, runner.finished, runner.sources.describe).parts
-    return MergeResult(merged=merged, parts=parts)
+    written = writer.write(write, runner.finished, runner.sources.describe)
+    if written.refused:
+        refused = {each.operation: (InvariantError.__name__, each.message) for each in written.refused}
+        merged = Merged(
+            rows={op: count for op, count in merged.rows.items() if op not in refused},
+            failures={**merged.failures, **refused},
+            traces=(*merged.traces, *(each.trace for each in written.refused)),
+        )
+        written = writer.write(without(write, written.refused), runner.finished, runner.sources.describe)
+    return MergeResult(merged=merged, parts=written.parts)
 
 
 def _died() -> Failure:

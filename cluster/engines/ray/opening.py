@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 import ray.exceptions
 
+from framemill.actors.limits import credible_seconds
 from framemill.actors.tracing import Trace
 from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.ray_logging import one_line
@@ -157,7 +158,11 @@ def open_source(opener: OpenSources, source: Source, coordinator: Any, keep: boo
 
 def work_seconds(pieces: Sequence[Piece]) -> float:
     """How much there is to do: the media in these pieces, and the time to read their files."""
-    media = sum(piece.shard.seconds for piece in pieces if piece.shard is not None)
+    media = sum(
+        credible_seconds(piece.shard.seconds, piece.source.num_bytes)
+        for piece in pieces
+        if piece.shard is not None
+    )
     return media + sum(max(piece.source.num_bytes, 0) for piece in pieces) / SLOWEST_BYTES_PER_SECOND
 
 

@@ -264,6 +264,7 @@ class RayRun(Run):
                 job.waiting.remove(piece.shard_index)
                 if len(job.shards) == 1:
                     job.stages = job.stages[-1:]  # the actor went through all of them
+                self.tell_traces(result.done.traces)
                 self.states.shard_done(job, result.done)
         self.states.open.clear()  # the pipeline has its own order
         while self.states.to_merge:
@@ -297,6 +298,7 @@ class RayRun(Run):
                 self.fail(job, _on_a_worker(result.failed))
                 continue
             self._held.setdefault(job.file.uri, []).extend(result.parts)
+            self.tell_traces(result.merged.traces)
             self.states.merged(job, result.merged)
             if self.states.open:
                 # The second decode of a divided source: its frames, now that its shots are known.
@@ -324,14 +326,16 @@ class RayRun(Run):
 
         They are little, and it takes the whole run to know them; all else the workers wrote.
         """
+        request = msgspec.structs.replace(pending.request, tables={})
+        written = self._writer.write(request, {}, self._descriptions.__getitem__)
+        if written.refused:
+            return self.write_without(pending, written.refused)
         parts: list[Part] = []
         if pending.jobs:
             parts, self._parts = self._parts, []
         for job in pending.jobs:
             held = self._held.pop(job.file.uri, [])
             parts += held if job.is_usable else []
-        request = msgspec.structs.replace(pending.request, tables={})
-        written = self._writer.write(request, {}, self._descriptions.__getitem__)
         self.commit(pending, [*parts, *written.parts])
 
     def forget(self, job: Job) -> None:

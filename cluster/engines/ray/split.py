@@ -18,9 +18,10 @@ from typing import Any, cast
 import ray
 import ray.exceptions
 
-from framemill.actors.indexing import SourceIndex, index_source
+from framemill.actors.indexing import AS_PLAYERS, SourceIndex, index_source
 from framemill.actors.pyav_frames import PyavFrames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.stream_choice import Tracks
 from framemill.cluster.engines.ray.pools import STREAMS, Pool
 from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.machine import hide_gpus
@@ -78,9 +79,9 @@ class Decoder:
     def ready(self) -> None:
         """Answers once it is there."""
 
-    def index(self, path: str) -> SourceIndex:
+    def index(self, path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
         """See `framemill.actors.indexing.index_source`."""
-        return index_source(path)
+        return index_source(path, tracks)
 
     def start(self, stream_id: str, path: str, index: SourceIndex, request: ReadRequest) -> Message:
         """Begins a shard and gives its first message."""
@@ -242,14 +243,14 @@ class RemoteReader:
         self._lock = threading.Lock()
         ray.get(pool.register.remote(actor))
 
-    def index(self, path: str) -> SourceIndex:
+    def index(self, path: str, tracks: Tracks = AS_PLAYERS) -> SourceIndex:
         """As `framemill.actors.indexing.index_source`, made by a decoder.
 
         Raises:
             ReaderDiedError: it died over the file.
         """
         with self._borrow() as (_, decoder, name):
-            index: SourceIndex = self._answer(decoder.index.remote(path), name)
+            index: SourceIndex = self._answer(decoder.index.remote(path, tracks), name)
             return index
 
     def read(

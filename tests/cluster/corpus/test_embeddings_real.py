@@ -11,10 +11,8 @@ import cv2
 import pytest
 
 from framemill.cluster.cli.main import main
-from tests.shared import needs_exact_int8
 
 
-@needs_exact_int8
 def test_clips_are_named_and_found_again(
     media_dir: Path,
     models_dir: Path,

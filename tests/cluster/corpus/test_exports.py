@@ -106,12 +106,28 @@ def test_hostile_text_stays_one_cue(tmp_path: Path) -> None:
     (srt,) = export(out, "srt", tmp_path)
     content = Path(srt.path).read_text("utf-8")
     assert content.count("-->") == 3 and len(re.findall(r"(?m)^\d+$", content)) == 3
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", content)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", content)
     assert "00:00:01,000 --> 00:00:01,001" in content
     (vtt,) = export(out, "vtt", tmp_path)
     content = Path(vtt.path).read_text("utf-8")
     assert content.startswith("WEBVTT\n\n") and content.count("-->") == 3
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;v Eve&gt;x" in content and "<" not in content
+
+
+# A joiner of Persian, one of emoji, a soft hyphen, direction marks, and spaces that are fixed or wide.
+KEPT = "می\u200cشک 👩\u200d🚀 Donau\u00addampf \u200fשבת\u200f 10\u00a0000 東京\u3000都"
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "txt", "json"])
+def test_characters_that_do_not_show_are_part_of_the_text(tmp_path: Path, form: str) -> None:
+    rows = spoken((0.0, 1.0, f"\u0085{KEPT}\u2028\x9b{KEPT}\t"))
+    out = results(tmp_path / "out", (ID, "x.mp4", "transcript", rows))
+    (written,) = export(out, form, tmp_path)
+    content = Path(written.path).read_text("utf-8")
+    if form == "json":
+        assert json.loads(content)["segments"][0]["text"] == rows[0]["text"]
+    else:
+        assert f"{KEPT} {KEPT}\n" in content
 
 
 def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from framemill.cluster.request import ExtractRequest
+from framemill.cluster.request import ExtractRequest, convert, kinds_of_fields
 from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
 from framemill.errors import UsageError
 from framemill.ops import OPS, load_op
@@ -108,6 +108,52 @@ def test_a_difference_is_named() -> None:
     with pytest.raises(UsageError, match=r"sampling is 'keyframes' there and 'every:1' here.*`replace`"):
         check_keys(plan, held)
     check_keys(plan, {"frames": plan.ops["frames"].key, "scenes": {"digest": "another"}})
+
+
+def test_tracks_are_part_of_a_key_only_where_they_are_named() -> None:
+    plain, german = _plan(ops=("frames",)), _plan(ops=("frames",), audio_track="ger")
+    assert "tracks" not in plain.ops["frames"].key
+    assert german.ops["frames"].key["tracks"] == {"audio": "ger"}
+    for here, there, said in ((plain, german, "there and None here"), (german, plain, "None there and")):
+        with pytest.raises(UsageError, match=f"tracks is .*{said}"):
+            check_keys(here, {"frames": there.ops["frames"].key})
+
+
+@pytest.mark.parametrize("track", ["-1", "first one", "1.5", "x", "../eng", "12345"])
+def test_a_track_is_an_index_or_a_language(track: str) -> None:
+    kind = kinds_of_fields()["video_track"]
+    with pytest.raises(UsageError, match="is not the index of a stream as a text"):
+        convert("video_track=", track, kind)
+
+
+@pytest.mark.parametrize("track", ["", "0", "12", "de", "ger", "pt-BR", "zh-Hant-TW"])
+def test_what_names_a_track(track: str) -> None:
+    assert convert("audio_track=", track, kinds_of_fields()["audio_track"], is_text=True) == track
+
+
+def test_a_folder_of_another_version_is_told_how_it_is_computed_anew() -> None:
+    asked = ("objects", "tracks", "frames")
+    now = _plan(ops=asked)
+    held = {name: dict(op.key) for name, op in now.ops.items()}
+    older = {name: key | {"decode_version": 1, "digest": "older"} for name, key in held.items()}
+    with pytest.raises(
+        UsageError, match=r"another version.*frames: version of the decode rules 1 there and"
+    ) as told:
+        check_keys(now, older)
+    assert "--replace" in str(told.value) and all(name in str(told.value) for name in asked)
+    # Only one operation has changed, and what is made from its rows.
+    older = held | {
+        "objects": held["objects"] | {"version": 0, "digest": "older"},
+        "tracks": held["tracks"] | {"after": {"objects": "older"}, "digest": "older"},
+    }
+    with pytest.raises(
+        UsageError, match=r"\(objects: version of the operation 0 there and \d+ here; tracks: made"
+    ):
+        check_keys(now, older)
+    # Settings that differ are another matter, whatever else does.
+    older["frames"] = held["frames"] | {"sampling": "all", "version": 0, "digest": "older"}
+    with pytest.raises(UsageError, match=r"made differently.*sampling is 'all' there"):
+        check_keys(now, older)
 
 
 def test_tracks_follow_what_is_asked_for() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from framemill.cluster.run.sources import list_sources, paths_of
+from framemill.cluster.run.sources import list_sources, paths_of, uri_of
 from framemill.errors import UsageError
 
 
@@ -105,5 +106,42 @@ def test_a_path_is_known_again_by_its_text(name: bytes, tmp_path: Path) -> None:
     path = os.path.join(tmp_path, os.fsdecode(name))
     (file,) = list_sources([path]).files
     file.uri.encode("utf-8")
-    assert path in paths_of(file.uri)
-    assert paths_of(file.uri)[0] == file.uri
+    assert paths_of(file.uri)[0] == path
+    assert file.uri in paths_of(file.uri)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+def test_no_two_names_have_the_same_uri(tmp_path: Path) -> None:
+    pieces = [
+        b"\xff",
+        b"\xe9",
+        rb"\xff",
+        rb"\xe9",
+        rb"\x5c",
+        rb"\x5cxff",
+        b"\\",
+        b"x",
+        b"8",
+        b"ff",
+        b"\xc3\xa9",
+    ]
+    names = {b"".join(parts) for n in (1, 2, 3) for parts in itertools.product(pieces, repeat=n)}
+    paths = [f"/videos/{os.fsdecode(name)}" for name in names]
+    uris = {uri_of(path): path for path in paths}
+    assert len(uris) == len(paths)
+    assert all(paths_of(uri)[0] == path for uri, path in uris.items())
+    for ordinary in ("/a/plain.mp4", "/a/caf\u00e9.mp4", r"/a/back\slash.mp4", r"C:\new\xray.mp4"):
+        assert uri_of(ordinary) == ordinary
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no named pipes elsewhere")
+def test_what_could_wait_for_ever_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe.*no regular file"):
+        list_sources([f"@{tmp_path / 'pipe'}"])
+    with pytest.raises(UsageError, match="no regular file"):
+        list_sources([f"@{tmp_path}"])
+    # It has no size and, for root, never ends; as a list it is empty.
+    if os.path.exists("/proc/kmsg"):
+        assert list_sources(["@/proc/kmsg"]).files == ()
+    assert list_sources([str(tmp_path)]).num_skipped == 1

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from itertools import cycle, repeat
 from pathlib import Path
@@ -11,16 +10,15 @@ import pyarrow as pa
 import pytest
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS, resolve
+from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.models.transcription import MAX_SAMPLES, Decoding, Span, Transcription, Word
-from framemill.models.whisper import open_whisper
 from framemill.ops.audio.transcriber import GROUP, NO_REPEAT_TOKENS
 from framemill.ops.audio.transcript import Transcript, TranscriptOptions
 from framemill.ops.chunks import Audio, Cue, Float32Array, Subtitles
 from tests.ops.audio.speech_stand_ins import WhisperStandIn
-from tests.ops.audio.test_speech import loudness, read_sound
-from tests.ops.stand_ins import OrtRunner, audio_chunks, shard, vad_path
+from tests.ops.audio.test_speech import loudness
+from tests.ops.stand_ins import audio_chunks, shard
 from tests.ops.test_contract import LoudnessRunner
 
 SECOND = 16_000
@@ -100,7 +98,7 @@ def test_options_reach_the_model() -> None:
 
 def heard(text: str, **values: Any) -> Transcription:
     defaults = {"language": "en", "avg_logprob": -0.2, "no_speech_prob": 0.0, "compression_ratio": 1.0}
-    return Transcription(spans=(Span(0.0, 1.0, text, ()),), **{**defaults, **values})
+    return Transcription(spans=(Span(0.0, 30.0, text, ()),), **{**defaults, **values})
 
 
 @pytest.mark.parametrize(
@@ -240,26 +238,6 @@ def test_a_model_that_gives_no_text_is_refused() -> None:
 
 
 # From here on with a real network whose words are right.
-
-
-@pytest.fixture(scope="module")
-def whisper(models_dir: Path) -> Any:
-    pytest.importorskip("faster_whisper")
-    path = models_dir / "whisper_words"
-    return open_whisper(resolve("transcript", str(path)), path, 2)[0].runner
-
-
-@pytest.fixture(scope="module")
-def vad() -> OrtRunner:
-    pytest.importorskip("faster_whisper")
-    return OrtRunner(vad_path())
-
-
-@pytest.fixture(scope="module")
-def clips(media_dir: Path) -> dict[str, Any]:
-    folder = media_dir / "audio" / "whisper_words"
-    described = json.loads((folder / "transcripts.json").read_text("utf-8"))["clips"]
-    return {clip["file"]: {**clip, "samples": read_sound(folder / clip["file"])} for clip in described}
 
 
 def num_wrong(said: list[str], found: list[str]) -> int:

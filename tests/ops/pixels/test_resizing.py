@@ -13,7 +13,15 @@ from framemill.actors.pyav_frames import _shrink
 from framemill.models.arrays import to_host
 from framemill.ops.pixels.boxes import areas, nms, overlaps
 from framemill.ops.pixels.model_input import letterbox, planes
-from framemill.ops.pixels.resizing import cut_regions, halve, mix_channels, resize_linear, shrink, turn
+from framemill.ops.pixels.resizing import (
+    cut_regions,
+    halve,
+    mirror,
+    mix_channels,
+    resize_linear,
+    shrink,
+    turn,
+)
 
 strict = pytest.importorskip("array_api_strict")
 MODULES = pytest.mark.parametrize("asarray", [np.asarray, strict.asarray], ids=["numpy", "strict"])
@@ -82,6 +90,13 @@ def test_turns(asarray: AsArray, quarters: int) -> None:
     for part in (given, given[..., 0]):
         expected = np.rot90(part, -quarters, axes=(1, 2))
         np.testing.assert_array_equal(to_host(turn(asarray(part), quarters)), expected)
+
+
+@MODULES
+def test_left_and_right_are_exchanged(asarray: AsArray) -> None:
+    given = pictures()
+    for part in (given, given[..., 0]):
+        np.testing.assert_array_equal(to_host(mirror(asarray(part))), part[:, :, ::-1])
 
 
 @MODULES

@@ -13,6 +13,7 @@ from framemill.cluster.results.dataset import Dataset
 from tests.cluster.extraction import (
     OPS,
     PROJECT,
+    RecordingReporter,
     extract,
     failures,
     patch_worker,
@@ -125,10 +126,22 @@ def test_an_operation_that_fails_leaves_the_others(
         "Scenes.merge = merge\n",
     )
     for out in (divided(tmp_path / "divided"), tmp_path / "whole"):
-        summary = extract(long_clip, out=out, sample="scenes")
+        reporter = RecordingReporter()
+        summary = extract(long_clip, out=out, sample="scenes", reporter=reporter)
         assert (summary.exit_code, summary.files_failed) == (3, 1)
         failed = {row["operation"]: row["message"] for row in rows_of(out, "errors")}
         assert set(failed) == {"scenes", "frames"}
-        assert "no shots today" in failed["scenes"] and "needs scenes" in failed["frames"]
+        # What was raised is for who asks for everything; the row says it in our words.
+        assert "scenes met something in this file" in failed["scenes"] and "needs scenes" in failed["frames"]
+        assert "no shots today" not in failed["scenes"]
+        assert any("no shots today" in said and "Traceback" in said for said in reporter.said)
         assert len(rows_of(out, "audio_levels")) > 100 and not rows_of(out, "frames")
         assert extract(long_clip, out=out, sample="scenes").files_computed == 0
+
+
+def test_a_divided_source_without_sound_has_nothing_to_hear(tmp_path: Path) -> None:
+    clip = render_clip(tmp_path / "silent.mkv", seed=7, seconds=9.0, with_sound=False)
+    ops = ("media", "frames", "audio_levels", "speech", "loudness")
+    for out in (divided(tmp_path / "divided"), tmp_path / "whole"):
+        assert extract(clip, out=out, ops=ops).exit_code == 0
+    assert tables_of(tmp_path / "divided") == tables_of(tmp_path / "whole")
