@@ -384,8 +384,8 @@ def encode(message: Message) -> bytes:
 
 def decode(line: bytes | str, kind: type[M]) -> M:
     """A message of this kind, or of one in a union of kinds, from what `encode` made.
-    Raises FramemillError where it is none, as where the other process runs another version.
-    """
+
+    Raises FramemillError where it is none, as where another version runs in the other process."""
     try:
         return msgspec.json.decode(line, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as exc:

@@ -71,6 +71,6 @@ def test_a_folder_decoded_by_earlier_rules_is_refused_with_the_way_to_recompute(
     with monkeypatch.context() as earlier:
         earlier.setattr(planning, "DECODE_VERSION", 2)
         extract(path, out=out, ops=("frames",))
-    with pytest.raises(UsageError, match=r"decode_version.*`replace`"):
+    with pytest.raises(UsageError, match=r"version of the decode rules 2 there and 3 here.*`replace`"):
         extract(path, out=out, ops=("frames",))
     assert extract(path, out=out, ops=("frames",), replace=True).rows == {"frames": 1}
