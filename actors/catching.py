@@ -11,7 +11,7 @@ from framemill.ops import OPS
 from framemill.ops.operation import describe_error
 
 if TYPE_CHECKING:
-    from framemill.actors.shard_processor import ShardResult
+    from framemill.actors.shard_tasks import ShardResult
 
 
 class Catch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from framemill.actors.batcher import Batcher, BatchStats
 from framemill.actors.catching import Catch
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import Sampling, sample_frames
-from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.pyav_reader import ReadRequest, read_shard
 from framemill.actors.read_ahead import read_ahead
 from framemill.actors.session_stats import describe_session, session_stats
+from framemill.actors.shard_tasks import ShardResult, ShardTask
 from framemill.actors.shards import Shard
-from framemill.actors.shortfalls import Delivered, find_shortfall, measure
+from framemill.actors.shortfalls import find_shortfall, measure
 from framemill.actors.tracing import Trace
 from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
@@ -44,52 +45,6 @@ from framemill.ops.operation import (
 BATCH_WAIT_SECONDS = 0.003
 # Chunks that may wait between the thread that decodes and the thread that computes.
 AHEAD = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardTask:
-    """One shard to work on.
-
-    Attributes:
-        path: the file. index: what `index_source` found in it.
-        shard, shard_index, num_shards: which piece of it.
-        ops: names, each after those it depends on.
-        picked: sorted frames that tables say to look at, where the policy alone does not; else None.
-        threads: decoder threads, >= 1.
-        upstream: rows of operations that were computed earlier and that some of `ops` come after.
-        container: the file as `index_and_keep` left it open, or None.
-    """
-
-    path: str
-    index: SourceIndex
-    shard: Shard
-    shard_index: int
-    num_shards: int
-    ops: tuple[str, ...]
-    picked: Int64Array | None
-    threads: int
-    upstream: Mapping[str, pa.Table] = field(default_factory=dict)
-    container: Any = None
-
-
-@dataclass(slots=True, kw_only=True)
-class ShardResult:
-    """What a shard gave.
-
-    Attributes:
-        partials: per operation that succeeded.
-        failures: operation -> (error class, message) for those that did not. traces: where they failed.
-        report: what the reader saw.
-        shortfall: why the shard is incomplete, or empty.
-        delivered: what its decode gave.
-    """
-
-    partials: dict[str, Partial] = field(default_factory=dict)
-    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
-    traces: list[str] = field(default_factory=list)
-    report: ReadReport = field(default_factory=ReadReport)
-    shortfall: str = ""
-    delivered: Delivered = field(default_factory=Delivered)
 
 
 class ShardProcessor:

@@ -206,7 +206,7 @@ class Machines:
         """`ray job submit` of a command of ours, as the README writes it."""
         command = [RAY, "job", "submit", "--address", self.jobs, "--working-dir", ".", "--", "python", "-m"]
         return subprocess.Popen(
-            [*command, "cluster", *map(str, line)],
+            [*command, "framemill", *map(str, line)],
             cwd=REPOSITORY, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 

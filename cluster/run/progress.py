@@ -51,8 +51,13 @@ class Progress:
         self._num_reported = 0
 
     def record(self, worker: str, figures: Figures) -> None:
-        """Takes what a worker did since its start; `worker` is a name that no other of the run had."""
-        self._figures[worker] = figures
+        """Takes what a worker did since its start; `worker` is a name that no other of the run had.
+
+        Of a worker that does several things at once, figures may come late: the larger are the newer.
+        """
+        known = self._figures.get(worker)
+        if known is None or figures.frames >= known.frames:
+            self._figures[worker] = figures
         all_figures = self._figures.values()
         outcome = self.outcome
         outcome.frames = sum(each.frames for each in all_figures)

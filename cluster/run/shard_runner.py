@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.plan import parse_sampling
-from framemill.actors.shard_processor import ShardProcessor, ShardTask
+from framemill.actors.shard_processor import ShardProcessor
+from framemill.actors.shard_tasks import ShardTask
 from framemill.actors.tracing import Trace
 from framemill.cluster.results import partials
 from framemill.cluster.results.invariants import Extent, require_unbroken

@@ -15,7 +15,8 @@ import pytest
 from framemill.actors import shard_processor as shard_processor
 from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.plan import parse_sampling
-from framemill.actors.shard_processor import ShardProcessor, ShardResult, ShardTask
+from framemill.actors.shard_processor import ShardProcessor
+from framemill.actors.shard_tasks import ShardResult, ShardTask
 from framemill.actors.shards import Shard
 from framemill.actors.tracing import Trace
 from framemill.errors import MediaError, SetupError
