@@ -27,9 +27,8 @@ import pyarrow.compute as pc
 from framemill.errors import InvariantError
 from framemill.ops import OPS, load_op
 
-# Containers round the times of packets to as much as a millisecond, at both ends of a row; and the last
-# packet of sound may hold more samples than the length that a container states.
-ROUNDING_SECONDS = 0.1
+# Containers round the times of packets to as much as a millisecond, at both ends of a row.
+ROUNDING_SECONDS = 0.002
 # Boxes are float32: at 16384 pixels a step is a thousandth.
 ROUNDING_PIXELS = 0.01
 
