@@ -28,7 +28,7 @@ def marked(case: Case) -> object:
 @pytest.fixture(scope="module")
 def run(request: pytest.FixtureRequest, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Runs a case together with those that were selected beside it and have the same command."""
-    chosen = [item.callspec.params["case"] for item in request.session.items if "case" in _params(item)]
+    chosen = [case for item in request.session.items if isinstance(case := _params(item).get("case"), Case)]
     done: dict[str, Outcome] = {}
 
     def outcome(case: Case) -> Outcome:

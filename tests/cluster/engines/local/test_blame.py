@@ -17,7 +17,7 @@ from tests.cluster.extraction import (
 )
 
 # In the file b.mp4, 3 seconds long, one operation gives what it should not.
-BEYOND_THE_END = """
+BEFORE_THE_START = """
 import pyarrow as pa
 from framemill.ops.shots.scenes import Scenes
 real = Scenes.merge
@@ -25,9 +25,9 @@ def merge(self, partials):
     rows = real(self, partials)
     if rows['end_seconds'][-1].as_py() != 3.0:
         return rows
-    at = rows.schema.get_field_index('end_seconds')
-    late = pa.array([value + 5.0 for value in rows['end_seconds'].to_pylist()])
-    return rows.set_column(at, rows.schema.field(at), late)
+    at = rows.schema.get_field_index('start_seconds')
+    early = pa.array([value - 5.0 for value in rows['start_seconds'].to_pylist()])
+    return rows.set_column(at, rows.schema.field(at), early)
 Scenes.merge = merge
 """
 # Writing more than one row of levels from a source of 31 windows fails, as a conversion of Arrow might.
@@ -56,7 +56,7 @@ ALL = {"media": 3, "frames": 3, "scenes": 3, "audio_levels": 2}
 @pytest.mark.parametrize(
     ("code", "operation", "said"),
     [
-        (BEYOND_THE_END, "scenes", "s is after the end of the source, 3 s"),
+        (BEFORE_THE_START, "scenes", "s is before the start"),
         (CANNOT_BE_WRITTEN, "audio_levels", "does not fit its column"),
         (TOO_WIDE, "media", "does not fit its column"),
     ],
