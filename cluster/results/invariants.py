@@ -244,7 +244,9 @@ class _Check:
 
     def _finite(self, path: str, column: Any, at: Rows) -> None:
         if pa.types.is_floating(column.type):
-            values = pc.fill_null(column, 0.0).to_numpy()  # vectors are many: no copy as float64
+            if column.null_count:
+                column = pc.fill_null(column, 0.0)
+            values = column.to_numpy()  # vectors are many: no copy as float64
             self._note(path, at, ~np.isfinite(values), lambda i: f"{values[i]} is no finite number")
 
     def _times(self, path: str, present: Mapping[str, Any], at: Rows) -> None:
@@ -333,7 +335,10 @@ def _numbers(column: Any) -> npt.NDArray[Any]:
     """As float64; null as NaN, which is neither above nor below anything."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    numbers: npt.NDArray[Any] = pc.fill_null(column.cast(pa.float64(), safe=False), np.nan).to_numpy()
+    column = column.cast(pa.float64(), safe=False)
+    if column.null_count:
+        column = pc.fill_null(column, np.nan)
+    numbers: npt.NDArray[Any] = column.to_numpy()
     return numbers
 
 
