@@ -40,6 +40,8 @@ REQUIRED = (
     "psutil",
     "pyarrow",
     "rich",
+    "starlette",
+    "uvicorn",
 )
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 MINIMUM_MEMORY_BYTES = 2 << 30
