@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, cast
 
 import av
 
+from framemill.actors.safe_open import open_media
+
 if TYPE_CHECKING:
+    from av.packet import PacketSideData
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
@@ -30,3 +33,32 @@ def picture_decoder(stream: VideoStream) -> VideoCodecContext:
     context.thread_count = 1
     context.options = dict(own.options)  # the limit of pixels among them
     return context
+
+
+def palette_of(path: str, stream: VideoStream, container_name: str) -> PacketSideData | None:
+    """The palette of a track of palette colours in a MOV; None for others.
+
+    The demuxer gives it once, beside the first packet it ever reads, and not again after seeking.
+    """
+    if stream.codec_context.pix_fmt != "pal8" or not container_name.startswith("mov"):
+        return None
+    with open_media(path) as fresh:
+        for packet in fresh.demux(fresh.streams[stream.index]):
+            return packet.get_sidedata("palette") if packet.has_sidedata("palette") else None
+    return None
+
+
+def drops_unreferenced(codec: str, extradata: bytes | None) -> bool:
+    """Whether the decoder may leave out pictures nobody refers to, without touching any other.
+
+    In HEVC a picture marked so may still serve those of higher temporal layers, so that there must be
+    one layer: numTemporalLayers of HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3.1).
+    """
+    if codec == "hevc":
+        return (
+            extradata is not None
+            and len(extradata) > 21
+            and extradata[0] == 1
+            and extradata[21] >> 3 & 7 == 1
+        )
+    return codec == "h264"

@@ -47,6 +47,8 @@ _MATRIX = {
     "smpte240m": Colorspace.SMPTE240M,
 }
 _OPAQUE = 255
+# Where alpha lies in each pixel of four bytes.
+_PACKED_ALPHA = {"bgra": 3, "rgba": 3, "argb": 0, "abgr": 0}
 
 
 @functools.lru_cache(maxsize=64)
@@ -76,6 +78,24 @@ def is_transparent(format_name: str) -> bool:
 def has_alpha_plane(format_name: str) -> bool:
     """Whether its planes are those of a format of `is_planar`, and one of alpha."""
     return format_name.startswith("yuva4") and is_planar("yuv" + format_name.removeprefix("yuva"))
+
+
+def without_empty_alpha(frame: av.VideoFrame, codec: str) -> av.VideoFrame:
+    """The picture, made opaque where it is of raw 32-bit RGB and nothing of it would show.
+
+    AVI leaves the fourth byte without a meaning (BITMAPINFOHEADER, biCompression BI_RGB), and many writers
+    leave it at 0; FFmpeg takes it for alpha all the same.
+    """
+    at = _PACKED_ALPHA.get(frame.format.name) if codec == "rawvideo" else None
+    if at is None:
+        return frame
+    plane = frame.planes[0]
+    samples = np.frombuffer(cast(Any, plane), np.uint8)
+    if not samples.reshape(frame.height, -1)[:, at : 4 * frame.width : 4].any():
+        opaque = samples.copy()
+        opaque[at::4] = _OPAQUE
+        plane.update(opaque.tobytes())
+    return frame
 
 
 def flattened(frame: av.VideoFrame, scaler: VideoReformatter) -> av.VideoFrame:

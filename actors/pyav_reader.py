@@ -13,8 +13,9 @@ from av.stream import Discard
 
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.limits import SoundAllowance, count_packets
-from framemill.actors.picture_decoder import picture_decoder
+from framemill.actors.picture_decoder import drops_unreferenced, palette_of, picture_decoder
 from framemill.actors.plan import plan_decode
+from framemill.actors.pyav_colours import without_empty_alpha
 from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
 from framemill.actors.range_reader import raise_failure, skip_unneeded
 from framemill.actors.safe_open import open_media, rewind
@@ -114,21 +115,27 @@ def read_shard(
     """
     if container is not None:
         with container:
-            yield from _Reader(container, index, request, report).chunks()
+            yield from _Reader(container, path, index, request, report).chunks()
         return
     # A decoder must know how far pictures are reordered, which in some files is known only after looking
     # ahead. Where none are, the tables of an MP4 hold everything else: looking ahead can be left out.
     is_stated = (index.description.container or "").startswith("mov")
     in_order = bool(np.all(np.diff(index.packets.pts) > 0))
     with open_media(path, look_ahead=not (is_stated and in_order)) as container:
-        yield from _Reader(container, index, request, report).chunks()
+        yield from _Reader(container, path, index, request, report).chunks()
 
 
 class _Reader:
     def __init__(
-        self, container: InputContainer, index: SourceIndex, request: ReadRequest, report: ReadReport
+        self,
+        container: InputContainer,
+        path: str,
+        index: SourceIndex,
+        request: ReadRequest,
+        report: ReadReport,
     ) -> None:
         self.container = container
+        self.path = path
         self.index = index
         self.request = request
         self.report = report
@@ -188,7 +195,8 @@ class _Reader:
     def _set_up(self, picture: VideoStream) -> None:
         context = picture_decoder(picture)
         self.context = context
-        self.drops_unreferenced = _drops_unreferenced(context.name, context.extradata)
+        self.palette = palette_of(self.path, picture, self.container.format.name)
+        self.drops_unreferenced = drops_unreferenced(context.name, context.extradata)
         threads = self.request.threads
         if np.array_equal(self.plan.needed, self.plan.restart):
             # Where the decoder is emptied after each packet, further threads would only wait.
@@ -300,6 +308,8 @@ class _Reader:
             context.skip_frame = "DEFAULT" if plan.wanted[position] else "NONREF"
         # Its place in the file is what a picture is known by: times may be absent, twice there or untrue.
         packet.pts = position
+        if self.palette is not None and not packet.has_sidedata("palette"):
+            packet.set_sidedata(self.palette)
         is_damaged = packet.is_corrupt and self.counts_corrupt
         try:
             frames = context.decode(packet)
@@ -335,6 +345,7 @@ class _Reader:
             self.damaged.add(frame.pts)
         if self.delivered[i]:
             return
+        frame = without_empty_alpha(frame, self.context.name)
         if self.is_signal[i]:
             self.signals.add(frame, i)
             self.delivered[i] = True
@@ -380,19 +391,3 @@ def _runs(needed: BoolArray) -> tuple[list[int], list[int]]:
     """Starts and ends of the stretches that are decoded without a gap."""
     edges = np.flatnonzero(np.diff(needed, prepend=False, append=False))
     return edges[::2].tolist(), edges[1::2].tolist()
-
-
-def _drops_unreferenced(codec: str, extradata: bytes | None) -> bool:
-    """Whether the decoder may leave out pictures nobody refers to, without touching any other.
-
-    In HEVC a picture marked so may still serve those of higher temporal layers, so that there must be
-    one layer: numTemporalLayers of HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3.1).
-    """
-    if codec == "hevc":
-        return (
-            extradata is not None
-            and len(extradata) > 21
-            and extradata[0] == 1
-            and extradata[21] >> 3 & 7 == 1
-        )
-    return codec == "h264"
