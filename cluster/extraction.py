@@ -66,7 +66,7 @@ class _Extraction:
             dataset = self._open(files)
             # Heavy imports wait until the worker is on its way with its own.
             from framemill.actors.shards import SHARD_SECONDS
-            from framemill.cluster.run.planning import check_keys, plan_ops
+            from framemill.cluster.run.planning import plan_ops
             from framemill.cluster.run.precision import with_precision
 
             shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
@@ -74,14 +74,14 @@ class _Extraction:
             self.request = with_precision(
                 self.request, shard_seconds, held, self.engine.name == "ray", self._report
             )
-            plan = plan_ops(self.request, shard_seconds)
+            plan = plan_ops(self.request, shard_seconds, held)
             if plan.added:
                 self._report(f"also running {', '.join(plan.added)}, which others need")
-            if dataset is not None and not self.request.replace:
-                check_keys(plan, dataset.state.keys_in_use())
             if not files.files:
                 self.reporter.message(-1, "no usable input: nothing among the sources is a media file")
                 return self._summary(files, [], [], Outcome())
+            if dataset is not None:
+                self._check_rows_there(dataset, plan, files)
             if dataset is None:
                 dataset = Dataset.open(self.root, create=True, constants={"shard_seconds": shard_seconds})
 
@@ -99,11 +99,8 @@ class _Extraction:
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
         from framemill.cluster.run.committing import PendingRun
-        from framemill.cluster.run.planning import check_keys
 
-        if self.request.replace:
-            _drop_replaced(dataset, plan, self.run_id)
-        check_keys(plan, dataset.state.keys_in_use())
+        self._check_rows_there(dataset, plan, files)
         jobs, cached = [], []
         for file in files.files:
             source_id = remembered_id(file, dataset.state)
@@ -137,6 +134,8 @@ class _Extraction:
         if not jobs and used:
             dataset.commit(Commit(run_id=self.run_id, used=used))
         if not outcome.interrupted:
+            if self.request.replace_all:
+                self._drop_rest(dataset, plan, files)
             _sweep(dataset, {job.source_id for job in [*jobs, *cached]})
         if self.request.keep_bytes:
             from framemill.cluster.results.compaction import prune
@@ -144,6 +143,27 @@ class _Extraction:
             pruned = prune(dataset, self.run_id, self.request.keep_bytes)
             self._report(f"pruned {len(pruned)} sources to keep {self.request.keep_bytes} bytes")
         return summary
+
+    def _check_rows_there(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> None:
+        """Refuses what would mix rows of two keys, or drop rows that nothing comes in place of."""
+        from framemill.cluster.run.planning import check_keys
+        from framemill.cluster.run.replacing import require_covered
+
+        if not self.request.replaces:
+            check_keys(plan, dataset.state.keys_in_use())
+        elif not self.request.replace_all:
+            require_covered(plan, dataset.state, [file.uri for file in files.files])
+
+    def _drop_rest(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> None:
+        """Drops the replaced rows of sources that the run does not name, now that the new ones are there."""
+        from framemill.cluster.results.compaction import forget
+        from framemill.cluster.run.replacing import plan_rest
+
+        rest = plan_rest(plan, dataset.state, [file.uri for file in files.files])
+        if rest.entries:
+            forget(dataset, self.run_id, rest)
+            tables = ", ".join(rest.drops)
+            self._report(f"dropped the rows of files that were not among the sources from {tables}")
 
     def _report_what_was_left_out(
         self, dataset: Dataset, plan: OpsPlan, jobs: Sequence[Job], outcome: Outcome
@@ -177,7 +197,7 @@ class _Extraction:
         return WorkerConfig(
             root=str(dataset.root),
             run_id=self.run_id,
-            keys={name: op.key["digest"] for name, op in plan.ops.items()},
+            keys={name: op.content_key for name, op in plan.ops.items()},
             options={name: dict(op.options) for name, op in plan.ops.items()},
             plugins=plan.plugins,
             after={name: op.after for name, op in plan.ops.items()},
@@ -270,26 +290,6 @@ def _sweep(dataset: Dataset, source_ids: set[str]) -> None:
     for name in list_names(left) if left.is_dir() else ():
         if name in source_ids:
             remove_tree(left / name)
-
-
-def _drop_replaced(dataset: Dataset, plan: OpsPlan, run_id: str) -> None:
-    """Removes every table whose key differs, so that it is computed anew."""
-    tables = {
-        name
-        for name, op in plan.ops.items()
-        if dataset.state.keys.get(name, op.key)["digest"] != op.key["digest"]
-    }
-    if not tables:
-        return
-    state = dataset.state
-    dataset.commit(
-        Commit(
-            run_id=run_id,
-            removed_parts=tuple(key for key in state.parts if key[0] in tables),
-            removed_entries=tuple(key for key in state.entries if key[0] in tables),
-            keys={name: plan.ops[name].key for name in tables},
-        )
-    )
 
 
 def _run_row(

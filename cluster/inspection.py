@@ -20,6 +20,7 @@ from framemill.cluster.results.storage import open_root
 from framemill.cluster.run.jobs import Job, missing_ops, remembered_id
 from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
 from framemill.cluster.run.precision import with_precision
+from framemill.cluster.run.replacing import plan_replacement, require_covered
 from framemill.cluster.run.source_files import SourceFile
 from framemill.cluster.run.sources import list_sources
 from framemill.errors import MediaError
@@ -54,7 +55,9 @@ def plan_sources(request: ExtractRequest) -> Record:
     """What `extract` would decode and run, found without decoding or writing.
 
     Returns:
-        `files`: per source what is to be done; `operations`: what would run with which options; and totals.
+        `files`: per source what is to be done; `operations`: what would run with which options;
+        `replaced`: per table with rows of other settings, how many rows of how many files would give way to
+        new ones, and how many of other files `replace_all` would drop in the end; and totals.
 
     Raises:
         UsageError: as `extract` would.
@@ -65,11 +68,14 @@ def plan_sources(request: ExtractRequest) -> Record:
     held = dataset.state.keys if dataset is not None else {}
     on_ray = request.engine == "ray" or bool(request.address)
     request = with_precision(request, shard_seconds, held, on_ray, lambda text: None)
-    plan = plan_ops(request, shard_seconds)
-    if dataset is not None and not request.replace:
-        check_keys(plan, dataset.state.keys_in_use())
+    plan = plan_ops(request, shard_seconds, held)
     state = dataset.state if dataset is not None else DatasetState()
     listed = list_sources(request.sources, leave_out=root)
+    uris = [file.uri for file in listed.files]
+    if not request.replaces:
+        check_keys(plan, state.keys_in_use())
+    elif uris and not request.replace_all:
+        require_covered(plan, state, uris)
     files = [_plan_file(file, plan, state, request, shard_seconds) for file in listed.files]
     return {
         "sampling": request.sample,
@@ -87,6 +93,16 @@ def plan_sources(request: ExtractRequest) -> Record:
                 "key": op.key["digest"],
             }
             for op in plan.ops.values()
+        ],
+        "replaced": [
+            {
+                "table": each.table,
+                "rows": each.rows,
+                "files": each.files,
+                "dropped_rows": each.other_rows if request.replace_all else 0,
+                "dropped_files": each.other_files if request.replace_all else 0,
+            }
+            for each in plan_replacement(plan, state, uris)
         ],
         "files": files,
     }

@@ -70,7 +70,9 @@ class ExtractRequest:
         precision: fp32; fp16 where TensorRT may compute in halves; int8 for the variants that
             `models quantize` made; auto for those of them that are faster on this CPU.
         accept_licence: models that are not for commercial use may be used.
-        replace: recompute tables whose operation key differs instead of refusing.
+        replace: recompute tables whose operation key differs instead of refusing. The rows of a source go in
+            the commit that brings the new ones; where it fails they stay.
+        replace_all: the same where the tables hold rows of other sources, too: those go when all is done.
         retry_failed: also try again what failed for good.
         keep_bytes: after the run, prune the least recently used sources until the tables fit.
         threads: CPU threads in all; 0 means the cores this process may use.
@@ -103,6 +105,7 @@ class ExtractRequest:
     precision: Precision = "fp32"
     accept_licence: bool = False
     replace: bool = False
+    replace_all: bool = False
     retry_failed: bool = False
     keep_bytes: Count = 0
     threads: Count = 0
@@ -110,6 +113,11 @@ class ExtractRequest:
     deadline_factor: Factor = 60.0
     profile: str = ""
     verbosity: Annotated[int, Meta(ge=-1, le=2, description="-1, 0, 1 or 2")] = 0
+
+    @property
+    def replaces(self) -> bool:
+        """Whether rows of other settings may be replaced."""
+        return self.replace or self.replace_all
 
 
 def kinds_of_fields() -> dict[str, Any]:

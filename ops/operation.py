@@ -82,6 +82,7 @@ class Op(ABC):
     schema: ClassVar[pa.Schema]  # without source_id, which the shard processor puts first
     default: ClassVar[bool] = False  # whether it runs when no operation is named
     Options: ClassVar[type[Any]] = NoOptions
+    additions: ClassVar[tuple[str, ...]] = ()  # switches in Options that fill in columns and change no row
     sound_rate: int = 16_000  # hertz of the `Audio` it is fed
     on_device: ClassVar[bool] = False  # whether it takes views of frames as arrays of a device (CuPy's)
 

@@ -115,7 +115,16 @@ _SECTIONS = {
     ),
     "What is there already": (
         click.option(
-            "--replace", is_flag=True, default=None, help="Recompute tables made with other settings."
+            "--replace",
+            is_flag=True,
+            default=None,
+            help="Recompute tables made with other settings; rows go as their new ones come.",
+        ),
+        click.option(
+            "--replace-all",
+            is_flag=True,
+            default=None,
+            help="The same, and drop in the end what the tables hold of files that are not in SOURCES.",
         ),
         click.option("--retry-failed", is_flag=True, default=None, help="Try again what failed for good."),
         click.option(

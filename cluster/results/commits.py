@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -43,7 +43,10 @@ class Entry:
         status: one of STATUSES.
         transient: whether the next run tries again by itself.
         attempts: how often it was tried, 1 or more.
-        rows: rows written, 0 or more.
+        rows: rows that are there, 0 or more.
+        kept: digest of the key of earlier rows that stay, since this attempt gave none; empty where none do.
+        additions: options that fill in columns and were on, such as images of frames; None in entries of
+            before they were written down: what the table's key says.
     """
 
     table: str
@@ -53,6 +56,13 @@ class Entry:
     transient: bool = False
     attempts: int = 1
     rows: int = 0
+    kept: str = ""
+    additions: tuple[str, ...] | None = None
+
+    @property
+    def rows_key(self) -> str:
+        """Digest of the key that the rows there were made under; empty where there is no answer."""
+        return self.key if self.status in ("ok", "partial") else self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +164,12 @@ class _Document(msgspec.Struct, frozen=True):
 _RECORDS: Mapping[str, type[Record]] = {"entries": Entry, "sources": SourceRecord, "parts": Part}
 
 
-def _pack(kind: type[Record], records: Iterable[Record]) -> _Packed:
-    names = [f.name for f in fields(kind)]
+def _pack(kind: type[Record], records: Sequence[Record]) -> _Packed:
+    names = [
+        f.name
+        for f in fields(kind)
+        if f.default is MISSING or any(getattr(record, f.name) != f.default for record in records)
+    ]
     return _Packed(names, [[getattr(record, name) for name in names] for record in records])
 
 
@@ -195,7 +209,8 @@ class DatasetState:
     Attributes:
         sequence: of the last commit, 0 before the first.
         sources: uri -> record. entries: (table, owner) -> entry. parts: (table, name) -> part.
-        keys: table -> operation key as JSON. last_used: source_id -> seconds since 1970.
+        keys: table -> operation key, as JSON, of its newest rows; entries tell that of each owner's.
+        last_used: source_id -> seconds since 1970.
     """
 
     sequence: int = 0
@@ -241,7 +256,7 @@ class DatasetState:
 
     def keys_in_use(self) -> dict[str, OperationKey]:
         """The keys of tables that hold an answer, be it of no rows; others may be made under any key."""
-        tables = {entry.table for entry in self.entries.values() if entry.status in ("ok", "partial")}
+        tables = {entry.table for entry in self.entries.values() if entry.rows_key}
         return {table: key for table, key in self.keys.items() if table in tables}
 
     def tables(self) -> list[str]:

@@ -42,7 +42,9 @@ def corpus_key(
         )
     read = {name for name in (*wanted, *also) if name in state.keys}
     inputs = sorted(
-        (owner, entry.key, entry.rows) for (of, owner), entry in state.entries.items() if of in read
+        (owner, entry.kept or entry.key, entry.rows)
+        for (of, owner), entry in state.entries.items()
+        if of in read
     )
     key: dict[str, Any] = {
         "name": table,

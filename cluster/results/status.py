@@ -23,11 +23,16 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
         sources: uris known; contents: distinct ones; commits: length of the log; runs: how many;
         errors: rows of `errors`; failed_sources: sources that failed as a whole; num_bytes: of all parts;
         tables: per table rows, num_bytes, num_parts, the number of sources per status, and the digest of its
-        operation key (empty for errors and runs).
+        operation key (empty for errors and runs); and `outdated` where there are any: the number of sources
+        with rows of another key, which a run that replaces the table has not got to, or failed with.
     """
     tables: dict[str, Summary] = {}
     parts = list(state.parts.values())
     counts = Counter((entry.table, entry.status) for entry in state.entries.values())
+    newest = {table: str(key["digest"]) for table, key in state.keys.items()}
+    outdated = Counter(
+        e.table for e in state.entries.values() if e.rows_key not in ("", newest.get(e.table, ""))
+    )
     names = {part.table for part in parts} | {table for table, _ in state.entries} | set(state.keys)
     for table in sorted(names - {WHOLE_SOURCE}):
         ours = [part for part in parts if part.table == table]
@@ -36,8 +41,10 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
             "num_bytes": sum(part.num_bytes for part in ours),
             "num_parts": len(ours),
             **{status: counts[table, status] for status in STATUSES},
-            "key": str(state.keys.get(table, {}).get("digest", "")),
+            "key": newest.get(table, ""),
         }
+        if num_outdated := outdated[table]:
+            tables[table]["outdated"] = num_outdated
         if cache_hits is not None:
             tables[table]["cache_hits"] = cache_hits.get(table, 0)
     return {

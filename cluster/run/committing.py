@@ -12,6 +12,7 @@ from framemill.cluster.results.commits import (
     WHOLE_SOURCE,
     Commit,
     Entry,
+    OperationKey,
     Part,
     Refused,
     Removal,
@@ -93,7 +94,7 @@ class PendingCommit:
                 parts=tuple(parts),
                 removed_parts=self._removed_parts,
                 removed_entries=tuple(sorted(self._removed_entries)),
-                keys={name: op.key for name, op in self._plan.ops.items()},
+                keys=self._keys(),
             )
         )
         for job in self.jobs:
@@ -117,6 +118,21 @@ class PendingCommit:
                 job.rows.pop(op, None)
         return PendingCommit(self._dataset, self._plan, self._run_id, self.jobs, self._alive)
 
+    def _keys(self) -> dict[str, OperationKey]:
+        """The key of a table changes with its first rows under another: while all fail, it is as it was."""
+        state = self._dataset.state
+        made = {entry.table for entry in self._entries if entry.status in ("ok", "partial")}
+        keys: dict[str, OperationKey] = {}
+        in_use: Mapping[str, OperationKey] | None = None
+        for name, op in self._plan.ops.items():
+            there = state.keys.get(name)
+            if name not in made and there is not None and there["digest"] != op.key["digest"]:
+                in_use = state.keys_in_use() if in_use is None else in_use
+                if name in in_use:
+                    continue
+            keys[name] = op.key
+        return keys
+
     def _tables(self) -> dict[str, list[str]]:
         tables: dict[str, list[str]] = {}
         for job in self.jobs:
@@ -128,7 +144,8 @@ class PendingCommit:
     def _attempts(self, job: Job, operation: str) -> int:
         owner = job.file.uri if operation in OWNED_BY_URI else job.owner
         before = self._dataset.state.entries.get((operation, owner))
-        if before is None or before.status == "ok":
+        key = "" if operation == WHOLE_SOURCE else str(self._plan.ops[operation].key["digest"])
+        if before is None or before.status == "ok" or before.key != key:
             return 1
         return before.attempts + (not job.is_duplicate)
 
@@ -149,11 +166,18 @@ class PendingCommit:
             if op in failed:
                 failure = failed[op]
                 attempts = self._attempts(job, op)
-                entries.append(Entry(op, owner, key, failure.status, failure.transient, attempts))
+                before = self._dataset.state.entries.get((op, owner))
+                told = Entry(op, owner, key, failure.status, failure.transient, attempts)
+                if before is not None and before.rows_key:
+                    # A failure destroys nothing: the rows of before stay, under their own key.
+                    told = replace(told, rows=before.rows, kept=before.rows_key, additions=before.additions)
+                entries.append(told)
             elif op in job.rows:
                 # What is added to a source known to be partial may itself be complete.
                 status = job.status if op in OWNED_BY_URI or whole is not None else "ok"
-                entries.append(Entry(op, owner, key, status, rows=job.rows[op]))
+                has_additions = bool(load_op(op).additions)
+                additions = tuple(sorted(self._plan.ops[op].additions)) if has_additions else None
+                entries.append(Entry(op, owner, key, status, rows=job.rows[op], additions=additions))
         return entries
 
     def _error_rows(self, job: Job) -> list[ErrorRow]:
@@ -191,7 +215,7 @@ class PendingCommit:
             if not job.keeps_partial or any(f.operation == WHOLE_SOURCE for f in job.failures):
                 past.append(WHOLE_SOURCE)
             drops.setdefault("errors", set()).update(error_owner(op, job.file.uri) for op in past)
-            for op in job.todo:
+            for op in job.rows:
                 owner = job.file.uri if op in OWNED_BY_URI else job.source_id
                 if (op, owner) in state.entries:
                     drops.setdefault(op, set()).add(owner)

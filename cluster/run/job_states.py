@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from framemill.actors.shortfalls import update
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Part
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.failures import job_failure
-from framemill.cluster.run.jobs import Job, JobFailure, missing_ops
+from framemill.cluster.run.jobs import Job, JobFailure, earlier_parts, missing_ops
 from framemill.cluster.run.messages import Failures, Merged, NumRows, Opened, ShardDone
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, describe_broken, runnable
@@ -111,10 +110,9 @@ class JobStates:
         """Where the dataset holds rows of this source that the operations need and this run does not make."""
         needs = {need for op in ops for need in self._plan.ops[op].key["after"]}
         return {
-            need: tuple(
-                replace(part, owners=(job.source_id,))
-                for part, _ in self._dataset.plan_drop(need, {job.source_id})
-            )
+            need: ()  # what this run makes of it, or nothing: never what it replaces
+            if need in job.todo
+            else earlier_parts(self._dataset.state, self._plan.ops[need], job.source_id)
             for need in sorted(needs - set(ops))
         }
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from framemill.actors.shortfalls import Delivered
-from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry, Part
 from framemill.cluster.run.source_files import SourceFile
 
 if TYPE_CHECKING:
     from framemill.actors.shards import Shard
-    from framemill.cluster.run.planning import OpsPlan
+    from framemill.cluster.run.planning import OpsPlan, PlannedOp
 
 
 @dataclass(slots=True)
@@ -128,11 +128,27 @@ def remembered_id(file: SourceFile, state: DatasetState) -> str | None:
     return record.source_id
 
 
-def is_settled(entry: Entry | None, retry_failed: bool) -> bool:
-    """Whether nothing is to be computed for this entry."""
-    if entry is None:
-        return False
+def _is_settled(entry: Entry, retry_failed: bool) -> bool:
     return entry.status in ("ok", "partial") or not (entry.transient or retry_failed)
+
+
+def is_done(entry: Entry | None, op: PlannedOp, retry_failed: bool) -> bool:
+    """Whether an operation needs not be computed: this entry is its answer, under the key that is asked for.
+
+    Rows made under another key are replaced where they may be (`cluster.run.replacing`).
+    """
+    if entry is None or entry.key != op.key["digest"]:
+        return False
+    has_all = entry.status not in ("ok", "partial") or op.additions <= op.additions_of(entry)
+    return has_all and _is_settled(entry, retry_failed)
+
+
+def earlier_parts(state: DatasetState, op: PlannedOp, source_id: str) -> tuple[Part, ...]:
+    """Where rows of a source lie that others of this run may build on: none of another key."""
+    entry = state.entries.get((op.name, source_id))
+    if entry is None or entry.status not in ("ok", "partial") or entry.key != op.key["digest"]:
+        return ()
+    return tuple(replace(part, owners=(source_id,)) for part, _ in state.plan_drop(op.name, {source_id}))
 
 
 def missing_ops(job: Job, plan: OpsPlan, state: DatasetState, retry_failed: bool) -> list[str]:
@@ -140,12 +156,12 @@ def missing_ops(job: Job, plan: OpsPlan, state: DatasetState, retry_failed: bool
     record = state.sources.get(job.file.uri)
     if record is not None and record.source_id == job.source_id:
         whole = state.entries.get((WHOLE_SOURCE, job.owner))
-        if whole is not None and whole.status != "partial" and is_settled(whole, retry_failed):
+        if whole is not None and whole.status != "partial" and _is_settled(whole, retry_failed):
             return []
     missing = []
-    for name in plan.ops:
+    for name, op in plan.ops.items():
         entry = state.entries.get((name, job.file.uri if name in OWNED_BY_URI else job.source_id))
-        if not is_settled(entry, retry_failed):
+        if not is_done(entry, op, retry_failed):
             missing.append(name)
     return missing
 

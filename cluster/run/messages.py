@@ -49,7 +49,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
 
     Attributes:
         root: result folder. run_id: name of the run. profile: path of the trace to write, or empty.
-        keys: operation -> digest of its key. options: operation -> every option with its value.
+        keys: operation -> `PlannedOp.content_key`. options: operation -> every option with its value.
         after: operation -> what it comes after in this run. plugins: the operations that are not ours.
         models: role -> name or path, where not the default. sampling: the policy, as typed.
         shard_seconds: length of a piece of a long source. in_flight: shards worked on at once.

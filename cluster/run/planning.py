@@ -9,11 +9,12 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
 from framemill.cluster.request import ExtractRequest, convert
-from framemill.cluster.results.commits import OperationKey
+from framemill.cluster.results.commits import Entry, OperationKey
 from framemill.errors import UsageError
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licence, resolve
@@ -35,6 +36,8 @@ class PlannedOp:
         key: the operation key.
         reads: what it is fed.
         after: operations whose rows it needs first, in this run.
+        additions: of its options that fill in columns and change no row (`Op.additions`), those that are on.
+            They are no part of the key: what lacks them is filled in.
     """
 
     name: str
@@ -42,6 +45,20 @@ class PlannedOp:
     key: OperationKey
     reads: Reads
     after: tuple[str, ...]
+    additions: frozenset[str] = frozenset()
+
+    @property
+    def content_key(self) -> str:
+        """As the digest of the key, and another where columns are filled in: for rows on their way."""
+        if not self.additions:
+            return str(self.key["digest"])
+        return _digest({"key": self.key["digest"], "additions": sorted(self.additions)})
+
+    def additions_of(self, entry: Entry) -> frozenset[str]:
+        """Which columns the rows of an entry under this key have filled in."""
+        if entry.additions is not None:
+            return frozenset(entry.additions)
+        return frozenset(name for name in load_op(self.name).additions if self.key["options"].get(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +102,15 @@ def _is_sampled(name: str) -> bool:
     return kind.reads is Reads.FRAMES or any(_is_sampled(other) for other in kind.after)
 
 
-def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
+def plan_ops(
+    request: ExtractRequest, shard_seconds: float, held: Mapping[str, OperationKey] = MappingProxyType({})
+) -> OpsPlan:
     """Checks what was asked for and makes the operation keys.
+
+    Args:
+        shard_seconds: a constant of the result folder.
+        held: operation name -> key, of the tables there. Folders of before hold keys in which additions
+            (`Op.additions`) are on; they stand for the same rows, and are gone on with.
 
     Raises:
         UsageError: an unknown operation, option, value, role or model, or a licence that is not accepted.
@@ -127,7 +151,7 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
         key: dict[str, Any] = {
             "name": name,
             "version": kind.version,
-            "options": options,
+            "options": {**options, **_without_additions(kind)},
             "models": {
                 role: _model_key(entry_of(role), request.precision)
                 for role in kind.roles(kind.Options(**options))
@@ -141,11 +165,31 @@ def plan_ops(request: ExtractRequest, shard_seconds: float) -> OpsPlan:
             key["module"] = plugins[name].digest
         if named_tracks:
             key["tracks"] = named_tracks
-        text = json.dumps(key, sort_keys=True)
-        key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        planned[name] = PlannedOp(name, options, key, kind.reads, afters[name])
+        key["digest"] = _digest(key)
+        if name in held and _is_but_for_additions(kind, key, held[name]):
+            key = dict(held[name])
+        additions = frozenset(option for option in kind.additions if options[option])
+        planned[name] = PlannedOp(name, options, key, kind.reads, afters[name], additions)
     added = tuple(name for name in planned if name not in asked)
     return OpsPlan(planned, sampling, added, tuple(plugins[name] for name in planned if name in plugins))
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _without_additions(kind: type[Op]) -> Options:
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind.Options)
+        if field.name in kind.additions
+    }
+
+
+def _is_but_for_additions(kind: type[Op], key: OperationKey, there: OperationKey) -> bool:
+    plain = {**there, "options": {**there.get("options", {}), **_without_additions(kind)}}
+    del plain["digest"]
+    return bool(kind.additions) and _digest(plain) == key["digest"]
 
 
 def _model_key(entry: ModelEntry, precision: str) -> str:

@@ -54,7 +54,7 @@ def with_precision(
             "framemill models quantize NAME VIDEOS..."
         )
     if request.precision == "auto":
-        made = set() if request.replace else _keys(held)
+        made = set() if request.replaces else _keys(held)
         variants = {role: it for role, it in variants.items() if _is_better(it, entries[role], made, request)}
     for role, variant in variants.items():
         report(f"{role}: {variant.name} stands for {entries[role].name}")

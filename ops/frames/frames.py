@@ -51,6 +51,7 @@ class FramesOp(FrameOp):
     on_device = True
     default = True
     Options = FramesOptions
+    additions = ("images",)
     schema = pa.schema(
         [
             column("frame_index", pa.int64(), "0-based position among the presented frames"),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
-from framemill.cluster.run.jobs import Job, missing_ops
+from framemill.cluster.run.jobs import Job, earlier_parts, missing_ops
 from framemill.cluster.run.messages import Claim, Failure
 from framemill.cluster.run.source_files import SourceFile
 from framemill.ops import load_op
@@ -59,7 +58,7 @@ class Coordinator:
         ops = tuple(op for op in able if op not in OWNED_BY_URI)
         others = {need for op in ops for need in self._plan.ops[op].key["after"]} - set(ops)
         earlier = {
-            need: tuple(replace(p, owners=(source_id,)) for p, _ in self._state.plan_drop(need, {source_id}))
+            need: () if need in missing else earlier_parts(self._state, self._plan.ops[need], source_id)
             for need in sorted(others)
         }
         return Claim(ops=ops, earlier=earlier)
