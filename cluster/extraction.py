@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from framemill.cluster.engines import load_engine
 from framemill.cluster.engines.base import Setup
+from framemill.cluster.engines.interrupts import exit_code_of
 from framemill.cluster.machine import usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from framemill.cluster.results import layout
@@ -237,7 +238,7 @@ class _Extraction:
         failed = sum(job.is_failed for job in bad)
         failed += sum(set(statuses.values()) != {"partial"} for statuses in known_bad)
         if outcome.interrupted:
-            exit_code = 130
+            exit_code = exit_code_of(outcome.ended_by)
         elif unusable == len(files.files):
             exit_code = 4
         else:

@@ -204,7 +204,8 @@ class RunSummary:
 
     Attributes:
         run_id: name of the run in `runs` and in part names.
-        exit_code: 0 ok, 3 some inputs failed, 4 no usable input, 130 interrupted.
+        exit_code: 0 ok, 3 some inputs failed, 4 no usable input; interrupted: 130 by Ctrl-C,
+            143 by SIGTERM, 129 by SIGHUP.
         files_total, files_computed, files_cached, files_failed, files_partial, files_skipped: counts of
             sources; skipped ones were found in folders and are no media.
         rows: rows written per table. seconds: wall-clock seconds per stage.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from framemill.cluster.cli.output import Invocation, report
+from framemill.cluster.engines.interrupts import Ended, exit_code_of, noticing_interrupts
 from framemill.errors import FramemillError
 
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
@@ -44,7 +47,8 @@ COMMANDS = {name: module for commands in SECTIONS.values() for name, module in c
 EPILOG = """\b
 Exit codes: 0 ok; 1 a bug or a full disk; 2 the command is wrong;
 3 some inputs failed, the rest is valid; 4 no usable input;
-5 the machine or a model lacks something; 130 interrupted, resumable.
+5 the machine or a model lacks something; interrupted, resumable: 130 by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 
@@ -105,13 +109,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     invocation = Invocation()
     try:
-        code = _dispatch(arguments, invocation)
+        with noticing_interrupts(_end):
+            code = _dispatch(arguments, invocation)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
         # The reader (`| head`) has what it wanted. Python flushes once more at exit: give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # what a shell reports for a program that SIGPIPE ended
+
+
+def _end(number: int) -> NoReturn:
+    raise Ended(number)
 
 
 def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
@@ -126,9 +135,9 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         report("interrupted; the same command goes on from here")
-        return 130
+        return exit_code_of(error.number if isinstance(error, Ended) else signal.SIGINT)
     except BrokenPipeError:
         raise
     except FramemillError as error:

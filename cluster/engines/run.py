@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, NoReturn
 
 from framemill.cluster.engines.base import Setup
-from framemill.cluster.engines.interrupts import noticing_interrupts
+from framemill.cluster.engines.interrupts import Ended, noticing_interrupts
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import WHOLE_SOURCE, Part, Refused
 from framemill.cluster.results.storage import remove_tree
@@ -55,7 +55,7 @@ class Run(ABC):
         self.states = JobStates(setup.dataset, setup.plan, setup.request.retry_failed)
         self.progress = Progress(setup.jobs, setup.num_cached, setup.started)
         self._last_commit = 0.0
-        self._is_interrupted = False
+        self._ended_by = 0
 
     # --- what an engine is asked for -----------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class Run(ABC):
 
     @abstractmethod
     def interrupt(self) -> None:
-        """A person wants to end: gives up what is at work, but not what is being written."""
+        """It is to end: gives up what is at work, but not what is being written."""
 
     def last_figures(self) -> None:  # noqa: B027  an engine may leave it out
         """All work is done: `progress` should get the last figures now."""
@@ -209,8 +209,8 @@ class Run(ABC):
 
     def _work(self) -> None:
         while True:
-            if self._is_interrupted and not self.progress.outcome.interrupted:
-                self.progress.outcome.interrupted = True
+            if self._ended_by and not self.progress.outcome.interrupted:
+                self.progress.outcome.ended_by = self._ended_by
                 text = "interrupted: committing what is finished (Ctrl-C again stops at once)"
                 self.reporter.message(0, text)
                 self.interrupt()
@@ -222,10 +222,10 @@ class Run(ABC):
             self.take(TICK_SECONDS)
             self.progress.report(self.reporter)
 
-    def _notice_interrupt(self) -> None:
-        if self._is_interrupted:
-            raise KeyboardInterrupt
-        self._is_interrupted = True
+    def _notice_interrupt(self, number: int) -> None:
+        if self._ended_by:
+            raise Ended(number)
+        self._ended_by = number
 
     def _give_up_rest(self) -> bool:
         """Fails jobs of which nobody reported, as when another file that was to speak for one changed."""
@@ -242,7 +242,9 @@ class Run(ABC):
         finished = self.states.finished
         ready = [job for job in finished if self.is_ready_to_commit(job, is_idle)][: self.most_sources]
         waited = time.monotonic() - self._last_commit
-        if not ready or not (is_idle or waited >= COMMIT_SECONDS or len(ready) >= self.most_sources):
+        # Who ends a run may kill it soon after: Ray's jobs within three seconds.
+        is_due = is_idle or waited >= COMMIT_SECONDS or self.progress.outcome.interrupted
+        if not ready or not (is_due or len(ready) >= self.most_sources):
             return
         taken = {id(job) for job in ready}
         self.states.finished = [job for job in finished if id(job) not in taken]

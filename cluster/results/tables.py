@@ -27,7 +27,11 @@ RUNS_SCHEMA = pa.schema(
         _field("started_at", pa.timestamp("ms"), "start, UTC", nullable=False),
         _field("finished_at", pa.timestamp("ms"), "when the row was written, UTC", nullable=False),
         _field("engine", pa.string(), "local or ray", nullable=False),
-        _field("exit_code", pa.int32(), "0 ok, 3 some inputs failed, 4 no usable input, 130 interrupted"),
+        _field(
+            "exit_code",
+            pa.int32(),
+            "0 ok, 3 some inputs failed, 4 no usable input, 130, 143 or 129 interrupted",
+        ),
         _field("options", pa.string(), "what was asked for, as JSON", nullable=False),
         _field("providers", pa.map_(pa.string(), pa.string()), "model role -> execution provider that ran"),
         _field(

@@ -26,7 +26,7 @@ class Outcome:
         providers: model role -> what ran it.
         sessions: model role -> state of its session, see `actors.session_stats`.
         device_memory_bytes: the most device memory in use at once, by whomever; 0 without a device.
-        interrupted: whether a person ended it early.
+        ended_by: number of the signal that ended it early, 0 for none.
     """
 
     frames: int = 0
@@ -34,7 +34,12 @@ class Outcome:
     providers: Mapping[str, str] = field(default_factory=dict)
     sessions: Mapping[str, SessionStats] = field(default_factory=dict)
     device_memory_bytes: int = 0
-    interrupted: bool = False
+    ended_by: int = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended early."""
+        return self.ended_by != 0
 
 
 class Progress:

@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
+from framemill.cluster.engines.interrupts import ENDING
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.devices import leave_if_lost
 from framemill.cluster.run.failures import describe_failure
@@ -116,7 +117,8 @@ def main() -> None:
 
 
 def _serve() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
+    for number in ENDING:  # the supervisor decides what they mean, and a batch system sends them to all
+        signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not end up among the answers
     first = sys.stdin.buffer.readline()

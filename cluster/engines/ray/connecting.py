@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +45,7 @@ def connect(request: ExtractRequest) -> None:
     _require_answer(address)
     variables = {name: value for name, value in ENVIRONMENT.items() if name not in _job_variables()}
     keep_printed_logs()
+    ending = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             with _without_stderr():
@@ -65,6 +68,8 @@ def connect(request: ExtractRequest) -> None:
             f"no Ray cluster at {address or 'this machine'}: {one_line(exc)}; "
             "check the address, or start one with `ray start --head`"
         ) from exc
+    if callable(ending) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ending)  # Ray puts one in its place that ends with another code
     _settle(request)
 
 
