@@ -20,7 +20,7 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.marks import InFlightMarks
 from framemill.cluster.results.storage import list_names, open_root, remove_tree
-from framemill.cluster.run.jobs import Job, known_failures, missing_ops, remembered_id
+from framemill.cluster.run.jobs import Job, JobFailure, known_failures, missing_ops, remembered_id
 from framemill.cluster.run.progress import Outcome
 from framemill.cluster.run.sources import SourceList, list_sources
 from framemill.errors import UsageError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from framemill.cluster.run.committing import PendingRun
     from framemill.cluster.run.messages import RunRow, WorkerConfig
     from framemill.cluster.run.planning import OpsPlan
+    from framemill.cluster.run.source_files import SourceFile
 
 _PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
 
@@ -81,6 +82,8 @@ class _Extraction:
             if not files.files:
                 self.reporter.message(-1, "no usable input: nothing among the sources is a media file")
                 return self._summary(files, [], [], Outcome())
+            if dataset is None and all(file.num_bytes < 0 for file in files.files):
+                return self._summary(files, [_absent(file) for file in files.files], [], Outcome())
             if dataset is not None:
                 self._check_rows_there(dataset, plan, files)
             if dataset is None:
@@ -274,6 +277,14 @@ class _Extraction:
             errors=tuple(failures[:20]),
             elapsed_seconds=time.monotonic() - self.started,
         )
+
+
+def _absent(file: SourceFile) -> Job:
+    """Why nothing came of a path where there is nothing: where all are such, no folder is made for that."""
+    job = Job(file)
+    why = "there is no such file, or it may not be looked at: check the path"
+    job.fail(JobFailure(WHOLE_SOURCE, "failed", "UnreadableError", why, transient=True))
+    return job
 
 
 def _decoders(jobs: Sequence[Job]) -> dict[str, list[str]]:

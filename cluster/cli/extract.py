@@ -314,7 +314,8 @@ def _print_summary(summary: RunSummary) -> None:
             [[e["uri"], e["operation"], e["status"], as_flags(e["message"])] for e in summary.errors],
         )
         click.echo()
-    click.echo(f"results in {summary.output}")
+    if summary.files_computed or summary.files_cached:
+        click.echo(f"results in {summary.output}")
 
 
 def _files(number: int) -> str:

@@ -24,6 +24,7 @@ from framemill.cluster.run.source_files import (
     HEAD_BYTES,
     MEDIA_EXTENSIONS,
     SourceFile,
+    inside_output,
     looks_like_media,
 )
 from framemill.errors import SetupError
@@ -47,7 +48,7 @@ class RemoteSources:
         leave_out: a folder whose objects are never inputs: the results.
 
     Raises:
-        UsageError: an address cannot be used.
+        UsageError: an address cannot be used, or is one in `leave_out`.
         SetupError: a store does not answer, or lets us not in.
     """
 
@@ -58,6 +59,9 @@ class RemoteSources:
         named = [address for address in parsed.values() if address.key and not address.key.endswith("/")]
         self._parsed = parsed
         self._leave_out = leave_out if isinstance(leave_out, RemotePath) else None
+        for address in parsed.values():
+            if self._is_left_out(_base(address) if glob.has_magic(address.key) else address):
+                raise inside_output(str(address).rstrip("/"), leave_out)
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             self._named = dict(zip(map(str, named), pool.map(_look, named), strict=True))
         # Where some objects can be had, one that cannot costs a row, and not the run.
@@ -111,10 +115,11 @@ class RemoteSources:
 
     def _is_left_out(self, place: Address) -> bool:
         root = self._leave_out
+        key = place.key.rstrip("/")
         return (
             root is not None
             and (root.scheme, root.bucket) == (place.scheme, place.bucket)
-            and f"{place.key}/".startswith(f"{root.key}/")
+            and f"{key}/".startswith(f"{root.key}/")
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from framemill.errors import UsageError
+
 # Files in folders with these endings are taken for media; others only when their first bytes say so.
 MEDIA_EXTENSIONS = frozenset((
     "3g2", "3gp", "aac", "ac3", "aif", "aiff", "amr", "ape", "apng", "asf", "au", "av1", "avi", "caf",
@@ -53,6 +55,15 @@ class SourceFile:
     def path_bytes(self) -> bytes:
         """The path as the file system has it, which may be no UTF-8."""
         return os.fsencode(self.path)
+
+
+def inside_output(source: str, output: object) -> UsageError:
+    """What to raise where a source that a person names is in the folder where results are to lie."""
+    place = "is the output folder itself" if source == str(output) else f"lies in the output folder {output}"
+    return UsageError(
+        f"the source {source} {place}, and files there are never inputs, or results would be taken for "
+        f"sources: name an output folder beside them, such as {output}-tables"
+    )
 
 
 def looks_like_media(head: bytes, is_ambiguous: bool) -> bool:

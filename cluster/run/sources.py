@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import stat
@@ -17,6 +18,7 @@ from framemill.cluster.run.source_files import (
     HEAD_BYTES,
     MEDIA_EXTENSIONS,
     SourceFile,
+    inside_output,
     looks_like_media,
 )
 from framemill.errors import UsageError
@@ -40,10 +42,11 @@ def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) 
 
     Args:
         arguments: as typed.
-        leave_out: a folder whose files are never inputs: the results.
+        leave_out: a folder whose files are never inputs: the results. It may lie in a folder of sources.
 
     Raises:
-        UsageError: a list cannot be read, or an address not be used.
+        UsageError: a list cannot be read, or an address not be used; or an argument names what lies in
+            `leave_out`.
         SetupError: an object store does not answer, or lets us not in.
     """
     found: dict[str, SourceFile] = {}
@@ -55,12 +58,15 @@ def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) 
 
         remote = RemoteSources(addresses, leave_out)
     here = leave_out if isinstance(leave_out, Path) else None
+    true_here = os.path.realpath(here or os.curdir)
     for argument in expanded:
         if addresses and is_remote(argument):
             files, skipped = remote.expand(argument, found)
             found.update((file.uri, file) for file in files)
             num_skipped += skipped
             continue
+        if here is not None and _base(argument).is_relative_to(true_here):
+            raise inside_output(os.path.abspath(argument), here)
         for path, is_named in _expand(argument):
             absolute = os.path.abspath(path)
             if absolute in found or (here is not None and Path(absolute).is_relative_to(here)):
@@ -102,6 +108,14 @@ def _expand(argument: str) -> Iterator[tuple[str, bool]]:
                 yield match, False
     else:
         yield argument, True
+
+
+def _base(argument: str) -> Path:
+    """A file, a folder, or the folder before the first wildcard of a glob, links resolved."""
+    if os.path.lexists(argument) or not glob.has_magic(argument):
+        return Path(os.path.realpath(argument))
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(argument).parts)
+    return Path(os.path.realpath(os.path.join(os.curdir, *plain)))
 
 
 def _is_media(path: str) -> bool:

@@ -240,3 +240,17 @@ def test_the_python_api_asks_for_the_same(engine: StandIn) -> None:
     )
     assert engine.requests == [expected]
     assert isinstance(engine.reporters[0], SilentReporter)
+
+
+def test_a_wrong_path_makes_no_folder_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["extract", str(tmp_path / "absent.mp4"), "-o", str(tmp_path / "out")]) == 4
+    told = capsys.readouterr()
+    assert "no such file" in told.out and "results in" not in told.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_do_not_go_among_their_sources(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(clips.rglob("*"))
+    assert main(["extract", str(clips), "-o", str(clips)]) == 2
+    assert "is the output folder itself" in " ".join(capsys.readouterr().err.split())
+    assert sorted(clips.rglob("*")) == before

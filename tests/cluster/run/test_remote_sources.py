@@ -105,6 +105,9 @@ def test_the_results_are_left_out(tree: Bucket) -> None:
     assert found(tree, tree.uri("in"), leave_out=open_root(tree.uri("in/deep"))) == [
         name for name in ALL if not name.startswith("deep/")
     ]
+    for inside in ("in", "in/", "in/a.mp4", "in/*.mp4"):
+        with pytest.raises(UsageError, match="the output folder"):
+            list_sources([tree.uri(inside)], leave_out=open_root(tree.uri("in")))
 
 
 def test_absent_objects_are_told_later_and_absent_buckets_now(tree: Bucket) -> None:

@@ -145,3 +145,16 @@ def test_what_could_wait_for_ever_is_not_read(tmp_path: Path) -> None:
     if os.path.exists("/proc/kmsg"):
         assert list_sources(["@/proc/kmsg"]).files == ()
     assert list_sources([str(tmp_path)]).num_skipped == 1
+
+
+@pytest.mark.parametrize("argument", ["", "a.mp4", "*.mp4", "deep", "absent.mp4"])
+def test_a_source_in_the_output_folder_is_refused_in_true_words(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, argument: str
+) -> None:
+    with pytest.raises(UsageError, match=r"the output folder.*never inputs.*beside") as told:
+        list_sources([str(tree / argument)], leave_out=tree)
+    assert ("itself" in str(told.value)) == (argument == "")
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(tree)
+    with pytest.raises(UsageError, match="the output folder"):
+        list_sources([str(link)], leave_out=tree)
