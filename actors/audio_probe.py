@@ -13,7 +13,7 @@ from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.errors import UnsupportedError
 from framemill.ops import load_op
 from framemill.ops.chunks import ShardInfo, Subtitles
-from framemill.ops.operation import Op, Reads
+from framemill.ops.operation import Op, Reads, takes_under
 
 
 def lack_of_sound(index: SourceIndex, ops: Iterable[str]) -> str:
@@ -31,9 +31,8 @@ def reads_subtitles(options: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether one of these operations, each with its options, reads the subtitles of files."""
     kinds = {name: load_op(name) for name in options}
     return any(
-        Subtitles in kind(kind.Options(**options[name]), {}).takes()
+        kind.reads is Reads.AUDIO and Subtitles in takes_under(kind, options[name])
         for name, kind in kinds.items()
-        if kind.reads is Reads.AUDIO
     )
 
 
@@ -55,6 +54,7 @@ def run_on_sound(path: str, op: Op) -> tuple[pa.Table, float]:
         width=index.display_width,
         height=index.display_height,
         duration_seconds=index.duration_seconds,
+        audio_stream=index.audio_stream,
     )
     extractor = op.open(shard)
     nothing = np.zeros(0, np.int64)

@@ -23,6 +23,9 @@ LEAST_SECONDS = 4000.0
 # Even a packet that repeats a picture takes more, with its entry in the container's tables.
 BYTES_PER_PACKET = 4
 LEAST_PACKETS = 4096
+# Files of subtitles alone are held in memory whole; those of a long film take a hundredth of this.
+MOST_SUBTITLE_BYTES = 16 << 20
+SUBTITLE_ENDINGS = (".srt", ".vtt", ".ass", ".ssa")
 
 
 def most_seconds(num_bytes: int) -> float:

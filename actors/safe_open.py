@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -10,7 +12,7 @@ import av
 import av.error
 import av.logging
 
-from framemill.actors.limits import check_packets, size_of
+from framemill.actors.limits import MOST_SUBTITLE_BYTES, SUBTITLE_ENDINGS, check_packets, size_of
 from framemill.actors.object_store import is_remote
 from framemill.actors.range_reader import RangeReader, raise_failure
 from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
@@ -26,6 +28,8 @@ DEMUXERS = (
     "rm", "ogg", "mp3", "wav", "w64", "aiff", "au", "caf", "flac", "aac", "ac3", "eac3", "amr", "ape", "wv",
     "tta", "dts", "truehd",
 )  # fmt: skip
+# Of subtitles alone.
+TEXT_DEMUXERS = ("srt", "webvtt", "ass")
 
 # 2**27 = 134 million pixels: above 16384 x 8192 (the largest level of H.265), below anything that could
 # exhaust memory with one frame.
@@ -47,26 +51,26 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
         UnreadableError: the bytes cannot be read.
         UnsupportedError: not a media container that is allowed here.
         CorruptError: a media container too damaged to open.
-        LimitError: more than `MAX_STREAMS` streams, a picture above `MAX_PIXELS`, or more pictures than bytes
-            can hold.
+        LimitError: more than `MAX_STREAMS` streams, a picture above `MAX_PIXELS`, more pictures than bytes
+            can hold, or more subtitles than are read.
     """
-    options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+    options = {"protocol_whitelist": "file"}
+    demuxers: tuple[str, ...] = DEMUXERS
     if not look_ahead:
         options |= {"probesize": "32", "analyzeduration": "1"}  # the least that FFmpeg accepts
     # A container that asks for another file (a playlist, an external track) must not get one.
     target: Any = source
     if isinstance(source, str) and is_remote(source):
         target = RangeReader(source)
-        if not target.num_bytes:
-            raise CorruptError("the file is empty (0 bytes)")
+        demuxers = _demuxers(source, target.num_bytes)
         options["protocol_whitelist"] = ""
     elif isinstance(source, str):
         require_regular_file(source)
-        if not os.path.getsize(source):
-            raise CorruptError("the file is empty (0 bytes)")
-        target = "file:" + os.path.abspath(source)
+        demuxers = _demuxers(source, os.path.getsize(source))
+        target = _utf_16_webvtt(source) or "file:" + os.path.abspath(source)
     else:
         options["protocol_whitelist"] = ""
+    options["format_whitelist"] = ",".join(demuxers)
     try:
         container = cast(
             "InputContainer",
@@ -100,6 +104,37 @@ def rewind(container: InputContainer) -> None:
     """
     # The tables of MP4 may start before time 0; some other containers refuse times before their start.
     container.seek(-(1 << 40) if container.format.name.startswith("mov") else 0)
+
+
+def _demuxers(name: str, num_bytes: int) -> tuple[str, ...]:
+    """The demuxers that may open a file of this name and length.
+
+    Raises:
+        CorruptError: it is empty. LimitError: it holds more subtitles than are read.
+    """
+    if not num_bytes:
+        raise CorruptError("the file is empty (0 bytes)")
+    if num_bytes <= MOST_SUBTITLE_BYTES:
+        return DEMUXERS + TEXT_DEMUXERS
+    if name.lower().endswith(SUBTITLE_ENDINGS):
+        raise LimitError(
+            f"{num_bytes} bytes of subtitles, where at most {MOST_SUBTITLE_BYTES} are read; split the file"
+        )
+    return DEMUXERS
+
+
+def _utf_16_webvtt(path: str) -> BinaryIO | None:
+    """WebVTT in UTF-16, which FFmpeg knows of other subtitles only, as UTF-8; None for anything else."""
+    if not path.lower().endswith(".vtt"):
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_SUBTITLE_BYTES)
+    except OSError as exc:
+        raise UnreadableError(f"cannot be read: {exc.strerror}") from exc
+    if not content.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        return None
+    return io.BytesIO(content.decode("utf-16", "replace").encode())
 
 
 def _refuse(url: str, flags: int, options: dict[str, Any]) -> Any:

@@ -312,4 +312,5 @@ def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: 
         width=index.display_width,
         height=index.display_height,
         duration_seconds=index.duration_seconds,
+        audio_stream=index.audio_stream,
     )

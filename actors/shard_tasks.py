@@ -11,7 +11,7 @@ import pyarrow as pa
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.pyav_reader import ReadReport
 from framemill.actors.shards import Shard
-from framemill.actors.shortfalls import Delivered
+from framemill.actors.shortfalls import Delivered, Shortfall
 from framemill.ops.chunks import Int64Array
 from framemill.ops.operation import Partial
 
@@ -50,7 +50,7 @@ class ShardResult:
         partials: per operation that succeeded.
         failures: operation -> (error class, message) for those that did not. traces: where they failed.
         report: what the reader saw.
-        shortfall: why the shard is incomplete, or empty.
+        shortfall: why the shard is incomplete, or None.
         delivered: what its decode gave.
     """
 
@@ -58,5 +58,5 @@ class ShardResult:
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     traces: list[str] = field(default_factory=list)
     report: ReadReport = field(default_factory=ReadReport)
-    shortfall: str = ""
+    shortfall: Shortfall | None = None
     delivered: Delivered = field(default_factory=Delivered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from framemill.errors import CorruptError
@@ -14,6 +15,27 @@ if TYPE_CHECKING:
 
 # Two lengths nearer than this are the same: codecs work in frames of some 20 ms, and pad the last one.
 SAME_SECONDS = 0.05
+
+
+class LossKind(StrEnum):
+    """What a partial source lacks; of several, the first of these, which explains the others best."""
+
+    CUT_SHORT = "cut_short"  # it ends before what its container states, or cannot be read to its end
+    DAMAGED_PICTURES = "damaged_pictures"
+    MISSING_SOUND = "missing_sound"
+    DAMAGED_SUBTITLES = "damaged_subtitles"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why there is less of a source, or of a piece of it, than was promised.
+
+    Attributes:
+        kind: for counts. message: in words for a person.
+    """
+
+    kind: LossKind
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +98,24 @@ def update(before: Delivered | None, now: Delivered) -> Delivered:
     )
 
 
+def stated_shortfall(index: SourceIndex) -> Shortfall | None:
+    """Why the file holds less than its container states, by its packets and its outermost boxes; else None.
+
+    It is known without decoding, so that it does not depend on what is asked for.
+    """
+    if index.missing_seconds:
+        message = f"the container promises {index.missing_seconds:.2f} seconds more than the file holds"
+    elif index.missing_bytes:
+        message = f"the file ends {index.missing_bytes} bytes before the end that it states: it was cut off"
+    else:
+        return None
+    return Shortfall(LossKind.CUT_SHORT, message)
+
+
 def find_shortfall(
     index: SourceIndex, num_wanted: int, with_sound: bool, is_whole: bool, report: ReadReport
-) -> str:
-    """Why less came than was promised, or empty.
+) -> Shortfall | None:
+    """Why less came of a read than the packets of the file promise, or None.
 
     Args:
         num_wanted: frames that were asked for. with_sound: whether the sound was.
@@ -95,21 +131,24 @@ def find_shortfall(
     if with_sound and not num_wanted and report.num_sound_lost and not report.sound_seconds:
         raise CorruptError("no packet of the sound could be decoded: damaged or encrypted")
     lost = report.num_missing - report.num_leading
-    if lost:
-        return f"{lost} of {num_wanted} frames could not be decoded"
-    if report.num_damaged:
-        return f"{report.num_damaged} pictures are damaged"
     if report.cut_off:
-        return "reading ended in an error before the end of the file"
-    if num_wanted and index.missing_seconds:
-        return f"the container promises {index.missing_seconds:.2f} seconds more than the file holds"
-    if index.missing_bytes:
-        return f"the file ends {index.missing_bytes} bytes before the end that it states: it was cut off"
+        message = "reading ended in an error before the end of the file"
+        if lost:
+            message += f": {lost} of {num_wanted} frames did not come"
+        return Shortfall(LossKind.CUT_SHORT, message)
+    if lost:
+        message = f"{lost} of {num_wanted} frames could not be decoded"
+        return Shortfall(LossKind.DAMAGED_PICTURES, message)
+    if report.num_damaged:
+        return Shortfall(LossKind.DAMAGED_PICTURES, f"{report.num_damaged} pictures are damaged")
     promised = index.sound_seconds if with_sound else 0.0
     if promised and report.sound_seconds < promised - max(0.5, 0.05 * promised):
-        return f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
+        message = f"{report.sound_seconds:.2f} of {promised:.2f} seconds of sound could be decoded"
+        return Shortfall(LossKind.MISSING_SOUND, message)
     if report.num_sound_lost:
-        return f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
+        message = f"{report.num_sound_lost} packets of sound could not be decoded; silence stands for them"
+        return Shortfall(LossKind.MISSING_SOUND, message)
     if report.num_text_lost:
-        return f"{report.num_text_lost} subtitles are damaged: they are missing, or end too early"
-    return ""
+        message = f"{report.num_text_lost} subtitles are damaged: they are missing, or end too early"
+        return Shortfall(LossKind.DAMAGED_SUBTITLES, message)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from framemill.cluster.results.commits import WHOLE_SOURCE, Commit, new_run_id
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.marks import InFlightMarks
+from framemill.cluster.results.status import UNKNOWN
 from framemill.cluster.results.storage import list_names, open_root, remove_tree
 from framemill.cluster.run.jobs import Job, JobFailure, known_failures, missing_ops, remembered_id
 from framemill.cluster.run.progress import Outcome
@@ -63,7 +65,7 @@ class _Extraction:
         profile = Path(self.request.profile).absolute()
         if self.request.profile and (profile.is_dir() or not profile.parent.is_dir()):
             raise UsageError(f"`profile={str(profile)!r}`: name a file in a folder that exists")
-        files = list_sources(self.request.sources, leave_out=self.root)
+        files = list_sources(self.request.sources, self.root, self.request.reads_subtitles_alone)
         try:
             dataset = self._open(files)
             # Heavy imports wait until the worker is on its way with its own.
@@ -231,15 +233,16 @@ class _Extraction:
             if job.state == "committed":
                 for op, count in job.rows.items():
                     rows[op] = rows.get(op, 0) + count
-        known = {}
+        known: dict[str, dict[str, str]] = {}
         if plan is not None and dataset is not None:
             known = {job.file.uri: known_failures(job, plan, dataset.state) for job in cached}
         bad = [job for job in jobs if job.failures or job.keeps_partial]
         known_bad = [statuses for statuses in known.values() if statuses]
         unusable = sum(not job.is_usable for job in bad)
         unusable += sum(statuses.get(WHOLE_SOURCE, "partial") != "partial" for statuses in known_bad)
-        failed = sum(job.is_failed for job in bad)
-        failed += sum(set(statuses.values()) != {"partial"} for statuses in known_bad)
+        partial = [job for job in bad if not job.is_failed]
+        partial += [job for job in cached if set(known.get(job.file.uri, {}).values()) == {"partial"}]
+        failed = len(bad) + len(known_bad) - len(partial)
         if outcome.interrupted:
             exit_code = exit_code_of(outcome.ended_by)
         elif unusable == len(files.files):
@@ -265,7 +268,8 @@ class _Extraction:
             files_computed=sum(job.state == "committed" for job in jobs),
             files_cached=len(cached),
             files_failed=failed,
-            files_partial=len(bad) + len(known_bad) - failed,
+            files_partial=len(partial),
+            partial_kinds=dict(sorted(Counter(_kind(job, dataset) for job in partial).items())),
             files_skipped=files.num_skipped,
             frames=outcome.frames,
             rows=rows,
@@ -285,6 +289,13 @@ def _absent(file: SourceFile) -> Job:
     why = "there is no such file, or it may not be looked at: check the path"
     job.fail(JobFailure(WHOLE_SOURCE, "failed", "UnreadableError", why, transient=True))
     return job
+
+
+def _kind(job: Job, dataset: Dataset | None) -> str:
+    """What a partial source lacks: as this run found, or one that is committed."""
+    found = next((failure.kind for failure in job.failures if failure.operation == WHOLE_SOURCE), "")
+    entry = dataset.state.entries.get((WHOLE_SOURCE, job.owner)) if dataset is not None else None
+    return found or (entry.kind if entry is not None else "") or UNKNOWN
 
 
 def _decoders(jobs: Sequence[Job]) -> dict[str, list[str]]:

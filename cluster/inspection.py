@@ -11,6 +11,7 @@ import numpy as np
 from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.plan import STEERED_BY, plan_decode, sample_frames
 from framemill.actors.shards import SHARD_SECONDS, cut_shards
+from framemill.actors.shortfalls import stated_shortfall
 from framemill.actors.stream_choice import Tracks
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState
@@ -45,7 +46,7 @@ def probe_sources(sources: Iterable[str]) -> list[Record]:
             "uri": file.uri,
             "num_key_frames": int(index.frames.is_key.sum()),
         }
-        if index.missing_seconds:
+        if stated_shortfall(index) is not None:
             described["status"] = "partial"
         found.append(described)
     return found
@@ -70,7 +71,7 @@ def plan_sources(request: ExtractRequest) -> Record:
     request = with_precision(request, shard_seconds, held, on_ray, lambda text: None)
     plan = plan_ops(request, shard_seconds, held)
     state = dataset.state if dataset is not None else DatasetState()
-    listed = list_sources(request.sources, leave_out=root)
+    listed = list_sources(request.sources, root, request.reads_subtitles_alone)
     uris = [file.uri for file in listed.files]
     if not request.replaces:
         check_keys(plan, state.keys_in_use())

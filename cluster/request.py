@@ -119,6 +119,11 @@ class ExtractRequest:
         """Whether rows of other settings may be replaced."""
         return self.replace or self.replace_all
 
+    @property
+    def reads_subtitles_alone(self) -> bool:
+        """Whether `transcript` reads nothing else: then files of subtitles in folders are sources, too."""
+        return "transcript" in self.ops and self.options.get("transcript", {}).get("origin") == "subtitles"
+
 
 def kinds_of_fields() -> dict[str, Any]:
     """Field of `ExtractRequest` -> the annotated type of its values."""
@@ -208,6 +213,8 @@ class RunSummary:
             143 by SIGTERM, 129 by SIGHUP.
         files_total, files_computed, files_cached, files_failed, files_partial, files_skipped: counts of
             sources; skipped ones were found in folders and are no media.
+        partial_kinds: what the partial ones lack -> how many (see `LossKind`); cut_short, damaged_pictures,
+            missing_sound, damaged_subtitles, or unknown where an earlier version did not tell.
         rows: rows written per table. seconds: wall-clock seconds per stage.
         providers: per model role, the execution provider that ran.
         sessions: per model role, the state of its session (column of `runs`).
@@ -234,3 +241,4 @@ class RunSummary:
     sessions: Mapping[str, SessionStats] = field(default_factory=dict)
     decoders: Mapping[str, list[str]] = field(default_factory=dict)
     device_memory_bytes: int = 0
+    partial_kinds: Mapping[str, int] = field(default_factory=dict)

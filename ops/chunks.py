@@ -199,6 +199,7 @@ class ShardInfo:
         width, height: display size in pixels, 0 where there is no picture.
         duration_seconds: of the whole source.
         source_id: content id, 64 hex digits, where a whole source is combined; else empty.
+        audio_stream: index in the container of the sound that is heard, -1 where there is none.
     """
 
     index: FrameIndex
@@ -210,3 +211,4 @@ class ShardInfo:
     height: int
     duration_seconds: float
     source_id: str = ""
+    audio_stream: int = -1

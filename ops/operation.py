@@ -177,6 +177,11 @@ class TableOp(Op):
         raise TypeError(f"{self.name} reads tables: it is combined, not fed")
 
 
+def takes_under(kind: type[Op], options: Mapping[str, Any]) -> tuple[type[Chunk], ...]:
+    """The chunks that an operation is fed under these options."""
+    return kind(kind.Options(**options), {}).takes()
+
+
 # Class of the error of an operation that was not tried, since one that it builds on failed.
 BROKEN = "FramemillError"
 # Class of the error of one that raised what nobody foresaw.

@@ -15,6 +15,7 @@ from framemill.cluster.cli.output import (
     Invocation,
     as_flags,
     conventions,
+    count_kinds,
     duration,
     print_json,
     print_table,
@@ -302,6 +303,8 @@ def _print_summary(summary: RunSummary) -> None:
     }
     parts = [f"{number} {word}" for word, number in counts.items() if number]
     click.echo(f"{_files(summary.files_total)}: {', '.join(parts) or 'nothing to do'}")
+    if summary.partial_kinds:
+        click.echo(f"partial: {count_kinds(summary.partial_kinds)}")
     click.echo(f"{summary.frames} frames in {duration(summary.elapsed_seconds)}")
     for role, provider in sorted(summary.providers.items()):
         click.echo(f"{role} ran on {provider}")

@@ -197,6 +197,14 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
+def count_kinds(kinds: Mapping[str, int]) -> str:
+    """How many sources are partial, and what they lack: 12 sources (7 cut short, 5 missing sound)."""
+    total = sum(kinds.values())
+    listed = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    why = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in listed)
+    return f"{total} {'source' if total == 1 else 'sources'}" + (f" ({why})" if why else "")
+
+
 def duration(seconds: float) -> str:
     """A length of time for people: 4.2 s, 3:07, 1:02:33."""
     if seconds < 60:

@@ -15,6 +15,7 @@ from framemill.cluster.cli.output import (
     Invocation,
     Record,
     conventions,
+    count_kinds,
     held,
     print_json,
     print_table,
@@ -38,7 +39,7 @@ def status(invocation: Invocation, output: str) -> None:
     if invocation.as_json:
         print_json(found)
     else:
-        print_mapping(found)
+        print_mapping({**found, "partial": count_kinds(found["partial"])})
 
 
 @click.command()

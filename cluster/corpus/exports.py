@@ -186,7 +186,7 @@ def _parts(source: _Source, form: str) -> list[tuple[str, _Source]]:
         return [("", source)]
     streams: dict[int | None, list[Row]] = {}
     for row in source.transcript:
-        streams.setdefault(row.get("stream_index"), []).append(row)
+        streams.setdefault(None if row["origin"] == "speech" else row["stream_index"], []).append(row)
     parts = []
     for stream_index, rows in sorted(streams.items(), key=lambda item: -1 if item[0] is None else item[0]):
         # Players show what stands between the last two dots as the language.
@@ -272,7 +272,7 @@ def _json(source: _Source) -> str:
 
 
 _TIMES = ("start_seconds", "end_seconds")
-_CUES = (*_TIMES, "text", "language", "stream_index")
+_CUES = (*_TIMES, "text", "language", "origin", "stream_index")
 # Format, which is also the file's ending -> what makes the text, the tables of which one must be there, and
 # the columns that it takes of them; None for all.
 FORMATS: Mapping[str, tuple[Callable[[_Source], str], tuple[str, ...], tuple[str, ...] | None]] = {

@@ -47,6 +47,7 @@ class Entry:
         kept: digest of the key of earlier rows that stay, since this attempt gave none; empty where none do.
         additions: options that fill in columns and were on, such as images of frames; None in entries of
             before they were written down: what the table's key says.
+        kind: what a source lacks that is partial as a whole (see `LossKind`); empty where it is not known.
     """
 
     table: str
@@ -58,6 +59,7 @@ class Entry:
     rows: int = 0
     kept: str = ""
     additions: tuple[str, ...] | None = None
+    kind: str = ""
 
     @property
     def rows_key(self) -> str:

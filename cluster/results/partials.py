@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 import pyarrow as pa
 
-from framemill.actors.shortfalls import Delivered
+from framemill.actors.shortfalls import Delivered, Shortfall
 from framemill.cluster.results.layout import new_file, partials_folder, storage_errors
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import ResultPath, readable
@@ -28,8 +28,8 @@ def _file(root: ResultPath, source_id: str, op: str, key: str, shard_index: int,
 
 def find_outcome(
     root: ResultPath, source_id: str, keys: Mapping[str, str], shard_index: int
-) -> tuple[str, Delivered] | None:
-    """Why a shard that an earlier run did is incomplete, or empty where it is not; and what its decode gave.
+) -> tuple[Shortfall | None, Delivered] | None:
+    """Why a shard that an earlier run did is incomplete, or None where it is not; and what its decode gave.
 
     Returns:
         None unless every operation (name -> key digest) has its partial of this shard.
@@ -38,10 +38,10 @@ def find_outcome(
     if not all(path.exists() for path in paths):
         return None
     if not paths:
-        return "", Delivered()
+        return None, Delivered()
     metadata = _read(paths[0]).schema.metadata or {}
     delivered = msgspec.json.decode(metadata.get(_DELIVERED, b"{}"), type=Delivered)
-    return metadata.get(_SHORTFALL, b"").decode(), delivered
+    return msgspec.json.decode(metadata.get(_SHORTFALL, b"null"), type=Shortfall | None), delivered
 
 
 def save(
@@ -51,13 +51,13 @@ def save(
     key: str,
     shard_index: int,
     partial: Partial,
-    shortfall: str,
+    shortfall: Shortfall | None,
     delivered: Delivered,
 ) -> None:
     """Writes one partial; the rows come last, so that a partial with rows is whole.
 
     Args:
-        shortfall: why the shard is incomplete, or empty. delivered: what its decode gave.
+        shortfall: why the shard is incomplete, or None. delivered: what its decode gave.
 
     Raises:
         DatasetError: the disk is full or refuses.
@@ -68,7 +68,7 @@ def save(
             _write(_file(root, source_id, op, key, shard_index, "state"), partial.state)
         metadata = {
             _HAS_STATE: b"1" if partial.state is not None else b"0",
-            _SHORTFALL: shortfall.encode(),
+            _SHORTFALL: msgspec.json.encode(shortfall),
             _DELIVERED: msgspec.json.encode(delivered),
         }
         _write(path, partial.rows.replace_schema_metadata(metadata))

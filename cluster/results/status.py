@@ -8,6 +8,8 @@ from typing import Any
 
 from framemill.cluster.results.commits import STATUSES, WHOLE_SOURCE, DatasetState
 
+UNKNOWN = "unknown"  # why a source is partial, where an earlier version did not tell
+
 # For people and `--json`.
 Summary = dict[str, Any]
 
@@ -22,6 +24,8 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
     Returns:
         sources: uris known; contents: distinct ones; commits: length of the log; runs: how many;
         errors: rows of `errors`; failed_sources: sources that failed as a whole; num_bytes: of all parts;
+        partial: how many uris hold less than they should, by kind (see `LossKind`), `unknown` where an
+        earlier version did not tell;
         tables: per table rows, num_bytes, num_parts, the number of sources per status, and the digest of its
         operation key (empty for errors and runs); and `outdated` where there are any: the number of sources
         with rows of another key, which a run that replaces the table has not got to, or failed with.
@@ -47,10 +51,19 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
             tables[table]["outdated"] = num_outdated
         if cache_hits is not None:
             tables[table]["cache_hits"] = cache_hits.get(table, 0)
+    copies = Counter(source.source_id for source in state.sources.values())
+    partial: Counter[str] = Counter()
+    failed = 0
+    for (table, owner), entry in state.entries.items():
+        if table == WHOLE_SOURCE and entry.status == "partial":
+            partial[entry.kind or UNKNOWN] += copies[owner]
+        elif table == WHOLE_SOURCE:
+            failed += 1
     return {
         "sources": len(state.sources),
         "contents": len({source.source_id for source in state.sources.values()}),
-        "failed_sources": sum(n for (table, _), n in counts.items() if table == WHOLE_SOURCE),
+        "failed_sources": failed,
+        "partial": dict(sorted((+partial).items())),
         "commits": state.sequence,
         "runs": sum(part.rows for part in parts if part.table == "runs"),
         "errors": sum(part.rows for part in parts if part.table == "errors"),

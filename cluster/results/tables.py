@@ -18,6 +18,12 @@ ERRORS_SCHEMA = pa.schema(
         _field("error", pa.string(), "kind of error, such as CorruptError", nullable=False),
         _field("message", pa.string(), "what is wrong, in words for a person", nullable=False),
         _field("attempts", pa.int32(), "how often it was tried, 1 or more", nullable=False),
+        _field(
+            "kind",
+            pa.string(),
+            "what a partial input lacks most: cut_short, damaged_pictures, missing_sound or "
+            "damaged_subtitles; null for other rows",
+        ),
     ]
 )
 

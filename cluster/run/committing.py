@@ -155,7 +155,8 @@ class PendingCommit:
         whole = failed.get(WHOLE_SOURCE)
         if whole is not None and not job.is_duplicate:
             attempts = self._attempts(job, WHOLE_SOURCE)
-            entries.append(Entry(WHOLE_SOURCE, job.owner, "", whole.status, whole.transient, attempts))
+            entry = Entry(WHOLE_SOURCE, job.owner, "", whole.status, whole.transient, attempts, kind=whole.kind)
+            entries.append(entry)
         for owner in (job.owner, job.file.uri):
             is_past = owner != job.owner or (whole is None and not job.keeps_partial and not job.is_duplicate)
             if is_past and (WHOLE_SOURCE, owner) in self._dataset.state.entries:
@@ -190,6 +191,7 @@ class PendingCommit:
                 error=failure.error,
                 message=failure.message,
                 attempts=self._attempts(job, failure.operation),
+                kind=failure.kind or None,
             )
             for failure in job.failures
         ]

@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from framemill.actors.shortfalls import update
+from framemill.actors.shortfalls import Shortfall, update
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Part
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.failures import job_failure
 from framemill.cluster.run.jobs import Job, JobFailure, earlier_parts, missing_ops
+from framemill.cluster.run.lost_tracks import lost_ops
 from framemill.cluster.run.messages import Failures, Merged, NumRows, Opened, ShardDone
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, describe_broken, runnable
@@ -79,15 +80,15 @@ class JobStates:
         if first is not job:
             self._join(job, first)
             return
+        if done.shortfall is not None:
+            job.fail(_partial(done.shortfall))
         self._recall_partial(job, is_known)
         job.stages = [
             ops
             for stage in self._plan.stages()
             if (ops := [op for op in stage if op in job.todo and op != "media"])
         ]
-        for problem, reads in ((done.picture_problem, "frames signals"), (done.sound_problem, "audio")):
-            if problem:
-                self._give_up_track(job, problem, reads.split())
+        self._give_up_tracks(job, done)
         self._begin_stage(job)
 
     def shard_done(self, job: Job, done: ShardDone) -> None:
@@ -164,14 +165,14 @@ class JobStates:
         job.keeps_partial = any(entry is not None and entry.status == "partial" for entry in held)
         if job.keeps_partial and not is_known:
             message = "incomplete, as found before in another file with the same content"
-            job.fail(JobFailure(WHOLE_SOURCE, "partial", "CorruptError", message))
+            job.fail(JobFailure(WHOLE_SOURCE, "partial", "CorruptError", message, kind=whole.kind))
 
-    def _give_up_track(self, job: Job, problem: str, reads: list[str]) -> None:
+    def _give_up_tracks(self, job: Job, done: Opened) -> None:
         """A track that cannot be decoded fails the operations that read it, not the others."""
-        for stage in job.stages:
-            for op in [op for op in stage if self._plan.ops[op].reads.value in reads]:
-                stage.remove(op)
-                job.fail(JobFailure(op, "unsupported", "UnsupportedError", problem))
+        lost = lost_ops(done, {op: self._plan.ops[op].options for stage in job.stages for op in stage})
+        job.stages = [[op for op in stage if op not in lost] for stage in job.stages]
+        for op, problem in lost.items():
+            job.fail(JobFailure(op, "unsupported", "UnsupportedError", problem))
 
     def _take(self, job: Job, rows: NumRows, failures: Failures) -> None:
         job.rows.update(rows)
@@ -183,8 +184,7 @@ class JobStates:
             return
         if job.shortfalls:
             # Of the earliest shard, so that it does not depend on which one came first.
-            shortfall = job.shortfalls[min(job.shortfalls)]
-            job.fail(JobFailure(WHOLE_SOURCE, "partial", "CorruptError", shortfall))
+            job.fail(_partial(job.shortfalls[min(job.shortfalls)]))
         if not job.is_usable:
             self.finish(job)
         elif len(job.shards) > 1:
@@ -225,3 +225,7 @@ class JobStates:
             if status[0] not in ("ok", "partial"):
                 found[need] = status
         return found
+
+
+def _partial(shortfall: Shortfall) -> JobFailure:
+    return JobFailure(WHOLE_SOURCE, "partial", "CorruptError", shortfall.message, kind=shortfall.kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from framemill.actors.shortfalls import Delivered
+from framemill.actors.shortfalls import Delivered, Shortfall
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry, Part
 from framemill.cluster.run.source_files import SourceFile
 
@@ -24,6 +24,7 @@ class JobFailure:
         error: name of a class of `framemill.errors`, or of the exception of an operation.
         message: in words for a person.
         transient: whether the next run tries again by itself.
+        kind: what a partial one lacks, a value of `LossKind`; empty where it is not known, and for others.
     """
 
     operation: str
@@ -31,6 +32,7 @@ class JobFailure:
     error: str
     message: str
     transient: bool = False
+    kind: str = ""
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Job:
     rows: dict[str, int] = field(default_factory=dict)
     failures: list[JobFailure] = field(default_factory=list)
     delivered: dict[int, Delivered] = field(default_factory=dict)
-    shortfalls: dict[int, str] = field(default_factory=dict)
+    shortfalls: dict[int, Shortfall] = field(default_factory=dict)
     decoders: set[str] = field(default_factory=set)
     keeps_partial: bool = False
     duplicates: list[Job] = field(default_factory=list)

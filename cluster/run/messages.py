@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from framemill.actors.shards import Shard
-from framemill.actors.shortfalls import Delivered
+from framemill.actors.shortfalls import Delivered, Shortfall
 from framemill.cluster.results.commits import Part, Refused
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
@@ -88,8 +88,8 @@ class Opened(Message, frozen=True, kw_only=True):
     Attributes:
         source_id: content id; empty where the file could not even be read.
         duration_seconds: length of the media. shards: its pieces.
-        picture_problem, sound_problem: why a track cannot be decoded; empty where it can.
-        failed: why there is no index; then nothing else but the content id is known.
+        picture_problem, sound_problem: why a track cannot be decoded, or empty. shortfall: why it holds less
+            than its container states. failed: why there is no index; then only the content id is known.
     """
 
     source_id: str
@@ -97,6 +97,7 @@ class Opened(Message, frozen=True, kw_only=True):
     shards: tuple[Shard, ...] = ()
     picture_problem: str = ""
     sound_problem: str = ""
+    shortfall: Shortfall | None = None
     failed: Failure | None = None
 
 
@@ -120,7 +121,7 @@ class ShardDone(Message, frozen=True, kw_only=True):
 
     Attributes:
         rows: of operations whose rows are whole; those of a divided source come with its merge.
-        failures, traces: of operations that gave nothing. shortfall: why the piece is incomplete, or empty.
+        failures, traces: of operations that gave nothing. shortfall: why the piece is incomplete, or None.
         delivered: what its decode gave. frames: frames decoded. decoder: who decoded them, if a device could.
     """
 
@@ -128,7 +129,7 @@ class ShardDone(Message, frozen=True, kw_only=True):
     rows: NumRows = {}
     failures: Failures = {}
     traces: tuple[str, ...] = ()
-    shortfall: str = ""
+    shortfall: Shortfall | None = None
     delivered: Delivered = Delivered()
     frames: int = 0
     decoder: str = ""
@@ -173,6 +174,7 @@ class ErrorRow(Message, frozen=True, kw_only=True):
     error: str
     message: str
     attempts: int
+    kind: str | None = None
 
 
 class RunRow(Message, frozen=True, kw_only=True):
@@ -383,9 +385,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes | str, kind: type[M]) -> M:
-    """A message of this kind, or of one in a union of kinds, from what `encode` made.
-
-    Raises FramemillError where it is none, as where another version runs in the other process."""
+    """What `encode` made, of this kind or a union of kinds; FramemillError where another version made it."""
     try:
         return msgspec.json.decode(line, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as exc:

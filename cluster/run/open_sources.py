@@ -8,6 +8,7 @@ from typing import Any
 from framemill.actors.audio_probe import lack_of_sound, reads_subtitles
 from framemill.actors.indexing import SourceIndex, index_and_keep, index_source
 from framemill.actors.shards import cut_shards
+from framemill.actors.shortfalls import stated_shortfall
 from framemill.actors.stream_choice import Tracks
 from framemill.actors.tracing import Trace
 from framemill.cluster.run.content_ids import content_id, refused_id
@@ -25,11 +26,13 @@ class OpenSources:
     Attributes:
         indexes: uri -> index of the file.
         tracks: which of its tracks are taken.
+        options: operation -> its options, for each of the run.
     """
 
     def __init__(self, config: WorkerConfig, trace: Trace) -> None:
         self.indexes: dict[str, SourceIndex] = {}
         self.tracks = Tracks(*config.tracks)
+        self.options = config.options
         self._containers: dict[str, Any] = {}  # opened for the index, to be read on with one thread
         self._config = config
         self._trace = trace
@@ -50,7 +53,9 @@ class OpenSources:
                 if index.has_subtitles_alone and not self._reads_subtitles:
                     if container is not None:
                         container.close()
-                    raise UnsupportedError("no picture and no sound track in the file, only subtitles")
+                    problems = "; ".join(filter(None, (index.picture_problem, index.sound_problem)))
+                    why = f"{problems or 'no picture and no sound track'} in the file, only subtitles"
+                    raise UnsupportedError(f"{why}: transcript reads them, with any origin but speech")
         except MediaError as error:
             with self._trace.span("hash", uri=uri):
                 return Opened(source_id=refused_id(uri, path), failed=describe_failure(error))
@@ -76,6 +81,7 @@ class OpenSources:
             shards=tuple(shards),
             picture_problem=index.picture_problem,
             sound_problem=index.sound_problem or lack_of_sound(index, self._config.keys),
+            shortfall=stated_shortfall(index),
         )
 
     def index(self, uri: str, path: str) -> SourceIndex:

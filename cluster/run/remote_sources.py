@@ -9,6 +9,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+from framemill.actors.limits import SUBTITLE_ENDINGS
 from framemill.actors.object_store import (
     Address,
     describe_error,
@@ -46,18 +47,22 @@ class RemoteSources:
     Args:
         addresses: all that are going to be expanded; objects among them are looked at several at a time.
         leave_out: a folder whose objects are never inputs: the results.
+        with_subtitles: as in `list_sources`.
 
     Raises:
         UsageError: an address cannot be used, or is one in `leave_out`.
         SetupError: a store does not answer, or lets us not in.
     """
 
-    def __init__(self, addresses: Sequence[str], leave_out: ResultPath | None = None) -> None:
+    def __init__(
+        self, addresses: Sequence[str], leave_out: ResultPath | None = None, with_subtitles: bool = False
+    ) -> None:
         parsed = {text: parse_uri(text) for text in addresses}
         for scheme, bucket in {(address.scheme, address.bucket) for address in parsed.values()}:
             require_reachable(scheme, bucket)
         named = [address for address in parsed.values() if address.key and not address.key.endswith("/")]
         self._parsed = parsed
+        self._with_subtitles = with_subtitles
         self._leave_out = leave_out if isinstance(leave_out, RemotePath) else None
         for address in parsed.values():
             if self._is_left_out(_base(address) if glob.has_magic(address.key) else address):
@@ -93,6 +98,7 @@ class RemoteSources:
         self, address: Address, found: Iterable[Listed], known: Container[str]
     ) -> tuple[list[SourceFile], int]:
         files, unsure, num_skipped = [], [], 0
+        with_subtitles = self._with_subtitles or address.key.lower().endswith(SUBTITLE_ENDINGS)
         for told in found:
             place = Address(address.scheme, address.bucket, told["path"])
             if str(place) in known or self._is_left_out(place):
@@ -101,7 +107,9 @@ class RemoteSources:
             extension = _extension(place.key)
             if place.key.rpartition("/")[2].startswith("."):
                 num_skipped += 1
-            elif extension in MEDIA_EXTENSIONS - AMBIGUOUS_EXTENSIONS:
+            elif extension in MEDIA_EXTENSIONS - AMBIGUOUS_EXTENSIONS or (
+                with_subtitles and f".{extension}" in SUBTITLE_ENDINGS
+            ):
                 files.append(file)
             elif extension and extension not in AMBIGUOUS_EXTENSIONS:
                 num_skipped += 1

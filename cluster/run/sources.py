@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from framemill.actors.limits import SUBTITLE_ENDINGS
 from framemill.actors.object_store import is_remote
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.run.source_files import (
@@ -37,12 +38,16 @@ class SourceList:
     num_skipped: int
 
 
-def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) -> SourceList:
+def list_sources(
+    arguments: Iterable[str], leave_out: ResultPath | None = None, with_subtitles: bool = False
+) -> SourceList:
     """Resolves files, folders (recursive), globs and `@list.txt` (one of them a line), also in object stores.
 
     Args:
         arguments: as typed.
         leave_out: a folder whose files are never inputs: the results. It may lie in a folder of sources.
+        with_subtitles: whether files of subtitles alone are taken in folders and by any glob; else only where
+            they, or a glob with their ending, are named.
 
     Raises:
         UsageError: a list cannot be read, or an address not be used; or an argument names what lies in
@@ -56,7 +61,7 @@ def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) 
     if addresses:
         from framemill.cluster.run.remote_sources import RemoteSources
 
-        remote = RemoteSources(addresses, leave_out)
+        remote = RemoteSources(addresses, leave_out, with_subtitles)
     here = leave_out if isinstance(leave_out, Path) else None
     true_here = os.path.realpath(here or os.curdir)
     for argument in expanded:
@@ -71,7 +76,7 @@ def list_sources(arguments: Iterable[str], leave_out: ResultPath | None = None) 
             absolute = os.path.abspath(path)
             if absolute in found or (here is not None and Path(absolute).is_relative_to(here)):
                 continue
-            if is_named or _is_media(absolute):
+            if is_named or _is_media(absolute, with_subtitles or argument.lower().endswith(SUBTITLE_ENDINGS)):
                 found[absolute] = _look_at(absolute)
             else:
                 num_skipped += 1
@@ -118,10 +123,12 @@ def _base(argument: str) -> Path:
     return Path(os.path.realpath(os.path.join(os.curdir, *plain)))
 
 
-def _is_media(path: str) -> bool:
+def _is_media(path: str, with_subtitles: bool) -> bool:
     name = os.path.basename(path)
     if name.startswith("."):
         return False
+    if name.lower().endswith(SUBTITLE_ENDINGS):
+        return with_subtitles
     extension = os.path.splitext(name)[1][1:].lower()
     is_ambiguous = extension in AMBIGUOUS_EXTENSIONS
     if extension in MEDIA_EXTENSIONS and not is_ambiguous:

@@ -90,7 +90,8 @@ class Transcript(Op):
             column(
                 "stream_index",
                 pa.int32(),
-                "of the subtitle stream in the container; null for speech",
+                "index in the container of the sound or subtitle stream that the text is from, as in "
+                "`media.streams`",
                 nullable=True,
             ),
         ]
@@ -110,17 +111,17 @@ class Transcript(Op):
             transcriber = Transcriber(
                 self.options, self.loaded["vad"].runner, self.loaded["transcript"].runner
             )
-        return _Texts(transcriber, shard.duration_seconds)
+        return _Texts(transcriber, shard)
 
 
 class _Texts:
     """Rows of both origins of one source."""
 
-    def __init__(self, transcriber: Transcriber | None, duration_seconds: float) -> None:
+    def __init__(self, transcriber: Transcriber | None, source: ShardInfo) -> None:
         self.done = False
         self._transcriber = transcriber
         self._subtitles = SubtitleRows()
-        self._duration_seconds = duration_seconds
+        self._source = source
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
         if isinstance(chunk, Subtitles):
@@ -130,6 +131,7 @@ class _Texts:
             self._transcriber.feed(chunk)
 
     def finish(self) -> Partial:
-        rows = self._transcriber.finish() if self._transcriber is not None else []
-        rows += self._subtitles.finish(self._duration_seconds)
+        heard = self._transcriber.finish() if self._transcriber is not None else []
+        rows = [{**row, "stream_index": self._source.audio_stream} for row in heard]
+        rows += self._subtitles.finish(self._source.duration_seconds)
         return Partial(pa.Table.from_pylist(rows, schema=Transcript.schema))

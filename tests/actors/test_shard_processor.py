@@ -176,7 +176,7 @@ def test_each_operation_is_fed_its_kind_from_one_pass(
     assert _column(result, "count") == _column(result, "after_count") == list(range(0, FRAMES, 10))
     assert _column(result, "sees_all") == list(range(FRAMES))
     assert sum(_column(result, "hears")) == pytest.approx(16_000 * FRAMES / RATE, rel=0.05)
-    assert (result.failures, result.shortfall) == ({}, "")
+    assert (result.failures, result.shortfall) == ({}, None)
     assert result.report.num_decoded == FRAMES == told[-1]
     assert told == sorted(told)
     assert {"read", "count", "sees_all", "hears"} <= set(processor.trace.seconds)
@@ -232,7 +232,7 @@ def test_reading_stops_when_everybody_has_enough(
         write_clip(long, moving(300), rate=RATE, options={"g": "50", "preset": "ultrafast"})
     index = index_source(str(long))
     result = processor.process(_task((long, index), "sees_few", shard=Shard(0, 300, False, 12.0)))
-    assert result.shortfall == ""
+    assert result.shortfall is None
     assert 0 < result.report.num_decoded < 300
     assert threading.active_count() < 20
 
@@ -254,7 +254,8 @@ def test_a_file_damaged_in_its_middle_falls_short(
     start, end = data.index(b"mdat") + 2000, data.index(b"moov") - 4
     cut.write_bytes(data[:start] + bytes(end - start) + data[end:])
     result = processor.process(_task((cut, index), "count", "sees_all"))
-    assert "could not be decoded" in result.shortfall
+    assert result.shortfall is not None and "could not be decoded" in result.shortfall.message
+    assert result.shortfall.kind == "damaged_pictures"
     assert 0 < len(_column(result, "sees_all")) < FRAMES
 
 

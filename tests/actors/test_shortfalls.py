@@ -8,7 +8,16 @@ import pytest
 
 from framemill.actors.indexing import SourceIndex, index_source
 from framemill.actors.pyav_reader import ReadReport
-from framemill.actors.shortfalls import Delivered, add_up, find_shortfall, measure, update
+from framemill.actors.shortfalls import (
+    Delivered,
+    LossKind,
+    Shortfall,
+    add_up,
+    find_shortfall,
+    measure,
+    stated_shortfall,
+    update,
+)
 from framemill.errors import CorruptError
 from tests.actors.clips import moving, sine, write_clip
 
@@ -19,41 +28,56 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> SourceIndex:
     return index_source(str(write_clip(path, moving(50), tone=sine(2, 48000))))
 
 
-def shortfall(index: SourceIndex, **seen: int | float | bool) -> str:
+def shortfall(index: SourceIndex, **seen: int | float | bool) -> Shortfall | None:
     report = ReadReport(**{"num_decoded": 50, "sound_seconds": 2.0, **seen})  # type: ignore[arg-type]
     return find_shortfall(index, 50, True, True, report)
 
 
+def message(found: Shortfall | None) -> str:
+    assert found is not None
+    return found.message
+
+
 def test_nothing_is_short_where_everything_came(index: SourceIndex) -> None:
-    assert shortfall(index) == ""
+    assert shortfall(index) is None and stated_shortfall(index) is None
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("seen", "said", "kind"),
     [
-        ({"num_missing": 1}, "1 of 50 frames"), ({"num_damaged": 1}, "1 pictures are damaged"),
-        ({"cut_off": True}, "ended in an error"), ({"sound_seconds": 1.0}, "1.00 of 2"),
-        ({"num_sound_lost": 2}, "2 packets of sound"),
+        ({"num_missing": 1}, "1 of 50 frames", "damaged_pictures"),
+        ({"num_damaged": 1}, "1 pictures are damaged", "damaged_pictures"),
+        ({"cut_off": True}, "ended in an error", "cut_short"),
+        ({"sound_seconds": 1.0}, "1.00 of 2", "missing_sound"),
+        ({"num_sound_lost": 2}, "2 packets of sound", "missing_sound"),
+        ({"num_text_lost": 1}, "1 subtitles", "damaged_subtitles"),
+        ({"num_missing": 1, "cut_off": True}, "of the file: 1 of 50 frames did not come", "cut_short"),
+        ({"num_damaged": 1, "num_sound_lost": 2}, "1 pictures", "damaged_pictures"),
     ],
-)  # fmt: skip
-def test_a_single_loss_is_told(index: SourceIndex, seen: dict[str, int], said: str) -> None:
-    assert said in shortfall(index, **seen)
+)
+def test_a_single_loss_is_told_with_its_kind(
+    index: SourceIndex, seen: dict[str, int], said: str, kind: str
+) -> None:
+    found = shortfall(index, **seen)
+    assert said in message(found) and found is not None and found.kind == LossKind(kind)
 
 
 def test_pictures_before_the_first_key_frame_may_lack(index: SourceIndex) -> None:
-    assert shortfall(index, num_missing=3, num_leading=3) == ""
-    assert "1 of 50 frames" in shortfall(index, num_missing=4, num_leading=3)
+    assert shortfall(index, num_missing=3, num_leading=3) is None
+    assert "1 of 50 frames" in message(shortfall(index, num_missing=4, num_leading=3))
 
 
 def test_a_file_that_ends_inside_a_box_falls_short(index: SourceIndex) -> None:
-    assert "77 bytes" in shortfall(replace(index, missing_bytes=77))
+    assert "77 bytes" in message(stated_shortfall(replace(index, missing_bytes=77)))
+    found = stated_shortfall(replace(index, missing_bytes=77, missing_seconds=1.5))
+    assert found is not None and "1.50 seconds" in found.message and found.kind == LossKind.CUT_SHORT
 
 
 def test_a_piece_of_which_nothing_came_is_corrupt_only_where_it_is_the_whole(index: SourceIndex) -> None:
     nothing = ReadReport(num_missing=50)
     with pytest.raises(CorruptError, match="none of the 50 frames"):
         find_shortfall(index, 50, False, True, nothing)
-    assert "50 of 50" in find_shortfall(index, 50, False, False, nothing)
+    assert "50 of 50" in message(find_shortfall(index, 50, False, False, nothing))
 
 
 @pytest.mark.parametrize(

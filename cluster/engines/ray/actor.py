@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import ray
 
-from framemill.actors.shortfalls import Delivered, update
+from framemill.actors.shortfalls import Delivered, Shortfall, update
 from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.indexes import KeptIndexes
 from framemill.cluster.engines.ray.metrics import ActorMetrics
@@ -191,7 +191,8 @@ class ShardProcessorActor:
         rows: dict[str, int] = {}
         failures: dict[str, tuple[str, str]] = {}
         traces: tuple[str, ...] = ()
-        shortfall, frames, decoder = "", 0, ""
+        shortfall: Shortfall | None = None
+        frames, decoder = 0, ""
         delivered = Delivered()
         for ops in stages:
             needs = {op: load_op(op).required(self._runner.processor.after(op)) for op in ops}

@@ -84,7 +84,8 @@ class ActorMetrics:
         failures = dict(done.failures)
         if result.failed is not None:
             failures["*"] = (result.failed.error, result.failed.message)
-        status = "failed" if result.failed is not None else "partial" if done.shortfall else "ok"
+        shortfall = done.shortfall or (piece.opened.shortfall if piece.opened else None)
+        status = "failed" if result.failed is not None else "partial" if shortfall else "ok"
         self._shards.inc(1, {**self._tags, "status": status})
         self._shard_seconds.observe(elapsed_seconds, self._tags)
         self._add(self._frames, done.frames, {})

@@ -20,6 +20,7 @@ from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.engines.run import SLOWEST_BYTES_PER_SECOND
 from framemill.cluster.run.devices import leave_if_lost
 from framemill.cluster.run.failures import describe_failure
+from framemill.cluster.run.lost_tracks import lost_ops
 from framemill.cluster.run.messages import (
     ActorConfig,
     Claim,
@@ -33,8 +34,6 @@ from framemill.cluster.run.messages import (
     encode,
 )
 from framemill.cluster.run.open_sources import OpenSources
-from framemill.ops import load_op
-from framemill.ops.operation import Reads
 from framemill.plugins import load_plugins
 
 # Short files share a task until it is worth this much media: Ray's scheduler needs milliseconds for each
@@ -89,7 +88,7 @@ def own_failure(error: Exception) -> Failure:
 
 def _open_all(sources: Sequence[Source], config: ActorConfig, coordinator: Any) -> Iterator[pa.Table]:
     load_plugins(config.worker.plugins)
-    opener = OpenSources(msgspec.structs.replace(config.worker, options={}), Trace())
+    opener = OpenSources(config.worker, Trace())
     short: list[Piece] = []
     seconds = 0.0
     for source in sources:
@@ -133,16 +132,9 @@ def open_source(opener: OpenSources, source: Source, coordinator: Any, keep: boo
     if not keep:
         opener.forget(source.uri)
     claim: Claim | None = ray.get(coordinator.claim.remote(source.uri, opened.source_id))
-    lost = {
-        reads
-        for problem, kinds in (
-            (opened.picture_problem, (Reads.FRAMES, Reads.SIGNALS)),
-            (opened.sound_problem, (Reads.AUDIO,)),
-        )
-        for reads in kinds
-        if problem
-    }
-    ops = tuple(op for op in (claim or Claim()).ops if load_op(op).reads not in lost)
+    claimed = claim.ops if claim else ()
+    lost = lost_ops(opened, {op: opener.options[op] for op in claimed})
+    ops = tuple(op for op in claimed if op not in lost)
     piece = Piece(
         source=source,
         opened=opened,

@@ -143,7 +143,7 @@ def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> Non
         }
 
     rows = [
-        *spoken((0, 1, "heard")),
+        *({**row, "stream_index": 1} for row in spoken((0, 1, "heard"))),
         cue(0, "one\ntwo", 2, "eng"),
         cue(1, "7", 2, "eng"),
         cue(0, "eins", 3, "../x"),
@@ -166,7 +166,7 @@ def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> Non
     (document,) = export(out, "json", tmp_path)
     segments = json.loads(Path(document.path).read_text("utf-8"))["segments"]
     assert {(s["origin"], s["stream_index"]) for s in segments} == {
-        ("speech", None),
+        ("speech", 1),
         ("subtitles", 2),
         ("subtitles", 3),
     }

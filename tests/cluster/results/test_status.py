@@ -11,7 +11,7 @@ from framemill.cluster.results.status import summarise
 def test_an_empty_folder() -> None:
     found = summarise(DatasetState())
     assert found == {
-        "sources": 0, "contents": 0, "failed_sources": 0, "commits": 0,
+        "sources": 0, "contents": 0, "failed_sources": 0, "partial": {}, "commits": 0,
         "runs": 0, "errors": 0, "num_bytes": 0, "tables": {},
     }  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_counts_sizes_and_hits() -> None:
     found = summarise(state, {"frames": 2})
     assert json.loads(json.dumps(found)) == found
     assert {name: found[name] for name in found if name != "tables"} == {
-        "sources": 3, "contents": 2, "failed_sources": 2, "commits": 1,
+        "sources": 3, "contents": 2, "failed_sources": 2, "partial": {}, "commits": 1,
         "runs": 2, "errors": 3, "num_bytes": 165,
     }  # fmt: skip
     assert found["tables"]["frames"] == {
@@ -52,3 +52,20 @@ def test_counts_sizes_and_hits() -> None:
     }  # fmt: skip
     assert found["tables"]["speech"]["ok"] == 1 and found["tables"]["speech"]["num_parts"] == 0
     assert list(found["tables"]) == ["errors", "frames", "runs", "speech"]
+
+
+def test_partial_sources_are_counted_by_kind_and_are_no_failures() -> None:
+    partial = {"a": "cut_short", "b": "missing_sound", "c": ""}  # an earlier version did not tell of c
+    uris = {"/1": "a", "/2": "a", "/3": "b", "/4": "c", "/5": "d"}
+    state = DatasetState()
+    state.apply(
+        Commit(
+            run_id="r",
+            sequence=1,
+            entries=tuple(Entry("*", owner, "", "partial", kind=kind) for owner, kind in partial.items()),
+            sources=tuple(SourceRecord(uri, source_id, 1, 1, 1.0) for uri, source_id in uris.items()),
+        )
+    )
+    found = summarise(state)
+    assert found["failed_sources"] == 0
+    assert found["partial"] == {"cut_short": 2, "missing_sound": 1, "unknown": 1}

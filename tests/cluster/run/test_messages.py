@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from framemill import errors
 from framemill.actors.shards import Shard
-from framemill.actors.shortfalls import Delivered
+from framemill.actors.shortfalls import Delivered, LossKind, Shortfall
 from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.run import messages
 from framemill.cluster.run.failures import describe_failure, error_from, job_failure
@@ -38,6 +38,7 @@ def _example(kind: Any) -> Any:
         known: dict[type, Any] = {
             Shard: Shard(0, 25, True, 1.5),
             Delivered: Delivered(24, 1, 1.5, 48_000, 2),
+            Shortfall: Shortfall(LossKind.CUT_SHORT, "it was cut off"),
             Part: Part("frames", "part-a-0.parquet", 3, 99, ("owner",)),
             Refused: Refused(operation="frames", owner="owner", message="why", trace="where"),
             Plugin: Plugin("blur", "my_module:Blur", "0f" * 16, "/home/me/project"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -184,13 +185,13 @@ def test_subtitles_are_rows_of_their_own_beside_speech() -> None:
         "vad": Model(DEFAULTS["vad"], LoudnessRunner()),
         "transcript": Model(DEFAULTS["transcript"], WhisperStandIn()),
     }
-    both = Transcript(TranscriptOptions(), models).open(shard(seconds=20))
+    both = Transcript(TranscriptOptions(), models).open(replace(shard(seconds=20), audio_stream=2))
     both.feed(Subtitles(4, "eng", cues[:1]), {})
     for chunk in audio_chunks(talk(1, 5.0), repeat(64_000)):
         both.feed(chunk, {})
     table = both.finish().rows
     assert table["origin"].to_pylist() == ["speech", "subtitles"]
-    assert table["stream_index"].to_pylist() == [None, 4]
+    assert table["stream_index"].to_pylist() == [2, 4]
     assert Transcript(TranscriptOptions(origin="speech"), models).takes() == (Audio,)
 
 
