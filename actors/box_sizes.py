@@ -18,6 +18,8 @@ _LARGEST_RIFF = 0x7FFFF000
 _RIFF_SLACK = 9
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML = b"\x1a\x45\xdf\xa3"
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 
 
 def missing_bytes(path: str, format_name: str) -> int:
@@ -37,6 +39,8 @@ def missing_bytes(path: str, format_name: str) -> int:
             return _missing_of_riff(file, num_bytes)
         if format_name.startswith("matroska"):
             return _missing_of_segment(file, num_bytes)
+        if format_name == "asf":
+            return _missing_of_objects(file, num_bytes)
     return 0
 
 
@@ -89,3 +93,16 @@ def _missing_of_segment(file: BinaryIO, num_bytes: int) -> int:
         if kind == _EBML:
             at += 4 + length + size
     return max(0, at + 4 + length + size - num_bytes)
+
+
+def _missing_of_objects(file: BinaryIO, num_bytes: int) -> int:
+    """Of ASF: its header, and the data behind it; who recorded a stream as it came states no length."""
+    at = 0
+    for kind in (_ASF_HEADER, _ASF_DATA):
+        file.seek(at)
+        head = file.read(24)
+        size = int.from_bytes(head[16:24], "little")
+        if head[:16] != kind or size <= 24:
+            return 0
+        at += size
+    return max(0, at - num_bytes)

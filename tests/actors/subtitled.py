@@ -101,3 +101,11 @@ def with_packets(path: Path, codec: str, contents: Sequence[bytes]) -> Path:
             out.mux(packet)
     made.unlink()
     return path
+
+
+def no_decoder(path: Path) -> Path:
+    """The same Matroska file with a codec of its sound that nobody knows."""
+    content = path.read_bytes()
+    assert content.count(b"A_AAC") == 1
+    path.write_bytes(content.replace(b"A_AAC", b"A_XYZ"))
+    return path

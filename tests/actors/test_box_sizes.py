@@ -58,8 +58,20 @@ def test_a_live_segment_of_unknown_size_states_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"\x1a\x45\xdf\xa3", b"\0\0\0\1ftyp", b"\0" * 64])
-@pytest.mark.parametrize("kind", ["mov", "avi", "matroska"])
+@pytest.mark.parametrize("kind", ["mov", "avi", "matroska", "asf"])
 def test_no_file_is_too_short_to_look_at(kind: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "stub"
     path.write_bytes(content)
     assert missing_bytes(str(path), kind) == 0
+
+
+def test_a_cut_file_of_windows_media_lacks_what_was_cut(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.wmv", moving(30), codec="wmv2")
+    content = path.read_bytes()
+    assert missing_bytes(str(path), "asf") == index_source(str(path)).missing_bytes == 0
+    path.write_bytes(content[: len(content) // 2])
+    assert index_source(str(path)).missing_bytes > len(content) // 4
+    # What was recorded as it came states the length of no data.
+    at = content.index(bytes.fromhex("3626b2758e66cf11")) + 16
+    path.write_bytes(content[:at] + (50).to_bytes(8, "little") + content[at + 8 : len(content) // 2])
+    assert missing_bytes(str(path), "asf") == 0

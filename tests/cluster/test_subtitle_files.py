@@ -13,7 +13,7 @@ from framemill.actors.safe_open import open_media
 from framemill.cluster.run.sources import list_sources
 from framemill.errors import LimitError
 from tests.actors.clips import moving, write_clip
-from tests.actors.subtitled import write_subtitled
+from tests.actors.subtitled import no_decoder, write_subtitled
 from tests.cluster.extraction import extract, failures, rows_of, statuses
 
 SUBTITLES = {"transcript": {"origin": "subtitles"}}
@@ -148,14 +148,6 @@ def test_a_long_line_within_the_limit_is_kept_whole(tmp_path: Path) -> None:
     assert extract(path, out=out, ops=("media", "transcript"), options=SUBTITLES).exit_code == 0
     (row,) = rows_of(out, "transcript")
     assert len(row["text"]) == length
-
-
-def no_decoder(path: Path) -> Path:
-    """The same file with a codec of its sound that nobody knows."""
-    content = path.read_bytes()
-    assert content.count(b"A_AAC") == 1
-    path.write_bytes(content.replace(b"A_AAC", b"A_XYZ"))
-    return path
 
 
 @pytest.mark.parametrize("with_picture", [False, True])

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("ray")
 
 from framemill.errors import UsageError
+from tests.actors.subtitled import no_decoder, write_subtitled
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
 from tests.cluster.extraction import (
@@ -74,8 +75,10 @@ def test_the_rows_of_the_local_engine(
 ) -> None:
     here = extract(corpus, out=divided(tmp_path / "local"), sample=sample, ops=ops)
     there = extract_on_ray(corpus, out=divided(tmp_path / "ray"), sample=sample, ops=ops)
-    for field in ("exit_code", "files_computed", "files_failed", "files_partial", "rows", "providers"):
+    counts = ("files_computed", "files_failed", "files_partial", "partial_kinds")
+    for field in ("exit_code", *counts, "rows", "providers"):
         assert getattr(there, field) == getattr(here, field), field
+    assert here.partial_kinds == {"cut_short": 1}
     _same(tmp_path / "ray", tmp_path / "local")
     (run,) = rows_of(tmp_path / "ray", "runs")
     assert (run["engine"], run["exit_code"]) == ("ray", 3)
@@ -83,6 +86,19 @@ def test_the_rows_of_the_local_engine(
     again = extract_on_ray(corpus, out=tmp_path / "ray", sample=sample, ops=ops)
     assert (again.exit_code, again.files_computed, again.rows) == (3, 0, {})
     assert num_runs(tmp_path / "ray") == 1
+
+
+def test_subtitles_alone_and_beside_sound_of_no_use(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "talk.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\none\n")
+    no_decoder(write_subtitled(films / "film.mkv", [("subrip", "eng", [(0.5, 1.5, "two")])]))
+    ops = ("media", "transcript", "audio_levels")
+    asked: dict[str, Any] = {"ops": ops, "options": {"transcript": {"origin": "subtitles"}}}
+    assert extract(films, out=tmp_path / "local", **asked).exit_code == 3
+    assert extract_on_ray(films, out=tmp_path / "ray", **asked).exit_code == 3
+    _same(tmp_path / "ray", tmp_path / "local")
+    assert {row["text"] for row in rows_of(tmp_path / "ray", "transcript")} == {"one", "two"}
 
 
 @pytest.mark.media
