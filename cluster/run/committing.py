@@ -155,7 +155,9 @@ class PendingCommit:
         whole = failed.get(WHOLE_SOURCE)
         if whole is not None and not job.is_duplicate:
             attempts = self._attempts(job, WHOLE_SOURCE)
-            entry = Entry(WHOLE_SOURCE, job.owner, "", whole.status, whole.transient, attempts, kind=whole.kind)
+            entry = Entry(
+                WHOLE_SOURCE, job.owner, "", whole.status, whole.transient, attempts, kind=whole.kind
+            )
             entries.append(entry)
         for owner in (job.owner, job.file.uri):
             is_past = owner != job.owner or (whole is None and not job.keeps_partial and not job.is_duplicate)
