@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+
+from framemill.actors.segments import ByteFile, read_element, read_span
 
 # Outermost boxes of ISO/IEC 14496-12 and QuickTime; other names are what somebody appended.
 _BOXES = frozenset(
@@ -31,26 +32,33 @@ def missing_bytes(path: str, format_name: str) -> int:
     Raises:
         OSError: the file cannot be read.
     """
-    num_bytes = os.path.getsize(path)
     with open(path, "rb", buffering=4096) as file:
+        return missing_of(file, os.path.getsize(path), format_name)
+
+
+def missing_of(file: ByteFile, num_bytes: int, format_name: str) -> int:
+    """As `missing_bytes`, of what is open; it is left at the byte where it was."""
+    before = file.tell()
+    try:
         if format_name.startswith("mov"):
             return _missing_of_boxes(file, num_bytes)
         if format_name in ("avi", "wav"):
             return _missing_of_riff(file, num_bytes)
         if format_name.startswith("matroska"):
-            return _missing_of_segment(file, num_bytes)
+            return _missing_of_segments(file, num_bytes)
         if format_name == "asf":
             return _missing_of_objects(file, num_bytes)
-    return 0
+        return 0
+    finally:
+        file.seek(before)
 
 
-def _missing_of_boxes(file: BinaryIO, num_bytes: int) -> int:
+def _missing_of_boxes(file: ByteFile, num_bytes: int) -> int:
     at = 0
     for _ in range(MAX_BOXES):
         if at >= num_bytes:
             return 0
-        file.seek(at)
-        head = file.read(16)
+        head = read_span(file, at, at + 16)
         size, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if kind not in _BOXES and kind not in _FILLERS:
             return 0
@@ -65,11 +73,10 @@ def _missing_of_boxes(file: BinaryIO, num_bytes: int) -> int:
     return 0
 
 
-def _missing_of_riff(file: BinaryIO, num_bytes: int) -> int:
+def _missing_of_riff(file: ByteFile, num_bytes: int) -> int:
     at = 0
     while at + 8 <= num_bytes:  # a long AVI is several, one behind the other
-        file.seek(at)
-        head = file.read(8)
+        head = read_span(file, at, at + 8)
         size = int.from_bytes(head[4:], "little")
         if head[:4] != b"RIFF" or not 0 < size < _LARGEST_RIFF:
             return 0
@@ -78,29 +85,34 @@ def _missing_of_riff(file: BinaryIO, num_bytes: int) -> int:
     return missing if missing > _RIFF_SLACK else 0
 
 
-def _missing_of_segment(file: BinaryIO, num_bytes: int) -> int:
+def _missing_of_segments(file: ByteFile, num_bytes: int) -> int:
+    """Of the last of several segments, where files were joined."""
     at = 0
+    while at < num_bytes:
+        end = _end_of_segment(file, at)
+        if end is None:
+            return 0
+        if end > num_bytes:
+            return end - num_bytes
+        at = end
+    return 0
+
+
+def _end_of_segment(file: ByteFile, at: int) -> int | None:
+    end: int | None = at
     for kind in (_EBML, _SEGMENT):
-        file.seek(at)
-        head = file.read(12)
-        if head[:4] != kind or len(head) < 5 or not head[4]:
-            return 0
-        length = 9 - head[4].bit_length()
-        bits = 7 * length
-        size = int.from_bytes(head[4 : 4 + length], "big") & ((1 << bits) - 1)
-        if size == (1 << bits) - 1:  # all ones: unknown, as live streams have it
-            return 0
-        if kind == _EBML:
-            at += 4 + length + size
-    return max(0, at + 4 + length + size - num_bytes)
+        element = None if end is None else read_element(file, end)
+        if element is None or element[0] != kind:
+            return None
+        end = element[2]
+    return end
 
 
-def _missing_of_objects(file: BinaryIO, num_bytes: int) -> int:
+def _missing_of_objects(file: ByteFile, num_bytes: int) -> int:
     """Of ASF: its header, and the data behind it; who recorded a stream as it came states no length."""
     at = 0
     for kind in (_ASF_HEADER, _ASF_DATA):
-        file.seek(at)
-        head = file.read(24)
+        head = read_span(file, at, at + 24)
         size = int.from_bytes(head[16:24], "little")
         if head[:16] != kind or size <= 24:
             return 0

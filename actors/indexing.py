@@ -12,13 +12,14 @@ import av
 import av.error
 import numpy as np
 
-from framemill.actors.box_sizes import missing_bytes
+from framemill.actors.box_sizes import missing_bytes, missing_of
 from framemill.actors.codec_names import codec_tag
 from framemill.actors.orientation import Geometry, picture_geometry
 from framemill.actors.packets import Picture, read_packets
 from framemill.actors.promises import last_end, missing_seconds, promised_frames, sound_promise, stated_sound
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
+from framemill.actors.segments import seams_of
 from framemill.actors.sound_facts import sound_facts
 from framemill.actors.stream_choice import Tracks, describe_streams, rank_pictures, rank_sounds
 from framemill.actors.subtitles import subtitles_end, text_streams
@@ -150,10 +151,11 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
 
     texts = text_streams(container)
     timeline = Timeline()
-    if video is not None and picture is not None and picture.restarts:
-        others = [*texts] if audio is None else [audio.index, *texts]
-        timeline = find_timeline(path, video.index, others)
-        _move(picture, timeline, video)
+    taken = [*(stream.index for stream in (video, audio) if stream is not None), *texts]
+    if seams_of(container) or (picture is not None and picture.restarts):
+        timeline = find_timeline(path, taken[0], taken[1:])
+        if video is not None and picture is not None:
+            _move(picture, timeline, video)
     frames, packets = _arrays(picture)
     starts: list[float] = []
     ends: list[float] = []
@@ -166,7 +168,10 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
         last_seconds = ends[0] - float(frames.pts[-1] * time_base)
     promised = container.duration / av.time_base if container.duration else 0.0
     if audio is not None:
-        start = float((audio.start_time or 0) * (audio.time_base or 0))
+        base = audio.time_base or Fraction(0)
+        start = float((audio.start_time or 0) * base)
+        if timeline.offsets:
+            start += float(timeline.ticks(audio.index, 0, base) * base)
         starts.append(start)
         if timeline.offsets:
             ends.append(last_end(path, [audio.index], timeline))
@@ -187,7 +192,11 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
     missing = 0.0
     if video is not None and len(frames) and not timeline.offsets:
         missing = missing_seconds(container, video, frames, promised, path)
-    cut_off = 0 if range_reader_of(container) else missing_bytes(path, container.format.name)
+    remote = range_reader_of(container)
+    if remote is None:
+        cut_off = missing_bytes(path, container.format.name)
+    else:
+        cut_off = missing_of(remote, remote.num_bytes, container.format.name)
     if audio is not None and (missing or cut_off):
         # What is stated speaks of a file that was longer.
         ends[-1] = last_end(path, [audio.index], timeline)

@@ -18,7 +18,7 @@ from framemill.actors.limits import count_packets, size_of
 from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
-from framemill.actors.timeline import is_restart
+from framemill.actors.timeline import may_restart
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -38,7 +38,7 @@ class Picture:
     Attributes:
         packets: in the order of the file; those without data are left out.
         first_frame: the first that could be decoded; None where none could.
-        restarts: whether the clock starts anew somewhere (see `framemill.actors.timeline`).
+        restarts: whether the clock may start anew somewhere (see `framemill.actors.timeline`).
     """
 
     packets: list[Row]
@@ -81,8 +81,8 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 is_key = bool(listed_keys[len(packets)])
             pts, dts = packet.pts, packet.dts
             if dts is not None:
-                if last_dts is not None and not 0 <= dts - last_dts <= second and not restarts:
-                    restarts = is_restart(last_dts, dts, packet.time_base, name)
+                if last_dts is not None and not 0 < dts - last_dts <= second and not restarts:
+                    restarts = may_restart(last_dts, dts, packet.time_base, name)
                 last_dts = dts
             if pts is None:
                 untimed.append(len(packets))

@@ -195,6 +195,7 @@ class RangeReader:
 def range_reader_of(container: InputContainer) -> RangeReader | None:
     """The object behind a container; None for a local file."""
     opened = getattr(container.file, "file", None)
+    opened = getattr(opened, "source", opened)  # of joined files, what they lie in
     return opened if isinstance(opened, RangeReader) else None
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import stat
+import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
@@ -15,6 +18,7 @@ import av.logging
 from framemill.actors.limits import MOST_SUBTITLE_BYTES, SUBTITLE_ENDINGS, check_packets, size_of
 from framemill.actors.object_store import is_remote
 from framemill.actors.range_reader import RangeReader, raise_failure
+from framemill.actors.segments import ByteFile, JoinedSegments, find_segments
 from framemill.errors import CorruptError, LimitError, UnreadableError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -72,15 +76,12 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
         options["protocol_whitelist"] = ""
     options["format_whitelist"] = ",".join(demuxers)
     try:
-        container = cast(
-            "InputContainer",
-            av.open(
-                target,
-                options=options,
-                metadata_errors="replace",
-                io_open=None if isinstance(target, str) else _refuse,
-            ),
-        )
+        container = _open(target, options)
+        if isinstance(source, str) and container.format.name.startswith("matroska"):
+            joined = _find_joined(source, target)
+            if joined is not None:
+                container.close()
+                container = _open(joined, options | {"protocol_whitelist": ""})
     except av.error.FFmpegError as exc:
         if isinstance(target, RangeReader) and target.failure is not None:
             raise target.failure from None
@@ -94,6 +95,46 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
         container.close()
         raise
     return container
+
+
+def _open(target: Any, options: dict[str, str]) -> InputContainer:
+    opened = av.open(
+        target,
+        options=dict(options),
+        metadata_errors="replace",
+        io_open=None if isinstance(target, str) else _refuse,
+    )
+    return cast("InputContainer", opened)
+
+
+def _find_joined(path: str, target: Any) -> JoinedSegments | None:
+    """The segments of a joined Matroska file as one; None for an ordinary one."""
+    if isinstance(target, RangeReader):
+        segments = find_segments(target, target.num_bytes)
+        return JoinedSegments(target, segments) if len(segments) > 1 else None
+    with open_bytes(path) as file:
+        segments = find_segments(file, os.path.getsize(path))
+    if len(segments) < 2:
+        return None
+    file = open(path, "rb")  # noqa: SIM115 (open as long as what reads from it)
+    joined = JoinedSegments(file, segments)
+    weakref.finalize(joined, file.close)
+    return joined
+
+
+@contextlib.contextmanager
+def open_bytes(path: str) -> Iterator[ByteFile]:
+    """The bytes of a local file or an object in a store.
+
+    Raises:
+        MediaError: they cannot be read.
+    """
+    if is_remote(path):
+        yield RangeReader(path)
+        return
+    require_regular_file(path)
+    with open(path, "rb", buffering=4096) as file:
+        yield file
 
 
 def rewind(container: InputContainer) -> None:
