@@ -20,6 +20,7 @@ from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
 from framemill.actors.range_reader import raise_failure, skip_unneeded
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.sound import SoundTrack
+from framemill.actors.sound_tags import UNTIMED
 from framemill.actors.subtitles import SubtitleTrack
 from framemill.actors.timeline import Shift
 from framemill.ops.chunks import BoolArray, Chunk, Int64Array
@@ -215,7 +216,8 @@ class _Reader:
         request, origin = self.request, self.index.origin_seconds
         sound = None
         if track is not None:
-            sound = SoundTrack(track, origin, request.sound_rates, request.native_sound)
+            timed = self.container.format.name not in UNTIMED
+            sound = SoundTrack(track, origin, request.sound_rates, request.native_sound, timed)
         allowance = SoundAllowance(self.index.description.num_bytes)
         subtitles = {text.index: SubtitleTrack(text, origin) for text in texts}
         shifts = {s.index: Shift(self.index.timeline, s) for s in (track, *texts) if s is not None}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.actors.downmix import Downmix, without_offset
+from framemill.actors.sound_tags import is_header, tag_bytes
 from framemill.ops.chunks import Audio, Float32Array, NativeAudio
 
 if TYPE_CHECKING:
@@ -66,11 +67,18 @@ class SoundTrack:
         origin_seconds: container time at which the presentation starts.
         rates: hertz of each mono sound to make.
         native: whether to give the sound as it was recorded too.
+        has_times: whether the container states times; those that FFmpeg makes up tell of no hole.
     """
 
     def __init__(
-        self, stream: AudioStream, origin_seconds: float, rates: Sequence[int], native: bool = False
+        self,
+        stream: AudioStream,
+        origin_seconds: float,
+        rates: Sequence[int],
+        native: bool = False,
+        has_times: bool = True,
     ) -> None:
+        self._has_times = has_times
         self.num_errors = 0
         self.num_lost = 0
         self._stream = stream
@@ -107,9 +115,12 @@ class SoundTrack:
         try:
             frames = cast(list[av.AudioFrame], packet.decode())
         except av.error.FFmpegError:
-            self.num_errors += 1
-            self.num_lost += self._first_seconds is not None
-            return
+            found = self._decode_behind_tag(packet)
+            if found is None:
+                self.num_errors += 1
+                self.num_lost += self._first_seconds is not None
+                return
+            frames = found
         for frame in frames:
             self._add(frame)
         for output in self._outputs:
@@ -131,10 +142,23 @@ class SoundTrack:
             while output.num_pending:
                 yield output.take()
 
+    def _decode_behind_tag(self, packet: av.Packet[Any]) -> list[av.AudioFrame] | None:
+        """The sound behind the tag of a file that was joined here; None where there is no tag, or damage."""
+        data = bytes(packet)
+        length = tag_bytes(data)
+        if not length:
+            return None
+        if length >= len(data) or is_header(data[length:]):
+            return []
+        try:
+            return self._stream.codec_context.decode(av.Packet(data[length:]))
+        except av.error.FFmpegError:
+            return None
+
     def _add(self, frame: av.AudioFrame) -> None:
         if not frame.samples:
             return
-        seconds = frame.time
+        seconds = frame.time if self._has_times or self._first_seconds is None else None
         if self._first_seconds is None:
             self._first_seconds = seconds if seconds is not None else self._origin_seconds
             self._first_format = (frame.sample_rate, frame.layout.nb_channels)
