@@ -277,7 +277,7 @@ def _picture(index: SourceIndex, request: ReadRequest, context: Any) -> Picture:
         width=context.width,
         height=context.height,
         num_frames=len(request.frames),
-        has_hidden=bool((index.packets.frame < 0).any()),
+        has_hidden=len(index.packets.frame) != len(index.frames),
     )
 
 

@@ -20,7 +20,7 @@ class Picture:
         pixel_format: FFmpeg's name. bit_depth: of a sample.
         width, height: as coded, in pixels.
         num_frames: frames that are wanted.
-        has_hidden: whether the container marks some frames as not shown.
+        has_hidden: whether some packets hold no frame of their own: one that is not shown, or a second field.
     """
 
     codec: str
@@ -87,7 +87,10 @@ RULES: tuple[Rule, ...] = (
         lambda p, device: not _fits(p, CODECS[device][p.codec]),
         "{width} x {height} is beyond what the device decodes of {codec}",
     ),
-    Rule(lambda p, device: p.has_hidden, "some frames are decoded but not shown, which shifts positions"),
+    Rule(
+        lambda p, device: p.has_hidden,
+        "some packets hold what is not shown, or a second field, which shifts positions",
+    ),
     Rule(
         lambda p, device: device == "gpu" and p.num_frames * p.width * p.height < GPU_LEAST_PIXELS,
         "{num_frames} frames of {width} x {height} are too little work for a device",

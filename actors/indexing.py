@@ -15,7 +15,7 @@ import numpy as np
 from framemill.actors.box_sizes import missing_bytes, missing_of
 from framemill.actors.codec_names import codec_tag
 from framemill.actors.orientation import Geometry, picture_geometry
-from framemill.actors.packets import Picture, read_packets
+from framemill.actors.packets import SECOND_FIELD, SHOWN, Picture, read_packets
 from framemill.actors.promises import last_end, missing_seconds, promised_frames, sound_promise, stated_sound
 from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
@@ -44,8 +44,8 @@ class PacketIndex:
         pts: int64 [n], in units of the time base (dts where a container has no pts), on the timeline of the
             file: where its clock starts anew, what follows is moved behind what came before.
         is_key: bool [n], a decoder can start here.
-        frame: int64 [n], index of the presented frame that the packet holds; -1 for frames that the
-            container marks as decoded but not shown.
+        frame: int64 [n], index of the presented frame that the packet holds, of two in a row where each holds
+            a field of it; -1 for frames that the container marks as decoded but not shown.
     """
 
     pts: Int64Array
@@ -252,11 +252,13 @@ def _choose_picture(
 def _arrays(picture: Picture | None) -> tuple[FrameIndex, PacketIndex]:
     rows = picture.packets if picture is not None else []
     table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-    pts, is_key, shown = table[:, 0], table[:, 1].astype(bool), table[:, 2].astype(bool)
-    order = np.flatnonzero(shown)
+    pts, is_key, kind = table[:, 0], table[:, 1].astype(bool), table[:, 2]
+    order = np.flatnonzero(kind == SHOWN)
     order = order[np.argsort(pts[order], kind="stable")]
     frame = np.full(len(table), -1, np.int64)
     frame[order] = np.arange(len(order))
+    seconds = np.flatnonzero(kind == SECOND_FIELD)
+    frame[seconds] = frame[seconds - 1]
     frames = FrameIndex(pts[order], np.zeros(len(order)), is_key[order], table[order, 3])
     return frames, PacketIndex(pts, is_key, frame)
 
@@ -265,8 +267,8 @@ def _move(picture: Picture, timeline: Timeline, video: VideoStream) -> None:
     """Puts the packets of the picture on the timeline of the file."""
     base = video.time_base or Fraction(1)
     picture.packets = [
-        (pts + timeline.ticks(video.index, number, base), is_key, is_shown, num_bytes, duration)
-        for number, (pts, is_key, is_shown, num_bytes, duration) in enumerate(picture.packets)
+        (pts + timeline.ticks(video.index, number, base), is_key, kind, num_bytes, duration)
+        for number, (pts, is_key, kind, num_bytes, duration) in enumerate(picture.packets)
     ]
 
 

@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
+from framemill.actors.h264_fields import FieldPairs
 from framemill.actors.limits import count_packets, size_of
 from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 MAX_TRIES = 8
 MAX_START_PACKETS = 500
 
-Row = tuple[int, bool, bool, int, int]  # pts, is_key, is_shown, bytes, duration
+# Whether the picture in a packet is shown. The second field of one that the packet before began is none.
+HIDDEN, SHOWN, SECOND_FIELD = 0, 1, 2
+Row = tuple[int, bool, int, int, int]  # pts, is_key, one of these, bytes, duration
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     packets: list[Row] = []
     first: av.VideoFrame | None = None
     tries = 0
-    num_keys = 0
+    num_keys = num_seconds = 0
     name = container.format.name
     untimed: list[int] = []
     restarts, last_dts = False, None
@@ -65,6 +68,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     may_hide = _HIDING.get(stream.codec_context.codec.canonical_name)
     keys_stand_alone: bool | None = None  # not known yet
     stream.codec_context.thread_count = 1
+    fields = _field_pairs(stream)
     others = [other for other in container.streams if other is not stream]
     for other in others:
         other.discard = Discard.all  # their bytes need not be read
@@ -84,15 +88,19 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 if last_dts is not None and not 0 < dts - last_dts <= second and not restarts:
                     restarts = may_restart(last_dts, dts, packet.time_base, name)
                 last_dts = dts
+            if fields is not None and fields.may_have_fields and fields.is_second(bytes(packet)):
+                packets.append((packets[-1][0], False, SECOND_FIELD, packet.size, packet.duration or 0))
+                num_seconds += 1
+                continue
             if pts is None:
                 untimed.append(len(packets))
                 pts = dts
             if pts is None:
                 # Raw streams carry no times: count packets at the nominal rate.
                 rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-                pts = round(len(packets) / rate / (stream.time_base or Fraction(1, 90000)))
-            is_shown = not packet.is_discard and not (may_hide and may_hide(packet))
-            packets.append((pts, is_key, is_shown, packet.size, packet.duration or 0))
+                pts = round((len(packets) - num_seconds) / rate / (stream.time_base or Fraction(1, 90000)))
+            is_hidden = packet.is_discard or (may_hide and may_hide(packet))
+            packets.append((pts, is_key, HIDDEN if is_hidden else SHOWN, packet.size, packet.duration or 0))
             if not is_key:
                 continue
             num_keys += 1
@@ -120,6 +128,8 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
             packets = _timed_by_order(packets, order)
         else:
             packets = _timed_between(packets, order, untimed)
+    if num_seconds:
+        packets = _with_seconds_timed(packets)
     return Picture(packets, first, restarts)
 
 
@@ -219,12 +229,26 @@ def _timed_by_order(packets: list[Row], order: list[int]) -> list[Row]:
 
     Packets that give no frame count as not shown.
     """
-    times = sorted(row[0] for row in packets)
+    times = sorted(row[0] for row in packets if row[2] != SECOND_FIELD)
     shown = dict(zip(order, times, strict=False))
     return [
-        (shown.get(i, pts), is_key, is_shown and i in shown, *rest)  # type: ignore[misc]
-        for i, (pts, is_key, is_shown, *rest) in enumerate(packets)
+        (shown.get(i, pts), is_key, kind if i in shown or kind == SECOND_FIELD else HIDDEN, *rest)  # type: ignore[misc]
+        for i, (pts, is_key, kind, *rest) in enumerate(packets)
     ]
+
+
+def _with_seconds_timed(packets: list[Row]) -> list[Row]:
+    """The same packets, where second fields have the time of their first."""
+    found: list[Row] = []
+    for row in packets:
+        found.append((found[-1][0], *row[1:]) if row[2] == SECOND_FIELD else row)
+    return found
+
+
+def _field_pairs(stream: VideoStream) -> FieldPairs | None:
+    """Who knows second fields in a stream that may have some."""
+    context = stream.codec_context
+    return FieldPairs(context.extradata) if context.name == "h264" else None
 
 
 def _timed_between(packets: list[Row], order: list[int], untimed: list[int]) -> list[Row]:
@@ -240,7 +264,7 @@ def _timed_between(packets: list[Row], order: list[int], untimed: list[int]) -> 
     before = next((row[0] for i, row in enumerate(packets) if i not in lacking), 0)
     for i, (pts, is_key, _, *rest) in enumerate(packets):
         if i in lacking:
-            found[i] = (before - 1, is_key, False, *rest)  # type: ignore[assignment]
+            found[i] = (before - 1, is_key, HIDDEN, *rest)  # type: ignore[assignment]
         else:
             before = pts
     if not known:

@@ -128,8 +128,10 @@ def plan_decode(packets: PacketIndex, wanted_frames: Int64Array) -> DecodePlan:
     position = np.full(int(packets.frame.max()) + 1, -1, np.int64)
     shown = np.flatnonzero(packets.frame >= 0)
     position[packets.frame[shown]] = shown
-    at = position[wanted_frames]
-    wanted[at] = True
+    at = position[wanted_frames]  # of two fields the second
+    is_wanted = np.zeros(len(position) + 1, bool)  # one more, for what is not shown
+    is_wanted[wanted_frames] = True
+    wanted = is_wanted[packets.frame]
 
     keys = np.flatnonzero(packets.is_key)
     if len(keys) == 0 or keys[0] != 0:
