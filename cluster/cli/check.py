@@ -16,12 +16,13 @@ from framemill.cluster.cli.output import Invocation, conventions, print_json, pr
 def check(invocation: Invocation, output: str) -> int:
     """Check that all rows of a result folder are sound.
 
-    Numbers finite, times within the length, boxes within the picture, frames in order, ids that refer. A line
-    for each source and column where something is broken, then a count; exit 0 where all holds, 3 where not.
+    Numbers finite, times within the length, boxes within the picture, frames in order, no key twice, ids that
+    refer. A line for each source and column where something is broken, then a count; exit 0 where all holds,
+    3 where not.
     """
+    from framemill.cluster.results.broken import Broken
     from framemill.cluster.results.checking import check_folder
     from framemill.cluster.results.dataset import Dataset
-    from framemill.cluster.results.invariants import Broken
 
     found: list[Broken] = []
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from framemill.cluster.results.broken import Broken
 from framemill.cluster.results.commits import Part
+from framemill.cluster.results.corpus_tables import speaks_of_present_rows
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.invariants import (
-    Broken,
-    Extent,
-    broken_order,
-    broken_values,
-    misfits,
-    order_columns,
-)
-from framemill.cluster.results.parts import owners_of, read_groups
-from framemill.cluster.results.queries import known_schemas
+from framemill.cluster.results.invariants import Extent, broken_values, misfits
+from framemill.cluster.results.keys import broken_order, order_columns
+from framemill.cluster.results.parts import owners_of, read_groups, read_rows
+from framemill.cluster.results.queries import CORPUS_TABLES, known_schemas
+from framemill.cluster.results.references import broken_references, reference_columns, referred_tables
 from framemill.errors import DatasetError
 
-_EXTENT = ("source_id", "duration_seconds", "num_frames", "width", "height")
+_EXTENT = ("source_id", "duration_seconds", "num_frames", "width", "height", "streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +43,16 @@ def check_folder(dataset: Dataset, on_broken: Callable[[Broken], None]) -> Check
     num_rows = num_broken = 0
     tables = dataset.state.tables()
     for table in tables:
+        seen: set[str] = set()
         for part in dataset.state.parts_of(table):
             num_rows += part.rows
             for broken in _check_part(dataset, part, schemas.get(table), extents):
                 num_broken += 1
                 on_broken(broken)
+            for owner in sorted(seen.intersection(part.owners)):
+                num_broken += 1
+                on_broken(Broken(table, "*", "", 1, f"rows of {owner} are in more than one part"))
+            seen.update(part.owners)
     return Checked(len(tables), num_rows, num_broken)
 
 
@@ -62,9 +64,27 @@ def _extents(dataset: Dataset) -> Iterator[tuple[str, Extent]]:
         try:
             for rows in read_groups(dataset.root, part, _EXTENT):
                 for row in rows.to_pylist():
-                    yield row.pop("source_id"), Extent(**row)
+                    streams = row.pop("streams", None)
+                    num_streams = None if streams is None else len(streams)
+                    yield row.pop("source_id"), Extent(**row, num_streams=num_streams)
         except DatasetError:
             continue  # it is told of when its turn comes
+
+
+def _is_present(dataset: Dataset, table: str) -> bool:
+    """Whether rows of a table speak of what the others hold now; commands make theirs anew when asked to."""
+    return table not in CORPUS_TABLES or speaks_of_present_rows(dataset.state, dataset.state.keys[table])
+
+
+def _upstream(dataset: Dataset, part: Part, owners: Collection[str]) -> dict[str, pa.Table]:
+    """The columns that rows of a part refer to, of the same sources."""
+    found = {}
+    for table, columns in referred_tables(part.table).items():
+        if table != part.table and table in dataset.state.keys:
+            parts = dataset.state.parts_of(table)
+            rows = read_rows(dataset.root, table, parts, owners, columns)
+            found[table] = known_schemas(dataset.state)[table].empty_table() if rows is None else rows
+    return found
 
 
 def _check_part(
@@ -75,6 +95,7 @@ def _check_part(
         num_rows = 0
         owners: set[str] = set()
         keys: list[pa.Table] = []
+        referring: list[pa.Table] = []
         for rows in read_groups(dataset.root, part):
             if schema is not None and not num_rows:
                 present = set(rows.column_names)
@@ -86,8 +107,13 @@ def _check_part(
             yield from broken_values(part.table, rows, extents)
             if columns := order_columns(part.table, rows.column_names):
                 keys.append(rows.select(columns))
+            if (columns := reference_columns(part.table)) and {*columns} <= {*rows.column_names}:
+                referring.append(rows.select(columns))
         if keys:
             yield from broken_order(part.table, pa.concat_tables(keys))
+        if referring and _is_present(dataset, part.table):
+            upstream = _upstream(dataset, part, owners)
+            yield from broken_references(part.table, pa.concat_tables(referring), upstream)
     except (DatasetError, KeyError) as exc:
         yield Broken(part.table, "*", "", 1, f"part {part.name} cannot be read: {exc}")
         return

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from framemill.cluster.results.commits import Commit, Entry, OperationKey
+from framemill.cluster.results.commits import Commit, DatasetState, Entry, OperationKey
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import write_part
 from framemill.errors import UsageError
@@ -41,21 +41,31 @@ def corpus_key(
             f"run `framemill extract SOURCES -o {dataset.root} --ops {wanted[0]}` first"
         )
     read = {name for name in (*wanted, *also) if name in state.keys}
-    inputs = sorted(
-        (owner, entry.kept or entry.key, entry.rows)
-        for (of, owner), entry in state.entries.items()
-        if of in read
-    )
     key: dict[str, Any] = {
         "name": table,
         "version": version,
         "options": dict(options),
         "after": {name: state.keys[name]["digest"] for name in sorted(read)},
-        "inputs": hashlib.blake2b(json.dumps(inputs).encode(), digest_size=16).hexdigest(),
+        "inputs": _inputs(state, read),
     }
     text = json.dumps(key, sort_keys=True)
     key["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return key
+
+
+def speaks_of_present_rows(state: DatasetState, key: OperationKey) -> bool:
+    """Whether the tables that a table of this key was made from hold the same rows still."""
+    return bool(key["inputs"] == _inputs(state, key["after"]))
+
+
+def _inputs(state: DatasetState, read: Collection[str]) -> str:
+    """Digest of what the tables that are read hold of each source."""
+    entries = sorted(
+        (owner, entry.kept or entry.key, entry.rows)
+        for (of, owner), entry in state.entries.items()
+        if of in read
+    )
+    return hashlib.blake2b(json.dumps(entries).encode(), digest_size=16).hexdigest()
 
 
 def owners_of(dataset: Dataset, tables: str | Sequence[str]) -> set[str]:

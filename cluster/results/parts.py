@@ -106,13 +106,18 @@ def join_parts(root: ResultPath, parts: Sequence[Part], *, run_id: str) -> Part:
 
 
 def read_rows(
-    root: ResultPath, table: str, parts: Sequence[Part], owners: Collection[str] | None = None
+    root: ResultPath,
+    table: str,
+    parts: Sequence[Part],
+    owners: Collection[str] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pa.Table | None:
     """Committed rows, for operations that build on earlier ones.
 
     Args:
         parts: the live parts of `table` (`DatasetState.parts_of`); only those with a wanted owner are read.
         owners: whose rows; None for all.
+        columns: those to read, the owner's among them; None for all.
 
     Returns:
         The rows, or None when there is none.
@@ -122,7 +127,7 @@ def read_rows(
     found = []
     for part in parts:
         if wanted is None or not wanted.isdisjoint(part.owners):
-            for rows in read_groups(root, part):
+            for rows in read_groups(root, part, columns):
                 if wanted is not None:
                     rows = rows.filter(pc.is_in(owners_of(table, rows), value_set=value_set))
                 if rows.num_rows:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from framemill.actors.tracing import Trace
 from framemill.cluster.results import partials
 from framemill.cluster.results.invariants import Extent, require_unbroken
 from framemill.cluster.results.parts import read_rows
+from framemill.cluster.results.references import referred_tables
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.devices import Devices
 from framemill.cluster.run.frame_selection import picked_frames
@@ -32,6 +33,8 @@ from framemill.errors import SetupError
 from framemill.ops import OPS, load_op
 from framemill.ops.operation import BROKEN, Reads, describe_broken, describe_error, runnable
 from framemill.plugins import load_plugins
+
+_NOTHING: Mapping[str, pa.Table] = {}
 
 
 @dataclass(slots=True)
@@ -138,7 +141,7 @@ class ShardRunner:
                 at = (self._root, request.source_id, op, self._config.keys[op], request.shard_index)
                 partials.save(*at, found, result.shortfall, result.delivered)
             else:
-                self._make(op, request.source_id, made, partial(self.processor.merge, op, [found]))
+                self._make(op, request, made, partial(self.processor.merge, op, [found]), task.upstream)
         self._combine(combined, request, made)
         return ShardDone(
             shard_index=request.shard_index,
@@ -167,7 +170,7 @@ class ShardRunner:
             # A source without sound has no piece that carries any: there is nothing to hear in it.
             nothing = load_op(op).schema.empty_table
             merge = partial(self.processor.merge, op, found) if found else nothing
-            self._make(op, request.source_id, made, merge)
+            self._make(op, request, made, merge)
         self._combine(combined, request, made)
         return Merged(rows=made.rows, failures=made.failures, traces=tuple(made.traces))
 
@@ -224,13 +227,28 @@ class ShardRunner:
             if made.extent.duration_seconds is not None:
                 index = replace(index, duration_seconds=made.extent.duration_seconds)
             combine = partial(self.processor.combine, op, upstream, index, request.source_id)
-            self._make(op, request.source_id, made, combine)
+            self._make(op, request, made, combine, upstream)
 
-    def _make(self, op: str, source_id: str, made: _Made, work: Callable[[], pa.Table]) -> None:
-        """Makes the rows of a whole source; one operation's failure is not the others'."""
+    def _make(
+        self,
+        op: str,
+        request: RunShard | Merge,
+        made: _Made,
+        work: Callable[[], pa.Table],
+        upstream: Mapping[str, pa.Table] = _NOTHING,
+    ) -> None:
+        """Makes the rows of a whole source; one operation's failure is not the others'.
+
+        Args:
+            upstream: rows of other tables, as far as they are at hand.
+        """
+        source_id = request.source_id
         try:
             rows = with_source(ending_with(work(), made.extent.duration_seconds), source_id)
-            require_unbroken(op, rows, {source_id: made.extent})
+            referred = referred_tables(op).keys() & {*self.processor.after(op)}
+            found = {t: upstream[t] if t in upstream else self._rows(request, t) for t in referred}
+            others = {table: with_source(theirs, source_id) for table, theirs in found.items()}
+            require_unbroken(op, rows, {source_id: made.extent}, others)
             self.finished[op, source_id] = rows
             made.rows[op] = rows.num_rows
         except (MemoryError, SetupError):

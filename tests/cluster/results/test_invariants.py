@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from framemill.cluster.results.invariants import (
-    ROUNDING_SECONDS,
     SOURCE_ID,
     Extent,
     find_broken,
     require_unbroken,
 )
+from framemill.cluster.results.rules import ROUNDING_SECONDS
 from framemill.errors import InvariantError
 from framemill.ops import OPS, load_op
 
