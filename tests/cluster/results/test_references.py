@@ -105,7 +105,7 @@ RANKED: list[tuple[str, str, list[Row], bool]] = [
     ("speakers", "speaker", [{"speaker": "Ann"}], False),
     ("importance", "shot_index", [{"shot_index": 0}, LATER | {"shot_index": 1}], True),
     ("importance", "shot_index", [{"shot_index": 0}, LATER | {"shot_index": 2}], False),
-    ("transcript", "segment_index", [{}, {"origin": "subtitles", "stream_index": 1}, {"segment_index": 1}], True),
+    ("transcript", "segment_index", [{}, {"segment_index": 1}, {"stream_index": 1}], True),
     ("transcript", "segment_index", [{"stream_index": 1}, {"stream_index": 2, "segment_index": 1}], False),
     ("preview", "rank", [{"rank": 1}, {"frame_index": 1}, {"frame_index": 2, "rank": 0}], True),
     ("preview", "rank", [{"rank": 0}, {"frame_index": 1}, {"frame_index": 2, "rank": 2}], False),
