@@ -55,6 +55,7 @@ class Speech(Op):
     """One row a segment of speech."""
 
     name = "speech"
+    version = 2
     reads = Reads.AUDIO
     models = ("vad",)
     default = True

@@ -13,9 +13,13 @@ from framemill.ops.chunks import Audio, Float32Array
 SAMPLE_RATE = 16_000
 WINDOW = 512  # samples of one input of the network: fixed by its training
 CONTEXT = 64  # samples of the window before that it also sees
-# Windows a call: 16 s; counted from the track's start, so that reads of any size give the same rows.
-BLOCK = 512
+# Windows a call: 4 s; counted from the track's start, so that reads of any size give the same rows.
+BLOCK = 128
 STATE_SHAPE = (1, 1, 128)
+# Where no window of 16 s reaches this, nobody spoke, and the network forgets it: minutes of silence leave it in a
+# state in which it overhears the first words.
+FORGET_BELOW = 0.1
+FORGET_BLOCKS = 4
 # A pause at least this long is where a segment that grows too long is cut; Silero's own value.
 CUT_PAUSE_SAMPLES = 0.098 * SAMPLE_RATE
 # Samples beyond this are damaged: full scale is 1, and their squares would dominate every sum.
@@ -44,6 +48,7 @@ class SpeechDetector:
         self._waiting = np.zeros(CONTEXT, np.float32)  # the context, then samples not processed yet
         self._hidden = np.zeros(STATE_SHAPE, np.float32)
         self._cell = np.zeros(STATE_SHAPE, np.float32)
+        self._silent_blocks = 0
 
     def feed(self, samples: Float32Array) -> list[float]:
         """Probabilities of speech, 0..1, of the windows that are complete now."""
@@ -66,6 +71,9 @@ class SpeechDetector:
         self._hidden, self._cell = outputs["hn"], outputs["cn"]
         self._waiting = self._waiting[num_windows * WINDOW :]
         probabilities: list[float] = outputs["speech_probs"].reshape(-1).tolist()
+        self._silent_blocks = self._silent_blocks + 1 if max(probabilities) < FORGET_BELOW else 0
+        if self._silent_blocks >= FORGET_BLOCKS:
+            self._hidden, self._cell = np.zeros_like(self._hidden), np.zeros_like(self._cell)
         return probabilities
 
 

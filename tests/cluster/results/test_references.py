@@ -43,14 +43,15 @@ def _blank(field: pa.Field) -> Any:
     return b"x" * kind.byte_width if pa.types.is_fixed_size_binary(kind) else "x"
 
 
-def _table(table: str, *rows: Row) -> pa.Table:
+def blank_table(table: str, *rows: Row) -> pa.Table:
+    """Rows of a table of source "a"; what is not named is null, 0 or empty."""
     schema = _schema(table)
     blank = {field.name: _blank(field) for field in schema} | {"source_id": "a"}
     return pa.Table.from_pylist([{n: (blank | row)[n] for n in schema.names} for row in rows], schema)
 
 
 def _columns(table: str, *rows: Row, upstream: dict[str, pa.Table] | None = None) -> list[str]:
-    found = find_broken(table, _table(table, *rows), EXTENTS, upstream=upstream)
+    found = find_broken(table, blank_table(table, *rows), EXTENTS, upstream=upstream)
     return [broken.column for broken in found]
 
 
@@ -124,19 +125,19 @@ def test_a_stream_is_one_of_the_file() -> None:
     assert _columns("transcript", {"stream_index": 3}) == ["stream_index"]
 
 
-FACES = _table(
+FACES = blank_table(
     "faces", {"frame_index": 5}, {"frame_index": 5, "face_index": 1}, {"frame_index": 6, "source_id": "b"}
 )
-OBJECTS = _table("objects", {"frame_index": 5}, {"frame_index": 7})
-FRAMES = _table("frames", {"frame_index": 5}, {"frame_index": 7})
-SPANS = _table("text_spans", {"end_seconds": 1.0, "text": "here"})
+OBJECTS = blank_table("objects", {"frame_index": 5}, {"frame_index": 7})
+FRAMES = blank_table("frames", {"frame_index": 5}, {"frame_index": 7})
+SPANS = blank_table("text_spans", {"end_seconds": 1.0, "text": "here"})
 UPSTREAM = {
     "faces": FACES,
     "objects": OBJECTS,
     "frames": FRAMES,
-    "image_embeddings": _table("image_embeddings", {"frame_index": 5}),
+    "image_embeddings": blank_table("image_embeddings", {"frame_index": 5}),
     "text_spans": SPANS,
-    "transcript": _table("transcript", {"end_seconds": 1.0, "text": "here"}),
+    "transcript": blank_table("transcript", {"end_seconds": 1.0, "text": "here"}),
 }
 FACE = "frame_index, face_index"
 SPAN = "start_seconds, end_seconds, text"
@@ -171,13 +172,13 @@ def test_what_a_row_refers_to_is_there(table: str, row: Row, column: str) -> Non
     assert _columns(table, row, upstream=UPSTREAM) == ([column] if column else [])
     if column and table in OPS:
         with pytest.raises(InvariantError, match="is not in "):
-            require_unbroken(table, _table(table, row), EXTENTS, UPSTREAM)
+            require_unbroken(table, blank_table(table, row), EXTENTS, UPSTREAM)
     assert _columns(table, row, upstream={}) == (["stand_in_frame"] if column == "stand_in_frame" else [])
 
 
 def test_rows_that_refer_to_nothing_are_told_once_for_each_source() -> None:
     rows = [{"frame_index": 9, "face_index": i, "source_id": source} for source in "ab" for i in range(3)]
-    (first, second) = find_broken("emotions", _table("emotions", *rows), EXTENTS, upstream=UPSTREAM)
+    (first, second) = find_broken("emotions", blank_table("emotions", *rows), EXTENTS, upstream=UPSTREAM)
     assert (first.source_id, first.num_rows, second.source_id) == ("a", 3, "b")
     assert first.message == "9, 0 is not in faces"
 

@@ -64,6 +64,17 @@ def test_long_speech_is_cut_where_faster_whisper_cuts_it(
     assert np.abs(np.array(found) - np.array(wanted)).max() <= 1
 
 
+def test_words_after_minutes_of_silence_begin_where_they_do_alone(media_dir: Path) -> None:
+    before, words = (read_sound(media_dir / f"audio/whisper_words/en_{n}.flac") for n in ("03", "02"))
+    silence = np.zeros(300 * 16_000, np.float32)
+    alone = stream(words, RULES)
+    late = stream(np.concatenate([before, silence, words]), RULES)
+    late = [segment for segment in late if segment.start > len(before)]
+    offset = len(before) + len(silence)
+    assert late[0].speech_start - offset == pytest.approx(alone[0].speech_start, abs=0.1 * 16_000)
+    assert late[-1].speech_end - offset == pytest.approx(alone[-1].speech_end, abs=0.1 * 16_000)
+
+
 def segments_of(probabilities: list[float], rules: SegmentRules) -> tuple[list[Segment], list[Segment]]:
     """All segments given as they settle, and all given at the end."""
     early, late = Segmenter(rules), Segmenter(rules)
