@@ -16,8 +16,8 @@ CONTEXT = 64  # samples of the window before that it also sees
 # Windows a call: 4 s; counted from the track's start, so that reads of any size give the same rows.
 BLOCK = 128
 STATE_SHAPE = (1, 1, 128)
-# Where no window of 16 s reaches this, nobody spoke, and the network forgets it: minutes of silence leave it in a
-# state in which it overhears the first words.
+# Where no window of 16 s reaches this, nobody spoke, and the network forgets it: minutes of silence leave it
+# in a state in which it overhears the first words.
 FORGET_BELOW = 0.1
 FORGET_BLOCKS = 4
 # A pause at least this long is where a segment that grows too long is cut; Silero's own value.

@@ -26,6 +26,7 @@ BATCH = 50  # mutants of one run
 DEADLINE_SECONDS = 180.0  # of a run: fifty files of a few seconds each take some twenty
 ORACLE_SECONDS = 60.0  # of PyAV over a batch; it is asked again without the file at which it stopped
 SAME_SECONDS = 0.1  # lengths that differ less are the same
+LOUD_DB = -46.0  # of a tenth of a second that holds what the oracle calls loud, or half of it
 FAULTS = ("crashes", "hangs", "broken", "silent losses")
 
 
@@ -68,19 +69,31 @@ def run_batch(mutants: Sequence[Mutant], folder: Path) -> Iterator[tuple[str, st
         yield "broken", f"{line}, in {run}"
     results = framemill.open(out)
     media = results.table("media").to_pylist() if "media" in results.tables() else []
-    for row in [*media, *results.table("errors").to_pylist()]:
-        if row["status"] == "quarantined" and row["uri"] in paths:
-            yield "crashes", f"the worker died of {_named(paths.pop(row['uri']))}"
+    errors = results.table("errors").to_pylist()
+    for uri in paths.keys() - {row["uri"] for row in (*media, *errors)}:
+        yield "silent losses", f"nothing is said of {_named(paths[uri])}"
+    for uri in {row["uri"] for row in (*media, *errors) if row["status"] == "quarantined"}:
+        yield "crashes", f"the worker died of {_named(paths.pop(uri))}"
     sound = {row["uri"]: row for row in media if row["status"] == "ok"}
+    frames = _count(results, "SELECT source_id, count(*) FROM frames GROUP BY 1")
+    loud = _count(
+        results, f"SELECT source_id, count(*) FROM audio_levels WHERE peak_db > {LOUD_DB} GROUP BY 1"
+    )
     for right in _oracle([path for path in paths if path in sound]):
         row, mutant = sound[right["path"]], paths[right["path"]]
-        frames, seconds = row["num_frames"] or 0, row["duration_seconds"] or 0.0
-        if frames < right["frames"] or seconds < right["seconds"] - SAME_SECONDS:
-            yield (
-                "silent losses",
-                f"{_named(mutant)}: {frames} frames and {seconds:.2f} s, "
-                f"where PyAV decodes {right['frames']} and {right['seconds']:.2f} s",
-            )
+        found = {
+            "frames": min(frames.get(row["source_id"], 0), row["num_frames_delivered"] or 0),
+            "seconds": row["duration_seconds"] or 0.0,
+            "loud": loud.get(row["source_id"], 0) * 0.1,
+        }
+        slack = {"frames": 0, "seconds": SAME_SECONDS, "loud": SAME_SECONDS}
+        if any(found[what] < right[what] - slack[what] for what in found):
+            yield "silent losses", f"{_named(mutant)}: {found}, where PyAV decodes {right}"
+
+
+def _count(results: framemill.Results, sql: str) -> dict[str, int]:
+    """Rows of each source; none where no file has such a table."""
+    return dict(results.sql(sql).rows)
 
 
 def _named(mutant: Mutant) -> str:

@@ -10,6 +10,42 @@ from pathlib import Path
 NUM_ORIGINALS = 30
 _LARGEST_BYTES = 350_000  # of an original: decoding thousands of mutants must not take days
 _HEADER_BYTES = 4096
+# What stands before numbers that a reader believes: boxes of MP4, chunks of AVI, WAV and Ogg, elements of Matroska
+# (scale, length, cluster and block times, sizes of pictures, pixel aspect), stream info of FLAC.
+_TAGS = (
+    *(
+        b"mvhd",
+        b"tkhd",
+        b"mdhd",
+        b"elst",
+        b"stts",
+        b"ctts",
+        b"stsc",
+        b"stsz",
+        b"stco",
+        b"stss",
+        b"moof",
+        b"tfhd",
+    ),
+    *(
+        b"tfdt",
+        b"trun",
+        b"avcC",
+        b"esds",
+        b"pasp",
+        b"avih",
+        b"strh",
+        b"strf",
+        b"idx1",
+        b"fmt ",
+        b"data",
+        b"OggS",
+    ),
+    *(b"\x2a\xd7\xb1", b"\x44\x89", b"\x1f\x43\xb6\x75", b"\xe7", b"\xa3", b"\xb0", b"\xba", b"\x54\xb0"),
+    *(b"fLaC", b"Xing", b"Info", b"GIF8"),
+)
+_TAG_REACH = 24  # bytes behind a tag that may be changed
+_NUMBERS = (0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1)
 _KINDS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mp3", ".flac", ".ogg", ".wav", ".gif"}
 
 Data = bytearray
@@ -98,8 +134,21 @@ def _header_field(dice: random.Random, data: Data) -> Data:
     """Another number in four bytes of the header or of the tables at the end."""
     reach = min(len(data), _HEADER_BYTES)
     at = dice.randrange(max(1, reach - 4)) + (dice.random() < 0.5) * (len(data) - reach)
-    number = dice.choice((0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, dice.getrandbits(32)))
-    data[at : at + 4] = number.to_bytes(4, dice.choice(("big", "little")))
+    return _put_number(dice, data, at)
+
+
+def _tagged_field(dice: random.Random, data: Data) -> Data:
+    """Another number in a few bytes behind a tag, wherever in the file that stands."""
+    tag = dice.choice([tag for tag in _TAGS if tag in data] or [b""])
+    first = data.find(tag, dice.randrange(len(data))) if data and dice.random() < 0.5 else -1
+    at = (data.find(tag) if first < 0 else first) + len(tag) + dice.randrange(_TAG_REACH)
+    return _put_number(dice, data, at)
+
+
+def _put_number(dice: random.Random, data: Data, at: int) -> Data:
+    size = dice.choice((1, 2, 4, 4, 8))
+    number = dice.choice((*_NUMBERS, dice.getrandbits(32))) % 256**size
+    data[at : at + size] = number.to_bytes(size, dice.choice(("big", "little")))
     return data
 
 
@@ -115,5 +164,6 @@ DAMAGES: dict[str, Damage] = {
     "repeated": _repeat,
     "swapped": _swap,
     "header field": _header_field,
+    "tagged field": _tagged_field,
     "twice": _twice,
 }

@@ -8,14 +8,19 @@ from typing import Any
 
 import av
 import av.error
+import numpy as np
 
 MOST_FRAMES = 5000  # of a mutant that claims more than its few seconds could hold
+LOUD = 0.05  # of full scale
 _ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 
 
 def decode_all(path: str) -> dict[str, Any]:
-    """Frames of the first film and seconds of the first track of sound; zeros where nothing opens."""
-    num_frames, seconds = 0, 0.0
+    """Frames of the first film and seconds of the first track of sound; zeros where nothing opens.
+
+    Of the sound also the seconds of frames in which it is loud, since silence may stand for what is lost.
+    """
+    num_frames, seconds, loud = 0, 0.0, 0.0
     try:
         with av.open(path, metadata_errors="replace") as container:
             films = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED]
@@ -28,13 +33,26 @@ def decode_all(path: str) -> dict[str, Any]:
                 for frame in frames:
                     if isinstance(frame, av.AudioFrame):
                         seconds += frame.samples / frame.sample_rate
+                        loud += _is_loud(frame) * frame.samples / frame.sample_rate
                     else:
                         num_frames += 1
                 if num_frames > MOST_FRAMES:
                     break
     except (av.error.FFmpegError, ValueError):
         pass  # what came until then counts
-    return {"path": path, "frames": num_frames, "seconds": seconds}
+    return {"path": path, "frames": num_frames, "seconds": seconds, "loud": loud}
+
+
+def _is_loud(frame: av.AudioFrame) -> bool:
+    """Whether the mix of all channels is; unsigned bytes have their zero at 128."""
+    samples = frame.to_ndarray()
+    scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+    if samples.dtype == np.uint8:
+        samples, scale = samples.astype(np.float64) - 128, 128.0
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mixed = np.abs(samples.mean(axis=0, dtype=np.float64)) / scale
+    return bool(np.nanmax(mixed, initial=0.0) > LOUD)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def test_originals_are_small_files_of_every_kind(media_dir: Path) -> None:
 def test_the_oracle_decodes_all_there_is(clip: Path, tmp_path: Path) -> None:
     found = decode_all(str(clip))
     assert found["frames"] == 4 * FPS and found["seconds"] == pytest.approx(4, abs=0.1)
+    assert 0 < found["loud"] <= found["seconds"]
     half = tmp_path / "half.mkv"
     half.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     assert 0 < decode_all(str(half))["frames"] < 4 * FPS
