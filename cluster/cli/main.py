@@ -27,6 +27,7 @@ SECTIONS = {
         "status": "framemill.cluster.cli.results",
         "check": "framemill.cluster.cli.check",
         "sql": "framemill.cluster.cli.results",
+        "report": "framemill.cluster.cli.report",
         "search": "framemill.cluster.cli.search",
         "people": "framemill.cluster.cli.people",
         "duplicates": "framemill.cluster.cli.duplicates",

@@ -1,0 +1,234 @@
+"""What a page shows of a result folder, as plain data: `plan_document` reads tables, and decodes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from framemill.actors.object_store import is_remote
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.run.sources import paths_of
+from framemill.cluster.view.lanes import LaneTables, plan_lanes
+from framemill.cluster.view.overview import MAX_FAILURES, failures, histograms, runs
+from framemill.cluster.view.shots import ShotTables, corners, plan_shots
+from framemill.cluster.view.source_rows import Row, SourceRows
+from framemill.cluster.view.stills import Stills, Wanted
+
+MAX_SHOTS = 20_000
+MAX_FILES = 2_000
+MAX_PEOPLE, MAX_GROUPS, MAX_TWINS = 60, 40, 6
+
+Document = dict[str, Any]
+_MEDIA = (
+    "uri num_bytes container duration_seconds video_codec width height rotation_degrees pixel_format bit_depth "
+    "fps is_variable_rate num_frames audio_codec sample_rate num_channels status start_seconds"
+).split()
+# Measured in Chromium: what it plays of each kind of file. `mov` holds no HEVC here, since few machines play it.
+_PLAYED = {
+    "mp4": {"h264", "av1", "vp9"},
+    "webm": {"vp8", "vp9", "av1"},
+    "sound": {"mp3", "flac", "wav", "ogg", "opus", "aac", "m4a"},
+}
+
+
+def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: Sequence[str]) -> Document:
+    """Everything a page says of some sources of a result folder; pictures are numbers in `stills`.
+
+    Args:
+        rows: reads the tables of `sources`.
+        sources: content ids, in the order to be shown.
+    """
+    uris = uris_by_source(dataset)
+    shots, lanes = ShotTables(rows), LaneTables(rows)
+    media = {source: own[0] for source, own in rows.by_source("media", _MEDIA).items()}
+    words = rows.by_source("transcript", ["start_seconds", "end_seconds", "text", "origin", "words"])
+    texts = rows.by_source("text_spans", ["start_seconds", "end_seconds", "text"])
+    files: list[Row] = []
+    for source in sources:
+        described = media.get(source, {})
+        uri = uris[source][0]
+        seconds = described.get("duration_seconds") or dataset.state.sources[uri].duration_seconds
+        planned = plan_shots(shots, source, described)
+        for shot in planned:
+            shot["still"] = stills.number(Wanted(source, shot["frame"]))
+        files.append(
+            {
+                "id": source,
+                "uri": uri,
+                "name": PurePosixPath(uri).name or uri,
+                "copies": uris[source][1:],
+                "url": playable_url(uri, described),
+                "seconds": round(seconds, 3),
+                "fps": described.get("fps") or 0.0,
+                "width": described.get("width") or 0,
+                "height": described.get("height") or 0,
+                "offset": described.get("start_seconds") or 0.0,
+                "status": described.get("status") or "ok",
+                "codec": described.get("video_codec") or described.get("audio_codec") or "",
+                "facts": _facts(described, seconds),
+                "shots": planned,
+                "poster": max(range(len(planned)), key=lambda i: planned[i]["score"], default=-1),
+                "lanes": plan_lanes(shots, lanes, source, seconds),
+                "words": [_segment(row) for row in words.get(source, [])],
+                "texts": _texts(texts.get(source, []), shots.text.get(source, [])),
+            }
+        )
+    models, past, costs = runs(rows)
+    failed = failures(rows)
+    return {
+        "title": PurePosixPath(str(dataset.root)).name or str(dataset.root),
+        "totals": {
+            "files": len(dataset.state.sources),
+            "seconds": round(sum(record.duration_seconds for record in dataset.state.sources.values()), 1),
+            "bytes": sum(record.num_bytes for record in dataset.state.sources.values()),
+            "shots": sum(len(file["shots"]) for file in files),
+            "failed": len({row["uri"] for row in failed if row["operation"] == "*"}),
+            "partial": sum(file["status"] == "partial" for file in files),
+        },
+        "failures": failed[:MAX_FAILURES],
+        "models": models,
+        "runs": past,
+        "costs": costs,
+        "histograms": histograms(files),
+        "tables": sorted(name for name in dataset.state.keys if name in rows),
+        "files": files,
+        "people": _people(shots, stills, sources),
+        "twins": _twins(rows, stills, sources, files),
+    }
+
+
+def choose_sources(dataset: Dataset, rows: SourceRows) -> list[str]:
+    """The sources that a page shows: in order of their paths, until `MAX_FILES` or `MAX_SHOTS` are reached."""
+    counts = Counter(row["source_id"] for row in rows.rows("scenes", ["source_id"], order="source_id"))
+    chosen, total = [], 0
+    for source in shown_sources(dataset)[:MAX_FILES]:
+        total += max(1, counts[source])
+        if total > MAX_SHOTS and chosen:
+            break
+        chosen.append(source)
+    return chosen
+
+
+def shown_sources(dataset: Dataset) -> list[str]:
+    """Sources of which there is at least one table, by path; others stand among the failures."""
+    done = {owner for (_, owner), entry in dataset.state.entries.items() if entry.status in ("ok", "partial")}
+    uris = uris_by_source(dataset)
+    return sorted(done & uris.keys(), key=lambda source: uris[source][0])
+
+
+def playable_url(uri: str, media: Mapping[str, Any]) -> str:
+    """A file URL where browsers play such a file, and "" elsewhere."""
+    if is_remote(uri) or not media:
+        return ""
+    kinds = set((media["container"] or "").split(","))
+    ending = PurePosixPath(uri).suffix.lower().lstrip(".")
+    codec = media["video_codec"]
+    if codec is None:
+        plays = ending in _PLAYED["sound"]
+    elif "mp4" in kinds:
+        plays = codec in _PLAYED["mp4"] and (codec != "h264" or media["pixel_format"] in ("yuv420p", "yuvj420p"))
+    else:
+        plays = ending == "webm" and codec in _PLAYED["webm"]
+    path = next((path for path in paths_of(uri) if os.path.isfile(path)), "")
+    return Path(os.path.abspath(path)).as_uri() if plays and path else ""
+
+
+def _facts(media: Mapping[str, Any], seconds: float) -> list[list[str]]:
+    if not media:
+        return []
+    facts = [["container", (media["container"] or "").split(",")[0]]]
+    if media["video_codec"]:
+        depth = f", {media['bit_depth']} bit" if (media["bit_depth"] or 8) != 8 else ""
+        rate = f"{media['fps']:.3f}".rstrip("0").rstrip(".") if media["fps"] else "?"
+        varies = ", varies" if media["is_variable_rate"] else ""
+        facts += [
+            ["picture", f"{media['video_codec']} {media['width']} x {media['height']}{depth}"],
+            ["rate", f"{rate} fps{varies}"],
+            ["frames", f"{media['num_frames']:,}"],
+        ]
+    if media["audio_codec"]:
+        rate = f"{(media['sample_rate'] or 0) / 1000:g} kHz"
+        facts.append(["sound", f"{media['audio_codec']} {rate}, {media['num_channels']} ch"])
+    if media["rotation_degrees"]:
+        facts.append(["turned by", f"{media['rotation_degrees']} degrees"])
+    if seconds and media["num_bytes"]:
+        facts.append(["data rate", f"{media['num_bytes'] * 8 / seconds / 1e6:.2f} Mbit/s"])
+    return facts
+
+
+def _segment(row: Row) -> list[Any]:
+    """Start, end, text, origin, and words as start and text."""
+    words = [[round(word["start_seconds"], 2), word["text"]] for word in row["words"] or ()]
+    return [round(row["start_seconds"], 2), round(row["end_seconds"], 2), row["text"], row["origin"], words]
+
+
+def _texts(spans: Sequence[Row], lines: Sequence[Row]) -> list[list[Any]]:
+    """Text on screen as start, end, text; without spans every line of a frame, once for each new reading."""
+    if spans:
+        return [
+            [round(row["start_seconds"], 2), round(row["end_seconds"], 2), row["text"]] for row in spans
+        ]
+    found: dict[str, list[Any]] = {}
+    for row in lines:
+        at = round(row["pts_seconds"], 2)
+        found.setdefault(row["text"], [at, at, row["text"]])[1] = at
+    return list(found.values())
+
+
+def _people(shots: ShotTables, stills: Stills, sources: Sequence[str]) -> list[Row]:
+    """The most frequent people: id, number of faces, up to `MAX_TWINS` sightings with a picture each."""
+    seen: dict[str, list[tuple[float, int, Row]]] = {}
+    for position, source in enumerate(sources):
+        names = shots.people.get(source, {})
+        for face in shots.faces.get(source, []) if names else ():
+            person = names.get((face["frame_index"], face["face_index"]))
+            if person is not None:
+                box = corners(face["box"])
+                area = (box[2] - box[0]) * (box[3] - box[1])
+                seen.setdefault(person, []).append((area * face["score"], position, face))
+    people = []
+    for person, faces in sorted(seen.items(), key=lambda item: -len(item[1]))[:MAX_PEOPLE]:
+        best = sorted(faces, key=lambda face: -face[0])[:MAX_TWINS]
+        sightings = [
+            {
+                "file": position,
+                "at": round(face["pts_seconds"], 3),
+                "still": stills.number(Wanted(sources[position], face["frame_index"], corners(face["box"]))),
+            }
+            for _, position, face in best
+        ]
+        files = len({position for _, position, _ in faces})
+        people.append({"id": person, "faces": len(faces), "files": files, "sightings": sightings})
+    return people
+
+
+def _twins(
+    rows: SourceRows, stills: Stills, sources: Sequence[str], files: Sequence[Row]
+) -> list[Row]:
+    """Groups of videos, then of frames, that are nearly identical: kind and items with file, time and still."""
+    positions = {source: position for position, source in enumerate(sources)}
+    columns = ["kind", "source_id", "group_id", "frame_index", "pts_seconds"]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows.rows("duplicates", columns, order="group_id"):
+        if row["source_id"] in positions:
+            groups.setdefault((row["kind"], row["group_id"]), []).append(row)
+    found = []
+    for (kind, _), own in sorted(groups.items(), key=lambda item: (item[0][0] != "video", -len(item[1]))):
+        if len(own) < 2 or len(found) >= MAX_GROUPS:
+            continue
+        items = []
+        for row in own[:MAX_TWINS]:
+            position = positions[row["source_id"]]
+            file = files[position]
+            if kind == "video":
+                still = file["shots"][file["poster"]]["still"] if file["shots"] else -1
+                items.append({"file": position, "at": 0.0, "still": still})
+            else:
+                still = stills.number(Wanted(row["source_id"], row["frame_index"]))
+                items.append({"file": position, "at": round(row["pts_seconds"], 3), "still": still})
+        found.append({"kind": kind, "size": len(own), "items": items})
+    return found

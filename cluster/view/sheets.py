@@ -1,0 +1,63 @@
+"""Sheets: many small pictures in one file, for pages that cannot hold all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framemill.cluster.results.layout import write_file
+from framemill.errors import DatasetError, UsageError
+from framemill.ops.chunks import UInt8Array
+
+COLUMNS, ROWS = 10, 10
+QUALITY = 62  # of JPEG
+
+
+def write_sheets(folder: Path, pictures: Sequence[bytes | None]) -> dict[str, Any]:
+    """Writes sheets into a folder, made if missing.
+
+    Args:
+        pictures: encoded, as OpenCV reads them; None where there is none.
+
+    Returns:
+        sheets: name relative to the folder's parent, and size in pixels, of each; stills: per picture the
+        sheet's position, x, y, width and height in it, or None.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    import cv2
+
+    sheets: list[dict[str, Any]] = []
+    stills: list[list[int] | None] = [None] * len(pictures)
+    there = [number for number, picture in enumerate(pictures) if picture is not None]
+    try:
+        folder.mkdir(exist_ok=True)
+        for start in range(0, len(there), COLUMNS * ROWS):
+            numbers = there[start : start + COLUMNS * ROWS]
+            tiles = [_decode(pictures[number]) for number in numbers]
+            width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
+            rows = -(-len(tiles) // COLUMNS)
+            sheet = np.zeros((height * rows, width * COLUMNS, 3), np.uint8)
+            for place, (number, tile) in enumerate(zip(numbers, tiles, strict=True)):
+                x, y = place % COLUMNS * width, place // COLUMNS * height
+                sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+                stills[number] = [len(sheets), x, y, tile.shape[1], tile.shape[0]]
+            name = f"{len(sheets) + 1:04}.jpg"
+            _, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+            write_file(folder / name, data.tobytes(), replace=True)
+            sheets.append({"name": f"{folder.name}/{name}", "size": [sheet.shape[1], sheet.shape[0]]})
+    except (DatasetError, OSError) as exc:
+        raise UsageError(f"pictures cannot be written into {folder}: {exc}") from exc
+    return {"sheets": sheets, "stills": stills}
+
+
+def _decode(picture: bytes | None) -> UInt8Array:
+    import cv2
+
+    assert picture is not None
+    tile = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(tile, np.uint8)

@@ -1,0 +1,72 @@
+"""Rows of a result folder's tables as Python values, gathered by source."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.queries import dataset_tables
+from framemill.errors import DatasetError
+
+Row = dict[str, Any]
+
+
+class SourceRows:
+    """Reads tables, for some sources only.
+
+    Args:
+        sources: content ids whose rows are read; None for all.
+    """
+
+    def __init__(self, dataset: Dataset, sources: Collection[str] | None = None) -> None:
+        self._tables = dataset_tables(dataset)
+        ids = None if sources is None else pa.array(sorted(sources), pa.string())
+        self._filter = None if ids is None else pc.field("source_id").isin(ids)
+
+    def __contains__(self, table: str) -> bool:
+        return table in self._tables
+
+    def by_source(self, table: str, columns: Sequence[str]) -> dict[str, list[Row]]:
+        """Content id -> its rows in the order of the first column; {} where the table was never made.
+
+        Raises:
+            DatasetError: a part is gone or damaged.
+        """
+        found: dict[str, list[Row]] = {}
+        for row in self.rows(table, ["source_id", *columns], order=columns[0]):
+            found.setdefault(row.pop("source_id"), []).append(row)
+        return found
+
+    def rows(self, table: str, columns: Sequence[str], order: str) -> list[Row]:
+        """Rows in the order of one column; columns that an older version did not write are null.
+
+        Raises:
+            DatasetError: a part is gone or damaged.
+        """
+        if table not in self._tables:
+            return []
+        source = self._tables[table]
+        there = [name for name in columns if name in source.schema.names]
+        # Runs speak of no source.
+        own = self._filter if "source_id" in source.schema.names else None
+        try:
+            found = source.to_table(columns=there, filter=own).sort_by(order)
+        except (pa.ArrowException, OSError) as exc:
+            raise DatasetError(f"table {table} cannot be read: {exc}; run the command again") from exc
+        missing = dict.fromkeys(name for name in columns if name not in there)
+        rows: list[Row] = found.to_pylist()
+        return [row | missing for row in rows] if missing else rows
+
+    def images(self, table: str) -> Iterator[Row]:
+        """Kept pictures, one after the other: source_id, frame_index and `image`, a JPEG."""
+        if table not in self._tables or "image" not in self._tables[table].schema.names:
+            return
+        kept = pc.field("image").is_valid()
+        wanted = kept if self._filter is None else kept & self._filter
+        columns = ["source_id", "frame_index", "image"]
+        for batch in self._tables[table].to_batches(columns=columns, filter=wanted, batch_size=64):
+            yield from batch.to_pylist()

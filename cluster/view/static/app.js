@@ -1,0 +1,133 @@
+// The page: tabs, the search box, the choice of a file, and what is ticked.
+
+import { el, isolated, plural } from "./dom.js";
+import { filesView } from "./files.js";
+import { peopleView, textView, transcriptView, twinsView } from "./lists.js";
+import { overview } from "./overview.js";
+import { toCsv, toEdl } from "./times.js";
+
+const VIEWS = { overview: ["Overview", overview], shots: ["Shots", filesView], transcript: ["Transcript", transcriptView],
+  text: ["Text", textView], people: ["People", peopleView], twins: ["Duplicates", twinsView] };
+
+/** Builds the page in the document's body from a source of data (see data.js). */
+export async function start(data) {
+  const held = await data.load();
+  const main = el("main", { id: "main" });
+  const tray = el("div", { class: "tray", role: "status" });
+  const tabs = el("div", { class: "tabs", role: "tablist" });
+  const search = el("input", { type: "search", placeholder: "Search words, text, labels", spellcheck: "false",
+    "aria-label": "Search words, text on screen, labels and paths" });
+  const choice = el("select", { "aria-label": "Files to show" }, el("option", { value: "" }, "All files"),
+    ...held.files.map((file, index) => el("option", { value: index }, isolated(file.name))));
+
+  const page = {
+    data, document: held, query: "", ticked: new Map(), view: "",
+    files: () => (choice.value === "" ? held.files : [held.files[Number(choice.value)]]),
+    changed: showTray,
+    /** Shows one file. */
+    open(file) {
+      choice.value = String(held.files.indexOf(file));
+      show("shots");
+      scrollTo(0, 0);
+    },
+    /** Goes to a place in a file. */
+    go(file, seconds) {
+      setQuery("");
+      page.open(file);
+      const section = main.querySelector("section.file");
+      section.fill();
+      section.seek(seconds);
+    },
+  };
+
+  function setQuery(text) {
+    search.value = text;
+    page.query = text.trim().toLowerCase();
+  }
+  function show(view) {
+    page.view = view in VIEWS ? view : "overview";
+    for (const tab of tabs.children) {
+      const isOpen = tab.dataset.view === page.view;
+      tab.setAttribute("aria-selected", isOpen);
+      tab.tabIndex = isOpen ? 0 : -1;
+    }
+    main.dataset.view = page.view;
+    main.setAttribute("aria-labelledby", `tab-${page.view}`);
+    main.replaceChildren(VIEWS[page.view][1](page));
+    if (location.hash.slice(1) !== page.view) history.replaceState(null, "", `#${page.view}`);
+  }
+  function showTray() {
+    const ticked = [...page.ticked.values()];
+    tray.replaceChildren();
+    tray.hidden = !ticked.length;
+    if (!ticked.length) return;
+    const order = (one) => held.files.indexOf(one.file) * 1e6 + one.number;
+    ticked.sort((a, b) => order(a) - order(b));
+    tray.append(el("b", {}, `${plural(ticked.length, "shot")} ticked`),
+      el("button", { type: "button", onclick: () => give(toCsv(ticked), "CSV") }, "Copy as CSV"),
+      el("button", { type: "button", onclick: () => give(toEdl(ticked, held.title), "EDL") }, "Copy as EDL"),
+      el("button", { type: "button", class: "quiet", onclick: () => {
+        page.ticked.clear();
+        for (const box of main.querySelectorAll(".tick input")) box.checked = false;
+        showTray();
+      } }, "Clear"));
+  }
+  /** Copies a text, and shows it, so that it can be taken by hand where copying is not allowed. */
+  async function give(text, kind) {
+    const area = el("textarea", { readonly: true, rows: 12, "aria-label": kind });
+    area.value = text;
+    const note = el("p", {}, "");
+    const dialog = el("dialog", { class: "copy", onclose: () => dialog.remove() }, el("h2", {}, kind), area, note,
+      el("form", { method: "dialog" }, el("button", {}, "Close")));
+    document.body.append(dialog);
+    dialog.showModal();
+    area.select();
+    try {
+      await navigator.clipboard.writeText(text);
+      note.textContent = "Copied.";
+    } catch {
+      note.textContent = document.execCommand("copy") ? "Copied." : "Not copied: the text is selected, press Ctrl-C.";
+    }
+  }
+
+  for (const [view, [name]] of Object.entries(VIEWS)) {
+    tabs.append(el("button", { role: "tab", type: "button", id: `tab-${view}`, "aria-controls": "main", data: { view },
+      onclick: () => show(view) }, name));
+  }
+  tabs.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const all = [...tabs.children];
+    const next = all[(all.findIndex((tab) => tab.dataset.view === page.view) + step + all.length) % all.length];
+    show(next.dataset.view);
+    next.focus();
+  });
+  let typing = 0;
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      setQuery(search.value);
+      show(page.view === "overview" && page.query ? "shots" : page.view);
+    }, 150);
+  });
+  choice.addEventListener("change", () => show(page.view === "overview" && choice.value !== "" ? "shots" : page.view));
+  addEventListener("hashchange", () => show(location.hash.slice(1)));
+  addEventListener("keydown", (event) => {
+    if (event.key === "/" && !event.target.closest("input, textarea, select, dialog")) {
+      event.preventDefault();
+      search.focus();
+      search.select();
+    }
+  });
+  main.setAttribute("role", "tabpanel");
+  document.body.replaceChildren(
+    el("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "To the content"),
+    el("header", { class: "top" }, el("h1", { title: isolated(held.title) }, el("bdi", {}, held.title)), tabs,
+      el("div", { class: "find" }, choice, search)),
+    main, tray);
+  main.tabIndex = -1;
+  document.title = `${held.title} · Framemill`;
+  for (const notice of held.notices) main.before(el("p", { class: "notice" }, notice));
+  showTray();
+  show(location.hash.slice(1));
+}

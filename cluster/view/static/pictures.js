@@ -1,0 +1,35 @@
+// Stills: a picture in its own shape, with boxes drawn in the pixels of the frame.
+
+import { el, isolated, svg } from "./dom.js";
+
+/** A still; `shape` is [width, height] of the frame, `boxes` as in the document. Without one, an empty frame. */
+export function still(data, number, alt, shape, boxes = []) {
+  const [width, height] = shape[0] && shape[1] ? shape : [16, 9];
+  const found = data.picture(number);
+  const frame = el("span", { class: "still" });
+  const picture = el("span", { class: "picture", css: { "aspect-ratio": `${width} / ${height}` } });
+  picture.classList.add(width / height > 16 / 9 ? "wide" : "tall");
+  frame.append(picture);
+  if (!found) {
+    picture.append(el("span", { class: "no-still" }, "no picture"));
+  } else if (found.part) {
+    const { x, y, width: w, height: h, sheetWidth, sheetHeight } = found.part;
+    const share = (at, whole, part) => (whole > part ? `${(at / (whole - part)) * 100}%` : "0%");
+    picture.append(el("span", { class: "sprite", role: "img", "aria-label": isolated(alt), css: {
+      "background-image": `url("${found.url}")`,
+      "background-size": `${(sheetWidth / w) * 100}% ${(sheetHeight / h) * 100}%`,
+      "background-position": `${share(x, sheetWidth, w)} ${share(y, sheetHeight, h)}`,
+    } }));
+  } else {
+    picture.append(el("img", { src: found.url, alt: isolated(alt), decoding: "async" }));
+  }
+  if (boxes.length && shape[0]) {
+    const over = svg("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" });
+    for (const [kind, name, x0, y0, x1, y1] of boxes) {
+      const size = { x: x0, y: y0, width: Math.max(0, x1 - x0), height: Math.max(0, y1 - y0) };
+      over.append(svg("rect", { class: `box ${kind}`, ...size }, svg("title", {}, isolated(name))));
+    }
+    picture.append(over);
+  }
+  return frame;
+}

@@ -1,0 +1,83 @@
+// A file's player: the video where the browser plays it, and stills elsewhere.
+
+import { el } from "./dom.js";
+import { still } from "./pictures.js";
+import { clock } from "./times.js";
+
+/** Its `seek(seconds, until)` goes to a place and tells `moved(seconds)`; `play(seconds, until)` plays from there. */
+export function player(data, file, moved) {
+  const screen = el("div", { class: "screen" });
+  const close = el("button", { class: "undock", type: "button", "aria-label": "Close the small player",
+    onclick: () => dock(false) }, "×");
+  const node = el("div", { class: "player" }, screen);
+  let video = null;
+  let stop = Infinity;
+  let wanted = null;
+  let isUsed = false;
+
+  const dock = (isSmall) => {
+    node.classList.toggle("docked", isSmall);
+    if (isSmall) screen.append(close);
+    else close.remove();
+  };
+  const showStill = (seconds) => {
+    const shots = file.shots;
+    const index = shots.findIndex((shot) => seconds >= shot.start && seconds < shot.end);
+    const shot = shots[index < 0 ? file.poster : index];
+    const shown = shot
+      ? still(data, shot.still, `${file.name}, ${clock(shot.at)}`, [file.width, file.height])
+      : el("span", { class: "still sound" }, el("span", { class: "no-still" }, "sound only"));
+    screen.replaceChildren(shown, ...(node.classList.contains("docked") ? [close] : []));
+  };
+  const arrive = () => {
+    if (wanted === null) return;
+    // The first instant of a frame may round to the one before it.
+    video.currentTime = Math.max(0, wanted + 0.001);
+    wanted = null;
+  };
+  if (file.url) {
+    const poster = file.poster < 0 ? null : data.picture(file.shots[file.poster].still);
+    const first = file.shots[0];
+    const range = first ? `#t=${first.start},${first.end}` : "";
+    video = el("video", { preload: "none", controls: true, playsinline: true, src: file.url + range,
+      "aria-label": "Player", poster: poster && !poster.part ? poster.url : null });
+    video.addEventListener("loadedmetadata", arrive);
+    video.addEventListener("timeupdate", () => {
+      if (wanted === null) moved(video.currentTime);
+      if (video.currentTime >= stop) {
+        stop = Infinity;
+        video.pause();
+      }
+    });
+    video.addEventListener("error", () => {
+      video = null;
+      node.append(el("p", { class: "hint" }, "The file is not there, or this browser does not play it: stills instead."));
+      showStill(wanted ?? 0);
+    });
+    screen.append(video);
+  } else {
+    showStill(0);
+    node.append(el("p", { class: "hint" }, "Browsers do not play this file: stills instead."));
+  }
+
+  node.seek = (seconds, until) => {
+    isUsed = true;
+    stop = Infinity;
+    moved(seconds);
+    if (!video) return showStill(seconds);
+    wanted = seconds;
+    if (video.readyState > 0) return arrive();
+    if (video.preload === "none") {
+      video.preload = "metadata";
+      video.src = `${file.url}#t=${seconds}${until ? `,${until}` : ""}`;
+      video.load();
+    }
+  };
+  node.play = (seconds, until) => {
+    node.seek(seconds, until);
+    stop = until ?? Infinity;
+    video?.play().catch(() => {}); // an error of the file is told by its own event
+  };
+  new IntersectionObserver(([entry]) => dock(isUsed && !entry.isIntersecting)).observe(node);
+  return node;
+}
