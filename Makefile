@@ -1,5 +1,5 @@
 # Needs Python 3.11 to 3.13 with pip, nothing else.
-#   make demo [VIDEOS="a.mp4 folder"]   tables of what is in videos, in demo/out
+#   make demo [VIDEOS="a.mp4 folder"]   tables of what is in videos, in demo/out, and a page that shows them
 #   make test                           the tests
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -11,6 +11,8 @@ VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 DEMO := demo
 VIDEOS ?=
+# All that needs no download: of one short clip it takes seconds, of a user's own videos what they ask for.
+SAMPLE_OPS := --sample every:1 --ops media,frames,scenes,audio_levels,speech,beats,loudness,text,text_spans
 PINS := pyproject.toml constraints/cpu.txt
 # Run, not only found: a name on PATH may be a shim without an interpreter behind it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -47,12 +49,14 @@ $(DEMO)/sample.mp4: | $(VENV)/cpu.stamp
 # Exit code 3 says that some inputs failed and the rest is valid: the tables are shown all the same.
 demo: $(VENV)/cpu.stamp $(if $(strip $(VIDEOS)),,$(DEMO)/sample.mp4)
 	@mkdir -p $(DEMO)
-	$(BIN)/framemill extract $(or $(strip $(VIDEOS)),$(DEMO)/sample.mp4) -o $(DEMO)/out || test $$? -eq 3
+	$(BIN)/framemill extract $(or $(strip $(VIDEOS)),$(DEMO)/sample.mp4 $(SAMPLE_OPS)) -o $(DEMO)/out || test $$? -eq 3
 	@echo
 	$(BIN)/framemill status $(DEMO)/out
 	@echo
 	@echo "Parquet files: $(DEMO)/out/<table>/*.parquet"
 	@echo "Ask them:      $(BIN)/framemill sql $(DEMO)/out \"SELECT * FROM scenes\""
+	@echo "Look at them, in a browser:"
+	@$(BIN)/framemill report $(DEMO)/out -o $(DEMO)/report.html
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "not slow"

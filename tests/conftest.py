@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser import browser as browser
 from tests.object_stores import Bucket, S3Server, running_server
 from tests.shared import media_dir as media_dir
 from tests.shared import models_dir as models_dir

@@ -114,7 +114,7 @@ def test_a_wheel_holds_one_package_and_all_of_it(tmp_path: Path) -> None:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in held} == {"framemill"}
     ours = {name for name in names if name.startswith(tuple(f"{folder}/" for folder in FOLDERS))}
-    ours = {f"framemill/{name}" for name in ours if name.endswith((".py", ".toml", ".txt"))}
+    ours = {f"framemill/{name}" for name in ours if name.endswith((".py", ".toml", ".txt", ".js", ".css"))}
     own = {name for name in names if name.startswith("framemill/") and name.rpartition("/")[2] not in FOLDERS}
     assert held == ours | own
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -319,6 +320,7 @@ def _print_summary(summary: RunSummary) -> None:
         click.echo()
     if summary.files_computed or summary.files_cached:
         click.echo(f"results in {summary.output}")
+        click.echo(f"look at them: framemill report {shlex.quote(printable(summary.output))}")
 
 
 def _files(number: int) -> str:

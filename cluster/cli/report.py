@@ -33,9 +33,6 @@ def report(invocation: Invocation, output: str, to: str) -> None:
     \b
     framemill report OUT -o report.html
     """
-    from framemill.cluster.view.report import check_report_path
-
-    check_report_path(to)
     from framemill.cluster.without_pandas import without_pandas
 
     with without_pandas():
@@ -52,6 +49,6 @@ def report(invocation: Invocation, output: str, to: str) -> None:
         if done.folder:
             say(f"its pictures lie in {done.folder}: move both together")
         if done.num_left_out:
-            say(f"{done.num_left_out} more files had no room: extract them into a folder of their own to see them")
+            say(f"{done.num_left_out} more files had no room: give them a result folder of their own")
         for path, problem in done.problems.items():
             say(f"no pictures of {path}: {problem}")

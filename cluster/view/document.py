@@ -20,14 +20,16 @@ from framemill.cluster.view.stills import Stills, Wanted
 
 MAX_SHOTS = 20_000
 MAX_FILES = 2_000
-MAX_PEOPLE, MAX_GROUPS, MAX_TWINS = 60, 40, 6
+MAX_PEOPLE, MAX_SIGHTINGS = 40, 5
+MAX_GROUPS, MAX_TWINS = 24, 4
 
 Document = dict[str, Any]
 _MEDIA = (
-    "uri num_bytes container duration_seconds video_codec width height rotation_degrees pixel_format bit_depth "
-    "fps is_variable_rate num_frames audio_codec sample_rate num_channels status start_seconds"
-).split()
-# Measured in Chromium: what it plays of each kind of file. `mov` holds no HEVC here, since few machines play it.
+    *("uri", "num_bytes", "container", "duration_seconds", "start_seconds", "status"),
+    *("video_codec", "width", "height", "rotation_degrees", "pixel_format", "bit_depth"),
+    *("fps", "is_variable_rate", "num_frames", "audio_codec", "sample_rate", "num_channels"),
+)
+# Measured in Chromium: what it plays of each kind of file. No HEVC, which few machines play.
 _PLAYED = {
     "mp4": {"h264", "av1", "vp9"},
     "webm": {"vp8", "vp9", "av1"},
@@ -102,9 +104,10 @@ def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: S
 
 
 def choose_sources(dataset: Dataset, rows: SourceRows) -> list[str]:
-    """The sources that a page shows: in order of their paths, until `MAX_FILES` or `MAX_SHOTS` are reached."""
+    """The sources that a page shows: by path, until `MAX_FILES` or `MAX_SHOTS` are reached."""
     counts = Counter(row["source_id"] for row in rows.rows("scenes", ["source_id"], order="source_id"))
-    chosen, total = [], 0
+    chosen: list[str] = []
+    total = 0
     for source in shown_sources(dataset)[:MAX_FILES]:
         total += max(1, counts[source])
         if total > MAX_SHOTS and chosen:
@@ -117,7 +120,9 @@ def shown_sources(dataset: Dataset) -> list[str]:
     """Sources of which there is at least one table, by path; others stand among the failures."""
     done = {owner for (_, owner), entry in dataset.state.entries.items() if entry.status in ("ok", "partial")}
     uris = uris_by_source(dataset)
-    return sorted(done & uris.keys(), key=lambda source: uris[source][0])
+    # The entries of `media` belong to paths, those of all others to contents.
+    shown = [source for source, own in uris.items() if source in done or not done.isdisjoint(own)]
+    return sorted(shown, key=lambda source: uris[source][0])
 
 
 def playable_url(uri: str, media: Mapping[str, Any]) -> str:
@@ -130,7 +135,9 @@ def playable_url(uri: str, media: Mapping[str, Any]) -> str:
     if codec is None:
         plays = ending in _PLAYED["sound"]
     elif "mp4" in kinds:
-        plays = codec in _PLAYED["mp4"] and (codec != "h264" or media["pixel_format"] in ("yuv420p", "yuvj420p"))
+        plays = codec in _PLAYED["mp4"] and (
+            codec != "h264" or media["pixel_format"] in ("yuv420p", "yuvj420p")
+        )
     else:
         plays = ending == "webm" and codec in _PLAYED["webm"]
     path = next((path for path in paths_of(uri) if os.path.isfile(path)), "")
@@ -140,7 +147,9 @@ def playable_url(uri: str, media: Mapping[str, Any]) -> str:
 def _facts(media: Mapping[str, Any], seconds: float) -> list[list[str]]:
     if not media:
         return []
-    facts = [["container", (media["container"] or "").split(",")[0]]]
+    names = (media["container"] or "").split(",")
+    ending = PurePosixPath(media["uri"]).suffix.lower().lstrip(".")
+    facts = [["container", ending if ending in names else names[0]]]
     if media["video_codec"]:
         depth = f", {media['bit_depth']} bit" if (media["bit_depth"] or 8) != 8 else ""
         rate = f"{media['fps']:.3f}".rstrip("0").rstrip(".") if media["fps"] else "?"
@@ -169,9 +178,7 @@ def _segment(row: Row) -> list[Any]:
 def _texts(spans: Sequence[Row], lines: Sequence[Row]) -> list[list[Any]]:
     """Text on screen as start, end, text; without spans every line of a frame, once for each new reading."""
     if spans:
-        return [
-            [round(row["start_seconds"], 2), round(row["end_seconds"], 2), row["text"]] for row in spans
-        ]
+        return [[round(row["start_seconds"], 2), round(row["end_seconds"], 2), row["text"]] for row in spans]
     found: dict[str, list[Any]] = {}
     for row in lines:
         at = round(row["pts_seconds"], 2)
@@ -180,7 +187,7 @@ def _texts(spans: Sequence[Row], lines: Sequence[Row]) -> list[list[Any]]:
 
 
 def _people(shots: ShotTables, stills: Stills, sources: Sequence[str]) -> list[Row]:
-    """The most frequent people: id, number of faces, up to `MAX_TWINS` sightings with a picture each."""
+    """The most frequent people: id, number of faces, up to `MAX_SIGHTINGS` sightings with a picture each."""
     seen: dict[str, list[tuple[float, int, Row]]] = {}
     for position, source in enumerate(sources):
         names = shots.people.get(source, {})
@@ -192,7 +199,7 @@ def _people(shots: ShotTables, stills: Stills, sources: Sequence[str]) -> list[R
                 seen.setdefault(person, []).append((area * face["score"], position, face))
     people = []
     for person, faces in sorted(seen.items(), key=lambda item: -len(item[1]))[:MAX_PEOPLE]:
-        best = sorted(faces, key=lambda face: -face[0])[:MAX_TWINS]
+        best = sorted(faces, key=lambda face: -face[0])[:MAX_SIGHTINGS]
         sightings = [
             {
                 "file": position,
@@ -206,18 +213,16 @@ def _people(shots: ShotTables, stills: Stills, sources: Sequence[str]) -> list[R
     return people
 
 
-def _twins(
-    rows: SourceRows, stills: Stills, sources: Sequence[str], files: Sequence[Row]
-) -> list[Row]:
-    """Groups of videos, then of frames, that are nearly identical: kind and items with file, time and still."""
+def _twins(rows: SourceRows, stills: Stills, sources: Sequence[str], files: Sequence[Row]) -> list[Row]:
+    """Groups of videos, then of frames, that are nearly identical: kind, and items with file, time, still."""
     positions = {source: position for position, source in enumerate(sources)}
     columns = ["kind", "source_id", "group_id", "frame_index", "pts_seconds"]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows.rows("duplicates", columns, order="group_id"):
         if row["source_id"] in positions:
             groups.setdefault((row["kind"], row["group_id"]), []).append(row)
-    found = []
-    for (kind, _), own in sorted(groups.items(), key=lambda item: (item[0][0] != "video", -len(item[1]))):
+    found: list[Row] = []
+    for (kind, _), own in sorted(groups.items(), key=_telling):
         if len(own) < 2 or len(found) >= MAX_GROUPS:
             continue
         items = []
@@ -232,3 +237,9 @@ def _twins(
                 items.append({"file": position, "at": round(row["pts_seconds"], 3), "still": still})
         found.append({"kind": kind, "size": len(own), "items": items})
     return found
+
+
+def _telling(group: tuple[tuple[str, str], Sequence[Row]]) -> tuple[bool, int, int]:
+    """Whole videos first, then frames that several files have, then by number."""
+    (kind, _), rows = group
+    return kind != "video", -len({row["source_id"] for row in rows}), -len(rows)

@@ -49,11 +49,15 @@ def plan_lanes(shots: ShotTables, tables: LaneTables, source_id: str, seconds: f
     lanes: list[Lane] = []
     picked = [[*_times(row), ", ".join(row["reasons"] or ())] for row in of(tables.highlights)]
     lanes.append({"kind": "highlight", "name": "highlights", "spans": picked})
-    lanes += [{"kind": "speech", "name": "speech", "spans": [[*_times(row), ""] for row in of(tables.speech)]}]
+    lanes += [
+        {"kind": "speech", "name": "speech", "spans": [[*_times(row), ""] for row in of(tables.speech)]}
+    ]
     turns: dict[str, list[Span]] = {}
     for row in of(tables.speakers):
         turns.setdefault(row["speaker"], []).append([*_times(row), row["speaker"]])
-    lanes += [{"kind": "speaker", "name": name.replace("_", " "), "spans": own} for name, own in turns.items()]
+    lanes += [
+        {"kind": "speaker", "name": name.replace("_", " "), "spans": own} for name, own in turns.items()
+    ]
     lanes.append({"kind": "loudness", "name": "loudness", "curve": _curve(of(tables.levels), seconds)})
 
     sampled = [row["pts_seconds"] for row in of(shots.frames)]
@@ -112,7 +116,9 @@ def _seen(
     for at, name in sightings:
         times.setdefault(name, set()).add(at)
     most = Counter({name: len(own) for name, own in times.items()}).most_common(MAX_LANES)
-    return [(name, _joined(((at, follows.get(at, at)) for at in sorted(times[name])), name)) for name, _ in most]
+    return [
+        (name, _joined(((at, follows.get(at, at)) for at in sorted(times[name])), name)) for name, _ in most
+    ]
 
 
 def _heard(sounds: Sequence[Row]) -> list[tuple[str, list[Span]]]:

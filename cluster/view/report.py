@@ -25,8 +25,10 @@ ENDINGS = (".html", ".htm")
 # Beyond so many shots pictures go into a folder beside the page, which would grow too large to open.
 MAX_EMBEDDED = 2_000
 # In the order in which each is imported by those after it.
-MODULES = "dom times data search pictures timeline player shots files lists overview app report".split()
-
+MODULES = (
+    *("dom", "times", "data", "search", "pictures", "timeline", "player"),
+    *("shots", "files", "lists", "overview", "app", "report"),
+)
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -85,8 +87,8 @@ def check_report_path(path: str) -> Path:
 def write_report(dataset: Dataset, path: str) -> Report:
     """Writes a page that shows the files, shots, words, people and runs of a result folder.
 
-    Pictures are those that were kept, or else decoded from the files where these still lie. Up to `MAX_EMBEDDED`
-    shots it is one file; beyond that sheets of pictures lie in the folder `NAME_pictures` beside it.
+    Pictures are those that were kept, or else decoded from the files where these still lie. Up to
+    `MAX_EMBEDDED` shots it is one file; beyond that sheets of pictures lie in `NAME_pictures` beside it.
 
     Args:
         path: of the page, ending in one of `ENDINGS`; what is there is replaced.

@@ -51,8 +51,8 @@ class SourceRows:
             return []
         source = self._tables[table]
         there = [name for name in columns if name in source.schema.names]
-        # Runs speak of no source.
-        own = self._filter if "source_id" in source.schema.names else None
+        # Runs and errors are told whole: a file that failed has no other rows.
+        own = None if table in ("runs", "errors") else self._filter
         try:
             found = source.to_table(columns=there, filter=own).sort_by(order)
         except (pa.ArrowException, OSError) as exc:

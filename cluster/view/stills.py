@@ -139,7 +139,7 @@ def _cut(picture: UInt8Array, box: Box | None) -> UInt8Array:
 
 
 def _encode(picture: UInt8Array) -> bytes:
-    """WebP of an RGB picture, in as many bytes as are granted; the coarsest quality where even that is more."""
+    """WebP of an RGB picture, within `MAX_BYTES`, or of the coarsest quality where even that is more."""
     import cv2
 
     turned = np.ascontiguousarray(picture[:, :, ::-1])

@@ -27,8 +27,7 @@ export async function start(data) {
     /** Shows one file. */
     open(file) {
       choice.value = String(held.files.indexOf(file));
-      show("shots");
-      scrollTo(0, 0);
+      turnTo("shots");
     },
     /** Goes to a place in a file. */
     go(file, seconds) {
@@ -55,6 +54,10 @@ export async function start(data) {
     main.setAttribute("aria-labelledby", `tab-${page.view}`);
     main.replaceChildren(VIEWS[page.view][1](page));
     if (location.hash.slice(1) !== page.view) history.replaceState(null, "", `#${page.view}`);
+  }
+  function turnTo(view) {
+    show(view);
+    scrollTo(0, 0);
   }
   function showTray() {
     const ticked = [...page.ticked.values()];
@@ -92,14 +95,14 @@ export async function start(data) {
 
   for (const [view, [name]] of Object.entries(VIEWS)) {
     tabs.append(el("button", { role: "tab", type: "button", id: `tab-${view}`, "aria-controls": "main", data: { view },
-      onclick: () => show(view) }, name));
+      onclick: () => turnTo(view) }, name));
   }
   tabs.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     const all = [...tabs.children];
     const next = all[(all.findIndex((tab) => tab.dataset.view === page.view) + step + all.length) % all.length];
-    show(next.dataset.view);
+    turnTo(next.dataset.view);
     next.focus();
   });
   let typing = 0;

@@ -1,6 +1,6 @@
 // The pages of words, text on screen, people and duplicates. A click on any of them goes to its place in the file.
 
-import { el, foreign, plural } from "./dom.js";
+import { el, foreign, isolated, plural } from "./dom.js";
 import { still } from "./pictures.js";
 import { holds, marked } from "./search.js";
 import { clock } from "./times.js";
@@ -34,10 +34,10 @@ function lines(page, name, row) {
 export function transcriptView(page) {
   const node = lines(page, "words", (file, [start, , text, origin, timed]) => {
     const said = timed.length && !page.query
-      ? timed.map(([at, word]) => place(page, file, at, foreign(word)))
+      ? timed.flatMap(([at, word]) => [place(page, file, at, foreign(word.trim())), " "])
       : [place(page, file, start, marked(text, page.query))];
     return el("p", { class: `line ${origin}` }, el("span", { class: "at" }, clock(start)),
-      el("span", { class: "said" }, ...said), origin === "subtitles" ? el("span", { class: "chip" }, origin) : null);
+      el("span", { class: "said" }, ...said, origin === "subtitles" ? el("span", { class: "chip" }, "subtitle") : null));
   });
   return node.firstChild ? node : missing(page, "transcript", "words", "framemill extract SOURCES -o OUT --ops transcript");
 }
@@ -57,7 +57,7 @@ export function peopleView(page) {
     const faces = person.sightings.map(({ file, at, still: number }) => {
       const held = page.document.files[file];
       return place(page, held, at, still(page.data, number, `Person ${person.id}`, [1, 1]),
-        el("span", { class: "caption" }, foreign(held.name), ` ${clock(at)}`));
+        el("span", { class: "caption" }, el("b", { title: isolated(held.name) }, foreign(held.name)), clock(at)));
     });
     node.append(el("section", { class: "block" }, el("h2", {}, marked(`Person ${person.id}`, page.query)),
       el("p", { class: "hint" }, `${plural(person.faces, "face")} in ${plural(person.files, "file")}`),
@@ -75,7 +75,8 @@ export function twinsView(page) {
       el("h2", {}, group.kind === "video" ? "The same video" : "The same picture", ` ×${group.size}`),
       el("div", { class: "pair" }, ...items.map(([file, { at, still: number }]) => place(page, file, at,
         still(page.data, number, file.name, [file.width, file.height]),
-        el("span", { class: "caption" }, foreign(file.name), group.kind === "video" ? ` ${clock(file.seconds)}` : ` ${clock(at)}`))))));
+        el("span", { class: "caption" }, el("b", { title: isolated(file.name) }, foreign(file.name)),
+          clock(group.kind === "video" ? file.seconds : at)))))));
   }
   return node.firstChild ? node : missing(page, "duplicates", "duplicates", "framemill duplicates OUT");
 }

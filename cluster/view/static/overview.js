@@ -1,7 +1,7 @@
 // The first page: what is there, what failed, what it cost.
 
 import { el, foreign, isolated, plural } from "./dom.js";
-import { still } from "./pictures.js";
+import { soundPicture, still } from "./pictures.js";
 import { holds } from "./search.js";
 import { bytes, clock } from "./times.js";
 
@@ -46,7 +46,7 @@ export function overview(page) {
 function poster(page, file) {
   const shot = file.shots[file.poster];
   const shown = shot ? still(page.data, shot.still, file.name, [file.width, file.height])
-    : el("span", { class: "still sound" }, el("span", { class: "no-still" }, "sound only"));
+    : soundPicture(file);
   const facts = [clock(file.seconds), file.shots.length && plural(file.shots.length, "shot"), file.codec];
   return el("li", {}, el("button", { class: "poster", type: "button", onclick: () => page.open(file) }, shown,
     el("span", { class: "caption" }, el("b", { title: isolated(file.name) }, foreign(file.name)),

@@ -2,6 +2,20 @@
 
 import { el, isolated, svg } from "./dom.js";
 
+/** What stands for a file without a picture: how loud it is, from its beginning to its end. */
+export function soundPicture(file) {
+  const curve = file.lanes.find((lane) => lane.curve)?.curve ?? [];
+  const bars = Math.min(60, curve.length);
+  const path = Array.from({ length: bars }, (_, index) => {
+    const part = curve.slice(Math.floor((index * curve.length) / bars), Math.floor(((index + 1) * curve.length) / bars));
+    const high = Math.max(0.02, ...part) * 0.8;
+    return `M${index + 0.5} ${0.5 - high / 2}v${high}`;
+  });
+  return el("span", { class: "still sound" },
+    svg("svg", { viewBox: `0 0 ${Math.max(1, bars)} 1`, preserveAspectRatio: "none" }, svg("path", { d: path.join("") })),
+    el("span", { class: "badge" }, "sound"));
+}
+
 /** A still; `shape` is [width, height] of the frame, `boxes` as in the document. Without one, an empty frame. */
 export function still(data, number, alt, shape, boxes = []) {
   const [width, height] = shape[0] && shape[1] ? shape : [16, 9];

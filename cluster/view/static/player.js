@@ -1,7 +1,7 @@
 // A file's player: the video where the browser plays it, and stills elsewhere.
 
 import { el } from "./dom.js";
-import { still } from "./pictures.js";
+import { soundPicture, still } from "./pictures.js";
 import { clock } from "./times.js";
 
 /** Its `seek(seconds, until)` goes to a place and tells `moved(seconds)`; `play(seconds, until)` plays from there. */
@@ -14,8 +14,9 @@ export function player(data, file, moved) {
   let stop = Infinity;
   let wanted = null;
   let isUsed = false;
+  let isSeen = true;
 
-  const dock = (isSmall) => {
+  const dock = (isSmall = isUsed && !isSeen) => {
     node.classList.toggle("docked", isSmall);
     if (isSmall) screen.append(close);
     else close.remove();
@@ -26,7 +27,7 @@ export function player(data, file, moved) {
     const shot = shots[index < 0 ? file.poster : index];
     const shown = shot
       ? still(data, shot.still, `${file.name}, ${clock(shot.at)}`, [file.width, file.height])
-      : el("span", { class: "still sound" }, el("span", { class: "no-still" }, "sound only"));
+      : soundPicture(file);
     screen.replaceChildren(shown, ...(node.classList.contains("docked") ? [close] : []));
   };
   const arrive = () => {
@@ -62,6 +63,7 @@ export function player(data, file, moved) {
 
   node.seek = (seconds, until) => {
     isUsed = true;
+    dock();
     stop = Infinity;
     moved(seconds);
     if (!video) return showStill(seconds);
@@ -78,6 +80,9 @@ export function player(data, file, moved) {
     stop = until ?? Infinity;
     video?.play().catch(() => {}); // an error of the file is told by its own event
   };
-  new IntersectionObserver(([entry]) => dock(isUsed && !entry.isIntersecting)).observe(node);
+  new IntersectionObserver((entries) => {
+    isSeen = entries.at(-1).isIntersecting;
+    dock();
+  }).observe(node);
   return node;
 }

@@ -14,7 +14,7 @@ export function timeline(file, seek) {
   const node = el("div", { class: "timeline" }, names, tracks);
   let now = 0;
   const add = (kind, name, content) => {
-    names.append(el("span", { class: `name ${kind}`, title: isolated(name) }, foreign(name)));
+    names.append(el("span", { class: `name ${kind}`, title: name && isolated(`${name} (${kind})`) }, foreign(name)));
     tracks.append(content);
   };
 

@@ -157,6 +157,7 @@ def test_summary_on_stdout_messages_on_stderr(engine: StandIn, capsys: pytest.Ca
         "results in out",
     ):
         assert said in out
+    assert out.endswith("look at them: framemill report out\n")
     assert err == "listing sources\nsomething failed\n"
 
 
