@@ -11,7 +11,7 @@ NUM_ORIGINALS = 30
 _LARGEST_BYTES = 350_000  # of an original: decoding thousands of mutants must not take days
 _HEADER_BYTES = 4096
 # What stands before numbers that a reader believes: boxes of MP4, chunks of AVI, WAV and Ogg, elements of
-# Matroska (scale, length, cluster and block times, sizes of pictures, pixel aspect), stream info of FLAC.
+# Matroska (scale, length, times, sizes of pictures, pixel aspect), headers of FLAC, MP3 and GIF.
 _TAGS = (
     *(
         b"mvhd",
