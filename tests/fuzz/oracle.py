@@ -18,7 +18,7 @@ _ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 def decode_all(path: str) -> dict[str, Any]:
     """Frames of the first film and seconds of the first track of sound; zeros where nothing opens.
 
-    Of the sound also the seconds of frames in which it is loud, since silence may stand for what is lost.
+    Of the sound also the hundredths of a second in which it is loud, since silence may stand for what is lost.
     """
     num_frames, seconds, loud = 0, 0.0, 0.0
     try:
@@ -33,7 +33,7 @@ def decode_all(path: str) -> dict[str, Any]:
                 for frame in frames:
                     if isinstance(frame, av.AudioFrame):
                         seconds += frame.samples / frame.sample_rate
-                        loud += _is_loud(frame) * frame.samples / frame.sample_rate
+                        loud += _loud_seconds(frame)
                     else:
                         num_frames += 1
                 if num_frames > MOST_FRAMES:
@@ -43,8 +43,8 @@ def decode_all(path: str) -> dict[str, Any]:
     return {"path": path, "frames": num_frames, "seconds": seconds, "loud": loud}
 
 
-def _is_loud(frame: av.AudioFrame) -> bool:
-    """Whether the mix of all channels is; unsigned bytes have their zero at 128."""
+def _loud_seconds(frame: av.AudioFrame) -> float:
+    """How long the mix of all channels is loud; unsigned bytes have their zero at 128."""
     samples = frame.to_ndarray()
     scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
     if samples.dtype == np.uint8:
@@ -52,7 +52,9 @@ def _is_loud(frame: av.AudioFrame) -> bool:
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     mixed = np.abs(samples.mean(axis=0, dtype=np.float64)) / scale
-    return bool(np.nanmax(mixed, initial=0.0) > LOUD)
+    is_loud = np.flatnonzero(mixed > LOUD)  # NaN is not
+    size = max(1, frame.sample_rate // 100)
+    return len(np.unique(is_loud // size)) * min(size, frame.samples) / frame.sample_rate
 
 
 if __name__ == "__main__":
