@@ -18,7 +18,7 @@ _ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 def decode_all(path: str) -> dict[str, Any]:
     """Frames of the first film and seconds of the first track of sound; zeros where nothing opens.
 
-    Of the sound also the hundredths of a second in which it is loud, since silence may stand for what is lost.
+    Of the sound also how long it is loud, in hundredths of a second: silence may stand for what is lost.
     """
     num_frames, seconds, loud = 0, 0.0, 0.0
     try:
@@ -54,7 +54,8 @@ def _loud_seconds(frame: av.AudioFrame) -> float:
     mixed = np.abs(samples.mean(axis=0, dtype=np.float64)) / scale
     is_loud = np.flatnonzero(mixed > LOUD)  # NaN is not
     size = max(1, frame.sample_rate // 100)
-    return len(np.unique(is_loud // size)) * min(size, frame.samples) / frame.sample_rate
+    starts = np.unique(is_loud // size) * size
+    return float(np.minimum(size, frame.samples - starts).sum()) / frame.sample_rate
 
 
 if __name__ == "__main__":
