@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from framemill.actors.audio_probe import lack_of_sound, reads_subtitles
@@ -95,8 +96,11 @@ class OpenSources:
         return self.indexes[uri]
 
     def describe(self, uri: str) -> MediaDescription:
-        """What the container of an indexed file says."""
-        return self.indexes[uri].description
+        """What the container of an indexed file says, under the name that its rows have.
+
+        The path that the index was made by may be no text, which no message between processes can hold.
+        """
+        return replace(self.indexes[uri].description, uri=uri)
 
     def take_container(self, uri: str) -> Any:
         """The file as it was left open by its index, which the caller now owns; None where it is not."""
