@@ -36,6 +36,11 @@ SLOWEST_BYTES_PER_SECOND = 3e8
 DEATHS_ALONE = 2
 
 
+def allowed_seconds(least_seconds: float, factor: float, media_seconds: float) -> float:
+    """How long work on so much media may take; what else is at work slows it down no more than the factor."""
+    return least_seconds + factor * media_seconds
+
+
 class Run(ABC):
     """One run over some jobs: `run` is called once.
 
@@ -138,10 +143,6 @@ class Run(ABC):
         """Gives up a source that ended its worker too often; `reason` goes on after "it"."""
         failure = JobFailure(WHOLE_SOURCE, "quarantined", "LimitError", f"quarantined: it {reason}")
         self.states.failed(job, failure)
-
-    def allowed_seconds(self, media_seconds: float) -> float:
-        """How long work on so much media may take."""
-        return DEADLINE_SECONDS + self.request.deadline_factor * media_seconds
 
     def merge_request(self, job: Job, earlier: Callable[[Job, Sequence[str]], Earlier]) -> Merge:
         """Asks for the merge of the current stage of a divided source."""

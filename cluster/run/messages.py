@@ -304,10 +304,11 @@ class Source(Message, frozen=True, kw_only=True):
 
 
 class Claim(Message, frozen=True, kw_only=True):
-    """What is to be computed for a content, and where rows are that it needs."""
+    """What is to be computed for a content, where rows are that it needs, and its length if known."""
 
     ops: tuple[str, ...] = ()
     earlier: Earlier = {}
+    duration_seconds: float | None = None
 
 
 class Piece(Message, frozen=True, kw_only=True):
@@ -316,8 +317,7 @@ class Piece(Message, frozen=True, kw_only=True):
     Attributes:
         opened, description: what the file holds; None before it is opened, or where it cannot be.
         claim: what is to be computed. is_copy: another uri has the same content and speaks for it.
-        shard, shard_index: which piece; None where there is nothing to compute. stage: how many decodes of
-            the source are done. is_suspect: a worker died while it was being opened.
+        shard, shard_index: which piece, or None. stage: decodes done. is_suspect: a worker died opening it.
     """
 
     source: Source

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.local.process import Died, WorkerProcess, describe_death
-from framemill.cluster.engines.run import DEATHS_ALONE, SLOWEST_BYTES_PER_SECOND, Run
+from framemill.cluster.engines.run import (
+    DEADLINE_SECONDS,
+    DEATHS_ALONE,
+    SLOWEST_BYTES_PER_SECOND,
+    Run,
+    allowed_seconds,
+)
 from framemill.cluster.results.marks import InFlightMarks
 from framemill.cluster.run.committing import PendingCommit, PendingRun
 from framemill.cluster.run.jobs import Job
@@ -115,7 +121,7 @@ class LocalRun(Run):
             job = self.states.to_merge.popleft()
             request = self.merge_request(job, self.states.earlier)
             seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
-            self._send(request, job, self.allowed_seconds(seconds))
+            self._send(request, job, self._allowed(seconds))
         room = self.config.in_flight
         shards = self._count(RunShard)
         while shards < room and (ready := self._next_open(room)) is not None:
@@ -171,7 +177,7 @@ class LocalRun(Run):
 
     def _start_open(self, job: Job) -> None:
         job.state = "opening"
-        seconds = self.allowed_seconds(max(job.file.num_bytes, 0) / SLOWEST_BYTES_PER_SECOND)
+        seconds = self._allowed(max(job.file.num_bytes, 0) / SLOWEST_BYTES_PER_SECOND)
         self._send(OpenSource(uri=job.file.uri, path=job.file.path_bytes), job, seconds)
 
     def _start_shard(self, job: Job, shard_index: int) -> None:
@@ -192,7 +198,10 @@ class LocalRun(Run):
             threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
         )
         seconds = credible_seconds(shard.seconds, job.file.num_bytes)
-        self._send(request, job, self.allowed_seconds(seconds))
+        self._send(request, job, self._allowed(seconds))
+
+    def _allowed(self, media_seconds: float) -> float:
+        return allowed_seconds(DEADLINE_SECONDS, self.request.deadline_factor, media_seconds)
 
     def write(self, pending: PendingCommit | PendingRun) -> None:
         self._send(pending.request, None, WRITE_SECONDS).pending = pending

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,15 +23,15 @@ from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.indexes import KeptIndexes
 from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.opening import (
-    allowed_seconds,
     describe_any,
+    is_long,
     open_source,
     own_failure,
     reporting_to,
     work_seconds,
 )
 from framemill.cluster.engines.ray.split import ReaderDiedError, RemoteReader
-from framemill.cluster.engines.run import DEATHS_ALONE
+from framemill.cluster.engines.run import DEATHS_ALONE, allowed_seconds
 from framemill.cluster.machine import hide_gpus
 from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.results.storage import name_root
@@ -59,9 +60,12 @@ class ShardProcessorActor:
     Args:
         coordinator: handle of the run's `Coordinator`.
         decoders: in the split topology, handle of the run's `DecoderPool`.
+        most_long: calls that may work on long files while others wait.
     """
 
-    def __init__(self, config: ActorConfig, coordinator: Any, decoders: Any = None) -> None:
+    def __init__(
+        self, config: ActorConfig, coordinator: Any, decoders: Any = None, most_long: int = 1
+    ) -> None:
         if not config.gpus:
             hide_gpus()
         self._config = config
@@ -73,6 +77,7 @@ class ShardProcessorActor:
         self._metrics = ActorMetrics(config.worker.run_id, self._name)
         self._indexes = KeptIndexes(self._index, self._runner.sources.forget)
         self._reader: RemoteReader | None = None
+        self._long_places = threading.Semaphore(most_long)
         ray.get(coordinator.register.remote(self._name, ray.get_runtime_context().current_actor))
         if decoders is not None:
             self._reader = RemoteReader(decoders, self._name)
@@ -86,7 +91,7 @@ class ShardProcessorActor:
     def _answer(self, text: str) -> TaskResult:
         pieces = decode(text, Task).pieces
         task_id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        allowed = allowed_seconds(self._config, work_seconds(pieces))
+        allowed = self._allowed(pieces)
         before = ray.get(self._coordinator.start.remote(task_id, self._name, allowed))
         is_suspect = before > 0 or any(piece.is_suspect for piece in pieces)
         if before == STOPPED:
@@ -103,24 +108,29 @@ class ShardProcessorActor:
             self._metrics.begin()
             result = self._work(pieces, task_id)
             self._metrics.end(self._runner.processor.batches())
-        ray.get(self._coordinator.finish.remote(task_id))
+        ray.get(self._coordinator.finish.remote(task_id, [piece.source.uri for piece in pieces]))
         return result
+
+    def _allowed(self, pieces: Sequence[Piece]) -> float:
+        config = self._config
+        return allowed_seconds(config.deadline_seconds, config.deadline_factor, work_seconds(pieces))
 
     def _work(self, given: Sequence[Piece], task_id: str) -> TaskResult:
         results: list[PieceResult] = []
         cut: list[Piece] = []
         begun: list[Piece] = []
         sources = self._runner.sources
+        places = contextlib.ExitStack()
         try:
             for number, piece in enumerate(given):
                 opened = [piece]
                 if piece.opened is None:
                     opened = open_source(sources, piece.source, self._coordinator, keep=True)
-                    if len(opened) > 1 and not self._config.is_alone:
-                        cut += opened  # longer than its size let suppose: it is shared out
-                        continue
-                    left = work_seconds([*opened, *given[number + 1 :]])
-                    self._coordinator.allow.remote(task_id, allowed_seconds(self._config, left))
+                if self._is_put_off(opened, given, places):
+                    cut += opened
+                    continue
+                if piece.opened is None:
+                    self._coordinator.allow.remote(task_id, self._allowed([*opened, *given[number + 1 :]]))
                 begun += opened
                 results += [self._process(one) for one in opened]
             parts = self._write(results)
@@ -130,6 +140,7 @@ class ShardProcessorActor:
         except Exception as error:
             return TaskResult(fatal=describe_any(error))
         finally:
+            places.close()
             for piece in given:
                 if not piece.is_divided:
                     sources.forget(piece.source.uri)
@@ -140,6 +151,25 @@ class ShardProcessorActor:
             actor=self._name,
             figures=self._runner.figures(),
         )
+
+    def _is_put_off(
+        self, opened: Sequence[Piece], given: Sequence[Piece], places: contextlib.ExitStack
+    ) -> bool:
+        """Whether a later round works on a file, which is long: others that share its task or wait go first.
+
+        Args:
+            opened: its pieces. given: those of the task. places: gives back the place that it takes here.
+        """
+        if self._config.is_alone or not is_long(opened[0], self._config):
+            return False
+        if len(opened) > 1:
+            return True  # longer than its size let suppose: it is shared out
+        if not ray.get(self._coordinator.others_left.remote(opened[0].source.uri)):
+            return False
+        if len(given) > 1 or not self._long_places.acquire(blocking=False):
+            return True
+        places.callback(self._long_places.release)
+        return False
 
     def _drop_finished(self, pieces: Sequence[Piece]) -> None:
         ids = {piece.opened.source_id for piece in pieces if piece.opened is not None}
@@ -210,7 +240,7 @@ class ShardProcessorActor:
                     num_shards=len(piece.opened.shards),
                     ops=tuple(able),
                     earlier=piece.claim.earlier,
-                    duration_seconds=delivered.duration_seconds,
+                    duration_seconds=delivered.duration_seconds or piece.claim.duration_seconds,
                 )
             )
             delivered = update(delivered, done.delivered)

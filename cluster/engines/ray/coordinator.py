@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
@@ -26,13 +27,16 @@ class Coordinator:
         state: what the dataset holds as the run begins.
         plan: the operations of the run.
         retry_failed: whether what failed for good is tried again.
+        num_sources: of the run.
     """
 
-    def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool) -> None:
+    def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool, num_sources: int) -> None:
         load_plugins(plan.plugins)  # what may fail before them is asked of their classes
         self._state = state
         self._plan = plan
         self._retry_failed = retry_failed
+        self._num_sources = num_sources
+        self._settled: set[str] = set()  # uris of sources that are long or through
         self._claims: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
         self._actors: dict[str, Any] = {}
@@ -40,8 +44,12 @@ class Coordinator:
         self._is_stopped = False
         self._failure: Failure | None = None
 
-    def claim(self, uri: str, source_id: str) -> Claim | None:
-        """What the caller is to do for this content; None when another uri has it already."""
+    def claim(self, uri: str, source_id: str, lost: Collection[str] = ()) -> Claim | None:
+        """What the caller is to do for this content; None when another uri has it already.
+
+        Args:
+            lost: operations whose track cannot be used: the driver says so of them, and of what needs them.
+        """
         if self._claims.setdefault(source_id, uri) != uri:
             return None
         job = Job(SourceFile(uri, "", 0, 0), source_id)
@@ -54,14 +62,18 @@ class Coordinator:
             for need in required
             if need not in missing and not self._has_rows(need, source_id)
         }
-        able, _ = runnable(needs, failed)
+        able, _ = runnable({op: needs[op] for op in missing if op not in lost}, failed | {*lost})
         ops = tuple(op for op in able if op not in OWNED_BY_URI)
         others = {need for op in ops for need in self._plan.ops[op].key["after"]} - set(ops)
         earlier = {
             need: () if need in missing else earlier_parts(self._state, self._plan.ops[need], source_id)
             for need in sorted(others)
         }
-        return Claim(ops=ops, earlier=earlier)
+        record = self._state.sources.get(uri)
+        is_told = record is not None and record.source_id == source_id and "media" not in missing
+        # What an earlier run decoded knows better than what the file states.
+        seconds = record.duration_seconds or None if record is not None and is_told else None
+        return Claim(ops=ops, earlier=earlier, duration_seconds=seconds)
 
     def _has_rows(self, op: str, source_id: str) -> bool:
         entry = self._state.entries.get((op, source_id))
@@ -95,8 +107,14 @@ class Coordinator:
         if task_id in self._at_work:
             self._at_work[task_id] = (self._at_work[task_id][0], time.monotonic() + seconds)
 
-    def finish(self, task_id: str) -> None:
-        """The task gave its result."""
+    def others_left(self, uri: str) -> bool:
+        """Whether a source that may be short is not through yet; `uri` is that of one that is long."""
+        self._settled.add(uri)
+        return len(self._settled) < self._num_sources
+
+    def finish(self, task_id: str, uris: Collection[str] = ()) -> None:
+        """The task gave its result, and for these sources all that this round gives."""
+        self._settled.update(uris)
         self._attempts.pop(task_id, None)
         self._at_work.pop(task_id, None)
 

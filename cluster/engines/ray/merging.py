@@ -10,8 +10,9 @@ import ray.exceptions
 
 from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.ray.metrics import ActorMetrics
-from framemill.cluster.engines.ray.opening import allowed_seconds, ending_late
+from framemill.cluster.engines.ray.opening import ending_late
 from framemill.cluster.engines.ray.pools import TASK_CPUS
+from framemill.cluster.engines.run import allowed_seconds
 from framemill.cluster.machine import hide_gpus
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.failures import describe_failure
@@ -83,7 +84,7 @@ def merge_source(config: ActorConfig, request: Merge, seconds: float, coordinato
     if not config.gpus:
         hide_gpus()
     task_id = f"merge {','.join(request.ops)} {request.uri}"
-    allowed = allowed_seconds(config, seconds)
+    allowed = allowed_seconds(config.deadline_seconds, config.deadline_factor, seconds)
     # A worker that runs out of memory is replaced without end: Ray counts no such deaths.
     if ray.get(coordinator.start.remote(task_id, "", allowed)) >= DEATHS:
         ray.get(coordinator.finish.remote(task_id))

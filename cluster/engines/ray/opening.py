@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from framemill.actors.limits import credible_seconds
 from framemill.actors.tracing import Trace
 from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.ray_logging import one_line
-from framemill.cluster.engines.run import SLOWEST_BYTES_PER_SECOND
+from framemill.cluster.engines.run import SLOWEST_BYTES_PER_SECOND, allowed_seconds
 from framemill.cluster.run.devices import leave_if_lost
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.lost_tracks import lost_ops
@@ -93,7 +92,8 @@ def _open_all(sources: Sequence[Source], config: ActorConfig, coordinator: Any) 
     seconds = 0.0
     for source in sources:
         task_id = "open " + source.uri
-        allowed = allowed_seconds(config, work_seconds([Piece(source=source)]))
+        reading = work_seconds([Piece(source=source)])
+        allowed = allowed_seconds(config.deadline_seconds, config.deadline_factor, reading)
         before = ray.get(coordinator.start.remote(task_id, "", allowed))
         if before == STOPPED:
             return
@@ -104,7 +104,8 @@ def _open_all(sources: Sequence[Source], config: ActorConfig, coordinator: Any) 
             with ending_late(allowed):
                 pieces = open_source(opener, source, coordinator)
         ray.get(coordinator.finish.remote(task_id))
-        if len(pieces) > 1 or pieces[0].is_suspect or source.is_changed:
+        is_alone = pieces[0].is_suspect or source.is_changed or is_long(pieces[0], config)
+        if is_alone:
             yield from (task_table([piece]) for piece in pieces)
             continue
         short += pieces
@@ -128,24 +129,29 @@ def open_source(opener: OpenSources, source: Source, coordinator: Any, keep: boo
         opened = Opened(source_id="", failed=own_failure(error))
     if opened.failed is not None:
         return [Piece(source=source, opened=opened)]
-    description = opener.index(source.uri, os.fsdecode(source.path)).description
+    description = opener.describe(source.uri)
     if not keep:
         opener.forget(source.uri)
-    claim: Claim | None = ray.get(coordinator.claim.remote(source.uri, opened.source_id))
-    claimed = claim.ops if claim else ()
-    lost = lost_ops(opened, {op: opener.options[op] for op in claimed})
-    ops = tuple(op for op in claimed if op not in lost)
+    lost = tuple(lost_ops(opened, opener.options))
+    claim: Claim | None = ray.get(coordinator.claim.remote(source.uri, opened.source_id, lost))
     piece = Piece(
         source=source,
         opened=opened,
         description=description,
-        claim=Claim(ops=ops, earlier=claim.earlier if claim else {}),
+        claim=claim or Claim(),
         is_copy=claim is None,
     )
-    if not ops:
+    if not piece.claim.ops:
         return [piece]
     replace = msgspec.structs.replace
     return [replace(piece, shard=shard, shard_index=i) for i, shard in enumerate(opened.shards)]
+
+
+def is_long(piece: Piece, config: ActorConfig) -> bool:
+    """Whether working on it may hold a place for long, if only by what its file declares."""
+    if piece.opened is None or piece.shard is None:
+        return False
+    return piece.is_divided or piece.opened.duration_seconds > config.worker.shard_seconds
 
 
 def work_seconds(pieces: Sequence[Piece]) -> float:
@@ -156,11 +162,6 @@ def work_seconds(pieces: Sequence[Piece]) -> float:
         if piece.shard is not None
     )
     return media + sum(max(piece.source.num_bytes, 0) for piece in pieces) / SLOWEST_BYTES_PER_SECOND
-
-
-def allowed_seconds(config: ActorConfig, seconds: float) -> float:
-    """How long so much work may take; what else an actor works on slows it down no more than the factor."""
-    return config.deadline_seconds + config.deadline_factor * seconds
 
 
 @contextlib.contextmanager

@@ -133,5 +133,6 @@ def run_actors(
         ),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
-        fn_constructor_args=(config, coordinator, decoders),
+        # One call of each actor is left to short files: what waits for an actor goes to no other.
+        fn_constructor_args=(config, coordinator, decoders, max(1, calls - 1)),
     )

@@ -97,7 +97,8 @@ def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> 
         return Pool(_size(low, high), cpus, gpus, calls=8 if gpus else max(2, round(cpus)))
     _, left = _place(nodes, cpus, gpus, low)
     decoders = _plan_decoders(request, left, there, low * cpus)
-    calls = min(MOST_CALLS, max(1, -(-STREAMS * decoders.most // low)))
+    # Two at the least: one of them is left to short files.
+    calls = min(MOST_CALLS, max(2, -(-STREAMS * decoders.most // low)))
     return Pool(_size(low, high), cpus, gpus, calls, decoders)
 
 

@@ -100,7 +100,7 @@ class RayRun(Run):
         # Beside the driver, which no other node can take with it; without a CPU, for a head often has none.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         coordinator: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Coordinator)
-        self._coordinator = coordinator.remote(state, setup.plan, setup.request.retry_failed)
+        self._coordinator = coordinator.remote(state, setup.plan, setup.request.retry_failed, len(setup.jobs))
         self._stream: ResultStream | None = None
         self._merges = Merges(self._actor_config, self._coordinator)
         self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)

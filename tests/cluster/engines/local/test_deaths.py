@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from framemill.cluster.engines import run as shared_run
 from framemill.cluster.engines.local import process as workerprocess
+from framemill.cluster.engines.local import run as local_run
 from framemill.cluster.run.messages import WorkerConfig
 from framemill.errors import SetupError
 from tests.cluster.extraction import (
@@ -76,7 +76,7 @@ def test_crashing_files_are_quarantined(folder: Path, clips: Path, tmp_path: Pat
 def test_a_hanging_file_is_quarantined(
     folder: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_run, "DEADLINE_SECONDS", 2.0)
+    monkeypatch.setattr(local_run, "DEADLINE_SECONDS", 2.0)
     _add(folder, "hang.mp4")
     summary = extract(folder, out=tmp_path / "out", deadline_factor=0.0)
     assert summary.exit_code == 3

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def _most_long_at_once(folder: Path) -> tuple[int, int]:
+def most_long_at_once(folder: Path) -> tuple[int, int]:
     """Pieces of long files at work at once, at most: before the last short file ended, and after."""
     lines = (folder / "notes.txt").read_text().splitlines()
     ends = [at for at, line in enumerate(lines) if line.startswith("end short")]
@@ -58,7 +58,7 @@ def test_long_files_leave_a_place_to_short_ones(
     Dataset.open(out, create=True, constants={"shard_seconds": 2.0})
     summary = extract(folder, out=out, ops=("media", "frames"), threads=threads)
     assert summary.exit_code == 0 and len(statuses(out)) == 7
-    before, after = _most_long_at_once(folder)
+    before, after = most_long_at_once(folder)
     assert before <= threads - 1
     # Among themselves they use all there is.
     assert after == threads

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources
 from framemill.cluster.engines.ray.pools import plan_pool
 from framemill.cluster.engines.ray.stream import StallWatch
 from framemill.cluster.request import ExtractRequest
-from framemill.cluster.results.commits import DatasetState, Entry
+from framemill.cluster.results.commits import DatasetState, Entry, SourceRecord
 from framemill.cluster.run.messages import (
     ActorConfig,
     Claim,
@@ -32,6 +33,7 @@ from framemill.cluster.run.messages import (
     encode,
 )
 from framemill.cluster.run.planning import plan_ops
+from framemill.cluster.run.sources import uri_of
 from framemill.errors import SetupError, UsageError
 from tests.cluster.extraction import OPS, render_clip
 
@@ -90,12 +92,17 @@ def test_a_number_of_actors_that_is_none(actors: str) -> None:
 
 
 def coordinator(
-    entries: dict[tuple[str, str], Entry] | None = None, retry_failed: bool = False
+    entries: dict[tuple[str, str], Entry] | None = None,
+    retry_failed: bool = False,
+    ops: tuple[str, ...] = OPS,
+    sources: Sequence[SourceRecord] = (),
 ) -> Coordinator:
-    plan = plan_ops(ExtractRequest(sources=("x",), output="out", ops=OPS), 600.0)
+    plan = plan_ops(ExtractRequest(sources=("x",), output="out", ops=ops), 600.0)
     state = DatasetState()
-    state.entries.update(entries or {})
-    return Coordinator(state, plan, retry_failed)
+    for at, entry in (entries or {}).items():
+        state.entries[at] = replace(entry, key=str(plan.ops[entry.table].key["digest"]))
+    state.sources.update((record.uri, record) for record in sources)
+    return Coordinator(state, plan, retry_failed, num_sources=3)
 
 
 def test_content_belongs_to_the_first_who_claims_it() -> None:
@@ -114,6 +121,30 @@ def test_a_claim_names_what_is_missing_alone() -> None:
     assert coordinator(entries).claim("a", "content") == Claim(ops=("audio_levels",))
     again = coordinator(entries, retry_failed=True).claim("a", "content")
     assert again == Claim(ops=("frames", "audio_levels"))
+
+
+def test_what_needs_a_track_that_gives_nothing_is_not_claimed() -> None:
+    ops = ("frames", "audio_levels", "silences")
+    assert coordinator(ops=ops).claim("a", "content", {"audio_levels"}) == Claim(ops=("frames",))
+    assert coordinator(ops=ops).claim("a", "content", {"frames"}) == Claim(ops=("audio_levels", "silences"))
+
+
+def test_a_claim_tells_the_length_that_an_earlier_run_decoded() -> None:
+    media = Entry("media", "a", "key", "ok")
+    book = coordinator({("media", "a"): media}, sources=[SourceRecord("a", "content", 10, 20, 7.5)])
+    claim = book.claim("a", "content")
+    assert claim is not None and claim.duration_seconds == 7.5
+    other = coordinator({("media", "a"): media}, sources=[SourceRecord("a", "another", 10, 20, 7.5)])
+    changed = other.claim("a", "content")
+    assert changed is not None and changed.duration_seconds is None
+
+
+def test_others_are_left_until_each_source_is_long_or_through() -> None:
+    book = coordinator()  # of three sources
+    assert book.others_left("long") and book.others_left("long")
+    book.finish("task", ["short"])
+    assert book.others_left("long")
+    assert not book.others_left("longer")
 
 
 def test_the_coordinator_counts_what_was_not_finished() -> None:
@@ -181,7 +212,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             models={}, sampling="keyframes", threads=1,
         )  # fmt: skip
         config = ActorConfig(worker=worker, stages=(), gpus=0, deadline_seconds=60.0, deadline_factor=60.0)
-        sources = [Source(uri=p.name, path=os.fsencode(p), num_bytes=1, mtime_ns=0) for p in paths]
+        sources = [Source(uri=uri_of(p.name), path=os.fsencode(p), num_bytes=1, mtime_ns=0) for p in paths]
         batch = pa.table({"source": [encode(source).decode() for source in sources]})
         made = open_sources(batch, config=config, coordinator=_Direct(book or coordinator()))
         return [list(decode(task, Task).pieces) for table in made for task in table["task"].to_pylist()]
@@ -198,6 +229,18 @@ def test_short_files_share_a_task(tasks: Callable[..., list[list[Piece]]], tmp_p
     cut = tasks(*files)
     assert [len(pieces) for pieces in cut] == [30, 2], "30 seconds of media a task"
     assert [piece.source.uri for pieces in cut for piece in pieces] == [file.name for file in files]
+
+
+def test_a_long_file_that_is_not_cut_has_a_task_of_its_own(
+    tasks: Callable[..., list[list[Piece]]], tmp_path: Path
+) -> None:
+    short = render_clip(tmp_path / "short.mp4", seed=2, seconds=1.0)
+    long = render_clip(tmp_path / "long.flac", seed=1, seconds=5.0, with_picture=False)
+    other = render_clip(tmp_path / "other.mp4", seed=3, seconds=1.0)
+    cut = tasks(short, long, other, shard_seconds=2.0)
+    assert [[piece.source.uri for piece in pieces] for pieces in cut] == [
+        ["long.flac"], ["short.mp4", "other.mp4"]
+    ]  # fmt: skip
 
 
 def _num_shards(piece: Piece) -> int:
@@ -228,6 +271,14 @@ def test_shards_suspects_copies_and_bad_files(
     assert third.opened.failed.status == "failed" and third.shard is None
     book.stop()
     assert tasks(long, book=book) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+def test_a_name_that_is_no_text_travels(tasks: Callable[..., list[list[Piece]]], tmp_path: Path) -> None:
+    clip = render_clip(tmp_path / "clip.mp4", seed=1, seconds=1.0)
+    ((piece,),) = tasks(clip.rename(tmp_path / "a\udcff.mp4"))
+    assert piece.source.uri == "a\\xff.mp4" and piece.claim.ops
+    assert piece.description is not None and piece.description.uri == piece.source.uri
 
 
 def test_the_coordinator_remembers_whose_content_it_was() -> None:
