@@ -36,16 +36,24 @@ export function plural(number, word) {
   return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 }
 
-/** Calls `show(node)` once a node comes near the screen, a few at a time so that scrolling stays smooth. */
+const MOST_A_FRAME = 4;
+
+/**
+ * Calls `show(node)` once a node comes near the screen, a few at a time so that scrolling stays smooth. A node with
+ * a `group` stands for the nodes in it: watching thousands costs more than making some too early.
+ */
 export function whenNear(margin, show) {
   const waiting = new Set();
   let planned = false;
   const work = () => {
-    const until = performance.now() + 8;
+    const until = performance.now() + 4;
+    let made = 0;
+    // Making a node is the lesser part: style, layout and painting follow in the same frame.
     for (const node of waiting) {
       waiting.delete(node);
       if (node.isConnected) show(node);
-      if (performance.now() > until) break;
+      made += 1;
+      if (made >= MOST_A_FRAME || performance.now() > until) break;
     }
     planned = waiting.size > 0;
     if (planned) requestAnimationFrame(work);
@@ -54,7 +62,7 @@ export function whenNear(margin, show) {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       observer.unobserve(entry.target);
-      waiting.add(entry.target);
+      for (const node of entry.target.group ?? [entry.target]) waiting.add(node);
     }
     if (waiting.size && !planned) {
       planned = true;

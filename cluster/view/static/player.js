@@ -13,6 +13,10 @@ export function player(data, file, moved) {
   let video = null;
   let stop = Infinity;
   let wanted = null;
+  let tries = 0;
+  // Players count from the container's clock, tables from the first frame or sample.
+  const offset = Math.max(0, file.offset);
+  const fragment = (start, end) => `#t=${start + offset}${end ? `,${end + offset}` : ""}`;
   let isUsed = false;
   let isSeen = true;
 
@@ -30,22 +34,32 @@ export function player(data, file, moved) {
       : soundPicture(file);
     screen.replaceChildren(shown, ...(node.classList.contains("docked") ? [close] : []));
   };
+  // The first instant of a frame may round to the one before it.
+  const target = () => offset + Math.max(0, wanted + 0.001);
   const arrive = () => {
-    if (wanted === null) return;
-    // The first instant of a frame may round to the one before it.
-    video.currentTime = Math.max(0, wanted + 0.001);
-    wanted = null;
+    if (wanted !== null) video.currentTime = target();
+  };
+  // Chromium jumps to the start of a file that begins late after it told that it can seek: once more then.
+  const arrived = () => {
+    if (wanted === null || video.seeking) return;
+    const isThere = Math.abs(video.currentTime - target()) < 0.02 || tries > 2;
+    tries += 1;
+    if (isThere) wanted = null;
+    else arrive();
   };
   if (file.url) {
     const poster = file.poster < 0 ? null : data.picture(file.shots[file.poster].still);
     const first = file.shots[0];
-    const range = first ? `#t=${first.start},${first.end}` : "";
+    const range = first ? fragment(first.start, first.end) : "";
     video = el("video", { preload: "none", controls: true, playsinline: true, src: file.url + range,
       "aria-label": "Player", poster: poster && !poster.part ? poster.url : null });
     video.addEventListener("loadedmetadata", arrive);
+    video.addEventListener("loadeddata", arrived);
+    video.addEventListener("seeked", arrived);
     video.addEventListener("timeupdate", () => {
-      if (wanted === null) moved(video.currentTime);
-      if (video.currentTime >= stop) {
+      const now = video.currentTime - offset;
+      if (wanted === null) moved(Math.max(0, now));
+      if (now >= stop) {
         stop = Infinity;
         video.pause();
       }
@@ -67,11 +81,11 @@ export function player(data, file, moved) {
     stop = Infinity;
     moved(seconds);
     if (!video) return showStill(seconds);
-    wanted = seconds;
+    [wanted, tries] = [seconds, 0];
     if (video.readyState > 0) return arrive();
     if (video.preload === "none") {
       video.preload = "metadata";
-      video.src = `${file.url}#t=${seconds}${until ? `,${until}` : ""}`;
+      video.src = file.url + fragment(seconds, until);
       video.load();
     }
   };

@@ -5,6 +5,8 @@ import { still } from "./pictures.js";
 import { during, marked } from "./search.js";
 import { clock, timecode } from "./times.js";
 
+const GROUP = 8; // cards that are made when the first of them comes near
+
 /**
  * A list of cards, one for each of `chosen` (positions in file.shots). `page` has data, query, ticked (a Map), and
  * `changed()`, to be called when a tick changes; `player` is the file's.
@@ -14,10 +16,12 @@ export function shotGrid(page, file, chosen, player) {
   const observer = whenNear(600, (item) => {
     if (!item.firstChild) item.append(...card(page, file, Number(item.dataset.shot), player));
   });
-  for (const index of chosen) {
-    const item = el("li", { class: "card", data: { shot: index } });
-    grid.append(item);
-    observer.observe(item);
+  const items = chosen.map((index) => el("li", { class: "card", data: { shot: index } }));
+  grid.append(...items);
+  grid.style.setProperty("contain-intrinsic-height", `auto ${Math.ceil(items.length / 4) * 326}px`);
+  for (let at = 0; at < items.length; at += GROUP) {
+    items[at].group = items.slice(at, at + GROUP);
+    observer.observe(items[at]);
   }
   grid.addEventListener("keydown", (event) => {
     const item = event.target.closest("li");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from framemill.cluster.results.invariants import SOURCE_ID
 from framemill.cluster.results.parts import write_part
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
 from framemill.ops import load_op
+from tests.actors.clips import moving, write_clip
 from tests.cluster.extraction import extract, render_clip
 
 HOSTILE_NAME = "<img src=x onerror=hacked()> \u202egpj.mp4"
 HOSTILE_TEXT = "</script><script>window.hacked = 1</script> \u2028 '\"&amp; \u202eevil"
 BOX = {"x0": 40.0, "y0": 30.0, "x1": 200.5, "y1": 150.25}
-SAMPLE, HOSTILE = "sample.mp4", HOSTILE_NAME
+SAMPLE, HOSTILE, LATE = "sample.mp4", HOSTILE_NAME, "late.webm"
 
 
 def add_rows(dataset: Dataset, table: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -44,11 +46,14 @@ def add_rows(dataset: Dataset, table: str, rows: Mapping[str, Sequence[Mapping[s
 
 
 def make_folder(folder: Path) -> Dataset:
-    """Extracts a sample clip, one with a hostile name and one that is broken, and adds rows of every kind."""
+    """Extracts a plain clip, a hostile one, a late one and a broken one, and adds rows of every kind."""
     media = folder / "media"
     media.mkdir()
     render_sample(media / SAMPLE, 12, 320, 180)
     render_clip(media / HOSTILE, seed=3)
+    late = [2000 + 40 * number for number in range(50)]
+    options = {"times": late, "time_base": Fraction(1, 1000)}
+    write_clip(media / LATE, moving(50, 128, 96), codec="libvpx", **options)
     (media / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(2000))
     ops = ("media", "frames", "scenes", "audio_levels", "beats")
     extract(media, out=folder / "out", ops=ops, sample="every:1")

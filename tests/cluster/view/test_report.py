@@ -27,13 +27,13 @@ def held(path: Path | str, what: str) -> Any:
 
 def test_a_report_tells_what_failed_what_ran_and_what_it_cost(report: Report) -> None:
     document = held(report.path, "document")
-    assert document["totals"]["files"] == 3
+    assert document["totals"]["files"] == 4
     assert document["totals"]["failed"] == 1
     (failure,) = document["failures"]
     assert failure["uri"].endswith("broken.mp4")
     assert failure["message"]
     assert {name for name, _ in document["costs"]} >= {"frames", "scenes"}
-    assert document["histograms"]["Codec"] == [["h264", 2]]
+    assert document["histograms"]["Codec"] == [["h264", 2], ["vp8", 1]]
     assert sum(number for _, number in document["histograms"]["Length of shots"]) == report.num_shots
     kinds = {lane["kind"] for file in document["files"] for lane in file["lanes"]}
     assert kinds == {"loudness", "face", "object", "text", "beat", "highlight"}
@@ -104,5 +104,5 @@ def test_the_command_prints_the_path_of_the_page(
     assert main(["report", str(folder.root), "-o", str(target)]) == 0
     out, err = capsys.readouterr()
     assert out == f"{target}\n"
-    assert "shots of 2 files" in err
+    assert "shots of 3 files" in err
     assert target.read_text().startswith("<!doctype html>")

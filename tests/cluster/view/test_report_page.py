@@ -12,7 +12,7 @@ import pytest
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import query
 from tests.browser import Heard, opened_page, wait_until
-from tests.cluster.view.folders import BOX, SAMPLE
+from tests.cluster.view.folders import BOX, LATE, SAMPLE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -21,7 +21,7 @@ VIEWS = ("overview", "shots", "transcript", "text", "people", "twins")
 LOADED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
 
 VIDEO = "document.querySelector('video')"
-SOUGHT = f"{VIDEO}?.readyState > 0 && !{VIDEO}.seeking"
+SOUGHT = f"{VIDEO}?.readyState > 1 && !{VIDEO}.seeking && {VIDEO}.currentTime > 0.01"
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def turn_to(page: Page, view: str) -> None:
     page.locator(f"#tab-{view}").click()
 
 
-def sample(page: Page) -> Locator:
-    """The section of the sample clip, alone on the page of shots."""
-    page.locator(".find select").select_option(index=1 + names(page).index(SAMPLE))
+def sample(page: Page, name: str = SAMPLE, shots: int = 5) -> Locator:
+    """The section of one clip, alone on the page of shots."""
+    page.locator(".find select").select_option(index=1 + names(page).index(name))
     section = page.locator("section.file")
-    section.locator("li.card .show").nth(4).wait_for()
+    section.locator("li.card .show").nth(shots - 1).wait_for()
     return section
 
 
@@ -94,6 +94,15 @@ def test_a_click_on_the_timeline_goes_there(page: Page) -> None:
     assert page.evaluate(f"{VIDEO}.currentTime") == pytest.approx(6.0, abs=1 / 25)
 
 
+def test_times_count_from_the_first_frame_of_a_file_that_begins_late(page: Page) -> None:
+    tracks = sample(page, LATE, 1).locator(".tracks")
+    tracks.focus()
+    tracks.press("ArrowRight")
+    wait_until(page, SOUGHT)
+    assert page.evaluate(f"{VIDEO}.currentTime") == pytest.approx(2 + 1, abs=1 / 25)
+    assert tracks.get_attribute("aria-valuenow") == "1.00"
+
+
 def test_boxes_stand_where_the_table_says(page: Page) -> None:
     card = sample(page).locator("li.card").first
     picture = card.locator("img").bounding_box()
@@ -116,7 +125,7 @@ def test_boxes_stand_where_the_table_says(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query_text", "shots"), [("MILLING", [5]), ("third shot", [2, 3]), ("stopwatch", [3]), ("nowhere", [])]
+    ("query_text", "shots"), [("MILLING", [5]), ("third shot", [3, 4]), ("stopwatch", [3]), ("nowhere", [])]
 )
 def test_search_finds_words_text_and_labels(page: Page, query_text: str, shots: list[int]) -> None:
     page.keyboard.press("/")
