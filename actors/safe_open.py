@@ -66,11 +66,11 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
     target: Any = source
     if isinstance(source, str) and is_remote(source):
         target = RangeReader(source)
-        demuxers = _demuxers(source, target.num_bytes)
+        demuxers = _demuxers(target.num_bytes)
         options["protocol_whitelist"] = ""
     elif isinstance(source, str):
         require_regular_file(source)
-        demuxers = _demuxers(source, os.path.getsize(source))
+        demuxers = _demuxers(os.path.getsize(source))
         target = _utf_16_webvtt(source) or "file:" + os.path.abspath(source)
     else:
         options["protocol_whitelist"] = ""
@@ -85,6 +85,10 @@ def open_media(source: str | BinaryIO, look_ahead: bool = True) -> InputContaine
     except av.error.FFmpegError as exc:
         if isinstance(target, RangeReader) and target.failure is not None:
             raise target.failure from None
+        if demuxers is DEMUXERS and isinstance(source, str) and source.lower().endswith(SUBTITLE_ENDINGS):
+            raise LimitError(
+                f"more subtitles than the {MOST_SUBTITLE_BYTES} bytes that are read: split the file"
+            ) from exc
         raise _explain(exc) from exc
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be opened: {exc}") from exc
@@ -147,21 +151,15 @@ def rewind(container: InputContainer) -> None:
     container.seek(-(1 << 40) if container.format.name.startswith("mov") else 0)
 
 
-def _demuxers(name: str, num_bytes: int) -> tuple[str, ...]:
-    """The demuxers that may open a file of this name and length.
+def _demuxers(num_bytes: int) -> tuple[str, ...]:
+    """The demuxers that may open a file of this length.
 
     Raises:
-        CorruptError: it is empty. LimitError: it holds more subtitles than are read.
+        CorruptError: it is empty.
     """
     if not num_bytes:
         raise CorruptError("the file is empty (0 bytes)")
-    if num_bytes <= MOST_SUBTITLE_BYTES:
-        return DEMUXERS + TEXT_DEMUXERS
-    if name.lower().endswith(SUBTITLE_ENDINGS):
-        raise LimitError(
-            f"{num_bytes} bytes of subtitles, where at most {MOST_SUBTITLE_BYTES} are read; split the file"
-        )
-    return DEMUXERS
+    return DEMUXERS + TEXT_DEMUXERS if num_bytes <= MOST_SUBTITLE_BYTES else DEMUXERS
 
 
 def _utf_16_webvtt(path: str) -> BinaryIO | None:

@@ -55,8 +55,8 @@ class OpenSources:
                     if container is not None:
                         container.close()
                     problems = "; ".join(filter(None, (index.picture_problem, index.sound_problem)))
-                    why = f"{problems or 'no picture and no sound track'} in the file, only subtitles"
-                    raise UnsupportedError(f"{why}: transcript reads them, with any origin but speech")
+                    why = problems or "no picture and no sound track in the file, only subtitles"
+                    raise UnsupportedError(f"{why} (transcript reads these, with any origin but speech)")
         except MediaError as error:
             with self._trace.span("hash", uri=uri):
                 return Opened(source_id=refused_id(uri, path), failed=describe_failure(error))

@@ -129,7 +129,7 @@ def test_a_line_of_a_hundred_megabytes_is_refused_unread(tmp_path: Path) -> None
         file.write(SRT.encode() + b"\n3\n00:00:05,000 --> 00:00:06,000\n")
         for _ in range(100):
             file.write(b"a" * (1 << 20))
-    with pytest.raises(LimitError, match=f"bytes of subtitles, where at most {MOST_SUBTITLE_BYTES}"):
+    with pytest.raises(LimitError, match=f"more subtitles than the {MOST_SUBTITLE_BYTES} bytes"):
         open_media(str(path))
     out = tmp_path / "out"
     assert extract(path, out=out, ops=("media", "transcript"), options=SUBTITLES).exit_code == 4

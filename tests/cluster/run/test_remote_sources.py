@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from framemill.actors.indexing import index_source
 from framemill.cluster.results.commits import DatasetState, SourceRecord
 from framemill.cluster.results.storage import open_root
 from framemill.cluster.run.jobs import remembered_id
@@ -159,3 +160,15 @@ def test_what_is_remembered_of_an_object_is_its_tag_too(tree: Bucket) -> None:
 )
 def test_patterns(pattern: str, key: str, matches: bool) -> None:
     assert _matches(pattern, key) is matches
+
+
+def test_files_of_subtitles_are_taken_as_on_a_disk_and_can_be_read(bucket: Bucket) -> None:
+    bucket.put("talks/a.mp4", MP4)
+    bucket.put("talks/a.srt", b"1\n00:00:01,000 --> 00:00:02,500\none\n")
+    film, text = bucket.uri("talks/a.mp4"), bucket.uri("talks/a.srt")
+    folder = bucket.uri("talks/")
+    assert [file.uri for file in list_sources([folder]).files] == [film]
+    assert [file.uri for file in list_sources([folder], with_subtitles=True).files] == [film, text]
+    assert [file.uri for file in list_sources([bucket.uri("talks/*.srt")]).files] == [text]
+    index = index_source(text)
+    assert (index.has_subtitles_alone, index.duration_seconds) == (True, 2.5)
