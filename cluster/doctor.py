@@ -46,6 +46,9 @@ REQUIRED = (
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 MINIMUM_MEMORY_BYTES = 2 << 30
 
+# How the finding of a model begins that nobody has fetched, or whose package nobody has installed.
+ABSENT = "not on this machine"
+
 Finding = dict[str, str]
 
 
@@ -190,7 +193,8 @@ def _models() -> Iterator[Finding]:
         if entry["path"]:
             yield _finding(f"model {entry['name']}", "ok", str(entry["path"]))
         else:
-            detail = entry["problem"] or f"not on this machine; role {entry['role']} needs it"
+            is_absent = entry["status"] == "absent"
+            detail = f"{ABSENT}; role {entry['role']} can use it" if is_absent else entry["problem"]
             yield _finding(f"model {entry['name']}", "warn", detail, f"framemill models pull {entry['name']}")
 
 

@@ -78,13 +78,17 @@ def pull(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
 
 
 def list_models() -> list[dict[str, Any]]:
-    """What is known of each model, as plain data; `path` is None where it is not on this machine."""
+    """What is known of each model, as plain data; `path` is None where it is not on this machine.
+
+    `status` is `ok`, `absent`, or `wrong` where a file should be there and is not; digests are not checked.
+    """
     rows = []
     for entry in all_entries():
         path, problem = _try(locate, entry)
         rows.append(
             {
                 "name": entry.name,
+                "status": _status(entry, path, problem),
                 "role": entry.role,
                 "family": entry.family,
                 "licence": entry.licence,
@@ -113,11 +117,16 @@ def verify(names: Iterable[str] = ()) -> list[dict[str, Any]]:
         path, problem = _try(locate, entry)
         if path is not None:
             _, problem = _try(partial(_check, path=path), entry)
-        # A package that is not installed is no more wrong than a file that was never fetched.
-        is_absent = path is None and (not problem or bool(entry.package_file))
-        status = "absent" if is_absent else "wrong" if problem else "ok"
+        status = _status(entry, path, problem)
         rows.append({"name": name, "path": str(path) if path else None, "status": status, "message": problem})
     return rows
+
+
+def _status(entry: ModelEntry, path: Path | None, problem: str) -> str:
+    # A package that is not installed is no more wrong than a file that was never fetched.
+    if path is None and (not problem or entry.package_file):
+        return "absent"
+    return "wrong" if problem else "ok"
 
 
 def _try(step: Callable[[ModelEntry], Path | None], entry: ModelEntry) -> tuple[Path | None, str]:

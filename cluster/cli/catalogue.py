@@ -6,11 +6,19 @@ import dataclasses
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from framemill.cluster.cli.output import Invocation, Record, conventions, print_json, print_table
+from framemill.cluster.cli.output import (
+    Invocation,
+    Record,
+    conventions,
+    is_fitted_to_terminal,
+    print_json,
+    print_table,
+)
 from framemill.errors import UsageError
 
 
@@ -36,6 +44,8 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
     elif names:
         for record in records:
             _print_one(record)
+    elif is_fitted_to_terminal():
+        _print_by_theme(records)
     else:
         print_table(
             ("operation", "by default", "reads", "after", "models", "what"),
@@ -53,6 +63,18 @@ def ops(invocation: Invocation, names: tuple[str, ...]) -> None:
         )
 
 
+def _print_by_theme(records: Sequence[Record]) -> None:
+    themes: dict[str, list[Record]] = {}
+    for record in records:
+        themes.setdefault(record["theme"], []).append(record)
+    rows = [
+        (theme if record is members[0] else "", record["name"], record["default"] and "yes", record["what"])
+        for theme, members in themes.items()
+        for record in members
+    ]
+    print_table(("theme", "operation", "default", "what"), [[cell or "" for cell in row] for row in rows])
+
+
 def _describe(name: str) -> Record:
     """All that is known of one operation, as plain values."""
     from framemill.ops import load_op
@@ -62,6 +84,7 @@ def _describe(name: str) -> Record:
     return {
         "name": name,
         "version": op.version,
+        "theme": _theme(op.__module__),
         "default": op.default,
         "reads": op.reads.value,
         "after": list(op.after),
@@ -86,6 +109,14 @@ def _describe(name: str) -> Record:
             for field in op.schema
         ],
     }
+
+
+def _theme(module: str) -> str:
+    """The folder of `ops/` that an operation lies in; "own" for one that is not ours."""
+    package, _, inner = module.partition("framemill.ops.")
+    if package or not inner:
+        return "own"
+    return inner.rpartition(".")[0] or "files"
 
 
 def _attributes(kind: type[Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from framemill.cluster.cli.output import (
     conventions,
     count_kinds,
     duration,
+    from_here,
     print_json,
     print_table,
     printable,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from framemill.cluster.request import ExtractRequest, RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
+WHOLE_FILE = "*"  # the operation of a failure that concerns all of a file
 
 # Values are parsed by `framemill.cluster.config`, in one way for flags, variables and the file.
 _SECTIONS = {
@@ -313,14 +315,14 @@ def _print_summary(summary: RunSummary) -> None:
         click.echo(f"{_files(len(uris))} decoded by {printable(decoder)}")
     if summary.errors:
         click.echo()
-        print_table(
-            ("failed input", "operation", "status", "why"),
-            [[e["uri"], e["operation"], e["status"], as_flags(e["message"])] for e in summary.errors],
-        )
+        for error in summary.errors:  # in whole: a reason that is cut helps nobody
+            what = "" if error["operation"] == WHOLE_FILE else f"{error['operation']}: "
+            text = f"{error['status']}: {from_here(error['uri'])}: {what}{as_flags(error['message'])}"
+            click.echo(printable(text))
         click.echo()
     if summary.files_computed or summary.files_cached:
-        click.echo(f"results in {summary.output}")
-        click.echo(f"look at them: framemill report {shlex.quote(printable(summary.output))}")
+        click.echo(f"results in {from_here(summary.output)}")
+        click.echo(f"look at them: framemill report {shlex.quote(from_here(printable(summary.output)))}")
 
 
 def _files(number: int) -> str:

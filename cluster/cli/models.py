@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, printable, size
+from framemill.cluster.cli.output import (
+    Invocation,
+    Record,
+    conventions,
+    is_fitted_to_terminal,
+    print_json,
+    print_table,
+    printable,
+    size,
+)
 from framemill.errors import ModelError, UsageError
 
 
@@ -29,6 +38,9 @@ def list_(invocation: Invocation) -> None:
     if invocation.as_json:
         print_json(records)
         return
+    if is_fitted_to_terminal():
+        _print_by_role(records)
+        return
     print_table(
         ("model", "role", "size", "licence", "commercial", "file"),
         [
@@ -43,6 +55,28 @@ def list_(invocation: Invocation) -> None:
             for record in records
         ],
     )
+
+
+def _print_by_role(records: Sequence[Record]) -> None:
+    roles: dict[str, list[Record]] = {}
+    for record in records:
+        roles.setdefault(record["role"], []).append(record)
+    print_table(
+        ("role", "model", "size", "here", "licence"),
+        [
+            (
+                role if record is members[0] else "",
+                record["name"],
+                size(record["num_bytes"]),
+                "yes" if record["path"] else "",
+                record["licence"] + ("" if record["commercial"] else " (not commercial)"),
+            )
+            for role, members in roles.items()
+            for record in members
+        ],
+    )
+    num_here = sum(bool(record["path"]) for record in records)
+    click.echo(f"{num_here} of {len(records)} are here; framemill models pull NAME fetches one")
 
 
 @models.command()

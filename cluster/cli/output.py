@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from framemill.cluster.results.dataset import Dataset
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Content ids and the digests of operation keys.
+_ID = re.compile(r"[0-9a-f]{32,64}")
 _SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 # What other commands than `extract` call theirs.
 _NO_SETTINGS = ("image", "in", "input_size", "max_loss", "name", "preview")
@@ -29,10 +33,16 @@ _NO_SETTINGS = ("image", "in", "input_size", "max_loss", "name", "preview")
 
 @dataclass(slots=True)
 class Invocation:
-    """What every command accepts: `--json`, and -1 (`-q`), 0, 1 (`-v`) or 2 (`-vv`)."""
+    """What every command accepts.
+
+    Attributes:
+        as_json: `--json`. verbosity: -1 (`-q`), 0, 1 (`-v`) or 2 (`-vv`).
+        layout: of tables: wide, line, or empty for what suits where stdout goes.
+    """
 
     as_json: bool = False
     verbosity: int = 0
+    layout: str = ""
 
 
 @contextmanager
@@ -48,7 +58,7 @@ def held(invocation: Invocation, output: str | Dataset) -> Iterator[tuple[Datase
 
 
 def conventions(command: F) -> F:
-    """Adds --json, -q and -v, which set the `Invocation` that `click.pass_obj` hands over."""
+    """Adds --json, --wide, --line, -q and -v, which set the `Invocation` that `click.pass_obj` hands over."""
 
     def set_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.ensure_object(Invocation).as_json = value
@@ -61,6 +71,10 @@ def conventions(command: F) -> F:
         if value:
             ctx.ensure_object(Invocation).verbosity = min(value, 2)
 
+    def set_layout(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.ensure_object(Invocation).layout = str(param.name)
+
     for option in (
         click.option(
             "-v",
@@ -72,6 +86,20 @@ def conventions(command: F) -> F:
         ),
         click.option(
             "-q", "--quiet", is_flag=True, expose_value=False, callback=set_quiet, help="Only errors."
+        ),
+        click.option(
+            "--line",
+            is_flag=True,
+            expose_value=False,
+            callback=set_layout,
+            help="Show tables whole, a value a line.",
+        ),
+        click.option(
+            "--wide",
+            is_flag=True,
+            expose_value=False,
+            callback=set_layout,
+            help="Show tables whole, a row a line, however wide.",
         ),
         click.option(
             "--json",
@@ -133,59 +161,103 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=_plain))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Rows on stdout, fitted to the terminal; into a pipe every value is whole, on one line.
+def _invocation() -> Invocation:
+    context = click.get_current_context(silent=True)
+    return (context and context.find_object(Invocation)) or Invocation()
 
+
+def is_fitted_to_terminal() -> bool:
+    """Whether tables go to a terminal and are cut to its width, so that less may be shown than there is."""
+    return _is_terminal() and not _invocation().layout
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def from_here(path: str) -> str:
+    """A path as seen from the current folder, where it lies in it."""
+    here = os.path.join(os.getcwd(), "")
+    return path[len(here) :] if path.startswith(here) and len(path) > len(here) else path
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Rows on stdout, a line each: fitted to the terminal, or whole, with tabs between values, into a pipe.
+
+    On a terminal texts are cut, columns in the middle are left out where they do not fit, ids are shown by
+    their first 8 digits and paths from the current folder on; `--wide` and `--line` show all.
     Where every column is named "", the header is left out.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from framemill.cluster.cli import table_layout
 
-    terminal = sys.stdout.isatty()
-    table = Table(
-        title=title and printable(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        show_header=any(columns),
-    )
-    cells = [[_cell(value) for value in row] for row in rows]
-    for number, column in enumerate(columns):
-        values = [row[number] for row in cells]
-        numeric = bool(values) and all(isinstance(row, _Number) or not row for row in values)
-        table.add_column(
-            Text(printable(column)),
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=not terminal,
-        )
-    for row in cells:
-        table.add_row(*(Text(str(value)) for value in row))
-    # Rich fits a table into the width it is told; a pipe has none, so it gets one that nothing reaches.
-    console = Console(file=sys.stdout, width=None if terminal else 1_000_000, highlight=False, markup=False)
-    with console.capture() as captured:
-        console.print(table)
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    names = [printable(column) for column in columns]
+    invocation = _invocation()
+    layout, is_fitted = invocation.layout, is_fitted_to_terminal()
+    is_text = is_fitted or bool(layout)
+    cells = [[_cell(value, for_people=is_text) for value in row] for row in rows]
+    hidden = 0
+    if layout == "line":
+        lines = table_layout.listed(names, cells)
+    elif not is_text:
+        lines = table_layout.tabbed(names, cells)
+    else:
+        width = shutil.get_terminal_size().columns if is_fitted else None
+        if is_fitted:
+            cells = [[_for_terminal(cell) for cell in row] for row in cells]
+        lines, hidden = table_layout.aligned(names, cells, width)
+    if title and is_text:
+        click.secho(printable(title), bold=is_fitted)
+    for line in lines:
+        click.echo(line)
+    if hidden and invocation.verbosity >= 0:
+        click.secho(f"{hidden} of {len(names)} columns left out; --wide or --line shows all", dim=True)
 
 
-class _Number(str):
-    """A cell that was a number, to be aligned right."""
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows on stdout as CSV with a header; structs and lists as JSON, numbers as short as they are exact."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_as_data(value) for value in row])
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, for_people: bool) -> str:
+    """A value on one line."""
+    from framemill.cluster.cli.table_layout import Number
+
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if not for_people:
+        return printable(_as_data(value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return _Number(value)
+        return Number(value)
     if isinstance(value, float):
-        return _Number(f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}")
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    return printable(value)
+        return Number(f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}")
+    return printable(_as_data(value))
+
+
+def _for_terminal(cell: str) -> str:
+    """A cell as people want it: ids by 8 digits, paths from the current folder on."""
+    return cell[:8] if _ID.fullmatch(cell) else from_here(cell)
+
+
+def _as_data(value: object) -> str:
+    """A value for other programs, whole."""
+    from framemill.cluster.cli.table_layout import as_json, short
+
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(short(value))
+    if isinstance(value, Mapping | list | tuple):
+        return as_json(value, _plain)
+    return str(_plain(value) if isinstance(value, bytes) else value)
 
 
 def size(num_bytes: float) -> str:

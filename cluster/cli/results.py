@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +15,8 @@ from framemill.cluster.cli.output import (
     conventions,
     count_kinds,
     held,
+    is_fitted_to_terminal,
+    print_csv,
     print_json,
     print_table,
     report,
@@ -39,7 +39,21 @@ def status(invocation: Invocation, output: str) -> None:
     if invocation.as_json:
         print_json(found)
     else:
-        print_mapping({**found, "partial": count_kinds(found["partial"])})
+        found = {**found, "partial": count_kinds(found["partial"])}
+        if is_fitted_to_terminal():
+            found = {**found, "tables": _without_noughts(found["tables"])}
+        print_mapping(found)
+
+
+def _without_noughts(tables: Mapping[str, Record]) -> dict[str, Record]:
+    """The columns of statuses that no source has are left out."""
+    from framemill.cluster.results.commits import STATUSES
+
+    rare = {name for name in STATUSES if not any(table[name] for table in tables.values())}
+    return {
+        name: {key: value for key, value in table.items() if key not in rare or key == "ok"}
+        for name, table in tables.items()
+    }
 
 
 @click.command()
@@ -62,9 +76,7 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
 
     result = queries.query(output, query)
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(result.columns)
-        writer.writerows(result.rows)
+        print_csv(result.columns, result.rows)
     elif invocation.as_json:
         print_json([dict(zip(result.columns, map(_finite, row), strict=True)) for row in result.rows])
     else:
@@ -125,7 +137,7 @@ def _words(name: str) -> str:
 def _shown(name: str, value: Any) -> Any:
     if "_bytes" in name and isinstance(value, int | float):
         return size(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not any(isinstance(item, Mapping | list) for item in value):
         return ", ".join(map(str, value))
     return value
 

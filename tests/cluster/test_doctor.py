@@ -152,3 +152,18 @@ def test_the_command(
     assert json.loads(capsys.readouterr().out) == [finding]
     assert main(["doctor", "-q"]) == code
     assert ("mend it" in capsys.readouterr().out) == (status != "ok")
+
+
+def test_models_that_nobody_fetched_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("FRAMEMILL_MODEL_MIRROR", "FRAMEMILL_CACHE_DIR", "FRAMEMILL_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    findings = list(doctor._models())
+    monkeypatch.setattr(doctor, "run_checks", lambda with_models: findings)
+    assert main(["doctor"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    absent = sum(finding["detail"].startswith(doctor.ABSENT) for finding in findings)
+    assert absent > 20 and line.startswith("models\t") and f"{absent} optional ones" in line
+    assert main(["doctor", "-v"]) == 0
+    assert "framemill models pull yolox_nano" in capsys.readouterr().out
