@@ -38,7 +38,7 @@ def duplicates(
 
     \b
     framemill sql OUT "SELECT * FROM duplicates
-      JOIN media USING (source_id) WHERE kind = 'frame'"
+      JOIN sources USING (source_id) WHERE kind = 'frame'"
     """
     from framemill.cluster.cli.results import print_records
     from framemill.cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates

@@ -26,13 +26,14 @@ from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.invariants import SOURCE_ID
 from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.sql_hints import explain
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
     ResultPath,
     arrow_path,
     file_system,
 )
-from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA, SOURCES_SCHEMA
 from framemill.errors import DatasetError, UsageError
 from framemill.ops import OPS, PLUGINS, load_op
 
@@ -72,8 +73,8 @@ class QueryResult:
 def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
     """Runs one reading statement over the tables of a result folder; each table is a view.
 
-    Beside the tables there is `sources`, which file has which content, from the commit log; and where there
-    are a transcript and speakers, `spoken`: who says each segment.
+    Beside the tables there is `sources`, a row for each content with the files that hold it, from the commit
+    log; and where there are a transcript and speakers, `spoken`: who says each segment.
 
     The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
 
@@ -86,7 +87,8 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
     for _ in range(_ATTEMPTS):
         paths = live_paths(dataset)
         try:
-            return _run({"sources": _sources(dataset.state), **dataset_tables(dataset)}, sql)
+            tables = {"sources": _sources(dataset.state), **dataset_tables(dataset)}
+            return _run(tables, sql, str(dataset.root))
         except DatasetError as exc:
             failure = exc
             dataset.reload()
@@ -147,18 +149,22 @@ def corpus_schema(name: str) -> pa.Schema:
 
 
 def _sources(state: DatasetState) -> pyarrow.dataset.Dataset:
-    records = [asdict(record) for record in state.sources.values() if record.source_id]
-    columns = ("source_id", "uri", "num_bytes", "duration_seconds")
-    kinds = (pa.string(), pa.string(), pa.int64(), pa.float64())
-    arrays = [pa.array([r[name] for r in records], kind) for name, kind in zip(columns, kinds, strict=True)]
-    return pyarrow.dataset.dataset(pa.table(arrays, names=columns))
+    """A row for each content, whatever the number of its copies: a join with it multiplies no row."""
+    uris: dict[str, list[str]] = {}
+    for uri, record in sorted(state.sources.items()):
+        if record.source_id:
+            uris.setdefault(record.source_id, []).append(uri)
+    rows = [
+        {**asdict(state.sources[of[0]]), "source_id": source_id, "uris": of} for source_id, of in uris.items()
+    ]
+    return pyarrow.dataset.dataset(pa.Table.from_pylist(rows, schema=SOURCES_SCHEMA))
 
 
 def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(schema.empty_table())
 
 
-def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str) -> QueryResult:
+def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str, root: str) -> QueryResult:
     with (
         tempfile.TemporaryDirectory(prefix="framemill-sql-") as spill,
         duckdb.connect(":memory:") as connection,
@@ -186,4 +192,5 @@ def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str) -> QueryResult
             text = str(exc).strip()
             if "reading the stream registered as" in text:
                 raise DatasetError(text) from exc
-            raise UsageError(f"{text}\ntables here: {', '.join(sorted(tables))}") from exc
+            columns = {name: table.schema.names for name, table in tables.items()}
+            raise UsageError(explain(text, sql, columns, root)) from exc

@@ -1,4 +1,4 @@
-"""Schemas of the two tables that no operation makes: `errors` and `runs`."""
+"""Schemas of what no operation makes: the tables `errors` and `runs`, and the view `sources`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ ERRORS_SCHEMA = pa.schema(
             "what a partial input lacks most: cut_short, damaged_pictures, missing_sound or "
             "damaged_subtitles; null for other rows",
         ),
+    ]
+)
+
+SOURCES_SCHEMA = pa.schema(
+    [
+        _field("source_id", pa.string(), "content id", nullable=False),
+        _field(
+            "uri", pa.string(), "the file that holds it; of several copies the first by name", nullable=False
+        ),
+        _field("num_bytes", pa.int64(), "size of the file, >= 0", nullable=False),
+        _field("duration_seconds", pa.float64(), "length of the media, >= 0", nullable=False),
+        _field("uris", pa.list_(pa.string()), "every file with this content, by name", nullable=False),
     ]
 )
 

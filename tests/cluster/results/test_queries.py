@@ -259,6 +259,37 @@ def test_nothing_is_left_in_the_current_folder(
     assert os.listdir() == []
 
 
+def test_a_content_with_copies_is_one_row_of_sources(root: Path) -> None:
+    dataset = Dataset.open(root, create=False)
+    records = [SourceRecord(f"/videos/{name}.mp4", "a", 10, 1, 2.5) for name in ("b", "a")]
+    broken = SourceRecord("/videos/broken.mp4", "", 1, 1, 0.0)
+    with dataset.hold("r2"):
+        dataset.commit(Commit(run_id="r2", sources=(*records, broken)))
+    alone = query(root, "SELECT count(*) FROM scenes").rows
+    assert query(root, "SELECT count(*) FROM scenes JOIN sources USING (source_id)").rows == alone
+    (row,) = query(root, "SELECT uri, uris FROM sources WHERE source_id = 'a'").rows
+    assert row == ("/a.mp4", ["/a.mp4", "/videos/a.mp4", "/videos/b.mp4"])
+    assert query(root, "SELECT count(*) FROM sources WHERE source_id = ''").rows == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT * FROM objects", "--ops objects` makes it"),
+        ("SELECT * FROM scene", "did you mean scenes"),
+        ("SELECT * FROM people", "framemill people"),
+        ("SELECT valeu FROM scenes", "did you mean value"),
+        ("SELECT s.valeu FROM scenes s", "did you mean value"),
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+    ],
+)
+def test_what_is_refused_is_told_on_one_line_with_the_remedy(root: Path, sql: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        query(root, sql)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_sources_tell_which_file_has_which_content(root: Path) -> None:
     dataset = Dataset.open(root, create=False)
     record = SourceRecord("/videos/copy.mp4", "a", 10, 1, 2.5)
@@ -266,10 +297,10 @@ def test_sources_tell_which_file_has_which_content(root: Path) -> None:
         dataset.commit(Commit(run_id="r2", sources=(record,)))
     found = query(
         root,
-        "SELECT uri, num_bytes, duration_seconds, count(*) FROM scenes JOIN sources USING (source_id) "
-        "WHERE uri LIKE '%copy%' GROUP BY ALL",
+        "SELECT uris, count(*) FROM scenes JOIN sources USING (source_id) "
+        "WHERE list_contains(uris, '/videos/copy.mp4') GROUP BY ALL",
     )
-    assert found.rows == [("/videos/copy.mp4", 10, 2.5, 2)]
+    assert found.rows == [(["/a.mp4", "/videos/copy.mp4"], 2)]
 
 
 def test_who_speaks_longest_in_a_segment_says_it(tmp_path: Path) -> None:
