@@ -19,10 +19,10 @@ from framemill.cluster.cli.output import Invocation, conventions, print_json, re
 @click.option(
     "--in",
     "kind",
-    type=click.Choice(["auto", "frames", "text"]),
+    type=click.Choice(["auto", "frames", "text", "words"]),
     default="auto",
     show_default=True,
-    help="Where to look for the words: in what frames show, or in what is written and said.",
+    help="Look for what frames show, for what texts say and mean, or for the words alone.",
 )
 @click.option(
     "--model", "models", multiple=True, metavar="ROLE=NAME", help="A model, by its registry name or path."
@@ -40,11 +40,14 @@ def search(
 ) -> None:
     """Find moments by words or by a picture.
 
-    QUERY says what is seen, written or said. Needs image_embeddings (for words, of a model with a text
-    tower, such as clip_vit_b32), text_embeddings or transcript_embeddings.
+    The words of QUERY are found where they stand in transcript, subtitles and text on screen, whatever their
+    case and accents; in double quotes they stand side by side. What they mean is found too where there are
+    vectors: image_embeddings (of a model with a text tower, such as clip_vit_b32), text_embeddings or
+    transcript_embeddings. --image needs image_embeddings.
 
     \b
-    framemill search OUT "a dog on a beach"
+    framemill search OUT "lunar module"
+    framemill search OUT '"one small step" man'
     framemill search OUT --image frame.jpg --top 5
     """
     if (query is None) == (image is None):
@@ -60,13 +63,15 @@ def search(
     if image is not None:
         hits = search_image(dataset, image, top, chosen)
     else:
-        hits = search_text(dataset, query or "", top, kind, chosen)
+        on_note = report if invocation.verbosity >= 0 else None
+        hits = search_text(dataset, query or "", top, kind, chosen, on_note)
     records = [dataclasses.asdict(hit) for hit in hits]
     if invocation.as_json:
         print_json(records)
     elif records:
+        shown = ["uri", "pts_seconds", "origin", "by", "score", "text"]
         if not any(record["text"] for record in records):
-            records = [{name: value for name, value in r.items() if name != "text"} for r in records]
-        print_records(records)
+            shown.remove("text")
+        print_records([{name: record[name] for name in shown} for record in records])
     elif invocation.verbosity >= 0:
-        report("nothing found: the table has no rows")
+        report("nothing found")

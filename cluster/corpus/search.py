@@ -1,11 +1,11 @@
-"""Search for moments: by a picture, by a description of a picture, or by the meaning of text.
+"""Search for moments: by words as they stand, by the meaning of text or pictures, or by a picture.
 
 Queries go through the model that made the vectors of the dataset, or the text tower beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from framemill.actors.stills import read_still
+from framemill.cluster.corpus.word_search import LINES, SPOKEN, WORD_TABLES, find_words
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import dataset_tables
-from framemill.errors import MediaError, ModelError, SetupError, UsageError
+from framemill.errors import FramemillError, MediaError, ModelError, SetupError, UsageError
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import all_entries, resolve, text_tower_name
 from framemill.models.runner import Model
@@ -29,9 +30,10 @@ from framemill.ops.text.encoder import TextEncoder
 
 IMAGES = "image_embeddings"
 TEXTS = ("text_embeddings", "transcript_embeddings")
+_ORIGINS = {IMAGES: "picture", TEXTS[0]: "screen", TEXTS[1]: "transcript"}
 IMAGE_TEXT = "image_text"
 TEXT_ROLE = "text_embeddings"
-KINDS = ("auto", "frames", "text")
+KINDS = ("auto", "frames", "text", "words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,12 @@ class Hit:
     """A moment that fits.
 
     Attributes:
-        uri: a file that holds it. pts_seconds: when. score: cosine similarity, -1..1; comparable only
-            among hits of one search.
+        uri: a file that holds it. pts_seconds: when.
+        score: by meaning cosine similarity, -1..1, comparable only among hits of one search; by words 1 where
+            they stand next to each other, else 0.5.
         table: where it was found. text: what the row says; empty for frames.
+        origin: speech, subtitles, transcript (either), screen or picture.
+        by: words or meaning.
     """
 
     uri: str
@@ -49,30 +54,79 @@ class Hit:
     score: float
     table: str
     text: str = ""
+    origin: str = "picture"
+    by: str = "meaning"
 
 
 def search_text(
-    dataset: Dataset, query: str, top: int, kind: str = "auto", models: Mapping[str, str] | None = None
+    dataset: Dataset,
+    query: str,
+    top: int,
+    kind: str = "auto",
+    models: Mapping[str, str] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[Hit]:
-    """The moments that words describe, best first.
+    """The moments in which words stand, then those that they describe, best first.
 
     Args:
         query: the words.
         top: most hits, >= 1.
-        kind: `frames`: what pictures show; `text`: what is written or said; `auto`: frames where their
-            model has a text tower, else text.
+        kind: `words`: as they stand in transcripts, subtitles and text on screen; `frames`: what pictures
+            show; `text`: what is written or said, by words and by meaning; `auto`: words, and by meaning
+            frames where their model has a text tower, else text.
         models: role -> registry name or path: of the model that made the vectors where it is not in the
             registry, and of `image_text` where another text tower is wanted.
+        on_note: told why words alone were looked for, where there are vectors that no model here fits.
 
     Raises:
-        UsageError: the query is blank, or the dataset has no vectors of this kind.
-        SetupError: the words cannot be turned into a vector with the models here.
+        UsageError: the query is blank, or the dataset has neither texts nor vectors of this kind.
+        SetupError: the words cannot be turned into a vector with the models here, and there are no texts.
     """
     if not query.strip():
         raise UsageError("the query is blank: say what to look for")
     if kind not in KINDS:
         raise UsageError(f"cannot search in {kind!r}; choose one of {', '.join(KINDS)}")
-    chosen = models or {}
+    has_words = kind != "frames" and any(table in dataset.state.keys for table in WORD_TABLES)
+    has_vectors = any(table in dataset.state.keys for table in (IMAGES, *TEXTS))
+    if kind == "words" and not has_words:
+        raise UsageError(
+            f"{dataset.root} has neither transcripts nor text on screen: run `framemill extract SOURCES -o "
+            f"{dataset.root} --ops {SPOKEN},{LINES}` first"
+        )
+    hits = _standing(dataset, query, top) if has_words else []
+    if kind == "words" or (has_words and not has_vectors) or len(hits) >= top:
+        return hits
+    try:
+        meant = _meaning(dataset, query, top, kind, models or {})
+    except FramemillError as error:
+        if not has_words:
+            raise
+        if on_note is not None:
+            on_note(f"looked for the words alone, not for their meaning: {error}")
+        return hits
+    told = {(hit.uri, hit.text) for hit in hits}
+    return [*hits, *(hit for hit in meant if not hit.text or (hit.uri, hit.text) not in told)][:top]
+
+
+def _standing(dataset: Dataset, query: str, top: int) -> list[Hit]:
+    """Where the words stand."""
+    uris = uris_by_source(dataset)
+    return [
+        Hit(
+            uris.get(found.source_id, [found.source_id])[0],
+            found.pts_seconds,
+            found.score,
+            found.table,
+            found.text,
+            found.origin,
+            "words",
+        )
+        for found in find_words(dataset_tables(dataset), query, top, uris)
+    ]
+
+
+def _meaning(dataset: Dataset, query: str, top: int, kind: str, chosen: Mapping[str, str]) -> list[Hit]:
+    """What the words describe."""
     tables = [table for table in TEXTS if table in dataset.state.keys]
     tower = None
     if kind != "text" and IMAGES in dataset.state.keys:
@@ -195,7 +249,7 @@ def _nearest(dataset: Dataset, tables: Sequence[str], query: Float32Array, top: 
             best = np.argsort(-scores, kind="stable")[:top]
             for row, score in zip(batch.take(pa.array(best)).to_pylist(), scores[best], strict=True):
                 uri = uris.get(row["source_id"], [row["source_id"]])[0]
-                hits.append(Hit(uri, row[times], float(score), table, row.get("text", "")))
+                hits.append(Hit(uri, row[times], float(score), table, row.get("text", ""), _ORIGINS[table]))
             hits = sorted(hits, key=_order)[:top]
     return hits
 
