@@ -22,6 +22,7 @@ from framemill.cluster.cli.main import COMMANDS, SECTIONS, cli, main
 from framemill.cluster.cli.output import size
 from framemill.cluster.config import keywords
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
+from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from framemill.models.registry import DEFAULTS, KNOWN, MORE_FAMILIES
 from framemill.ops import OPS, load_op
@@ -74,6 +75,7 @@ ROWS = {
     "duplicates": "frame or video that is there twice",
     "thumbnails": "picked frame",
     "highlights": "picked stretch",
+    VIEW: "shot, with what all tables know of it",
 }
 
 
@@ -113,6 +115,7 @@ def schemas() -> dict[str, pa.Schema]:
     """Table -> its columns, source_id included where it has one; those made by default first."""
     ours = {name: load_op(name).schema for name in OPS} | {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
     ours |= {name: corpus_schema(name) for name in CORPUS_TABLES}
+    ours[VIEW] = SHOTS_SCHEMA
     by_default = [name for name in OPS if load_op(name).default] + ["errors", "runs"]
     return {name: ours[name] for name in dict.fromkeys([*by_default, *ours])}
 
@@ -139,6 +142,8 @@ def overview() -> str:
     def made(name: str) -> str:
         if name in OPS:
             return "by default" if load_op(name).default else "when named"
+        if name == VIEW:
+            return "a view, where there are scenes"
         return "by commands" if name in CORPUS_TABLES else "always"
 
     return table(("table", "a row for each", "made"), [(f"[{n}](#{n})", ROWS[n], made(n)) for n in schemas()])

@@ -28,6 +28,7 @@ SECTIONS = {
         "check": "framemill.cluster.cli.check",
         "sql": "framemill.cluster.cli.results",
         "report": "framemill.cluster.cli.report",
+        "shots": "framemill.cluster.cli.shots",
         "search": "framemill.cluster.cli.search",
         "people": "framemill.cluster.cli.people",
         "duplicates": "framemill.cluster.cli.duplicates",

@@ -26,6 +26,7 @@ from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.invariants import SOURCE_ID
 from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW, create_shots
 from framemill.cluster.results.sql_hints import explain
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
@@ -74,7 +75,8 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
     """Runs one reading statement over the tables of a result folder; each table is a view.
 
     Beside the tables there is `sources`, a row for each content with the files that hold it, from the commit
-    log; and where there are a transcript and speakers, `spoken`: who says each segment.
+    log; where there are a transcript and speakers, `spoken`: who says each segment; and where there are
+    scenes, `shots`: what all tables know of each shot (`framemill.cluster.results.shots`).
 
     The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
 
@@ -88,7 +90,7 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
         paths = live_paths(dataset)
         try:
             tables = {"sources": _sources(dataset.state), **dataset_tables(dataset)}
-            return _run(tables, sql, str(dataset.root))
+            return _run(tables, dataset.state, sql, str(dataset.root))
         except DatasetError as exc:
             failure = exc
             dataset.reload()
@@ -164,7 +166,9 @@ def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(schema.empty_table())
 
 
-def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str, root: str) -> QueryResult:
+def _run(
+    tables: Mapping[str, pyarrow.dataset.Dataset], state: DatasetState, sql: str, root: str
+) -> QueryResult:
     with (
         tempfile.TemporaryDirectory(prefix="framemill-sql-") as spill,
         duckdb.connect(":memory:") as connection,
@@ -173,7 +177,6 @@ def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str, root: str) -> 
         connection.execute("SET temp_directory = ?", [spill])
         connection.execute("SET enable_external_access = false")
         connection.execute("SET python_enable_replacements = false")
-        connection.execute("SET lock_configuration = true")
         for name, table in tables.items():
             connection.register(name, table)
         if {"transcript", "speakers"} <= tables.keys():
@@ -186,6 +189,9 @@ def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str, root: str) -> 
                     f"sql takes one statement that reads, not {' and '.join(kinds) or 'an empty one'}: "
                     "use SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN"
                 )
+            if "sho" in sql.lower():  # `shots`, or SHOW: making the view costs more than a simple query
+                create_shots(connection, tables, state, sql if kinds == ["SELECT"] else None)
+            connection.execute("SET lock_configuration = true")
             cursor = connection.execute(statements[0])
             return QueryResult(tuple(column[0] for column in cursor.description or ()), cursor.fetchall())
         except duckdb.Error as exc:
@@ -193,4 +199,6 @@ def _run(tables: Mapping[str, pyarrow.dataset.Dataset], sql: str, root: str) -> 
             if "reading the stream registered as" in text:
                 raise DatasetError(text) from exc
             columns = {name: table.schema.names for name, table in tables.items()}
+            if "scenes" in tables:
+                columns[VIEW] = SHOTS_SCHEMA.names
             raise UsageError(explain(text, sql, columns, root)) from exc
