@@ -1,10 +1,20 @@
-"""`framemill export`: transcripts and speakers as files for other programs."""
+"""`framemill export`: shots, transcripts and speakers as files for other programs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, report
+
+if TYPE_CHECKING:
+    from framemill.cluster.corpus.exports import Exported
+    from framemill.cluster.exports.formats import ExportedShots
+
+_SPEECH = ("srt", "vtt", "txt", "json", "rttm")
+_SHOTS = ("shots-csv", "edl", "otio", "stills")
 
 
 @click.command()
@@ -12,28 +22,65 @@ from framemill.cluster.cli.output import Invocation, conventions, print_json, pr
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("srt", "vtt", "txt", "json", "rttm")),
+    type=click.Choice((*_SHOTS, *_SPEECH)),
     required=True,
-    help="srt, vtt and txt write the transcript, rttm the speakers, json both.",
+    help="shots-csv, edl and otio list the shots, stills writes the best frame of each; srt, vtt and txt "
+    "write the transcript, rttm the speakers, json both.",
 )
-@click.option("-o", "--output", "folder", metavar="DIR", required=True, help="Where the files go.")
+@click.option("-o", "--output", "folder", metavar="DIR", help="Where the files go.")
+@click.option("--beside", is_flag=True, help="Write next to each source instead; of shots.")
+@click.option("--where", metavar="SQL", help="Only shots for which this is true, such as 'num_faces = 1'.")
+@click.option(
+    "--name",
+    metavar="TEXT",
+    help="What names of files of shots begin with: {stem} is the source's own name, {id} 8 digits of its "
+    "content's id, which is added where names clash [default: {stem}].",
+)
 @conventions
 @click.pass_obj
-def export(invocation: Invocation, output: str, form: str, folder: str) -> None:
-    """Write subtitles or speakers, one file per source.
+def export(
+    invocation: Invocation,
+    output: str,
+    form: str,
+    folder: str | None,
+    beside: bool,
+    where: str | None,
+    name: str | None,
+) -> int:
+    """Write shots, subtitles or speakers, files for each source.
 
-    Names begin with the readable part of the file's own name and end with the source's id. Subtitles that a
-    file already held go into files of their own, which end with the stream's number and language.
+    Names of subtitles and speakers begin with the readable part of the file's own name and end with the
+    source's id. Files whose shots a format cannot say are left out and named, and the exit code is 3.
+
+    Subtitles that a file already held go into files of their own, which end with the stream's
+    number and language.
 
     \b
+    framemill export OUT --format edl --where "num_faces > 0" -o LISTS
     framemill export OUT --format srt -o SUBS
     """
-    from framemill.cluster.corpus import exports
+    if beside == (folder is not None):
+        raise click.UsageError("say where the files go: either -o DIR or --beside")
+    refused: dict[str, str] = {}
+    written: Sequence[Exported | ExportedShots]
+    if form in _SHOTS:
+        from framemill.cluster.exports.formats import export_shots
 
-    written = exports.export(output, form, folder)
+        written, refused = export_shots(output, form, folder, where, name or "{stem}")
+    else:
+        if beside or where or name:
+            raise click.UsageError(
+                f"--beside, --where and --name are for {', '.join(_SHOTS)}, not for {form}"
+            )
+        from framemill.cluster.corpus import exports
+
+        written = exports.export(output, form, folder or "")
     if invocation.as_json:
         print_json(written)
     elif written:
         print_table(("file", "source"), [(file.path, file.uri) for file in written])
     elif invocation.verbosity >= 0:
         report("nothing to export: no source has a row")
+    for reason in refused.values():
+        report(f"left out: {reason}")
+    return 3 if refused else 0

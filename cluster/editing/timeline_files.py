@@ -31,7 +31,7 @@ def check_timeline_path(path: str) -> None:
     if not Path(os.path.abspath(path)).parent.is_dir():
         raise UsageError(f"the folder of {path} is not there: make it first")
     if suffix != ".fcpxml":
-        _opentimelineio()
+        opentimelineio()
 
 
 def write_timeline(timeline: Timeline, path: str) -> None:
@@ -53,14 +53,14 @@ def write_timeline(timeline: Timeline, path: str) -> None:
 
 
 def _otio(timeline: Timeline) -> str:
-    otio = _opentimelineio()
+    otio = opentimelineio()
     text: str = otio.adapters.write_to_string(_as_otio(otio, timeline), "otio_json")
     return text
 
 
 def _edl(timeline: Timeline) -> str:
     """One video track; the format has no place for music, which is named in a comment."""
-    otio = _opentimelineio()
+    otio = opentimelineio()
     text: str = otio.adapters.write_to_string(
         _as_otio(otio, timeline), "cmx_3600", rate=float(timeline.fps), reelname_len=8
     )
@@ -80,7 +80,7 @@ def _as_otio(otio: Any, timeline: Timeline) -> Any:
         return otio.schema.Clip(name, media, used, dict(metadata))
 
     reels = {
-        uri: _reel(uri, number) for number, uri in enumerate(dict.fromkeys(c.uri for c in timeline.clips))
+        uri: reel_name(uri, number) for number, uri in enumerate(dict.fromkeys(c.uri for c in timeline.clips))
     }
     pictures = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
     for clip in timeline.clips:
@@ -98,14 +98,14 @@ def _as_otio(otio: Any, timeline: Timeline) -> Any:
     return made
 
 
-def _reel(uri: str, number: int) -> str:
+def reel_name(uri: str, number: int) -> str:
     """Eight letters and digits, unlike those of every other file: the format has no more."""
     letters = re.sub(r"[^A-Z0-9]", "", PurePosixPath(uri).stem.upper())
     digits = f"{number + 1:03d}"
     return (letters[: 8 - len(digits)] + digits).rjust(8, "0")
 
 
-def _opentimelineio() -> Any:
+def opentimelineio() -> Any:
     try:
         import opentimelineio as otio
     except ImportError as exc:

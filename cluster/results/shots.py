@@ -141,7 +141,7 @@ def _asked(connection: duckdb.DuckDBPyConnection, sql: str) -> Collection[str]:
         connection.execute("SET disabled_optimizers = ?", [",".join(name for (name,) in names)])
         plan = connection.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()[0][1]
     except duckdb.Error:
-        return SHOTS_SCHEMA.names  # such as DESCRIBE; what is wrong is told when the statement runs
+        return list(SHOTS_SCHEMA.names)  # such as DESCRIBE; what is wrong is told when the statement runs
     finally:
         connection.execute("RESET disabled_optimizers")
         connection.execute(f"DROP TABLE {VIEW}")

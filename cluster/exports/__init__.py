@@ -1,0 +1,1 @@
+"""Shots as files that other programs open."""
