@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from framemill.errors import UsageError
+from framemill.errors import UsageError, did_you_mean
 
 # Names of settings or of options, and their values as a file, a flag or a variable has them.
 Settings = dict[str, Any]
@@ -244,5 +244,8 @@ def _from_file(path: Path | None) -> Settings:
     content = _renamed(content)
     for name in content:
         if name not in _kinds():
-            raise UsageError(f"{path}: unknown key {name!r}; known keys: {', '.join(sorted(_kinds()))}")
+            raise UsageError(
+                f"{path}: unknown key {name!r}{did_you_mean(name, _kinds())}; "
+                f"known keys: {', '.join(sorted(_kinds()))}"
+            )
     return {name: _parse(name, value, f"{path}: {name}") for name, value in content.items()}

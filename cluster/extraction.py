@@ -16,7 +16,7 @@ from framemill.cluster.engines.interrupts import exit_code_of
 from framemill.cluster.machine import usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from framemill.cluster.results import layout
-from framemill.cluster.results.commits import WHOLE_SOURCE, Commit, new_run_id
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Commit, new_run_id
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.marks import InFlightMarks
@@ -249,6 +249,8 @@ class _Extraction:
             exit_code = 4
         else:
             exit_code = 3 if bad or known_bad else 0
+        good = [job for job in jobs if not (job.failures or job.keeps_partial)]
+        copies = _copies([job for job in good if job.state == "committed"], dataset)
         failures = [
             {
                 "uri": j.file.uri,
@@ -265,6 +267,9 @@ class _Extraction:
             output=str(self.root),
             exit_code=exit_code,
             files_total=len(files.files),
+            files_ok=sum(job.state == "committed" for job in good) - len(copies),
+            files_copies=len(copies),
+            files_not_reached=sum(job.state != "committed" for job in good),
             files_computed=sum(job.state == "committed" for job in jobs),
             files_cached=len(cached),
             files_failed=failed,
@@ -296,6 +301,18 @@ def _kind(job: Job, dataset: Dataset | None) -> str:
     found = next((failure.kind for failure in job.failures if failure.operation == WHOLE_SOURCE), "")
     entry = dataset.state.entries.get((WHOLE_SOURCE, job.owner)) if dataset is not None else None
     return found or (entry.kind if entry is not None else "") or UNKNOWN
+
+
+def _copies(jobs: Sequence[Job], dataset: Dataset | None) -> list[Job]:
+    """Jobs whose content is, or was already, computed under another name."""
+    if dataset is None:
+        return []
+    num_names = Counter(record.source_id for record in dataset.state.sources.values())
+    return [
+        job
+        for job in jobs
+        if job.is_duplicate or (num_names[job.source_id] > 1 and set(job.todo) <= set(OWNED_BY_URI))
+    ]
 
 
 def _decoders(jobs: Sequence[Job]) -> dict[str, list[str]]:

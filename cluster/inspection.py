@@ -18,6 +18,7 @@ from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.storage import open_root
+from framemill.cluster.run.expected_costs import ExpectedCosts
 from framemill.cluster.run.jobs import Job, missing_ops, remembered_id
 from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
 from framemill.cluster.run.precision import with_precision
@@ -59,6 +60,7 @@ def plan_sources(request: ExtractRequest) -> Record:
         `files`: per source what is to be done; `operations`: what would run with which options;
         `replaced`: per table with rows of other settings, how many rows of how many files would give way to
         new ones, and how many of other files `replace_all` would drop in the end; and totals.
+        `seconds_expected`: about how long it takes here; `expected_from`: what that is known from.
 
     Raises:
         UsageError: as `extract` would.
@@ -77,7 +79,8 @@ def plan_sources(request: ExtractRequest) -> Record:
         check_keys(plan, state.keys_in_use())
     elif uris and not request.replace_all:
         require_covered(plan, state, uris)
-    files = [_plan_file(file, plan, state, request, shard_seconds) for file in listed.files]
+    expected = ExpectedCosts(plan, dataset)
+    files = [_plan_file(file, plan, state, request, shard_seconds, expected) for file in listed.files]
     return {
         "sampling": request.sample,
         "files_total": len(files),
@@ -86,6 +89,8 @@ def plan_sources(request: ExtractRequest) -> Record:
         "media_seconds": round(sum(file.get("duration_seconds", 0.0) for file in files), 3),
         "frames_wanted": sum(file.get("frames_wanted", 0) for file in files),
         "packets_to_decode": sum(file.get("packets_to_decode", 0) for file in files),
+        "seconds_expected": round(sum(file.get("seconds_expected", 0.0) for file in files), 1),
+        "expected_from": expected.origin,
         "operations": [
             {
                 "operation": op.name,
@@ -110,7 +115,12 @@ def plan_sources(request: ExtractRequest) -> Record:
 
 
 def _plan_file(
-    file: SourceFile, plan: OpsPlan, state: DatasetState, request: ExtractRequest, shard_seconds: float
+    file: SourceFile,
+    plan: OpsPlan,
+    state: DatasetState,
+    request: ExtractRequest,
+    shard_seconds: float,
+    expected: ExpectedCosts,
 ) -> Record:
     source_id = remembered_id(file, state)
     ops = list(plan.ops)
@@ -124,6 +134,7 @@ def _plan_file(
         return {"uri": file.uri, "action": "error row", "operations": ops, "why": str(error)}
     wanted = _wanted(index, ops, plan)
     decode = plan_decode(index.packets, wanted)
+    num_packets = int(decode.needed.sum())
     shards = cut_shards(index.frames, index.has_more_than_pictures, index.duration_seconds, shard_seconds)
     return {
         "uri": file.uri,
@@ -132,7 +143,8 @@ def _plan_file(
         "duration_seconds": round(index.duration_seconds, 3),
         "frames": len(index.frames),
         "frames_wanted": len(wanted),
-        "packets_to_decode": int(decode.needed.sum()),
+        "packets_to_decode": num_packets,
+        "seconds_expected": round(expected.seconds(index, ops, len(wanted), num_packets), 1),
         "with_sound": index.audio_stream >= 0 and any(plan.ops[op].reads is Reads.AUDIO for op in ops),
         "shards": len(shards),
     }

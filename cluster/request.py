@@ -170,7 +170,10 @@ class Snapshot:
         files_failed: of those done, how many have an error row.
         frames: frames decoded so far; rows: rows made so far.
         media_seconds_done, media_seconds_total: length of what is finished and of all that is known.
+        work_done, work_total: the same in seconds of work as it is planned and expected; a total of 0 where
+            nothing can be said yet, None where work is not weighed.
         elapsed_seconds: since the run began.
+        file: uri that has been at work longest; slowest: operation that took most of the time; or empty.
         stage: a word for what happens now (listing, extracting, committing, ...).
     """
 
@@ -183,6 +186,10 @@ class Snapshot:
     media_seconds_total: float
     elapsed_seconds: float
     stage: str
+    work_done: float = 0.0
+    work_total: float | None = None
+    file: str = ""
+    slowest: str = ""
 
 
 class Reporter(Protocol):
@@ -212,7 +219,11 @@ class RunSummary:
         exit_code: 0 ok, 3 some inputs failed, 4 no usable input; interrupted: 130 by Ctrl-C,
             143 by SIGTERM, 129 by SIGHUP.
         files_total, files_computed, files_cached, files_failed, files_partial, files_skipped: counts of
-            sources; skipped ones were found in folders and are no media.
+            sources; skipped ones were found in folders and are no media; failed and partial ones may be known
+            from an earlier run.
+        files_ok: computed in full. files_copies: files with the content of another, so that it was there or
+            came with it. files_not_reached: left when a person interrupted the run. With the failed and the
+            partial, the rest of files_total was there already.
         partial_kinds: what the partial ones lack -> how many (see `LossKind`); cut_short, damaged_pictures,
             missing_sound, damaged_subtitles, or unknown where an earlier version did not tell.
         rows: rows written per table. seconds: wall-clock seconds per stage.
@@ -238,6 +249,9 @@ class RunSummary:
     providers: Mapping[str, str]
     errors: tuple[Mapping[str, str], ...]
     elapsed_seconds: float
+    files_ok: int = 0
+    files_copies: int = 0
+    files_not_reached: int = 0
     sessions: Mapping[str, SessionStats] = field(default_factory=dict)
     decoders: Mapping[str, list[str]] = field(default_factory=dict)
     device_memory_bytes: int = 0

@@ -22,7 +22,15 @@ Messages name the value, the limit and the remedy.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'NAME'?)` for messages about an unknown name; empty where no known one is like it."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class FramemillError(Exception):

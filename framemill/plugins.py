@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from framemill.errors import SetupError, UsageError
+from framemill.errors import SetupError, UsageError, did_you_mean
 from framemill.ops import OPS, PLUGINS
 from framemill.ops.operation import Op, Reads
 
@@ -106,8 +106,8 @@ def find_plugin(asked: str) -> Plugin:
     if asked not in offers:
         known = ", ".join([*OPS, *(name for name in offers if name not in OPS)])
         raise UsageError(
-            f"unknown operation {asked!r}; known: {known} (see `framemill ops`). "
-            "One of your own is known once it is asked for as package.module:Class"
+            f"unknown operation {asked!r}{did_you_mean(asked, [*OPS, *offers])}; known: {known} "
+            "(see `framemill ops`). One of your own is known once it is asked for as package.module:Class"
         )
     plugin = _load(offers[asked], "")
     if plugin.name != asked:

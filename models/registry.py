@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from framemill.errors import ModelError, UsageError
+from framemill.errors import ModelError, UsageError, did_you_mean
 from framemill.models.entry import ModelEntry as ModelEntry
 from framemill.models.family_defaults import FAMILY_DEFAULTS
 from framemill.models.folders import digest_file, digest_files, list_folder
@@ -160,7 +160,9 @@ def named_entries(names: Iterable[str]) -> dict[str, ModelEntry]:
     known = {entry.name: entry for entry in all_entries()}
     wanted = list(names)
     if unknown := [name for name in wanted if name not in known]:
-        raise UsageError(f"unknown model {unknown[0]!r}; known: {', '.join(known)}")
+        raise UsageError(
+            f"unknown model {unknown[0]!r}{did_you_mean(unknown[0], known)}; known: {', '.join(known)}"
+        )
     return {name: known[name] for name in wanted}
 
 
@@ -227,7 +229,8 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
         return _entry_of_path(role, path, entries)
     names = ", ".join(entry.name for entry in entries if entry.role == role)
     remedy = "a model folder's path" if is_folder else "an .onnx file's path"
-    raise UsageError(f"no model {choice!r} for role {role!r}; known: {names}; or give {remedy}")
+    close = did_you_mean(choice, [entry.name for entry in entries if entry.role == role])
+    raise UsageError(f"no model {choice!r} for role {role!r}; known: {names}; or give {remedy}{close}")
 
 
 def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEntry:

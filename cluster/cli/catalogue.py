@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from framemill.cluster.cli import completion
 from framemill.cluster.cli.output import (
     Invocation,
     Record,
@@ -23,7 +24,9 @@ from framemill.errors import UsageError
 
 
 @click.command()
-@click.argument("names", metavar="[OPERATION]...", nargs=-1)
+@click.argument(
+    "names", metavar="[OPERATION]...", nargs=-1, shell_complete=completion.of(completion.operations)
+)
 @conventions
 @click.pass_obj
 def ops(invocation: Invocation, names: tuple[str, ...]) -> None:

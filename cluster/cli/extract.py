@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, TOPOLOGIES
+from framemill.cluster.cli import completion
 from framemill.cluster.cli.output import (
     Invocation,
     as_flags,
@@ -38,6 +39,7 @@ _SECTIONS = {
         click.option(
             "--ops",
             metavar="A,B",
+            shell_complete=completion.listed(completion.operations),
             help="Operations, your own as package.module:Class [default: the cheap ones; see framemill ops].",
         ),
         click.option(
@@ -53,6 +55,7 @@ _SECTIONS = {
         click.option(
             "--task",
             metavar="transcribe|translate",
+            shell_complete=completion.of(lambda: ("transcribe", "translate")),
             help="What `transcript` writes [default: transcribe].",
         ),
         click.option(
@@ -66,6 +69,7 @@ _SECTIONS = {
         click.option(
             "--sample",
             metavar="POLICY",
+            shell_complete=completion.of(lambda: ("keyframes", "every:", "scenes", "adaptive", "all")),
             help="keyframes[:N], every:SECONDS, scenes, adaptive or all [default: keyframes].",
         ),
         click.option(
@@ -85,7 +89,10 @@ _SECTIONS = {
             help="Adaptive: stretches per file looked at closely [default: 8].",
         ),
         click.option(
-            "--cascade", metavar="A,B", help="Of --ops, those that see the best sampled frames only."
+            "--cascade",
+            metavar="A,B",
+            shell_complete=completion.listed(completion.operations),
+            help="Of --ops, those that see the best sampled frames only.",
         ),
         click.option(
             "--recall-target",
@@ -98,6 +105,7 @@ _SECTIONS = {
             "--model",
             multiple=True,
             metavar="ROLE=NAME|PATH",
+            shell_complete=completion.of(completion.models_of_roles),
             help="Model for a role, such as objects=yolox_nano.",
         ),
         click.option(
@@ -109,11 +117,13 @@ _SECTIONS = {
         click.option(
             "--require-provider",
             metavar="|".join(PROVIDERS),
+            shell_complete=completion.of(lambda: PROVIDERS),
             help="Fail rather than run models on anything else.",
         ),
         click.option(
             "--precision",
             metavar="|".join(PRECISIONS),
+            shell_complete=completion.of(lambda: PRECISIONS),
             help="Of models: halves on TensorRT, eight bits, or what is faster here [default: fp32].",
         ),
     ),
@@ -151,7 +161,12 @@ _SECTIONS = {
         ),
     ),
     "Where it runs": (
-        click.option("--engine", metavar="|".join(ENGINES), help="Here or on Ray [default: auto]."),
+        click.option(
+            "--engine",
+            metavar="|".join(ENGINES),
+            shell_complete=completion.of(lambda: ENGINES),
+            help="Here or on Ray [default: auto].",
+        ),
         click.option("--address", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."),
         click.option(
             "--actors", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."
@@ -163,6 +178,7 @@ _SECTIONS = {
         click.option(
             "--topology",
             metavar="|".join(TOPOLOGIES),
+            shell_complete=completion.of(lambda: TOPOLOGIES),
             help="On Ray: actors decode, or CPU actors do for them [default: fused].",
         ),
         click.option(
@@ -278,7 +294,10 @@ def plan(
     if invocation.as_json:
         print_json(planned)
     else:
-        print_mapping(planned)
+        time = f"about {duration(planned['seconds_expected'])}, by {planned['expected_from']}"
+        left_out = ("seconds_expected", "expected_from")
+        shown = {name: value for name, value in planned.items() if name not in left_out}
+        print_mapping({"time": time, **shown})
 
 
 def _print_first_look(output: str, sources: tuple[str, ...]) -> None:
@@ -297,15 +316,19 @@ def _print_summary(summary: RunSummary) -> None:
     if summary.rows:
         print_table(("table", "new rows"), sorted(summary.rows.items()))
         click.echo()
+    # Each source in one place, so that they add up.
     counts = {
-        "computed": summary.files_computed,
-        "already there": summary.files_cached,
+        "computed": summary.files_ok,
+        "already there": 0,
         "partial": summary.files_partial,
         "failed": summary.files_failed,
-        "skipped (no media)": summary.files_skipped,
+        "copies of others": summary.files_copies,
+        "not reached": summary.files_not_reached,
     }
+    counts["already there"] = summary.files_total - sum(counts.values())
     parts = [f"{number} {word}" for word, number in counts.items() if number]
-    click.echo(f"{_files(summary.files_total)}: {', '.join(parts) or 'nothing to do'}")
+    skipped = f"; {_files(summary.files_skipped)} skipped (no media)" if summary.files_skipped else ""
+    click.echo(f"{_files(summary.files_total)}: {', '.join(parts) or 'nothing to do'}{skipped}")
     if summary.partial_kinds:
         click.echo(f"partial: {count_kinds(summary.partial_kinds)}")
     click.echo(f"{summary.frames} frames in {duration(summary.elapsed_seconds)}")

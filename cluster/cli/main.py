@@ -14,7 +14,7 @@ import click
 
 from framemill.cluster.cli.output import Invocation, report
 from framemill.cluster.engines.interrupts import Ended, exit_code_of, noticing_interrupts
-from framemill.errors import FramemillError
+from framemill.errors import FramemillError, did_you_mean
 
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
 SECTIONS = {
@@ -42,8 +42,10 @@ SECTIONS = {
         "ops": "framemill.cluster.cli.catalogue",
         "models": "framemill.cluster.cli.models",
         "doctor": "framemill.cluster.cli.doctor",
+        "completion": "framemill.cluster.cli.completion",
     },
 }
+COMPLETION_VARIABLE = "_FRAMEMILL_COMPLETE"
 COMMANDS = {name: module for commands in SECTIONS.values() for name, module in commands.items()}
 
 EPILOG = """\b
@@ -55,6 +57,14 @@ Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 
 
 class _LazyGroup(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"no such command {name!r}{did_you_mean(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -127,6 +137,10 @@ def _end(number: int) -> NoReturn:
 
 def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        from framemill.cluster.cli.completion import answer_shell
+
+        return answer_shell(cli, instruction)
     try:
         # Not `cli.main`, which would end the process by itself when a pipe breaks.
         with cli.make_context("framemill", given, obj=invocation) as context:
@@ -134,8 +148,11 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        _show_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         report("interrupted; the same command goes on from here")
@@ -149,6 +166,14 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         hint = "" if invocation.verbosity >= 2 else "; -vv shows where"
         _show(error, invocation, f"error: {type(error).__name__}: {error} (not foreseen{hint})")
         return 1
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """What is wrong with the command, on one line, and where to read on."""
+    text = error.format_message().removesuffix(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" ({context.command_path} --help tells more)" if context else ""
+    report(f"error: {text[:1].lower()}{text[1:]}{hint}")
 
 
 def _show(error: Exception, invocation: Invocation, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from framemill.cluster.cli import completion
 from framemill.cluster.cli.output import (
     Invocation,
     Record,
@@ -20,6 +21,8 @@ from framemill.cluster.cli.output import (
     size,
 )
 from framemill.errors import ModelError, UsageError
+
+_NAMES = completion.of(completion.models)
 
 
 @click.group()
@@ -80,7 +83,7 @@ def _print_by_role(records: Sequence[Record]) -> None:
 
 
 @models.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_NAMES)
 @click.option("--accept-licence", is_flag=True, help="Fetch models that are not for commercial use, too.")
 @conventions
 @click.pass_obj
@@ -103,7 +106,7 @@ def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -
 
 
 @models.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=_NAMES)
 @conventions
 @click.pass_obj
 def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
@@ -128,7 +131,13 @@ def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
 
 @models.command()
 @click.argument("source", metavar="PATH|URL")
-@click.option("--role", metavar="ROLE", required=True, help="What it is used for, such as objects.")
+@click.option(
+    "--role",
+    metavar="ROLE",
+    required=True,
+    shell_complete=completion.of(completion.roles),
+    help="What it is used for, such as objects.",
+)
 @click.option(
     "--name", metavar="NAME", default="", help="Its name in the registry [default: the file's name]."
 )
@@ -171,7 +180,7 @@ def add(invocation: Invocation, /, source: str, **given: Any) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_NAMES)
 @click.argument("sources", nargs=-1, required=True)
 @click.option(
     "--max-loss",
@@ -207,7 +216,7 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
 
 
 @models.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_NAMES)
 @conventions
 @click.pass_obj
 def probe(invocation: Invocation, names: tuple[str, ...]) -> None:

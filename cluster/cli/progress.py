@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from framemill.cluster.request import Reporter, Snapshot
 
 SECONDS_BETWEEN_LINES = 5.0
+FAR_MORE = 1.25
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def open_reporter(verbosity: int) -> Iterator[Reporter]:
     # Four times a second: more is not read, and each refresh takes time from the work.
     with Progress(
         TextColumn("{task.fields[stage]}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         TextColumn("{task.fields[state]}", markup=False),
         console=console,
         refresh_per_second=4,
@@ -43,19 +44,40 @@ def open_reporter(verbosity: int) -> Iterator[Reporter]:
 
 
 def seconds_left(snapshot: Snapshot) -> float | None:
-    """Estimated from the length of media done, or from the count of files where no length is known.
+    """Estimated from the work done, from the length of media where that is not weighed, or else from files.
 
-    None while nothing is done.
+    None where nothing can be said yet.
     """
-    done, total = snapshot.media_seconds_done, snapshot.media_seconds_total
-    if total <= 0:
-        done, total = float(snapshot.files_done), float(snapshot.files_total)
+    done, total = snapshot.work_done, snapshot.work_total
+    if total is None:
+        done, total = snapshot.media_seconds_done, snapshot.media_seconds_total
+        if total <= 0:
+            done, total = float(snapshot.files_done), float(snapshot.files_total)
     if done <= 0 or total < done:
         return None
     return snapshot.elapsed_seconds * (total - done) / done
 
 
-def describe(snapshot: Snapshot) -> str:
+class TimeLeft:
+    """The time left as it is shown: it never climbs.
+
+    Where the estimate rises, what is shown stands still until the work has caught up, and where it rises far,
+    it is shown as the least that is left.
+    """
+
+    def __init__(self) -> None:
+        self._shown = float("inf")
+
+    def show(self, snapshot: Snapshot) -> str:
+        """Such as "4:10 left"; empty where nothing can be said."""
+        left = seconds_left(snapshot)
+        if left is None or snapshot.files_done >= snapshot.files_total:
+            return ""
+        self._shown = min(self._shown, left)
+        return f"{'more than ' if left > FAR_MORE * self._shown else ''}{duration(self._shown)} left"
+
+
+def describe(snapshot: Snapshot, left: str = "") -> str:
     """Files, frames a second, rows, errors and the time left, on one line."""
     rate = snapshot.frames / snapshot.elapsed_seconds if snapshot.elapsed_seconds > 0 else 0.0
     parts = [
@@ -64,10 +86,15 @@ def describe(snapshot: Snapshot) -> str:
         f"{snapshot.rows} rows",
         f"{snapshot.files_failed} errors",
     ]
-    left = seconds_left(snapshot)
-    if left is not None and snapshot.files_done < snapshot.files_total:
-        parts.append(f"{duration(left)} left")
-    return ", ".join(parts)
+    return ", ".join([*parts, left] if left else parts)
+
+
+def at_work(snapshot: Snapshot) -> str:
+    """The file that takes longest and the operation that does; empty while nothing is known."""
+    if not snapshot.file or snapshot.files_done >= snapshot.files_total:
+        return ""
+    name = printable(snapshot.file.rstrip("/").rpartition("/")[2])
+    return f"{name}, mostly {snapshot.slowest}" if snapshot.slowest else name
 
 
 class LineReporter:
@@ -77,12 +104,16 @@ class LineReporter:
         self._verbosity = verbosity
         self._clock = clock
         self._last = clock()
+        self._left = TimeLeft()
 
     def progress(self, snapshot: Snapshot) -> None:
         now = self._clock()
+        left = self._left.show(snapshot)
         if self._verbosity >= 0 and now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            report(f"{snapshot.stage}: {describe(snapshot)}")
+            report(
+                "; ".join(filter(None, (f"{snapshot.stage}: {describe(snapshot, left)}", at_work(snapshot))))
+            )
 
     def message(self, level: int, text: str) -> None:
         if level <= self._verbosity:
@@ -95,6 +126,7 @@ class BarReporter:
     def __init__(self, bar: Progress, verbosity: int) -> None:
         self._bar = bar
         self._verbosity = verbosity
+        self._left = TimeLeft()
         self._task = bar.add_task("", total=None, stage="starting", state="")
 
     def progress(self, snapshot: Snapshot) -> None:
@@ -103,7 +135,7 @@ class BarReporter:
             completed=snapshot.files_done,
             total=snapshot.files_total or None,
             stage=printable(snapshot.stage),
-            state=describe(snapshot),
+            state="\n".join(filter(None, (describe(snapshot, self._left.show(snapshot)), at_work(snapshot)))),
         )
 
     def message(self, level: int, text: str) -> None:

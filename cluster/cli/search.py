@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from framemill.cluster.cli import completion
 from framemill.cluster.cli.output import Invocation, conventions, print_json, report
 
 
@@ -25,7 +26,12 @@ from framemill.cluster.cli.output import Invocation, conventions, print_json, re
     help="Look for what frames show, for what texts say and mean, or for the words alone.",
 )
 @click.option(
-    "--model", "models", multiple=True, metavar="ROLE=NAME", help="A model, by its registry name or path."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="ROLE=NAME",
+    shell_complete=completion.of(completion.models_of_roles),
+    help="A model, by its registry name or path.",
 )
 @conventions
 @click.pass_obj

@@ -23,6 +23,7 @@ from framemill.cluster.run.job_states import JobStates
 from framemill.cluster.run.jobs import Job, JobFailure
 from framemill.cluster.run.messages import Earlier, Failure, Merge
 from framemill.cluster.run.progress import Outcome, Progress
+from framemill.cluster.run.work import Work
 from framemill.errors import FramemillError
 
 # Finished sources wait this long for others, so that one part and one commit serve many.
@@ -58,7 +59,8 @@ class Run(ABC):
         self.jobs = setup.jobs
         self.config = setup.config
         self.states = JobStates(setup.dataset, setup.plan, setup.request.retry_failed)
-        self.progress = Progress(setup.jobs, setup.num_cached, setup.started)
+        work = Work(setup.plan, setup.jobs, setup.dataset.state, setup.request.retry_failed)
+        self.progress = Progress(setup.jobs, setup.num_cached, setup.started, work)
         self._last_commit = 0.0
         self._ended_by = 0
 

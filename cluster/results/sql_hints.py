@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 
+from framemill.errors import did_you_mean
 from framemill.ops import OPS, PLUGINS
 
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+_LINE = re.compile(r"^LINE \d+: (.*)$", re.MULTILINE)
 _NO_COLUMN = re.compile(r'Referenced column "([^"]+)" |does not have a column named "([^"]+)"')
 # Tables that other commands make -> what makes them.
 _COMMANDS = {
-    "people": "framemill people {root}",
-    "duplicates": "framemill duplicates {root}",
-    "thumbnails": "framemill thumbnails {root}",
-    "highlights": "framemill highlights {root}",
-    "shots": "framemill extract SOURCES -o {root} --ops scenes",
-    "spoken": "framemill extract SOURCES -o {root} --ops transcript,speakers",
-    "recall": "framemill extract SOURCES -o {root} --ops objects --cascade objects",
+    "people": "`framemill people {root}`",
+    "duplicates": "`framemill duplicates {root}`",
+    "thumbnails": "`framemill thumbnails {root}`",
+    "highlights": "`framemill highlights {root}`",
+    "shots": "`framemill extract SOURCES -o {root} --ops scenes`",
+    "spoken": "`framemill extract SOURCES -o {root} --ops transcript,speakers`",
+    "recall": "`framemill extract SOURCES -o {root} --ops objects --cascade objects`",
 }
 
 
@@ -32,19 +33,15 @@ def explain(text: str, sql: str, tables: Mapping[str, Sequence[str]], root: str)
     if found := _NO_TABLE.search(text):
         return f"{_no_table(found[1].lower(), tables, root)}; tables here: {', '.join(sorted(tables))}"
     first = text.partition("\n")[0].rstrip("!")
+    if found := _LINE.search(text):
+        first += f" in: {found[1].strip()}"
     if found := _NO_COLUMN.search(text):
         name = found[1] or found[2]
         words = set(re.findall(r"\w+", sql.lower()))
         named = {table: columns for table, columns in tables.items() if table in words}
         columns = dict.fromkeys(column for of in named.values() for column in of)
-        return f"{first}{suggest(name, columns)}; columns of {_listed(named)}"
+        return f"{first}{did_you_mean(name, columns)}; columns of {_listed(named)}"
     return f"{first}; tables here: {', '.join(sorted(tables))}"
-
-
-def suggest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    """`; did you mean NAME?`, or nothing where nothing is like it."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _no_table(name: str, tables: Mapping[str, Sequence[str]], root: str) -> str:
@@ -54,8 +51,8 @@ def _no_table(name: str, tables: Mapping[str, Sequence[str]], root: str) -> str:
             f"{begin}, as it was not extracted: `framemill extract SOURCES -o {root} --ops {name}` makes it"
         )
     if name in _COMMANDS:
-        return f"{begin} yet: `{_COMMANDS[name].format(root=root)}` makes it"
-    return begin + suggest(name, [*tables, *_COMMANDS, *OPS])
+        return f"{begin} yet: {_COMMANDS[name].format(root=root)} makes it"
+    return begin + did_you_mean(name, [*tables, *_COMMANDS, *OPS])
 
 
 def _listed(tables: Mapping[str, Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
 from framemill.cluster.request import ExtractRequest, convert
 from framemill.cluster.results.commits import Entry, OperationKey
-from framemill.errors import UsageError
+from framemill.errors import UsageError, did_you_mean
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licence, resolve
 from framemill.ops import OPS, load_op
@@ -140,6 +140,7 @@ def plan_ops(
             known = ", ".join(sorted(roles)) or "none"
             raise UsageError(
                 f"`models={{{role!r}: ...}}`: no operation of this run uses that role; used: {known}"
+                + did_you_mean(role, roles)
             )
     for role in sorted(roles):
         check_licence(entry_of(role), request.accept_licence)
@@ -208,7 +209,9 @@ def _needs(name: str, after: tuple[str, ...], sampling: Sampling) -> tuple[str, 
 def _check_cascade(request: ExtractRequest, asked: Collection[str]) -> None:
     for name in request.cascade:
         if name not in OPS and name not in asked:
-            raise UsageError(f"`cascade`: unknown operation {name!r} (see `framemill ops`)")
+            raise UsageError(
+                f"`cascade`: unknown operation {name!r} (see `framemill ops`){did_you_mean(name, OPS)}"
+            )
         if load_op(name).reads is not Reads.FRAMES or name == "frames":
             raise UsageError(
                 f"`cascade={name!r}`: only operations that look at sampled frames can be spared some of "
@@ -268,7 +271,8 @@ def _options(kind: type[Op], given: Options) -> Options:
     for option in given:
         if option not in known:
             names = ", ".join(sorted(known)) or "none"
-            raise UsageError(f"{kind.name} has no option {option!r}; it has: {names}")
+            close = did_you_mean(option, known)
+            raise UsageError(f"{kind.name} has no option {option!r}; it has: {names}{close}")
     typed = {
         name: convert(f"{kind.name}.{name}=", value, types[name], is_text=True)
         for name, value in given.items()

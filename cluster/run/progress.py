@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from framemill.cluster.request import Reporter, SessionStats, Snapshot
 from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.work import Measured, Work
+from framemill.ops import OPS, PLUGINS
 
 if TYPE_CHECKING:
     from framemill.cluster.run.messages import Figures
@@ -45,11 +47,14 @@ class Outcome:
 class Progress:
     """Adds up the figures of the workers of a run, some of which may have died meanwhile."""
 
-    def __init__(self, jobs: Sequence[Job], num_cached: int, started: float) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], num_cached: int, started: float, work: Work | None = None
+    ) -> None:
         self.outcome = Outcome()
         self._jobs = jobs
         self._num_cached = num_cached
         self._started = started
+        self._work = work
         self._next_report = 0.0
         self._figures: dict[str, Figures] = {}
         self._notes: dict[str, None] = {}
@@ -82,6 +87,7 @@ class Progress:
         if now < self._next_report:
             return
         done = [job for job in self._jobs if job.state in ("finished", "committed")]
+        measured = self._work.measure(now) if self._work is not None else Measured(total=None)
         reporter.progress(
             Snapshot(
                 files_done=len(done) + self._num_cached,
@@ -93,7 +99,15 @@ class Progress:
                 media_seconds_total=sum(job.duration_seconds for job in self._jobs),
                 elapsed_seconds=now - self._started,
                 stage="finishing" if self.outcome.interrupted else "extracting",
+                work_done=measured.done,
+                work_total=measured.total,
+                file=measured.file,
+                slowest=self._slowest(),
             )
         )
         # With a hundred thousand jobs the counting takes a while: at most a twentieth of the time goes there.
         self._next_report = now + max(REPORT_SECONDS, 20 * (time.monotonic() - now))
+
+    def _slowest(self) -> str:
+        took = {name: s for name, s in self.outcome.seconds.items() if name in OPS or name in PLUGINS}
+        return max(took, key=lambda name: took[name], default="")

@@ -49,3 +49,23 @@ def test_a_plan_refuses_what_the_run_would_refuse(clips: Path, tmp_path: Path) -
     extract(clips / "a.mp4", out=tmp_path / "out", ops=("frames",))
     with pytest.raises(UsageError, match="`replace`"):
         _plan(clips, out=tmp_path / "out", ops=("frames",), sample="all")
+
+
+def test_a_plan_says_how_long_it_takes_and_what_that_is_known_from(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = _plan(clips, out=out)
+    assert before["seconds_expected"] > 0
+    assert before["seconds_expected"] == pytest.approx(
+        sum(file["seconds_expected"] for file in before["files"]), abs=0.1
+    )
+    assert "another machine" in before["expected_from"]
+    more = _plan(clips, out=out, sample="all", ops=(*OPS, "text"))
+    assert more["seconds_expected"] > before["seconds_expected"], "more frames and operations take longer"
+    summary = extract(clips / "a.mp4", out=out)
+    after = _plan(clips, out=out)
+    assert after["expected_from"] == "1 earlier run here"
+    assert {file["action"] for file in after["files"]} == {"nothing", "extract"}
+    # Two files of about the same length are left: the run took the time of one.
+    assert 0 < after["seconds_expected"] < 4 * summary.elapsed_seconds
+    again = _plan(clips / "a.mp4", out=out)
+    assert again["seconds_expected"] == 0

@@ -14,6 +14,7 @@ import pytest
 import framemill
 from framemill.cluster.cli.main import main
 from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter, Snapshot
+from tests.cluster.extraction import render_clip
 
 SUMMARY = RunSummary(
     run_id="r1",
@@ -31,6 +32,8 @@ SUMMARY = RunSummary(
     providers={"objects": "cpu"},
     errors=(),
     elapsed_seconds=2.0,
+    files_ok=1,
+    files_copies=1,
 )
 FAILED = replace(
     SUMMARY,
@@ -255,3 +258,21 @@ def test_results_do_not_go_among_their_sources(clips: Path, capsys: pytest.Captu
     assert main(["extract", str(clips), "-o", str(clips)]) == 2
     assert "is the output folder itself" in " ".join(capsys.readouterr().err.split())
     assert sorted(clips.rglob("*")) == before
+
+
+def test_the_counts_of_the_summary_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    render_clip(clips / "a.mp4", seed=1)
+    (clips / "b.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (clips / "broken.mp4").write_bytes(b"no video" * 50)
+    (clips / "notes.txt").write_text("mine")
+    out = str(tmp_path / "out")
+    assert main(["extract", str(clips), "-o", out, "--ops", "media,frames"]) == 3
+    said = capsys.readouterr().out
+    assert "3 files: 1 computed, 1 failed, 1 copies of others; 1 file skipped (no media)" in said
+    render_clip(clips / "c.mp4", seed=2)
+    (clips / "d.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    assert main(["extract", str(clips), "-o", out, "--ops", "media,frames"]) == 3
+    said = capsys.readouterr().out
+    assert "5 files: 1 computed, 2 already there, 1 failed, 1 copies of others;" in said

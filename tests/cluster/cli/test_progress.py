@@ -9,7 +9,15 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from framemill.cluster.cli.progress import BarReporter, LineReporter, describe, open_reporter, seconds_left
+from framemill.cluster.cli.progress import (
+    BarReporter,
+    LineReporter,
+    TimeLeft,
+    at_work,
+    describe,
+    open_reporter,
+    seconds_left,
+)
 from framemill.cluster.request import Snapshot
 
 
@@ -28,9 +36,29 @@ def test_the_estimate_goes_by_length_where_known_else_by_files() -> None:
     assert seconds_left(snapshot(media_seconds_done=0.0, media_seconds_total=100.0)) is None
 
 
+def test_work_that_is_planned_weighs_more_than_length_and_files() -> None:
+    known = {"media_seconds_done": 50.0, "media_seconds_total": 100.0}
+    assert seconds_left(snapshot(work_done=2.0, work_total=8.0, **known)) == 30.0
+    assert seconds_left(snapshot(work_done=0.0, work_total=0.0, **known)) is None
+
+
+def test_the_time_left_never_climbs() -> None:
+    left = TimeLeft()
+    shown = [left.show(snapshot(work_done=done, work_total=total)) for done, total in (
+        (2.0, 8.0), (2.0, 8.4), (2.0, 20.0), (6.0, 8.0))]  # fmt: skip
+    assert shown == ["30.0 s left", "30.0 s left", "more than 30.0 s left", "3.3 s left"]
+
+
+def test_the_file_and_the_operation_that_take_longest_are_named() -> None:
+    assert at_work(snapshot(file="/clips/talk\x1b.mp4", slowest="text")) == "talk\\x1b.mp4, mostly text"
+    assert at_work(snapshot(file="/clips/talk.mp4")) == "talk.mp4"
+    assert at_work(snapshot(slowest="text")) == ""
+
+
 def test_one_line_tells_it_all() -> None:
-    assert describe(snapshot()) == "1/4 files, 30 frames/s, 50 rows, 1 errors, 30.0 s left"
-    assert "left" not in describe(snapshot(files_done=4))
+    left = TimeLeft().show(snapshot())
+    assert describe(snapshot(), left) == "1/4 files, 30 frames/s, 50 rows, 1 errors, 30.0 s left"
+    assert TimeLeft().show(snapshot(files_done=4)) == ""
     assert "0 frames/s" in describe(snapshot(elapsed_seconds=0.0))
 
 

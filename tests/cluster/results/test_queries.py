@@ -276,10 +276,10 @@ def test_a_content_with_copies_is_one_row_of_sources(root: Path) -> None:
     ("sql", "said"),
     [
         ("SELECT * FROM objects", "--ops objects` makes it"),
-        ("SELECT * FROM scene", "did you mean scenes"),
+        ("SELECT * FROM scene", "did you mean 'scenes'"),
         ("SELECT * FROM people", "framemill people"),
-        ("SELECT valeu FROM scenes", "did you mean value"),
-        ("SELECT s.valeu FROM scenes s", "did you mean value"),
+        ("SELECT valeu FROM scenes", "did you mean 'value'"),
+        ("SELECT s.valeu FROM scenes s", "did you mean 'value'"),
         ("SELEC 1", 'syntax error at or near "SELEC"'),
     ],
 )
