@@ -36,7 +36,8 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
-    It completes commands, options and their values in SHELL: bash, zsh or fish. In every new shell by:
+    It completes commands, options and their values in SHELL: bash, zsh or fish. To have it in every new shell,
+    put the line below where it says.
     """
     kind = get_completion_class(shell)
     assert kind is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 from framemill.actors.indexing import SourceIndex
@@ -65,11 +65,12 @@ class ExpectedCosts:
     def _read_runs(self, dataset: Dataset) -> int:
         """Work of all runs over the length of what they made."""
         runs = dataset_tables(dataset)["runs"].to_table(columns=["seconds", "elapsed_seconds"]).to_pylist()
-        took: Counter[str] = Counter()
+        took: defaultdict[str, float] = defaultdict(float)
         for run in runs:
-            took.update(dict(run["seconds"]))
+            for name, seconds in run["seconds"]:
+                took[name] += seconds
         lengths = {record.source_id: record.duration_seconds for record in dataset.state.sources.values()}
-        made: Counter[str] = Counter()
+        made: defaultdict[str, float] = defaultdict(float)
         for (table, owner), entry in dataset.state.entries.items():
             if entry.status in ("ok", "partial"):
                 made[table] += lengths.get(owner, 0.0)
