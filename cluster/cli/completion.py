@@ -19,8 +19,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from framemill.cluster.cli import main
-from framemill.cluster.cli.output import conventions
+from framemill.cluster.cli.output import COMPLETION_VARIABLE, conventions
 
 SHELLS = {
     "bash": 'eval "$(framemill completion bash)"   in ~/.bashrc',
@@ -36,17 +35,18 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
-    It completes commands, options and their values in SHELL: bash, zsh or fish. To have it in every new shell,
-    put the line below where it says.
+    It completes commands, options and their values in SHELL: bash, zsh or fish. To have it in every new
+    shell, put the line below where it says.
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(main.cli, {}, "framemill", main.COMPLETION_VARIABLE).source())
+    root = click.get_current_context().find_root().command
+    click.echo(kind(root, {}, "framemill", COMPLETION_VARIABLE).source())
 
 
 def answer_shell(cli: click.Command, instruction: str) -> int:
     """Answers the script above, which calls `framemill` with `COMPLETION_VARIABLE` set to the instruction."""
-    return shell_complete(cli, {}, "framemill", main.COMPLETION_VARIABLE, instruction)
+    return shell_complete(cli, {}, "framemill", COMPLETION_VARIABLE, instruction)
 
 
 class _OrFiles(ShellComplete):

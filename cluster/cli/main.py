@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from framemill.cluster.cli.output import Invocation, report
+from framemill.cluster.cli.output import COMPLETION_VARIABLE, Invocation, report
 from framemill.cluster.engines.interrupts import Ended, exit_code_of, noticing_interrupts
 from framemill.errors import FramemillError, did_you_mean
 
@@ -45,7 +45,6 @@ SECTIONS = {
         "completion": "framemill.cluster.cli.completion",
     },
 }
-COMPLETION_VARIABLE = "_FRAMEMILL_COMPLETE"
 COMMANDS = {name: module for commands in SECTIONS.values() for name, module in commands.items()}
 
 EPILOG = """\b

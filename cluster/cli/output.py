@@ -23,6 +23,8 @@ import click
 if TYPE_CHECKING:
     from framemill.cluster.results.dataset import Dataset
 
+# Shells ask through it what completes; see `framemill.cluster.cli.completion`.
+COMPLETION_VARIABLE = "_FRAMEMILL_COMPLETE"
 F = TypeVar("F", bound=Callable[..., Any])
 # Content ids and the digests of operation keys.
 _ID = re.compile(r"[0-9a-f]{32,64}")

@@ -48,7 +48,7 @@ def _in_short(record: Record) -> tuple[object, ...]:
     if "duration_seconds" in known:
         length, num_bytes = duration(known["duration_seconds"]), size(known["num_bytes"])
     notes = [
-        known.get("message", known["status"] if known["status"] != "ok" else ""),
+        known.get("message") or known.get("status", "ok").removesuffix("ok"),
         f"turned {known['rotation_degrees']:g}°" if known.get("rotation_degrees") else "",
         "mirrored" if known.get("is_mirrored") else "",
         "variable rate" if known.get("is_variable_rate") else "",

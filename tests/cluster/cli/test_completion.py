@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from framemill.cluster.cli.main import COMPLETION_VARIABLE, main
+from framemill.cluster.cli.main import main
+from framemill.cluster.cli.output import COMPLETION_VARIABLE
 from framemill.ops import OPS
 
 Capture = pytest.CaptureFixture[str]

@@ -155,7 +155,7 @@ def test_summary_on_stdout_messages_on_stderr(engine: StandIn, capsys: pytest.Ca
     for said in (
         "frames",
         "40",
-        "3 files: 1 computed, 1 already there, 2 skipped",
+        "3 files: 1 computed, 1 already there, 1 copies of others; 2 files skipped",
         "ran on cpu",
         "results in out",
     ):
@@ -205,6 +205,8 @@ def test_plan_and_probe_hand_over_and_show(
         return {
             "num_shards": 4,
             "media_bytes": 2_000_000,
+            "seconds_expected": 90.0,
+            "expected_from": "2 earlier runs here",
             "operations": [{"name": "frames", "shards": 4}],
             "none": [],
         }
@@ -220,12 +222,25 @@ def test_plan_and_probe_hand_over_and_show(
     assert main(["plan", "a.mp4", "-o", "out", "--sample", "all"]) == 0
     assert seen == [ExtractRequest(sources=("a.mp4",), output="out", sample="all")]
     out = capsys.readouterr().out
-    for said in ("shards", "4", "media", "2.0 MB", "operations", "name", "frames"):
+    for said in (
+        "shards",
+        "4",
+        "media",
+        "2.0 MB",
+        "operations",
+        "name",
+        "frames",
+        "about 1:30, by 2 earlier",
+    ):
         assert said in out
     assert main(["plan", "a.mp4", "-o", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_shards"] == 4
 
     assert main(["probe", "a.mp4", "b.wav"]) == 0
+    columns, first, _ = capsys.readouterr().out.splitlines()
+    assert columns.split("\t") == ["file", "length", "picture", "fps", "sound", "size", "note"]
+    assert first.split("\t")[0] == "a.mp4"
+    assert main(["probe", "a.mp4", "b.wav", "--wide"]) == 0
     assert seen[-1] == ("a.mp4", "b.wav")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["uri", "width", "streams"]

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -34,6 +34,8 @@ def terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
 texts = st.text(st.sampled_from("ab /東é-"), max_size=40)
 
 
+# Other tests that run beside it may make drawing slow, which says nothing about tables.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.integers(1, 12).flatmap(
         lambda n: st.tuples(
@@ -108,11 +110,13 @@ def test_csv_has_structs_as_json_and_short_numbers(capsys: Capture) -> None:
     assert row[1:] == ["0.3", "", "AP8="]
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_a_shortened_number_of_single_precision_is_the_same_number(value: float) -> None:
     assert struct.pack("f", short(value)) == struct.pack("f", value)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_shortened_number_is_right_to_twelve_digits(value: float) -> None:
     assert short(value) == pytest.approx(value, rel=1e-6 if struct_fits(value) else 1e-11, abs=5e-324)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framemill.cluster.cli.main import main
@@ -132,6 +132,7 @@ def test_a_query_without_words_is_refused() -> None:
         look('"..." !', transcript=said((1.0, "a")))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_folding_what_is_folded_changes_nothing(text: str) -> None:
     words = fold(text)
