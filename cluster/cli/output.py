@@ -207,7 +207,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
         if is_fitted:
             cells = [[_for_terminal(cell) for cell in row] for row in cells]
         lines, hidden = table_layout.aligned(names, cells, width)
-    if title and is_text:
+    if title:
         click.secho(printable(title), bold=is_fitted)
     for line in lines:
         click.echo(line)

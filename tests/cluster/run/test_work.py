@@ -70,7 +70,7 @@ def test_what_is_there_already_is_not_counted_again() -> None:
     state = DatasetState()
     state.sources["a"] = SourceRecord("a", "ida", 1_000, 1, 50.0)
     both = total_of(plan, jobs, state)
-    state.entries["frames", "ida"] = Entry("frames", "ida", "k", rows=1)
+    state.entries["frames", "ida"] = Entry("frames", "ida", plan.ops["frames"].key["digest"], rows=1)
     one = total_of(plan, jobs, state)
     assert 0 < one < both
 
