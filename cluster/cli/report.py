@@ -25,10 +25,11 @@ DEFAULT = "report.html"
 @conventions
 @click.pass_obj
 def report(invocation: Invocation, output: str, to: str) -> None:
-    """Write a page that shows what is in OUT: files, shots, words, people, what failed and what it cost.
+    """Write a page that shows what is in OUT.
 
-    It is one file that needs no server and no network. Videos play from where they lie, as far as the browser
-    plays them; shots show as stills everywhere. Shots can be ticked, and copied as CSV or EDL.
+    Files, shots, words, people, what failed and what it cost. It is one file that needs no server and no
+    network. Videos play from where they lie, as far as the browser plays them; shots show as stills
+    everywhere. Shots can be ticked, and copied as CSV or EDL.
 
     \b
     framemill report OUT -o report.html

@@ -24,9 +24,10 @@ _NOT_SHOWN = ("source_id", "uri", "start_frame", "end_frame", "num_frames", "bes
 @conventions
 @click.pass_obj
 def shots(invocation: Invocation, output: str, where: str | None, limit: int | None, as_csv: bool) -> None:
-    """List the shots, with the faces, people, labels, text and words in each.
+    """List the shots and what is in each.
 
-    The rows are those of the view shots, which `framemill sql` has too, but for the pictures.
+    Faces, people, labels, text and words. The rows are those of the view shots, which `framemill sql` has
+    too, but for the pictures.
 
     \b
     framemill shots OUT --where "num_faces = 1 AND len(text) = 0 AND
