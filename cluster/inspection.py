@@ -144,7 +144,7 @@ def _plan_file(
         "frames": len(index.frames),
         "frames_wanted": len(wanted),
         "packets_to_decode": num_packets,
-        "seconds_expected": round(expected.seconds(index, ops, len(wanted), num_packets), 1),
+        "seconds_expected": round(expected.seconds(index, ops, num_packets), 1),
         "with_sound": index.audio_stream >= 0 and any(plan.ops[op].reads is Reads.AUDIO for op in ops),
         "shards": len(shards),
     }

@@ -39,15 +39,19 @@ class ExpectedCosts:
         else:
             self.origin = runs + (f"; of {', '.join(missing)} by {_TABLE}" if missing else "")
 
-    def seconds(self, index: SourceIndex, ops: Iterable[str], num_frames: int, num_decoded: int) -> float:
+    def seconds(self, index: SourceIndex, ops: Iterable[str], num_decoded: int) -> float:
         """Wall-clock seconds for some operations on a file.
 
         Args:
-            num_frames: looked at. num_decoded: packets that are decoded for them.
+            num_decoded: packets that are decoded for them.
         """
         names, length = list(ops), index.duration_seconds
         has_pictures, has_sound = len(index.frames) > 0, index.audio_stream >= 0
-        frames = num_frames or length * costs.frames_a_second(self._plan.sampling) * has_pictures
+        sampling = self._plan.sampling
+        frames = length * costs.frames_a_second(sampling)
+        if sampling.kind == "keyframes":
+            num_key = int(index.frames.is_key.sum())
+            frames = min(num_key, sampling.num_frames or num_key)
         total = costs.A_FILE
         total += self._measured.get("read", costs.READ_SECOND) * length
         if "read" not in self._measured:
