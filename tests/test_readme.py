@@ -17,6 +17,7 @@ from framemill.cluster.cli.output import Invocation
 from framemill.cluster.config import keywords, read_settings, unknown_variables
 from framemill.cluster.doctor import OTHER_VARIABLES
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
+from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from framemill.models.registry import KNOWN
 from framemill.ops import OPS, load_op
@@ -59,7 +60,7 @@ def typed_lines() -> Iterator[tuple[str, str]]:
 
 def test_each_table_is_described_once_with_all_its_columns() -> None:
     schemas = {name: load_op(name).schema for name in OPS} | {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
-    schemas |= {name: corpus_schema(name) for name in CORPUS_TABLES}
+    schemas |= {name: corpus_schema(name) for name in CORPUS_TABLES} | {VIEW: SHOTS_SCHEMA}
     page = "docs/tables.md"
     listed = [re.findall(r"\w+", row[0])[0] for row in rows(section(page, "All tables"))]
     assert sorted(listed) == sorted(schemas)

@@ -29,6 +29,7 @@ precision = "int8"
 accept_licence = true
 cascade = "objects"
 replace = true
+replace_all = true
 retry_failed = true
 keep_bytes = "10GB"
 threads = 2
@@ -82,6 +83,7 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "decoder_cpus": 0.5,
         "stall_seconds": 90.0,
         "replace": True,
+        "replace_all": True,
         "retry_failed": True,
         "keep_bytes": 10_000_000_000,
         "threads": 2,
