@@ -88,10 +88,13 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 if last_dts is not None and not 0 < dts - last_dts <= second and not restarts:
                     restarts = may_restart(last_dts, dts, packet.time_base, name)
                 last_dts = dts
-            if fields is not None and fields.may_have_fields and fields.is_second(bytes(packet)):
-                packets.append((packets[-1][0], False, SECOND_FIELD, packet.size, packet.duration or 0))
-                num_seconds += 1
-                continue
+            if fields is not None:
+                if fields.is_second(bytes(packet)):
+                    packets.append((packets[-1][0], False, SECOND_FIELD, packet.size, packet.duration or 0))
+                    num_seconds += 1
+                    continue
+                if not fields.may_have_fields:
+                    fields = None
             if pts is None:
                 untimed.append(len(packets))
                 pts = dts
@@ -248,7 +251,8 @@ def _with_seconds_timed(packets: list[Row]) -> list[Row]:
 def _field_pairs(stream: VideoStream) -> FieldPairs | None:
     """Who knows second fields in a stream that may have some."""
     context = stream.codec_context
-    return FieldPairs(context.extradata) if context.name == "h264" else None
+    pairs = FieldPairs(context.extradata) if context.name == "h264" else None
+    return pairs if pairs is not None and pairs.may_have_fields else None
 
 
 def _timed_between(packets: list[Row], order: list[int], untimed: list[int]) -> list[Row]:

@@ -114,7 +114,9 @@ def _open(target: Any, options: dict[str, str]) -> InputContainer:
 def _find_joined(path: str, target: Any) -> JoinedSegments | None:
     """The segments of a joined Matroska file as one; None for an ordinary one."""
     if isinstance(target, RangeReader):
+        before = target.tell()
         segments = find_segments(target, target.num_bytes)
+        target.seek(before)  # FFmpeg reads on from where it was
         return JoinedSegments(target, segments) if len(segments) > 1 else None
     with open_bytes(path) as file:
         segments = find_segments(file, os.path.getsize(path))

@@ -126,7 +126,7 @@ def _is_language(tagged: str | None, wanted: str) -> bool:
 
 def _with_more_than_one(streams: Sequence[VideoStream], path: str) -> set[int]:
     """Indices of those of more than one picture: by what the container states, else by their packets."""
-    if all(stream.frames for stream in streams):
+    if any(stream.frames > 1 for stream in streams):  # then 0 is a count too, of an empty track
         return {stream.index for stream in streams if stream.frames > 1}
     counts = dict.fromkeys((stream.index for stream in streams), 0)
     with open_media(path) as container, contextlib.suppress(av.error.FFmpegError):

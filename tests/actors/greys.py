@@ -123,7 +123,7 @@ class Whole:
     shortfall: str
 
 
-def read_whole(path: Path) -> Whole:
+def read_whole(path: Path | str) -> Whole:
     index = index_source(str(path))
     heard = read(path, index, (), np.arange(len(index.frames)), with_sound=True)
     luma = [

@@ -35,7 +35,7 @@ class Heard:
 
 
 def read(
-    path: Path,
+    path: Path | str,
     index: SourceIndex,
     frames: Sequence[int] | npt.NDArray[np.int64] = (),
     signals: Sequence[int] | npt.NDArray[np.int64] = (),
