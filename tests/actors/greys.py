@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.actors.indexing import SourceIndex, index_source
-from framemill.actors.shortfalls import find_shortfall, measure
+from framemill.actors.shortfalls import find_shortfall, measure, stated_shortfall
 from tests.actors.clips import sine
 from tests.actors.reading import Heard, read
 
@@ -133,13 +133,16 @@ def read_whole(path: Path | str) -> Whole:
     if pieces:
         pieces.insert(0, np.zeros(heard.sound[0].start_sample, np.float32))
     length = measure(index, heard.report).duration_seconds
+    lack = find_shortfall(index, len(index.frames), bool(pieces), True, heard.report) or stated_shortfall(
+        index
+    )
     return Whole(
         index,
         heard,
         luma,
         np.concatenate(pieces) if pieces else np.zeros(0, np.float32),
         index.duration_seconds if length is None else length,
-        find_shortfall(index, len(index.frames), bool(pieces), True, heard.report),
+        "" if lack is None else lack.message,
     )
 
 
