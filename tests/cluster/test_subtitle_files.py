@@ -141,13 +141,14 @@ def test_a_line_of_a_hundred_megabytes_is_refused_unread(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_long_line_within_the_limit_is_kept_whole(tmp_path: Path) -> None:
+def test_a_cue_as_long_as_the_limit_is_kept_whole(tmp_path: Path) -> None:
     path, out = tmp_path / "long.srt", tmp_path / "out"
-    length = MOST_SUBTITLE_BYTES - 1000
-    path.write_bytes(b"1\n00:00:05,000 --> 00:00:06,000\n" + b"a" * length + b"\n\n")
+    # In lines that FFmpeg's reader holds at once: of one of more than 4 kB it repeats a piece.
+    text = "\n".join(["a" * 999] * (MOST_SUBTITLE_BYTES // 1000 - 1))
+    path.write_text(f"1\n00:00:05,000 --> 00:00:06,000\n{text}\n\n")
     assert extract(path, out=out, ops=("media", "transcript"), options=SUBTITLES).exit_code == 0
     (row,) = rows_of(out, "transcript")
-    assert len(row["text"]) == length
+    assert row["text"] == text
 
 
 @pytest.mark.parametrize("with_picture", [False, True])
