@@ -11,6 +11,7 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
+from framemill.actors.in_order import InOrder
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.limits import SoundAllowance, count_packets
 from framemill.actors.picture_decoder import drops_unreferenced, palette_of, picture_decoder
@@ -147,6 +148,7 @@ class _Reader:
         self.is_signal = _mask(num_frames, request.signals)
         self.delivered = np.zeros(num_frames, bool)
         self.damaged: set[int] = set()
+        self.order = InOrder(self.wanted)
         first_keys = np.flatnonzero(index.packets.is_key)
         self.first_key = int(first_keys[0]) if len(first_keys) else 0
         self.counts_corrupt = index.description.container != "mpegts"  # there a join makes the mark
@@ -334,10 +336,11 @@ class _Reader:
         self.context.flush_buffers()
         for frame in frames:
             self._deliver(frame)
+        self._take(self.order.flush())
 
     def _deliver(self, frame: av.VideoFrame) -> None:
         self.report.num_decoded += 1
-        frames, packets = self.index.frames, self.index.packets
+        packets = self.index.packets
         if frame.pts is None or not 0 <= frame.pts < len(packets.frame):
             return
         i = int(packets.frame[frame.pts])
@@ -345,22 +348,23 @@ class _Reader:
             return
         if frame.is_corrupt and frame.pts >= self.first_key:
             self.damaged.add(frame.pts)
-        if self.delivered[i]:
-            return
-        frame = without_empty_alpha(frame, self.context.name)
-        if self.is_signal[i]:
-            self.signals.add(frame, i)
+        self._take(self.order.put(i, frame))
+
+    def _take(self, pictures: Iterator[tuple[int, av.VideoFrame]]) -> None:
+        for i, picture in pictures:
             self.delivered[i] = True
-            if len(self.signals) >= MAX_SIGNALS:
-                self.ready.append(self.signals.take(frames))
-        if self.is_frame[i]:
-            self.delivered[i] = True
-            self.batch.append((frame, i))
-            # Views are as large as what is shown, which pixels that are not square may stretch.
-            shown_bytes = self.index.display_width * self.index.display_height * 3 // 2
-            self.batch_bytes += max(shown_bytes, sum(plane.buffer_size for plane in frame.planes))
-            if self.batch_bytes >= FRAMES_BYTES or len(self.batch) >= MAX_FRAMES:
-                self.ready.append(self._take_frames())
+            frame = without_empty_alpha(picture, self.context.name)
+            if self.is_signal[i]:
+                self.signals.add(frame, i)
+                if len(self.signals) >= MAX_SIGNALS:
+                    self.ready.append(self.signals.take(self.index.frames))
+            if self.is_frame[i]:
+                self.batch.append((frame, i))
+                # Views are as large as what is shown, which pixels that are not square may stretch.
+                shown_bytes = self.index.display_width * self.index.display_height * 3 // 2
+                self.batch_bytes += max(shown_bytes, sum(plane.buffer_size for plane in frame.planes))
+                if self.batch_bytes >= FRAMES_BYTES or len(self.batch) >= MAX_FRAMES:
+                    self.ready.append(self._take_frames())
 
     def _take_ready(self) -> Iterator[Chunk]:
         ready, self.ready = self.ready, []

@@ -70,7 +70,7 @@ def list_sources(
             found.update((file.uri, file) for file in files)
             num_skipped += skipped
             continue
-        if here is not None and _base(argument).is_relative_to(true_here):
+        if here is not None and "\0" not in argument and _base(argument).is_relative_to(true_here):
             raise inside_output(os.path.abspath(argument), here)
         for path, is_named in _expand(argument):
             absolute = os.path.abspath(path)
