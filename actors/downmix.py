@@ -48,6 +48,10 @@ class Downmix:
         if self._since_seconds < self._wait_seconds or (count := frame.layout.nb_channels) < 2:
             return frame
         stored = cast(npt.NDArray[Any], frame.to_ndarray())
+        if not self._mix and self._chosen < 0 and not stored.any():
+            # Silence as before, as most of a track may be.
+            self._since_seconds, self._wait_seconds = 0.0, SILENT_LOOK_SECONDS
+            return frame
         channels = stored if frame.format.is_planar else stored.reshape(-1, count).T
         self._measure(_centred(channels), self._since_seconds)
         self._since_seconds = self._wait_seconds = 0.0

@@ -28,6 +28,10 @@ class InOrder:
         self._next = 0  # place of the first frame that was neither handed on nor given up
         self._held: list[tuple[int, av.VideoFrame]] = []
 
+    def __contains__(self, index: int) -> bool:
+        """Whether a frame is one of those that are wanted."""
+        return index in self._place
+
     def put(self, index: int, frame: av.VideoFrame) -> Iterator[tuple[int, av.VideoFrame]]:
         """Takes a frame, and gives what may be handed on; one that comes again, or too late, is left out."""
         place = self._place.get(index)

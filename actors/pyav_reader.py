@@ -348,7 +348,8 @@ class _Reader:
             return
         if frame.is_corrupt and frame.pts >= self.first_key:
             self.damaged.add(frame.pts)
-        self._take(self.order.put(i, frame))
+        if i in self.order:
+            self._take(self.order.put(i, frame))
 
     def _take(self, pictures: Iterator[tuple[int, av.VideoFrame]]) -> None:
         for i, picture in pictures:
