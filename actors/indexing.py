@@ -131,6 +131,8 @@ def index_and_keep(path: str, tracks: Tracks = AS_PLAYERS) -> tuple[SourceIndex,
         can_go_on = (
             container.format.name.startswith(("mov", "matroska")) and range_reader_of(container) is None
         )
+        if container.format.name.startswith("matroska"):  # which finds back to key pictures from 0 on alone
+            can_go_on &= bool(np.all(index.packets.pts >= 0) and np.all(index.packets.is_key[:1]))
         if can_go_on and not index.missing_seconds:
             with contextlib.suppress(av.error.FFmpegError):
                 rewind(container)
@@ -348,7 +350,9 @@ def _describe(
                 len(steps) and np.ptp(steps) > max(0.0021, 0.1 * float(np.median(steps)))
             ),
             "num_frames": len(frames),
-            "num_frames_promised": promised_frames(video, frames, len(picture.packets)),
+            "num_frames_promised": promised_frames(
+                video, frames, len(picture.packets), container.format.name
+            ),
         }
     if audio is not None:
         facts = sound_facts(audio, path)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Key packets tried one by one for a first frame, and packets decoded in a row when none of them gave one.
 MAX_TRIES = 8
 MAX_START_PACKETS = 500
+# So many packets behind a key picture may be shown before it, and so many does a decoder hold back.
+MAX_LEADING = 32
 
 # Whether the picture in a packet is shown. The second field of one that the packet before began is none.
 HIDDEN, SHOWN, SECOND_FIELD = 0, 1, 2
@@ -133,7 +135,46 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
             packets = _timed_between(packets, order, untimed)
     if num_seconds:
         packets = _with_seconds_timed(packets)
+    if first is not None:
+        packets = _without_lost_start(packets, path, stream.index)
     return Picture(packets, first, restarts)
+
+
+def _without_lost_start(packets: list[Row], path: str, stream_index: int) -> list[Row]:
+    """The same packets; pictures before the first key picture that no decoder shows count as hidden.
+
+    They lean on what was cut off before the file begins: a recording that starts in the middle of a group, or
+    leading pictures of an open group. Some can be decoded all the same, so that it is tried.
+    """
+    key = next((position for position, row in enumerate(packets) if row[1]), len(packets))
+    if key >= MAX_START_PACKETS:
+        return packets
+    # Pictures shown before the key picture that follow it in the file do so at once.
+    early = [
+        position
+        for position, (pts, _, shown, *_) in enumerate(packets[: key + 1 + MAX_LEADING])
+        if shown == SHOWN and position != key and (position < key or pts < packets[key][0])
+    ]
+    if not early:
+        return packets
+    came = _shown_of_start(path, stream_index, early[-1] + MAX_LEADING)
+    lost = {position for position in early if position not in came}
+    return [(*row[:2], HIDDEN, *row[3:]) if i in lost else row for i, row in enumerate(packets)]
+
+
+def _shown_of_start(path: str, stream_index: int, num_packets: int) -> set[int]:
+    """Numbers of the packets, of so many at the start, whose pictures a decoder gives."""
+    came: set[int] = set()
+    with open_media(path) as container:
+        stream = cast("VideoStream", container.streams[stream_index])
+        context = picture_decoder(stream)
+        for position, packet in enumerate(itertools.islice(_demuxed(container, stream), num_packets)):
+            packet.pts = packet.dts = position
+            with contextlib.suppress(av.error.FFmpegError):
+                came.update(frame.pts for frame in context.decode(packet) if frame.pts is not None)
+        with contextlib.suppress(av.error.FFmpegError):
+            came.update(frame.pts for frame in context.decode(None) if frame.pts is not None)
+    return came
 
 
 def _is_hidden_vp8(packet: av.Packet[Any]) -> bool:

@@ -69,9 +69,9 @@ def _own_promise(video: VideoStream, format_name: str) -> float:
     return float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
 
 
-def promised_frames(video: VideoStream, frames: FrameIndex, num_packets: int) -> int | None:
+def promised_frames(video: VideoStream, frames: FrameIndex, num_packets: int, format_name: str) -> int | None:
     """Frames to present by the container's own count of those in the track; None where it states none."""
-    if not video.frames:
+    if not video.frames or format_name == "ivf":  # there some muxers write the length in ticks
         return None
     return len(frames) + max(0, video.frames - num_packets)
 
