@@ -24,7 +24,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "objects": ("frame_index", "label"),
     "labels": ("frame_index", "rank", "label"),
     "text_spans": ("start_seconds", "end_seconds", "text"),
-    "text": ("frame_index", "text_index", "text"),
+    "text": ("frame_index", "pts_seconds", "text_index", "text"),
     "transcript": (
         "start_seconds",
         "end_seconds",
@@ -62,7 +62,7 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
         "met": ("people", _listed("people", "person_id", "-count(*)", people)),
         "spanned": (
             "text_spans",
-            _listed("text", "text", "min(start_seconds)", _over_shots("FROM text_spans")),
+            _listed("text", "text", "min(start_seconds)", _over_shots(_spans("text" in there))),
         ),
         "written": ("text", _listed("text", "text", "min((frame_index, text_index))", _in_shot("FROM text"))),
         "said": ("transcript", _said()),
@@ -165,6 +165,20 @@ def _faced(has_media: bool) -> str:
         f"max(num_faces) AS num_faces, {_share('max(area / nullif(pixels, 0))')} AS face_share",
         f"SELECT * FROM ({_in_shot(rows)}) LEFT JOIN ({sizes}) USING (source_id)",
     )
+
+
+def _spans(has_lines: bool) -> str:
+    """Text on screen up to the last frame that shows it.
+
+    A span ends at the first sampled frame without it, which may lie in a later shot that never showed it.
+    """
+    if not has_lines:
+        return "FROM text_spans"
+    return """
+        SELECT r.* REPLACE (greatest(r.start_seconds, coalesce(t.pts_seconds, r.start_seconds)) + 1e-6
+            AS end_seconds)
+        FROM text_spans r ASOF LEFT JOIN (SELECT DISTINCT source_id, pts_seconds FROM text) t
+        ON r.source_id = t.source_id AND r.end_seconds > t.pts_seconds"""
 
 
 def _said() -> str:

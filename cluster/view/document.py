@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -176,9 +177,16 @@ def _segment(row: Row) -> list[Any]:
 
 
 def _texts(spans: Sequence[Row], lines: Sequence[Row]) -> list[list[Any]]:
-    """Text on screen as start, end, text; without spans every line of a frame, once for each new reading."""
+    """Text on screen as the first and the last second that show it, and text; of lines where no spans are."""
     if spans:
-        return [[round(row["start_seconds"], 2), round(row["end_seconds"], 2), row["text"]] for row in spans]
+        # Spans end at the first sampled frame without the text, which may lie in a shot that never showed it.
+        times = sorted(row["pts_seconds"] for row in lines)
+        shown = []
+        for row in spans:
+            before = bisect_left(times, row["end_seconds"])
+            last = max(row["start_seconds"], times[before - 1]) if before else row["end_seconds"]
+            shown.append([round(row["start_seconds"], 3), round(last, 3), row["text"]])
+        return shown
     found: dict[str, list[Any]] = {}
     for row in lines:
         at = round(row["pts_seconds"], 2)

@@ -34,7 +34,9 @@ export function during(file, shot) {
     if (!timed.length) words.push(text);
     else words.push(...timed.filter(([at]) => at >= shot.start && at < shot.end).map(([, word]) => word.trim()));
   }
-  const texts = [...new Set(file.texts.filter(meets).map((row) => row[2]))];
+  // Texts have the times of the first and the last frame that show them.
+  const shown = file.texts.filter(([first, last]) => first < shot.end && last >= shot.start);
+  const texts = [...new Set(shown.map((row) => row[2]))];
   return { text: texts.join(" · "), words: words.join(" ") };
 }
 

@@ -179,6 +179,18 @@ def test_text_comes_once_in_order_of_appearance_of_spans_where_these_are(tmp_pat
     assert column(tmp_path / "spans", "text") == [["ends at the cut", "NEWS"], ["NEWS"], None, []]
 
 
+def test_text_is_in_no_shot_whose_frames_do_not_show_it(tmp_path: Path) -> None:
+    text = [
+        frame(0, text_index=0, text="first"),
+        frame(75, text_index=0, text="first"),
+        frame(125, text_index=0, text="second"),
+    ]
+    # The first line is gone by the cut at 4.0 s, but no frame was looked at between 3.0 and 5.0 s.
+    spans = [span(0.0, 5.0, text="first"), span(5.0, 12.0, text="second")]
+    make_folder(tmp_path, {**TABLES, "text": {"a": text}, "text_spans": {"a": spans}})
+    assert column(tmp_path, "text") == [["first"], ["second"], None, []]
+
+
 def segment(
     number: int, start: float, end: float, text: str, *words: tuple[float, float, str]
 ) -> dict[str, Any]:
