@@ -46,7 +46,9 @@ def report(invocation: Invocation, output: str, to: str) -> None:
         return
     click.echo(printable(done.path))
     if invocation.verbosity >= 0:
-        say(f"{done.num_shots} shots of {done.num_files} files, {size(done.num_bytes)}")
+        shots = "shot" if done.num_shots == 1 else "shots"
+        files = "file" if done.num_files == 1 else "files"
+        say(f"{done.num_shots} {shots} of {done.num_files} {files}, {size(done.num_bytes)}")
         if done.folder:
             say(f"its pictures lie in {done.folder}: move both together")
         if done.num_left_out:
