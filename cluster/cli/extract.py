@@ -331,7 +331,9 @@ def _print_summary(summary: RunSummary) -> None:
     click.echo(f"{_files(summary.files_total)}: {', '.join(parts) or 'nothing to do'}{skipped}")
     if summary.partial_kinds:
         click.echo(f"partial: {count_kinds(summary.partial_kinds)}")
-    click.echo(f"{summary.frames} frames in {duration(summary.elapsed_seconds)}")
+    # Sound alone, or nothing at all, has no frames to speak of.
+    frames = f"{summary.frames} frames in " if summary.frames else "took "
+    click.echo(f"{frames}{duration(summary.elapsed_seconds)}")
     for role, provider in sorted(summary.providers.items()):
         click.echo(f"{role} ran on {provider}")
     for decoder, uris in sorted(summary.decoders.items()):
