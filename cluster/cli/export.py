@@ -1,4 +1,4 @@
-"""`framemill export`: shots, transcripts and speakers as files for other programs."""
+"""`framemill export`: shots, speech and sampled frames as files for other programs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from framemill.cluster.cli.output import Invocation, conventions, print_json, pr
 
 if TYPE_CHECKING:
     from framemill.cluster.corpus.exports import Exported
+    from framemill.cluster.exports.datasets import ExportedDataset
     from framemill.cluster.exports.formats import ExportedShots
 
 _SPEECH = ("srt", "vtt", "txt", "json", "rttm")
 _SHOTS = ("shots-csv", "edl", "otio", "stills")
+_DATASETS = ("coco", "yolo", "cvat", "labelstudio", "fiftyone", "webdataset", "hf")
 
 
 @click.command()
@@ -22,19 +24,24 @@ _SHOTS = ("shots-csv", "edl", "otio", "stills")
 @click.option(
     "--format",
     "form",
-    type=click.Choice((*_SHOTS, *_SPEECH)),
+    type=click.Choice((*_SHOTS, *_SPEECH, *_DATASETS)),
     required=True,
     help="shots-csv, edl and otio list the shots, stills writes the best frame of each; srt, vtt and txt "
-    "write the transcript, rttm the speakers, json both.",
+    "write the transcript, rttm the speakers, json both; coco, yolo, cvat, labelstudio and fiftyone write "
+    "the objects of sampled frames, webdataset and hf these frames and all that is known of them.",
 )
 @click.option("-o", "--output", "folder", metavar="DIR", help="Where the files go.")
 @click.option("--beside", is_flag=True, help="Write next to each source instead; of shots.")
-@click.option("--where", metavar="SQL", help="Only shots for which this is true, such as 'num_faces = 1'.")
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="Only shots, or sampled frames in shots, for which this is true, such as 'num_faces = 1'.",
+)
 @click.option(
     "--name",
     metavar="TEXT",
-    help="What names of files of shots begin with: {stem} is the source's own name, {id} 8 digits of its "
-    "content's id, which is added where names clash [default: {stem}].",
+    help="What names of files of shots and frames begin with: {stem} is the source's own name, {id} 8 digits "
+    "of its content's id, which is added where names clash [default: {stem}].",
 )
 @conventions
 @click.pass_obj
@@ -47,10 +54,13 @@ def export(
     where: str | None,
     name: str | None,
 ) -> int:
-    """Write shots, subtitles or speakers, files for each source.
+    """Write shots, subtitles, speakers or data sets as files for other programs.
 
     Names of subtitles and speakers begin with the readable part of the file's own name and end with the
     source's id. Files whose shots a format cannot say are left out and named, and the exit code is 3.
+
+    A data set holds the sampled frames of all sources and goes into a new folder. Pictures that the results
+    lack are decoded from the sources.
 
     Subtitles that a file already held go into files of their own, which end with the stream's
     number and language.
@@ -58,11 +68,16 @@ def export(
     \b
     framemill export OUT --format edl --where "num_faces > 0" -o LISTS
     framemill export OUT --format srt -o SUBS
+    framemill export OUT --format coco -o COCO
     """
     if beside == (folder is not None):
         raise click.UsageError("say where the files go: either -o DIR or --beside")
     refused: dict[str, str] = {}
     written: Sequence[Exported | ExportedShots]
+    if form in _DATASETS:
+        if folder is None:
+            raise click.UsageError(f"{form} is one data set of all sources: name its folder with -o DIR")
+        return _export_dataset(invocation, output, form, folder, where, name or "{stem}")
     if form in _SHOTS:
         from framemill.cluster.exports.formats import export_shots
 
@@ -70,7 +85,7 @@ def export(
     else:
         if beside or where or name:
             raise click.UsageError(
-                f"--beside, --where and --name are for {', '.join(_SHOTS)}, not for {form}"
+                f"--beside, --where and --name are for {', '.join((*_SHOTS, *_DATASETS))}, not for {form}"
             )
         from framemill.cluster.corpus import exports
 
@@ -81,6 +96,28 @@ def export(
         print_table(("file", "source"), [(file.path, file.uri) for file in written])
     elif invocation.verbosity >= 0:
         report("nothing to export: no source has a row")
+    for reason in refused.values():
+        report(f"left out: {reason}")
+    return 3 if refused else 0
+
+
+def _export_dataset(
+    invocation: Invocation, output: str, form: str, folder: str, where: str | None, name: str
+) -> int:
+    from framemill.cluster.exports.datasets import export_dataset
+
+    def say(text: str) -> None:
+        if invocation.verbosity >= 0:
+            report(text)
+
+    written: Sequence[ExportedDataset]
+    written, refused = export_dataset(output, form, folder, where, name, say)
+    if invocation.as_json:
+        print_json(written)
+    elif written:
+        print_table(("folder", "frames"), [(made.path, made.num_frames) for made in written])
+    else:
+        say("nothing to export: no sampled frame is left")
     for reason in refused.values():
         report(f"left out: {reason}")
     return 3 if refused else 0

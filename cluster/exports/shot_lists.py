@@ -86,12 +86,20 @@ def read_shot_lists(
     if rows and "media" in Dataset.open(root, create=False).state.keys:
         rates = dict(query(root, "SELECT source_id, max(fps) FROM media GROUP BY 1").rows)
     owned = [(key, list(own)) for key, own in groupby(rows, key=lambda row: row["source_id"])]
-    stems = _stems({key: own[0]["name"] for key, own in owned}, name)
+    stems = stems_of({key: own[0]["name"] for key, own in owned}, name)
     for number, (source_id, own) in enumerate(owned):
         yield ShotList(source_id, own[0]["uri"], stems[source_id], number, rates.get(source_id), own)
 
 
-def _stems(names: Mapping[str, str], name: str) -> dict[str, str]:
+def stems_of(names: Mapping[str, str], name: str) -> dict[str, str]:
+    """What names of files begin with: source id -> a name that no other source has, whatever its case.
+
+    Args:
+        names: source id -> name of its file. name: as in `read_shot_lists`.
+
+    Raises:
+        UsageError: `name` is wrong.
+    """
     stems = {}
     for source_id, own in names.items():
         # Only what has no meaning to a shell, a player or a path stays of a name that others gave.

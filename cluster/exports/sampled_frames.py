@@ -1,0 +1,227 @@
+"""The sampled frames of a result folder with what was found in them, source by source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from framemill.cluster.corpus.shots import find_shots
+from framemill.cluster.editing.source_pictures import SourcePictures
+from framemill.cluster.exports.shot_lists import stems_of
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.queries import query
+from framemill.errors import UsageError
+
+_PICTURES_AT_ONCE = 32  # of 1080p some 15 MB as JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An object: box in display pixels cut at the picture's edges, score 0..1, None where it has no track."""
+
+    label: str
+    score: float | None
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    track_id: int | None
+
+    def relative(self, source: Source) -> tuple[float, float, float, float]:
+        """Left, top, width and height as shares of the picture, 0..1."""
+        width, height = source.width, source.height
+        return (
+            self.x0 / width, self.y0 / height, (self.x1 - self.x0) / width, (self.y1 - self.y0) / height,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A sampled frame: its position, its time, its objects; labels by rank and its vector where they are."""
+
+    frame_index: int
+    pts_seconds: float
+    boxes: Sequence[Box]
+    labels: Sequence[str]
+    vector: Sequence[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file: display size in pixels, mean frames a second, the sampled frames in order.
+
+    Attributes:
+        stem: what names of its files begin with, unlike that of all others; it has no dot.
+        has_pictures: whether the table `frames` holds pictures of it.
+    """
+
+    source_id: str
+    uri: str
+    stem: str
+    width: int
+    height: int
+    fps: float | None
+    num_frames: int | None
+    duration_seconds: float
+    frames: Sequence[Frame]
+    has_pictures: bool
+
+    def name(self, frame: Frame) -> str:
+        """Of the frame's files, without an ending and without a dot, which ends keys in tar files."""
+        return f"{self.stem}-{frame.frame_index:06}"
+
+
+class SampledFrames:
+    """Reads the sampled frames; those of one source are held at a time.
+
+    Attributes:
+        tables: those of the folder.
+        categories: every label of `objects`, in the model's order.
+        problems: uri -> why pictures of it could not be had.
+
+    Args:
+        where: a condition on the view `shots`; frames in those shots are taken, or all.
+        name: as in `read_shot_lists`.
+        say: told of progress.
+
+    Raises:
+        UsageError: a table is missing, or DuckDB refuses the condition.
+        DatasetError: a part cannot be read.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], where: str | None, name: str, say: Callable[[str], None]
+    ) -> None:
+        dataset = Dataset.open(root, create=False)
+        self.tables = dataset.state.keys.keys()
+        self._root, self._say = root, say
+        self._pictures = SourcePictures(dataset)
+        self.problems: Mapping[str, str] = self._pictures.problems
+        self._need("media", "frames")
+        self._shots = _spans(root, where)
+        media = self._ask(
+            "SELECT m.source_id, s.uri, max(width), max(height), max(fps), max(m.num_frames), "
+            "max(s.duration_seconds) FROM media m JOIN sources s USING (source_id) "
+            "WHERE width > 0 AND height > 0 GROUP BY ALL ORDER BY s.uri, m.source_id"
+        )
+        if self._shots is not None:
+            media = [row for row in media if row[0] in self._shots]
+        stems = stems_of({row[0]: PurePosixPath(row[1]).name for row in media}, name)
+        self._media = [(*row[:2], stems[row[0]].replace(".", "_"), *row[2:]) for row in media]
+        self.categories: Sequence[str] = ()
+        if "objects" in self.tables:
+            found = self._ask("SELECT label FROM objects GROUP BY label ORDER BY min(label_index), label")
+            self.categories = [row[0] for row in found]
+
+    def _need(self, *tables: str) -> None:
+        for table in tables:
+            if table not in self.tables:
+                raise UsageError(
+                    f"{os.fspath(self._root)} has no table {table}: extract it first, with "
+                    f"`framemill extract SOURCES -o {os.fspath(self._root)} --ops {table}`"
+                )
+
+    def need_objects(self) -> None:
+        """Raises UsageError where no objects were extracted."""
+        self._need("objects")
+
+    def sources(self) -> Iterator[Source]:
+        """Those with a sampled frame, by uri."""
+        for number, row in enumerate(self._media, 1):
+            source_id, uri, stem, width, height, fps, num_frames, duration = row
+            of = _of(source_id)
+            sampled = self._ask(
+                "SELECT frame_index, pts_seconds, image IS NOT NULL FROM frames "
+                f"WHERE {of} ORDER BY frame_index"
+            )
+            spans = None if self._shots is None else self._shots[source_id]
+            kept = [row for row in sampled if spans is None or any(a <= row[1] < b for a, b in spans)]
+            if not kept:
+                continue
+            boxes, labels, vectors = self._boxes(of, width, height), self._labels(of), self._vectors(of)
+            frames = [
+                Frame(index, at, boxes.get(index, ()), labels.get(index, ()), vectors.get(index))
+                for index, at, _ in kept
+            ]
+            self._say(f"{number} of {len(self._media)}: {uri}, {len(frames)} frames")
+            has_pictures = all(row[2] for row in kept)
+            yield Source(source_id, uri, stem, width, height, fps, num_frames, duration, frames, has_pictures)
+
+    def pictures(self, source: Source) -> Iterator[tuple[Frame, bytes]]:
+        """Each frame and its JPEG at display size; frames that cannot be had are left out."""
+        for start in range(0, len(source.frames), _PICTURES_AT_ONCE):
+            frames = source.frames[start : start + _PICTURES_AT_ONCE]
+            if source.has_pictures:
+                first, last = frames[0].frame_index, frames[-1].frame_index
+                kept = dict(
+                    self._ask(
+                        f"SELECT frame_index, image FROM frames WHERE {_of(source.source_id)} "
+                        f"AND frame_index BETWEEN {first} AND {last}"
+                    )
+                )
+                images = [kept.get(frame.frame_index) for frame in frames]
+            else:
+                wanted = np.array([frame.frame_index for frame in frames], np.int64)
+                images = self._pictures.fetch(source.source_id, wanted)
+            for frame, image in zip(frames, images, strict=True):
+                if image is not None:
+                    yield frame, image
+
+    def _boxes(self, of: str, width: int, height: int) -> Mapping[int, Sequence[Box]]:
+        if "objects" not in self.tables:
+            return {}
+        track, join = "NULL", ""
+        if "tracks" in self.tables:
+            track = "t.track_id"
+            join = (
+                "LEFT JOIN (SELECT * FROM tracks WHERE \"table\" = 'objects') t ON "
+                "t.source_id = o.source_id AND t.frame_index = o.frame_index "
+                "AND t.item_index = o.object_index"
+            )
+        found: dict[int, list[Box]] = {}
+        rows = self._ask(
+            f"SELECT o.frame_index, o.label, o.score, o.box, {track} FROM objects o {join} "
+            f"WHERE o.{of} ORDER BY o.frame_index, o.object_index"
+        )
+        for index, label, score, box, track_id in rows:
+            x0, x1 = (min(max(box[side], 0.0), width) for side in ("x0", "x1"))
+            y0, y1 = (min(max(box[side], 0.0), height) for side in ("y0", "y1"))
+            if x1 > x0 and y1 > y0:
+                found.setdefault(index, []).append(Box(label, score, x0, y0, x1, y1, track_id))
+        return found
+
+    def _labels(self, of: str) -> Mapping[int, Sequence[str]]:
+        if "labels" not in self.tables:
+            return {}
+        sql = f"SELECT frame_index, list(label ORDER BY rank) FROM labels WHERE {of} GROUP BY 1"
+        return dict(self._ask(sql))
+
+    def _vectors(self, of: str) -> Mapping[int, Sequence[float]]:
+        if "image_embeddings" not in self.tables:
+            return {}
+        return dict(self._ask(f"SELECT frame_index, vector FROM image_embeddings WHERE {of}"))
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        return query(self._root, sql).rows
+
+
+def _of(source_id: str) -> str:
+    literal = source_id.replace("'", "''")
+    return f"source_id = '{literal}'"
+
+
+def _spans(root: str | os.PathLike[str], where: str | None) -> Mapping[str, list[tuple[float, float]]] | None:
+    """Source -> first second and end of each shot for which `where` is true; None where it is not asked."""
+    if where is None:
+        return None
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for source_id, start, end in find_shots(
+        root, where, columns=("source_id", "start_seconds", "end_seconds")
+    ).rows:
+        spans.setdefault(source_id, []).append((start, end))
+    return spans
