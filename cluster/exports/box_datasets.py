@@ -32,8 +32,8 @@ def write_coco(sampled: SampledFrames, folder: Path) -> int:
             "licenses": [],
             "categories": [{"id": at, "name": label, "supercategory": ""} for label, at in category.items()],
         }
-        images.file.write(json.dumps(begin)[:-1] + ', "videos": [], "images": [')
-        videos = []
+        images.file.write(json.dumps(begin)[:-1] + ', "images": [')
+        videos: list[dict[str, Any]] = []
         for source in sampled.sources():
             videos.append({"id": len(videos) + 1, "name": source.uri})
             for frame, jpeg in sampled.pictures(source):
@@ -57,7 +57,7 @@ def write_coco(sampled: SampledFrames, folder: Path) -> int:
                     if box.track_id is not None:
                         row["track_id"] = box.track_id
                     waiting.write(f"{',' if num_boxes > 1 else ''}\n{json.dumps(row)}")
-        images.file.write('\n], "annotations": [')
+        images.file.write(f'\n], "videos": {json.dumps(videos)}, "annotations": [')
         waiting.seek(0)
         while text := waiting.read(1 << 20):
             images.file.write(text)

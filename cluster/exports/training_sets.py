@@ -15,7 +15,11 @@ import pyarrow.parquet as pq
 from framemill.cluster.exports.sampled_frames import Frame, SampledFrames, Source
 from framemill.errors import UsageError
 
-SHARD_BYTES = 256 << 20  # what readers over networks take at a time
+SHARD_BYTES = (
+    26_214 * tarfile.RECORDSIZE
+)  # 256 MiB, in whole records: what readers over networks take at a time
+# Of two members at most: a header each, two more blocks where the name is long or not ASCII, padding; the end.
+_TAR_BYTES = 12 * tarfile.BLOCKSIZE
 _VECTORS_AT_ONCE = 4096
 
 
@@ -31,11 +35,11 @@ def write_webdataset(sampled: SampledFrames, folder: Path) -> int:
         for source in sampled.sources():
             for frame, jpeg in sampled.pictures(source):
                 data = json.dumps(_facts(source, frame)).encode()
-                needed = len(jpeg) + len(data) + 4 * tarfile.BLOCKSIZE
+                needed = len(jpeg) + len(data) + _TAR_BYTES
                 if shard is None or (shard.offset and shard.offset + needed > SHARD_BYTES):
                     if shard is not None:
                         shard.close()
-                    shard = tarfile.open(folder / f"{shards:06}.tar", "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+                    shard = tarfile.open(folder / f"{shards:06}.tar", "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
                     shards += 1
                 for ending, content in (("jpg", jpeg), ("json", data)):
                     member = tarfile.TarInfo(f"{source.name(frame)}.{ending}")
@@ -51,8 +55,8 @@ def write_webdataset(sampled: SampledFrames, folder: Path) -> int:
 def write_hf(sampled: SampledFrames, folder: Path) -> int:
     """`train/` with pictures and `metadata.jsonl`, and a README.md whose `configs` `load_dataset` follows.
 
-    Where there are vectors of frames, the config `vectors` has them in `vectors.parquet` as float32 lists of
-    fixed size by `file_name`: a JSON file cannot say the size.
+    Where there are vectors of frames, the config `vectors` gives them with their pictures, as float32 lists
+    of fixed size from `vectors.parquet`: a JSON file cannot say the size.
 
     Returns:
         The number of frames written.
@@ -63,7 +67,7 @@ def write_hf(sampled: SampledFrames, folder: Path) -> int:
     train = folder / "train"
     train.mkdir()
     count = 0
-    with _Vectors(folder / "vectors.parquet") as vectors:
+    with _Vectors(train / "vectors.parquet") as vectors:
         with (train / "metadata.jsonl").open("w", encoding="utf-8") as lines:
             for source in sampled.sources():
                 for frame, jpeg in sampled.pictures(source):
@@ -150,15 +154,15 @@ def _facts(source: Source, frame: Frame) -> dict[str, Any]:
 
 def _card(has_vectors: bool) -> str:
     """README.md."""
-    vectors = "- config_name: vectors\n  data_files: vectors.parquet\n" if has_vectors else ""
+    metadata = {"default": "metadata.jsonl"} | ({"vectors": "vectors.parquet"} if has_vectors else {})
+    configs = "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: train\n    path: train/**\n"
+        f"  metadata_filenames:\n  - {file}\n"
+        for name, file in metadata.items()
+    )
     return f"""---
 configs:
-- config_name: default
-  default: true
-  data_files:
-  - split: train
-    path: train/**
-{vectors}---
+{configs}---
 
 Sampled frames of videos with what Framemill found in them. Boxes are left, top, width and height in pixels.
 """
