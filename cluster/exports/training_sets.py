@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 from framemill.cluster.exports.sampled_frames import Frame, SampledFrames, Source
 from framemill.errors import UsageError
 
-SHARD_BYTES = (
-    26_214 * tarfile.RECORDSIZE
-)  # 256 MiB, in whole records: what readers over networks take at a time
-# Of two members at most: a header each, two more blocks where the name is long or not ASCII, padding; the end.
+# 256 MiB in whole records: what readers over networks take at a time.
+SHARD_BYTES = 26_214 * tarfile.RECORDSIZE
+# Of two members at most: headers, two blocks more where the name is long or not ASCII, padding, the end.
 _TAR_BYTES = 12 * tarfile.BLOCKSIZE
 _VECTORS_AT_ONCE = 4096
 
