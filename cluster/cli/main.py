@@ -28,6 +28,7 @@ SECTIONS = {
         "check": "framemill.cluster.cli.check",
         "sql": "framemill.cluster.cli.results",
         "report": "framemill.cluster.cli.report",
+        "view": "framemill.cluster.cli.view",
         "shots": "framemill.cluster.cli.shots",
         "search": "framemill.cluster.cli.search",
         "people": "framemill.cluster.cli.people",

@@ -50,6 +50,10 @@ class Stills:
         """Position of the picture in what `make` gives."""
         return self._numbers.setdefault(wanted, len(self._numbers))
 
+    def wanted(self) -> list[Wanted]:
+        """Every picture that has a number, in the order of these."""
+        return list(self._numbers)
+
     def make(self, rows: SourceRows) -> list[bytes | None]:
         """Every picture as WebP, its longer side at most `LONG_SIDE`; None where it cannot be had."""
         made: dict[Wanted, bytes] = {}
