@@ -79,6 +79,7 @@ def open_viewer(dataset: Dataset, port: int = 0) -> Viewer:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # before the address is told: a browser may ask sooner than the server runs
     except OSError as exc:
         listening.close()
         raise UsageError(

@@ -157,7 +157,6 @@ def test_a_port_that_is_taken_is_named(folder: Dataset) -> None:
     port = urlsplit(first.url).port
     assert port is not None
     with first._socket:
-        first._socket.listen()
         with pytest.raises(UsageError, match=f"port {port} cannot be had"):
             open_viewer(folder, port)
 
