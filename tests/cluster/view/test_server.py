@@ -156,9 +156,8 @@ def test_a_port_that_is_taken_is_named(folder: Dataset) -> None:
     first = open_viewer(folder)
     port = urlsplit(first.url).port
     assert port is not None
-    with first._socket:
-        with pytest.raises(UsageError, match=f"port {port} cannot be had"):
-            open_viewer(folder, port)
+    with first._socket, pytest.raises(UsageError, match=f"port {port} cannot be had"):
+        open_viewer(folder, port)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
