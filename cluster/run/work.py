@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from framemill.cluster.results.commits import DatasetState
-from framemill.cluster.run.costs import A_FILE, cost_a_second
 from framemill.cluster.run.jobs import Job, missing_ops
 
 if TYPE_CHECKING:
@@ -95,6 +94,9 @@ class Work:
         return job.duration_seconds or self._seconds.get(id(job), 0.0)
 
     def _work(self, job: Job, seconds: float) -> float:
+        # What operations read is imported with NumPy, and so not before the worker is started.
+        from framemill.cluster.run.costs import A_FILE, cost_a_second
+
         ops = tuple(job.todo if job.state not in ("new", "opening") else self._ops[id(job)])
         if ops not in self._costs:
             self._costs[ops] = cost_a_second(self._plan, ops)
