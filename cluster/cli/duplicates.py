@@ -42,6 +42,7 @@ def duplicates(
     """
     from framemill.cluster.cli.results import print_records
     from framemill.cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
+    from framemill.cluster.run.presence import look_for_sources
 
     with held(invocation, output) as (dataset, run_id):
         found = find_duplicates(
@@ -49,6 +50,7 @@ def duplicates(
             run_id,
             MAX_DISTANCE if distance is None else distance,
             MIN_SHARE if share is None else share,
+            look_for_sources(dataset.state).gone_uris,
         )
     if invocation.as_json:
         print_json(dataclasses.asdict(found))

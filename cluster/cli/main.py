@@ -38,6 +38,7 @@ SECTIONS = {
         "montage": "framemill.cluster.cli.montage",
         "export": "framemill.cluster.cli.export",
         "compact": "framemill.cluster.cli.results",
+        "forget": "framemill.cluster.cli.forget",
     },
     "What there is": {
         "ops": "framemill.cluster.cli.catalogue",

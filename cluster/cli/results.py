@@ -23,6 +23,8 @@ from framemill.cluster.cli.output import (
     size,
 )
 
+_MOST_SHOWN = 20
+
 
 @click.command()
 @click.argument("output", metavar="OUT")
@@ -31,15 +33,24 @@ from framemill.cluster.cli.output import (
 def status(invocation: Invocation, output: str) -> None:
     """Show what a result folder holds.
 
-    Files done and failed, cache hits, rows and sizes."""
+    Files done and failed, rows and sizes; which files are missing or were changed since they were read.
+    """
     from framemill.cluster.results.dataset import Dataset
     from framemill.cluster.results.status import summarise
+    from framemill.cluster.run.presence import look_for_sources
 
-    found = summarise(Dataset.open(output, create=False).state)
+    state = Dataset.open(output, create=False).state
+    found = summarise(state)
+    presence = look_for_sources(state)
+    found["missing_sources"] = len(presence.missing)
+    found["changed_sources"] = len(presence.changed)
+    missing = [dataclasses.asdict(each) for each in presence.missing]
     if invocation.as_json:
-        print_json(found)
+        print_json({**found, "missing": missing, "changed": presence.changed})
     else:
-        found = {**found, "partial": count_kinds(found["partial"])}
+        # Files that moved or went are told by name, as far as one can read that many.
+        shown = {"missing": missing[:_MOST_SHOWN], "changed": presence.changed[:_MOST_SHOWN]}
+        found = {**found, **shown, "partial": count_kinds(found["partial"])}
         if is_fitted_to_terminal():
             found = {**found, "tables": _without_noughts(found["tables"])}
         print_mapping(found)

@@ -6,8 +6,9 @@ of a black picture is noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +119,11 @@ class _Frames:
 
 
 def find_duplicates(
-    dataset: Dataset, run_id: str, max_distance: int = MAX_DISTANCE, min_share: float = MIN_SHARE
+    dataset: Dataset,
+    run_id: str,
+    max_distance: int = MAX_DISTANCE,
+    min_share: float = MIN_SHARE,
+    missing: Collection[str] = (),
 ) -> DuplicatesReport:
     """Groups all frames by their hashes and replaces the table `duplicates`. Call it inside `dataset.hold`.
 
@@ -128,6 +133,8 @@ def find_duplicates(
     Args:
         max_distance: bits in which the hashes of near-identical frames may differ, 0..12.
         min_share: part of the frames of each of two videos that must have a like one in the other, >0..1.
+        missing: uris where there is no file any more: they are duplicates of nothing, nor is a content that
+            no other uri has.
 
     Raises:
         UsageError: a value is out of range, or the dataset has no frames.
@@ -140,10 +147,17 @@ def find_duplicates(
         )
     if not 0 < min_share <= 1:
         raise UsageError(f"the share is {min_share}; it must be more than 0 and at most 1")
-    options = {"max_distance": max_distance, "min_share": min_share}
+    known = uris_by_source(dataset).items()
+    uris = {source: [uri for uri in every if uri not in missing] for source, every in known}
+    absent = sorted(source for source, files in uris.items() if not files)
+    options: dict[str, Any] = {"max_distance": max_distance, "min_share": min_share}
+    if absent:
+        options["absent"] = absent
     key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, options)
-    num_rows = sum(part.rows for part in dataset.state.parts_of(SOURCE_TABLE))
-    frames = _read_frames(dataset)
+    entries = dataset.state.entries.items()
+    left = set(absent)
+    num_rows = sum(entry.rows for (of, owner), entry in entries if of == SOURCE_TABLE and owner not in left)
+    frames = _read_frames(dataset, absent)
     changed = not is_current(dataset, TABLE, SOURCE_TABLE, key)
     if changed:
         rows = duplicate_rows(frames, max_distance, min_share)
@@ -151,12 +165,14 @@ def find_duplicates(
     else:
         found = read_rows(dataset.root, TABLE, dataset.state.parts_of(TABLE))
         rows = DUPLICATES_SCHEMA.empty_table() if found is None else found
-    return _report(dataset, rows, num_rows - len(frames.phash), changed)
+    return _report(uris, rows, num_rows - len(frames.phash), changed)
 
 
-def _read_frames(dataset: Dataset) -> _Frames:
+def _read_frames(dataset: Dataset, absent: Sequence[str]) -> _Frames:
     names = ["source_id", "frame_index", "pts_seconds", "phash"]
     filled = pc.field("contrast") >= MIN_CONTRAST
+    if absent:
+        filled &= ~pc.field("source_id").isin(pa.array(absent, pa.string()))
     # Not `read_rows`: stored pictures must stay on disk.
     table = dataset_tables(dataset)[SOURCE_TABLE].to_table(columns=names, filter=filled)
     keys = [("source_id", "ascending"), ("frame_index", "ascending")]
@@ -249,8 +265,9 @@ def video_pairs(
     return first, second, np.minimum(*common)
 
 
-def _report(dataset: Dataset, rows: pa.Table, num_left_out: int, changed: bool) -> DuplicatesReport:
-    uris = uris_by_source(dataset)
+def _report(
+    uris: Mapping[str, list[str]], rows: pa.Table, num_left_out: int, changed: bool
+) -> DuplicatesReport:
     is_video = pc.equal(rows["kind"], "video")
     frames = rows.filter(pc.invert(is_video))
     groups = frames.group_by("group_id").aggregate([("source_id", "count_distinct")])
@@ -273,7 +290,7 @@ def _report(dataset: Dataset, rows: pa.Table, num_left_out: int, changed: bool) 
 
 
 def _video_groups(
-    members: dict[str, list[tuple[str, float]]], uris: dict[str, list[str]]
+    members: dict[str, list[tuple[str, float]]], uris: Mapping[str, list[str]]
 ) -> tuple[VideoGroup, ...]:
     groups = [
         VideoGroup(name, min(share for _, share in group), _files([source for source, _ in group], uris))
@@ -282,5 +299,5 @@ def _video_groups(
     return tuple(sorted(groups, key=lambda group: (-len(group.uris), group.group_id)))
 
 
-def _files(sources: Sequence[str], uris: dict[str, list[str]]) -> tuple[str, ...]:
+def _files(sources: Sequence[str], uris: Mapping[str, list[str]]) -> tuple[str, ...]:
     return tuple(sorted(uri for source in sources for uri in uris.get(source, [source])))
