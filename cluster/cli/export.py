@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from framemill.cluster.exports.datasets import ExportedDataset
     from framemill.cluster.exports.formats import ExportedShots
 
-_SPEECH = ("srt", "vtt", "txt", "json", "rttm")
+_SPEECH = ("srt", "vtt", "txt", "tsv", "json", "rttm")
 _SHOTS = ("shots-csv", "edl", "otio", "stills")
 _DATASETS = ("coco", "yolo", "cvat", "labelstudio", "fiftyone", "webdataset", "hf")
 
@@ -26,9 +26,10 @@ _DATASETS = ("coco", "yolo", "cvat", "labelstudio", "fiftyone", "webdataset", "h
     "form",
     type=click.Choice((*_SHOTS, *_SPEECH, *_DATASETS)),
     required=True,
-    help="shots-csv, edl and otio list the shots, stills writes the best frame of each; srt, vtt and txt "
-    "write the transcript, rttm the speakers, json both; coco, yolo, cvat, labelstudio and fiftyone write "
-    "the objects of sampled frames, webdataset and hf these frames and all that is known of them.",
+    help="shots-csv, edl and otio list the shots, stills writes the best frame of each; srt, vtt, txt and "
+    "tsv (milliseconds) write the transcript, rttm the speakers, json both; coco, yolo, cvat, labelstudio "
+    "and fiftyone write the objects of sampled frames, webdataset and hf these frames and all that is known "
+    "of them.",
 )
 @click.option("-o", "--output", "folder", metavar="DIR", help="Where the files go.")
 @click.option("--beside", is_flag=True, help="Write next to each source instead; of shots.")

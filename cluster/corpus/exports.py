@@ -251,6 +251,16 @@ def _txt(source: _Source) -> str:
     return "".join(f"{line}\n" for row in source.transcript if (line := _line(row["text"])))
 
 
+def _tsv(source: _Source) -> str:
+    """Whisper's table: whole milliseconds, and text without a tab or line end of its own."""
+    rows = [(row, line) for row in source.transcript if (line := one_line(row["text"]))]
+    cues = "".join(
+        f"{round(max(row['start_seconds'], 0) * 1000)}\t{round(max(row['end_seconds'], 0) * 1000)}\t{line}\n"
+        for row, line in rows
+    )
+    return f"start\tend\ttext\n{cues}"
+
+
 def _rttm(source: _Source) -> str:
     """NIST's format: type, file, channel, start, length, then the speaker among fields left open."""
     name = source.source_id[:ID_DIGITS]
@@ -279,6 +289,7 @@ FORMATS: Mapping[str, tuple[Callable[[_Source], str], tuple[str, ...], tuple[str
     "srt": (_srt, ("transcript",), _CUES),
     "vtt": (_vtt, ("transcript",), _CUES),
     "txt": (_txt, ("transcript",), _CUES),
+    "tsv": (_tsv, ("transcript",), _CUES),
     "json": (_json, ("transcript", "speakers"), None),
     "rttm": (_rttm, ("speakers",), (*_TIMES, "speaker")),
 }

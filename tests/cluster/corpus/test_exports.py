@@ -191,6 +191,15 @@ def test_names_come_from_ids_and_are_safe_and_unique(tmp_path: Path) -> None:
     assert {path.read_text("utf-8") for path in folder.iterdir()} == {"hello\n"}
 
 
+def test_tsv_counts_milliseconds_and_a_tab_in_the_text_opens_no_column(tmp_path: Path) -> None:
+    rows = spoken((0.5, 2.2504, "one\ttwo\nthree"), (3.0, 4.0, " \t"), (3661.001, 3662.0, "größer"))
+    root = results(tmp_path / "out", (ID, "/films/talk.mp4", "transcript", rows))
+    (tsv,) = export(root, "tsv", tmp_path)
+    assert Path(tsv.path).read_bytes().decode() == (
+        "start\tend\ttext\n500\t2250\tone two three\n3661001\t3662000\tgrößer\n"
+    )
+
+
 def test_speakers_go_to_rttm_and_json_holds_both(talk: Path, tmp_path: Path) -> None:
     turns = [
         {"start_seconds": 0.5, "end_seconds": 2.0, "speaker": "speaker_0"},
