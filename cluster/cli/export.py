@@ -55,7 +55,7 @@ def export(
     where: str | None,
     name: str | None,
 ) -> int:
-    """Write shots, subtitles, speakers or data sets as files for other programs.
+    """Write shots, subtitles, speakers or data sets for other tools.
 
     Names of subtitles and speakers begin with the readable part of the file's own name and end with the
     source's id. Files whose shots a format cannot say are left out and named, and the exit code is 3.
