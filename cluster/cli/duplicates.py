@@ -41,7 +41,8 @@ def duplicates(
       JOIN sources USING (source_id) WHERE kind = 'frame'"
     """
     from framemill.cluster.cli.results import print_records
-    from framemill.cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, find_duplicates
+    from framemill.cluster.corpus.duplicates import MAX_DISTANCE, MIN_SHARE, SOURCE_TABLE, find_duplicates
+    from framemill.cluster.results.corpus_tables import outdated_note
     from framemill.cluster.run.presence import look_for_sources
 
     with held(invocation, output) as (dataset, run_id):
@@ -57,6 +58,8 @@ def duplicates(
         return
     if found.videos:
         print_records([dataclasses.asdict(group) for group in found.videos[:limit]])
+    if invocation.verbosity >= 0 and (note := outdated_note(dataset.state, SOURCE_TABLE)):
+        report(note)
     if invocation.verbosity >= 0:
         state = "" if found.changed else " (up to date)"
         more = f"; {limit} shown" if len(found.videos) > limit else ""

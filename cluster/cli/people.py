@@ -32,7 +32,8 @@ def people(invocation: Invocation, output: str, threshold: float | None, limit: 
     framemill sql OUT "SELECT person_id, count(*) FROM people GROUP BY 1"
     """
     from framemill.cluster.cli.results import print_records
-    from framemill.cluster.corpus.people import THRESHOLD, find_people
+    from framemill.cluster.corpus.people import SOURCE_TABLE, THRESHOLD, find_people
+    from framemill.cluster.results.corpus_tables import outdated_note
 
     with held(invocation, output) as (dataset, run_id):
         found = find_people(dataset, run_id, THRESHOLD if threshold is None else threshold)
@@ -41,6 +42,8 @@ def people(invocation: Invocation, output: str, threshold: float | None, limit: 
         return
     if found.people:
         print_records([dataclasses.asdict(person) for person in found.people[:limit]])
+    if invocation.verbosity >= 0 and (note := outdated_note(dataset.state, SOURCE_TABLE)):
+        report(note)
     if invocation.verbosity >= 0:
         more = f"; {limit} shown" if len(found.people) > limit else ""
         state = "" if found.changed else " (up to date)"

@@ -66,10 +66,10 @@ def search(
 
     dataset = Dataset.open(output, create=False)
     chosen = {role: name for role, _, name in (text.partition("=") for text in models)}
+    on_note = report if invocation.verbosity >= 0 else None
     if image is not None:
-        hits = search_image(dataset, image, top, chosen)
+        hits = search_image(dataset, image, top, chosen, on_note)
     else:
-        on_note = report if invocation.verbosity >= 0 else None
         hits = search_text(dataset, query or "", top, kind, chosen, on_note)
     records = [dataclasses.asdict(hit) for hit in hits]
     if invocation.as_json:

@@ -91,7 +91,8 @@ class DuplicatesReport:
         videos: groups of videos, the largest first; copies that are equal byte by byte are in them too.
         num_frames: frames that are in a group. num_groups: how many groups they make.
         num_groups_across: of those, how many hold frames of several videos.
-        num_left_out: frames without contrast. changed: False when the table was up to date.
+        num_left_out: frames without contrast. num_files_left_out: files whose frames were made with other
+            options than the newest. changed: False when the table was up to date.
     """
 
     videos: tuple[VideoGroup, ...]
@@ -99,6 +100,7 @@ class DuplicatesReport:
     num_groups: int
     num_groups_across: int
     num_left_out: int
+    num_files_left_out: int
     changed: bool
 
 
@@ -128,7 +130,8 @@ def find_duplicates(
     """Groups all frames by their hashes and replaces the table `duplicates`. Call it inside `dataset.hold`.
 
     Frames are in one group where a chain of frames leads from one to the other, each step within
-    `max_distance`. Videos are where a chain of videos does, each pair sharing enough frames.
+    `max_distance`. Videos are where a chain of videos does, each pair sharing enough frames. Frames that were
+    made with other options than the newest, such as another sampling, are left out.
 
     Args:
         max_distance: bits in which the hashes of near-identical frames may differ, 0..12.
@@ -155,24 +158,25 @@ def find_duplicates(
         options["absent"] = absent
     key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, options)
     entries = dataset.state.entries.items()
-    left = set(absent)
+    outdated = dataset.state.outdated(SOURCE_TABLE)
+    left = outdated.union(absent)
     num_rows = sum(entry.rows for (of, owner), entry in entries if of == SOURCE_TABLE and owner not in left)
-    frames = _read_frames(dataset, absent)
-    changed = not is_current(dataset, TABLE, SOURCE_TABLE, key)
+    frames = _read_frames(dataset, left)
+    changed = not is_current(dataset, TABLE, SOURCE_TABLE, key, outdated)
     if changed:
         rows = duplicate_rows(frames, max_distance, min_share)
-        replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, rows)
+        replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, rows, outdated)
     else:
         found = read_rows(dataset.root, TABLE, dataset.state.parts_of(TABLE))
         rows = DUPLICATES_SCHEMA.empty_table() if found is None else found
-    return _report(uris, rows, num_rows - len(frames.phash), changed)
+    return _report(uris, rows, num_rows - len(frames.phash), len(outdated), changed)
 
 
-def _read_frames(dataset: Dataset, absent: Sequence[str]) -> _Frames:
+def _read_frames(dataset: Dataset, left_out: Collection[str]) -> _Frames:
     names = ["source_id", "frame_index", "pts_seconds", "phash"]
     filled = pc.field("contrast") >= MIN_CONTRAST
-    if absent:
-        filled &= ~pc.field("source_id").isin(pa.array(absent, pa.string()))
+    if left_out:
+        filled &= ~pc.field("source_id").isin(pa.array(sorted(left_out), pa.string()))
     # Not `read_rows`: stored pictures must stay on disk.
     table = dataset_tables(dataset)[SOURCE_TABLE].to_table(columns=names, filter=filled)
     keys = [("source_id", "ascending"), ("frame_index", "ascending")]
@@ -266,7 +270,7 @@ def video_pairs(
 
 
 def _report(
-    uris: Mapping[str, list[str]], rows: pa.Table, num_left_out: int, changed: bool
+    uris: Mapping[str, list[str]], rows: pa.Table, num_left_out: int, num_files_left_out: int, changed: bool
 ) -> DuplicatesReport:
     is_video = pc.equal(rows["kind"], "video")
     frames = rows.filter(pc.invert(is_video))
@@ -285,6 +289,7 @@ def _report(
         num_groups=groups.num_rows,
         num_groups_across=pc.sum(pc.greater(groups["source_id_count_distinct"], 1)).as_py() or 0,
         num_left_out=num_left_out,
+        num_files_left_out=num_files_left_out,
         changed=changed,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from framemill.cluster.results.corpus_tables import corpus_key, is_current, replace_table, uris_by_source
+from framemill.cluster.results.corpus_tables import (
+    corpus_key,
+    is_current,
+    owners_of,
+    replace_table,
+    uris_by_source,
+)
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
 from framemill.errors import UsageError
@@ -67,17 +73,21 @@ class PeopleReport:
 
     Attributes:
         people: by descending number of faces. num_faces: how many belong to them.
-        num_left_out: faces without five points. changed: False when the table was up to date.
+        num_left_out: faces without five points. num_files_left_out: files whose vectors were made with
+            another model or other options than the newest. changed: False when the table was up to date.
     """
 
     people: tuple[Person, ...]
     num_faces: int
     num_left_out: int
+    num_files_left_out: int
     changed: bool
 
 
 def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> PeopleReport:
     """Clusters all faces by average linkage and replaces the table `people`. Call it inside `dataset.hold`.
+
+    Vectors of two models are not comparable: faces with such as are not the newest are left out.
 
     A person that shares most faces with one of an earlier run keeps that one's id.
 
@@ -91,20 +101,22 @@ def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> 
     if not -1 <= threshold <= 1:
         raise UsageError(f"the threshold is {threshold}; it must be -1 to 1, such as {THRESHOLD}")
     key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, {"threshold": threshold})
-    faces = _Faces.read(dataset)
+    outdated = dataset.state.outdated(SOURCE_TABLE)
+    faces = _Faces.read(dataset, outdated)
     before = read_rows(dataset.root, TABLE, dataset.state.parts_of(TABLE))
     earlier = (
         {} if before is None else dict(zip(_keys_of(before), before["person_id"].to_pylist(), strict=True))
     )
-    changed = not is_current(dataset, TABLE, SOURCE_TABLE, key)
+    changed = not is_current(dataset, TABLE, SOURCE_TABLE, key, outdated)
     if not changed:
         ids = [earlier[face] for face in faces.keys]
     else:
         ids = name_clusters(faces.keys, average_linkage(faces.vectors, threshold).tolist(), earlier)
     distances = _distances(faces.vectors, ids)
     if changed:
-        replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, _rows(faces, ids, distances))
-    return _report(dataset, faces, ids, distances, set(earlier.values()), changed=changed)
+        rows = _rows(faces, ids, distances)
+        replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, rows, outdated)
+    return _report(dataset, faces, ids, distances, set(earlier.values()), len(outdated), changed=changed)
 
 
 def name_clusters(
@@ -148,8 +160,9 @@ class _Faces:
     num_left_out: int
 
     @classmethod
-    def read(cls, dataset: Dataset) -> _Faces:
-        table = read_rows(dataset.root, SOURCE_TABLE, dataset.state.parts_of(SOURCE_TABLE))
+    def read(cls, dataset: Dataset, outdated: Collection[str]) -> _Faces:
+        owners = owners_of(dataset, SOURCE_TABLE).difference(outdated)
+        table = read_rows(dataset.root, SOURCE_TABLE, dataset.state.parts_of(SOURCE_TABLE), owners)
         if table is None:
             return cls([], np.zeros(0), np.zeros((0, 1), np.float32), 0)
         pointed = table.filter(pc.equal(table["aligned_by"].cast(pa.string()), "points"))
@@ -188,6 +201,7 @@ def _report(
     ids: Sequence[str],
     distances: npt.NDArray[np.float32],
     known: set[str],
+    num_files_left_out: int,
     *,
     changed: bool,
 ) -> PeopleReport:
@@ -202,4 +216,4 @@ def _report(
         uri = uris.get(faces.keys[best][0], faces.keys[best][0])
         people.append(Person(name, len(rows), len(files), name not in known, uri, float(faces.seconds[best])))
     people.sort(key=lambda person: (-person.num_faces, person.person_id))
-    return PeopleReport(tuple(people), len(ids), faces.num_left_out, changed)
+    return PeopleReport(tuple(people), len(ids), faces.num_left_out, num_files_left_out, changed)

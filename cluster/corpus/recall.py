@@ -92,8 +92,12 @@ def update_recall(dataset: Dataset, run_id: str, recall_target: float) -> list[s
 
 def _count(dataset: Dataset, op: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     label = "CAST(label AS VARCHAR)" if "label" in columns else "''"
+    # Frames that were chosen anew and findings from before do not belong together.
+    outdated = dataset.state.outdated(SOURCE_TABLE) | dataset.state.outdated(op)
     found = []
     for source_id, *numbers in query(str(dataset.root), _COUNT.format(op=op, label=label)).rows:
+        if source_id in outdated:
+            continue
         counts = dict(zip(COUNTS, numbers, strict=True))
         estimate = _estimate(counts)
         found.append(

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from framemill.actors.stills import read_still
 from framemill.cluster.corpus.word_search import LINES, SPOKEN, WORD_TABLES, find_words
-from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.corpus_tables import outdated_note, uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import dataset_tables
 from framemill.errors import FramemillError, MediaError, ModelError, SetupError, UsageError
@@ -34,6 +35,7 @@ _ORIGINS = {IMAGES: "picture", TEXTS[0]: "screen", TEXTS[1]: "transcript"}
 IMAGE_TEXT = "image_text"
 TEXT_ROLE = "text_embeddings"
 KINDS = ("auto", "frames", "text", "words")
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def search_text(
     top: int,
     kind: str = "auto",
     models: Mapping[str, str] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Note | None = None,
 ) -> list[Hit]:
     """The moments in which words stand, then those that they describe, best first.
 
@@ -76,7 +78,8 @@ def search_text(
             frames where their model has a text tower, else text.
         models: role -> registry name or path: of the model that made the vectors where it is not in the
             registry, and of `image_text` where another text tower is wanted.
-        on_note: told why words alone were looked for, where there are vectors that no model here fits.
+        on_note: told why words alone were looked for, where there are vectors that no model here fits; and
+            which files were left out, as their vectors were made with another model than the newest.
 
     Raises:
         UsageError: the query is blank, or the dataset has neither texts nor vectors of this kind.
@@ -97,7 +100,7 @@ def search_text(
     if kind == "words" or (has_words and not has_vectors) or len(hits) >= top:
         return hits
     try:
-        meant = _meaning(dataset, query, top, kind, models or {})
+        meant = _meaning(dataset, query, top, kind, models or {}, on_note)
     except FramemillError as error:
         if not has_words:
             raise
@@ -125,7 +128,9 @@ def _standing(dataset: Dataset, query: str, top: int) -> list[Hit]:
     ]
 
 
-def _meaning(dataset: Dataset, query: str, top: int, kind: str, chosen: Mapping[str, str]) -> list[Hit]:
+def _meaning(
+    dataset: Dataset, query: str, top: int, kind: str, chosen: Mapping[str, str], on_note: Note | None
+) -> list[Hit]:
     """What the words describe."""
     tables = [table for table in TEXTS if table in dataset.state.keys]
     tower = None
@@ -139,7 +144,7 @@ def _meaning(dataset: Dataset, query: str, top: int, kind: str, chosen: Mapping[
         if tower is None:
             raise _no_text_tower(dataset, bool(tables))
         encoder = TextEncoder(IMAGE_TEXT, _open(tower), ("clip_text", "siglip_text"))
-        return _nearest(dataset, [IMAGES], encoder.encode([query])[0], top)
+        return _nearest(dataset, [IMAGES], encoder.encode([query])[0], top, on_note)
     if not tables:
         raise UsageError(
             f"{dataset.root} has no vectors of text: run `framemill extract SOURCES -o {dataset.root} "
@@ -149,14 +154,18 @@ def _meaning(dataset: Dataset, query: str, top: int, kind: str, chosen: Mapping[
     for table in tables:
         entry = _model_of(dataset, table, TEXT_ROLE, chosen)
         encoder = TextEncoder(TEXT_ROLE, _open(entry), ("sentence",))
-        hits += _nearest(dataset, [table], encoder.encode([query])[0], top)
+        hits += _nearest(dataset, [table], encoder.encode([query])[0], top, on_note)
     return sorted(hits, key=_order)[:top]
 
 
 def search_image(
-    dataset: Dataset, image: str, top: int, models: Mapping[str, str] | None = None
+    dataset: Dataset,
+    image: str,
+    top: int,
+    models: Mapping[str, str] | None = None,
+    on_note: Note | None = None,
 ) -> list[Hit]:
-    """The frames that are most like a picture file, best first.
+    """The frames that are most like a picture file, best first; arguments as in `search_text`.
 
     Raises:
         UsageError: the picture cannot be used, or the dataset has no vectors of frames.
@@ -173,7 +182,7 @@ def search_image(
         raise UsageError(f"the picture {image}: {exc}") from exc
     model = _open(_model_of(dataset, IMAGES, IMAGES, models or {}))
     vector = ImageEmbeddings(ImageEmbeddings.Options(), {IMAGES: model}).embed(still)[0]
-    return _nearest(dataset, [IMAGES], vector, top)
+    return _nearest(dataset, [IMAGES], vector, top, on_note)
 
 
 def _open(entry: ModelEntry) -> Model:
@@ -233,7 +242,12 @@ def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
     return SetupError(f"{problem}; {remedy}{in_text}")
 
 
-def _nearest(dataset: Dataset, tables: Sequence[str], query: Float32Array, top: int) -> list[Hit]:
+def _nearest(
+    dataset: Dataset, tables: Sequence[str], query: Float32Array, top: int, on_note: Note | None
+) -> list[Hit]:
+    """The rows whose vectors are closest, of those that the model of the newest rows made."""
+    if on_note is not None and (note := outdated_note(dataset.state, *tables)):
+        on_note(note)
     uris = uris_by_source(dataset)
     held = dataset_tables(dataset)
     hits: list[Hit] = []
@@ -242,7 +256,9 @@ def _nearest(dataset: Dataset, tables: Sequence[str], query: Float32Array, top: 
         times = "pts_seconds" if "pts_seconds" in source.schema.names else "start_seconds"
         text = ["text"] if "text" in source.schema.names else []
         # Batch by batch: the vectors of a large corpus need not fit into memory.
-        for batch in source.to_batches(columns=["source_id", times, "vector", *text]):
+        outdated = pa.array(sorted(dataset.state.outdated(table)), pa.string())
+        comparable = ~pc.field("source_id").isin(outdated)
+        for batch in source.to_batches(columns=["source_id", times, "vector", *text], filter=comparable):
             if not batch.num_rows:
                 continue
             scores = _similarities(batch.column("vector"), query, table)

@@ -99,6 +99,8 @@ class SampledFrames:
     ) -> None:
         dataset = Dataset.open(root, create=False)
         self.tables = dataset.state.keys.keys()
+        # Vectors of two models in one column would be compared by whoever reads it.
+        self._without_vectors = dataset.state.outdated("image_embeddings")
         self._root, self._say = root, say
         self._pictures = SourcePictures(dataset)
         self.problems: Mapping[str, str] = self._pictures.problems
@@ -143,7 +145,8 @@ class SampledFrames:
             kept = [row for row in sampled if spans is None or any(a <= row[1] < b for a, b in spans)]
             if not kept:
                 continue
-            boxes, labels, vectors = self._boxes(of, width, height), self._labels(of), self._vectors(of)
+            boxes, labels = self._boxes(of, width, height), self._labels(of)
+            vectors = {} if source_id in self._without_vectors else self._vectors(of)
             frames = [
                 Frame(index, at, boxes.get(index, ()), labels.get(index, ()), vectors.get(index))
                 for index, at, _ in kept

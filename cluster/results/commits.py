@@ -261,6 +261,15 @@ class DatasetState:
         tables = {entry.table for entry in self.entries.values() if entry.rows_key}
         return {table: key for table, key in self.keys.items() if table in tables}
 
+    def outdated(self, table: str) -> frozenset[str]:
+        """Owners of rows that were made under another key than the table's newest: they compare with none.
+
+        There are such rows while a table is replaced file by file.
+        """
+        newest = self.keys[table]["digest"] if table in self.keys else ""
+        held = (entry for (of, _), entry in self.entries.items() if of == table and entry.rows)
+        return frozenset(entry.owner for entry in held if entry.rows_key != newest)
+
     def tables(self) -> list[str]:
         """Names of tables with parts, sorted."""
         return sorted({table for table, _ in self.parts})

@@ -68,6 +68,19 @@ def _inputs(state: DatasetState, read: Collection[str]) -> str:
     return hashlib.blake2b(json.dumps(entries).encode(), digest_size=16).hexdigest()
 
 
+def outdated_note(state: DatasetState, *tables: str) -> str:
+    """What a person is told of rows that cannot be compared with the newest; empty where there are none."""
+    outdated = frozenset[str]().union(*(state.outdated(table) for table in tables))
+    if not outdated:
+        return ""
+    total = len({owner for (of, owner), entry in state.entries.items() if of in tables and entry.rows})
+    names = " and ".join(table for table in tables if state.outdated(table))
+    return (
+        f"{len(outdated)} of {total} files {'was' if len(outdated) == 1 else 'were'} left out: their {names} "
+        "are of another model or other options than the newest; extract them again, as the others were"
+    )
+
+
 def owners_of(dataset: Dataset, tables: str | Sequence[str]) -> set[str]:
     """The sources of which a table, or one of several, speaks."""
     names = _names(tables)
@@ -78,9 +91,15 @@ def _names(tables: str | Sequence[str]) -> tuple[str, ...]:
     return (tables,) if isinstance(tables, str) else tuple(tables)
 
 
-def is_current(dataset: Dataset, table: str, source_tables: str | Sequence[str], key: OperationKey) -> bool:
-    """Whether the table was made under this key and speaks of every source."""
-    is_complete = owners_of(dataset, table) == owners_of(dataset, source_tables)
+def is_current(
+    dataset: Dataset,
+    table: str,
+    source_tables: str | Sequence[str],
+    key: OperationKey,
+    left_out: Collection[str] = (),
+) -> bool:
+    """Whether the table was made under this key and speaks of every source but those left out."""
+    is_complete = owners_of(dataset, table) == owners_of(dataset, source_tables).difference(left_out)
     return is_complete and dataset.state.keys.get(table) == key
 
 
@@ -91,12 +110,14 @@ def replace_table(
     source_tables: str | Sequence[str],
     key: OperationKey,
     rows: pa.Table | Iterable[pa.Table],
+    left_out: Collection[str] = (),
 ) -> None:
     """Commits `rows` in place of all that the table held. Call it inside `dataset.hold`.
 
     Args:
         rows: all at once, or piece by piece where they are too many for memory; all rows of a source are in
             one piece, and each piece becomes a file.
+        left_out: sources of which the new table does not speak.
 
     Raises:
         DatasetError: the storage refuses, or the lease is lost.
@@ -108,7 +129,7 @@ def replace_table(
         part = write_part(dataset.root, table, [piece], run_id=run_id, seed=seed)
         counts.update(piece["source_id"].to_pylist())
         parts += [] if part is None else [part]
-    owners = sorted(owners_of(dataset, source_tables))
+    owners = sorted(owners_of(dataset, source_tables).difference(left_out))
     dataset.commit(
         Commit(
             run_id=run_id,

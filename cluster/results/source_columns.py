@@ -102,15 +102,14 @@ class SourceColumns:
                 continue
             source, ours = self._numbers(rows["source_id"])
             frames = rows["frame_index"].to_numpy()
-            # Chunk by chunk: the values of one chunk are told by its own offsets.
-            flat = np.concatenate([chunk.flatten().to_numpy() for chunk in rows["vector"].chunks])
-            vectors = flat.reshape(rows.num_rows, -1)
             order = np.lexsort((frames, source))
             order = order[ours[order]]
             cuts = np.flatnonzero(np.diff(source[order])) + 1
             for own in np.split(order, cuts):
                 if len(own):
-                    yield int(source[own[0]]), frames[own], vectors[own]
+                    # Only those of one source are sure to be of one model, and so of one length.
+                    flat = pc.list_flatten(rows["vector"].take(pa.array(own))).to_numpy()
+                    yield int(source[own[0]]), frames[own], flat.reshape(len(own), -1)
 
     def _numbers(self, ids: pa.ChunkedArray) -> tuple[Int64Array, BoolArray]:
         number = pc.index_in(ids.cast(pa.string()), self._ids)
