@@ -131,7 +131,7 @@ def _listed(name: str, value: str, place: str, rows: str, part: str = "") -> str
 
 
 def _framed(has_thumbnails: bool) -> str:
-    """How many frames were sampled, how sharp they are, and the best of them."""
+    """Sampled frames, how sharp they are, and the best: the better it is, the higher `place`."""
     margin = f"CASE transition WHEN 'start' THEN 0 WHEN 'cut' THEN {CUT_SECONDS} ELSE {FADE_SECONDS} END"
     shots = f"""(
         SELECT *, start_seconds + {margin} AS settles, end_seconds - coalesce(lead({margin})
@@ -148,6 +148,7 @@ def _framed(has_thumbnails: bool) -> str:
     return _grouped(
         f"""count(*) AS num_frames, avg(sharpness) AS sharpness,
         arg_max(frame_index, {rank}) AS best_frame, arg_max(pts_seconds, {rank}) AS best_seconds,
+        max({rank}) AS place,
         arg_max({{'image': coalesce(image, picture)}}, {rank}).image AS still""",
         _in_shot(rows, shots, "s.scene_index, s.settles, s.unsettles"),
     )

@@ -15,7 +15,7 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.sources import paths_of
 from framemill.cluster.view.lanes import LaneTables, plan_lanes
 from framemill.cluster.view.overview import MAX_FAILURES, failures, histograms, runs
-from framemill.cluster.view.shots import ShotTables, corners, plan_shots
+from framemill.cluster.view.shots import ShotTables, corners, plan_shots, poster_of
 from framemill.cluster.view.source_rows import Row, SourceRows
 from framemill.cluster.view.stills import Stills, Wanted
 
@@ -46,8 +46,8 @@ def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: S
         sources: content ids, in the order to be shown.
     """
     uris = uris_by_source(dataset)
-    shots, lanes = ShotTables(rows), LaneTables(rows)
     media = {source: own[0] for source, own in rows.by_source("media", _MEDIA).items()}
+    shots, lanes = ShotTables(rows, media), LaneTables(rows)
     words = rows.by_source("transcript", ["start_seconds", "end_seconds", "text", "origin", "words"])
     texts = rows.by_source("text_spans", ["start_seconds", "end_seconds", "text"])
     files: list[Row] = []
@@ -55,7 +55,7 @@ def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: S
         described = media.get(source, {})
         uri = uris[source][0]
         seconds = described.get("duration_seconds") or dataset.state.sources[uri].duration_seconds
-        planned = plan_shots(shots, source, described)
+        planned = plan_shots(shots, source)
         for shot in planned:
             shot["still"] = stills.number(Wanted(source, shot["frame"]))
         files.append(
@@ -74,7 +74,7 @@ def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: S
                 "codec": described.get("video_codec") or described.get("audio_codec") or "",
                 "facts": _facts(described, seconds),
                 "shots": planned,
-                "poster": max(range(len(planned)), key=lambda i: planned[i]["score"], default=-1),
+                "poster": poster_of(shots, source),
                 "lanes": plan_lanes(shots, lanes, source, seconds),
                 "words": [_segment(row) for row in words.get(source, [])],
                 "texts": _texts(texts.get(source, []), shots.text.get(source, [])),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from framemill.cluster.view.best_frames import find_best_frames
 from framemill.cluster.view.source_rows import Row, SourceRows
 from framemill.cluster.view.stills import Box
 
@@ -20,14 +21,21 @@ BySource = dict[str, list[Row]]
 
 
 class ShotTables:
-    """The tables that shots are made of, read once for all sources."""
+    """The tables that shots are made of, read once for all sources.
 
-    def __init__(self, rows: SourceRows) -> None:
-        self.frames = rows.by_source("frames", ["frame_index", "pts_seconds", "frame_score"])
-        for source, seen in rows.by_source("preview", ["frame_index", "pts_seconds", "frame_score"]).items():
+    Args:
+        media: the row of each source. Without `scenes` a file with a picture is one shot.
+    """
+
+    def __init__(self, rows: SourceRows, media: Mapping[str, Row]) -> None:
+        self.frames = rows.by_source("frames", ["pts_seconds"])
+        for source, seen in rows.by_source("preview", ["pts_seconds"]).items():
             self.frames.setdefault(source, seen)
         times = ["start_seconds", "end_seconds", "start_frame", "end_frame", "transition"]
-        self.scenes = rows.by_source("scenes", times)
+        self.scenes = rows.by_source("scenes", ["scene_index", *times])
+        for source, row in media.items():
+            self.scenes.setdefault(source, _whole(row))
+        self.best = find_best_frames(rows, self.scenes)
         self.objects = rows.by_source("objects", ["frame_index", "pts_seconds", "label", "score", "box"])
         self.faces = rows.by_source("faces", ["frame_index", "pts_seconds", "face_index", "score", "box"])
         self.text = rows.by_source("text", ["frame_index", "pts_seconds", "text", "polygon"])
@@ -39,24 +47,20 @@ class ShotTables:
         }
 
 
-def plan_shots(tables: ShotTables, source_id: str, media: Mapping[str, Any]) -> list[Row]:
+def plan_shots(tables: ShotTables, source_id: str) -> list[Row]:
     """The shots of one source, as the page reads them.
-
-    Without `scenes` a file with a picture is one shot.
 
     Returns:
         Per shot: start, end (seconds), first, last (frames, half-open), transition, frame and at (frame index
-        and seconds of the still), boxes (kind, name, x0, y0, x1, y1 in display pixels), labels.
+        and seconds of the still: the best sampled frame, or the middle where none was sampled), boxes (kind,
+        name, x0, y0, x1, y1 in display pixels), labels.
     """
-    frames = tables.frames.get(source_id, [])
-    times = [row["pts_seconds"] for row in frames]
     shots = []
-    for scene in tables.scenes.get(source_id) or _whole(media):
+    for scene in tables.scenes.get(source_id, []):
         start, end = scene["start_seconds"], scene["end_seconds"]
-        inside = frames[bisect_left(times, start) : bisect_left(times, end)]
-        best = max(inside, key=lambda row: row["frame_score"] or 0.0, default=None)
+        best = tables.best.get((source_id, scene["scene_index"]))
         middle = (scene["start_frame"] + max(scene["start_frame"], scene["end_frame"] - 1)) // 2
-        frame = middle if best is None else best["frame_index"]
+        frame = middle if best is None else best.frame_index
         shots.append(
             {
                 "start": round(start, 3),
@@ -65,8 +69,7 @@ def plan_shots(tables: ShotTables, source_id: str, media: Mapping[str, Any]) -> 
                 "last": scene["end_frame"],
                 "transition": scene["transition"],
                 "frame": frame,
-                "at": round((start + end) / 2 if best is None else best["pts_seconds"], 3),
-                "score": round(best["frame_score"] or 0.0, 3) if best else 0.0,
+                "at": round((start + end) / 2 if best is None else best.pts_seconds, 3),
                 "boxes": _boxes(tables, source_id, frame),
                 "labels": _labels(tables, source_id, start, end),
             }
@@ -74,11 +77,20 @@ def plan_shots(tables: ShotTables, source_id: str, media: Mapping[str, Any]) -> 
     return shots
 
 
+def poster_of(tables: ShotTables, source_id: str) -> int:
+    """Position of the shot that stands for a source, that with the best frame; -1 where there is no shot."""
+    scenes = tables.scenes.get(source_id, [])
+    best = [tables.best.get((source_id, scene["scene_index"])) for scene in scenes]
+    ranks = [len(scenes) if one is None else one.rank for one in best]
+    return ranks.index(min(ranks)) if ranks else -1
+
+
 def _whole(media: Mapping[str, Any]) -> list[Row]:
     if not media.get("video_codec") or not media.get("num_frames"):
         return []
     times = {"start_seconds": 0.0, "end_seconds": media.get("duration_seconds") or 0.0}
-    return [{**times, "start_frame": 0, "end_frame": media["num_frames"], "transition": "start"}]
+    frames = {"start_frame": 0, "end_frame": media["num_frames"]}
+    return [{"scene_index": 0, **times, **frames, "transition": "start"}]
 
 
 def between(rows: Sequence[Row], start: float, end: float) -> Sequence[Row]:

@@ -42,24 +42,34 @@ class SourceRows:
         return found
 
     def rows(self, table: str, columns: Sequence[str], order: str) -> list[Row]:
-        """Rows in the order of one column; columns that an older version did not write are null.
+        """Rows of `table` in the order of one column.
+
+        Raises:
+            DatasetError: a part is gone or damaged.
+        """
+        found = self.table(table, columns)
+        rows: list[Row] = found.sort_by(order).to_pylist() if found.num_rows else []
+        return rows
+
+    def table(self, table: str, columns: Sequence[str]) -> pa.Table:
+        """Columns of a table: null where an older version did not write them, empty where it was never made.
 
         Raises:
             DatasetError: a part is gone or damaged.
         """
         if table not in self._tables:
-            return []
+            return pa.table({name: pa.nulls(0) for name in columns})
         source = self._tables[table]
         there = [name for name in columns if name in source.schema.names]
         # Runs and errors are told whole: a file that failed has no other rows.
         own = None if table in ("runs", "errors") else self._filter
         try:
-            found = source.to_table(columns=there, filter=own).sort_by(order)
+            found = source.to_table(columns=there, filter=own)
         except (pa.ArrowException, OSError) as exc:
             raise DatasetError(f"table {table} cannot be read: {exc}; run the command again") from exc
-        missing = dict.fromkeys(name for name in columns if name not in there)
-        rows: list[Row] = found.to_pylist()
-        return [row | missing for row in rows] if missing else rows
+        nothing = pa.nulls(found.num_rows)
+        held = {name: found[name] if name in there else nothing for name in columns}
+        return pa.table(held)
 
     def images(self, table: str) -> Iterator[Row]:
         """Kept pictures, one after the other: source_id, frame_index and `image`, a JPEG."""
