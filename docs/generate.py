@@ -21,6 +21,7 @@ import pyarrow as pa
 from framemill.cluster.cli.main import COMMANDS, SECTIONS, cli, main
 from framemill.cluster.cli.output import size
 from framemill.cluster.config import keywords
+from framemill.cluster.exports.catalogue import FORMATS
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
@@ -238,8 +239,14 @@ def families() -> str:
     return table(("role", "families that serve it"), rows)
 
 
+def formats() -> str:
+    rows = [(f"`{name}`", form.of, form.files, form.holds) for name, form in FORMATS.items()]
+    return table(("F", "of", "files", "what stands in them"), rows)
+
+
 LISTS: dict[str, Callable[[], str]] = {
-    make.__name__: make for make in (overview, columns, operations, commands, settings, models, families)
+    make.__name__: make
+    for make in (overview, columns, operations, commands, settings, models, families, formats)
 }
 
 

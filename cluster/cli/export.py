@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from framemill.cluster.cli.output import Invocation, conventions, print_json, print_table, report
+from framemill.cluster.exports.catalogue import FORMATS, names_of
 
 if TYPE_CHECKING:
-    from framemill.cluster.corpus.exports import Exported
     from framemill.cluster.exports.datasets import ExportedDataset
-    from framemill.cluster.exports.formats import ExportedShots
-
-_SPEECH = ("srt", "vtt", "txt", "tsv", "json", "rttm")
-_SHOTS = ("shots-csv", "edl", "otio", "stills")
-_DATASETS = ("coco", "yolo", "cvat", "labelstudio", "fiftyone", "webdataset", "hf")
+    from framemill.cluster.exports.naming import Exported
 
 
 @click.command()
@@ -24,12 +20,10 @@ _DATASETS = ("coco", "yolo", "cvat", "labelstudio", "fiftyone", "webdataset", "h
 @click.option(
     "--format",
     "form",
-    type=click.Choice((*_SHOTS, *_SPEECH, *_DATASETS)),
+    type=click.Choice(list(FORMATS)),
     required=True,
-    help="shots-csv, edl and otio list the shots, stills writes the best frame of each; srt, vtt, txt and "
-    "tsv (milliseconds) write the transcript, rttm the speakers, json both; coco, yolo, cvat, labelstudio "
-    "and fiftyone write the objects of sampled frames, webdataset and hf these frames and all that is known "
-    "of them.",
+    help=f"Of shots: {', '.join(names_of('shots'))}. Of speech: {', '.join(names_of('speech'))}. Sampled "
+    f"frames as a data set: {', '.join(names_of('frames'))}.",
 )
 @click.option("-o", "--output", "folder", metavar="DIR", help="Where the files go.")
 @click.option("--beside", is_flag=True, help="Write next to each source instead; of shots.")
@@ -74,23 +68,23 @@ def export(
     if beside == (folder is not None):
         raise click.UsageError("say where the files go: either -o DIR or --beside")
     refused: dict[str, str] = {}
-    written: Sequence[Exported | ExportedShots]
-    if form in _DATASETS:
+    written: Sequence[Exported]
+    if FORMATS[form].of == "frames":
         if folder is None:
             raise click.UsageError(f"{form} is one data set of all sources: name its folder with -o DIR")
         return _export_dataset(invocation, output, form, folder, where, name or "{stem}")
-    if form in _SHOTS:
+    if FORMATS[form].of == "shots":
         from framemill.cluster.exports.formats import export_shots
 
         written, refused = export_shots(output, form, folder, where, name or "{stem}")
     else:
         if beside or where or name:
             raise click.UsageError(
-                f"--beside, --where and --name are for {', '.join((*_SHOTS, *_DATASETS))}, not for {form}"
+                f"--beside, --where and --name are for shots and data sets, and {form} writes speech"
             )
-        from framemill.cluster.corpus import exports
+        from framemill.cluster.exports.speech import export_speech
 
-        written = exports.export(output, form, folder or "")
+        written = export_speech(output, form, folder or "")
     if invocation.as_json:
         print_json(written)
     elif written:

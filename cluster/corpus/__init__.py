@@ -1,1 +1,1 @@
-"""Answers about all files at once, from their tables: people, duplicates, search, recall, exports."""
+"""Answers about all files at once, from their tables: people, duplicates, search, recall."""

@@ -1,1 +1,1 @@
-"""Shots as files that other programs open."""
+"""Shots, speech and sampled frames as files that other programs open."""

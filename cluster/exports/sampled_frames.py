@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from framemill.cluster.corpus.shots import find_shots
 from framemill.cluster.editing.source_pictures import SourcePictures
-from framemill.cluster.exports.shot_lists import stems_of
+from framemill.cluster.exports.naming import stems_of
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import query
 from framemill.errors import UsageError
@@ -86,7 +85,7 @@ class SampledFrames:
 
     Args:
         where: a condition on the view `shots`; frames in those shots are taken, or all.
-        name: as in `read_shot_lists`.
+        name: as in `stems_of`.
         say: told of progress.
 
     Raises:
@@ -113,7 +112,7 @@ class SampledFrames:
         )
         if self._shots is not None:
             media = [row for row in media if row[0] in self._shots]
-        stems = stems_of({row[0]: PurePosixPath(row[1]).name for row in media}, name)
+        stems = stems_of({row[0]: row[1] for row in media}, name)
         self._media = [(*row[:2], stems[row[0]].replace(".", "_"), *row[2:]) for row in media]
         self.categories: Sequence[str] = ()
         if "objects" in self.tables:

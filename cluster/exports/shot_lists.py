@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
-from pathlib import PurePosixPath
 from typing import Any
 
 from framemill.cluster.corpus.shots import COLUMNS, find_shots
+from framemill.cluster.exports.naming import stems_of
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import query
 from framemill.errors import UsageError
@@ -22,7 +21,6 @@ Shot = Mapping[str, Any]
 _RATES = tuple(Fraction(n * 1000, d) for n in (24, 30, 48, 60, 120) for d in (1000, 1001))
 _RATES += tuple(Fraction(n) for n in (25, 50, 100))
 _RATE_TOLERANCE = 3e-4  # 29.97 and 30 differ by three times as much
-_NAME_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +64,16 @@ class ShotList:
 
 
 def read_shot_lists(
-    root: str | os.PathLike[str], where: str | None, name: str, more: tuple[str, ...] = ()
+    root: str | os.PathLike[str],
+    where: str | None,
+    name: str,
+    more: tuple[str, ...] = (),
+    beside: bool = False,
 ) -> Iterator[ShotList]:
     """The shots of each source, by uri.
 
     Args:
-        root: a result folder. where: as in `find_shots`.
-        name: of the files without their ending; `{stem}` stands for the source's own name, `{id}` for the
-            first 8 digits of its content id, which is added where two sources would share a name.
+        root: a result folder. where: as in `find_shots`. name, beside: as in `stems_of`.
         more: columns of the view that are needed too.
 
     Raises:
@@ -86,31 +86,6 @@ def read_shot_lists(
     if rows and "media" in Dataset.open(root, create=False).state.keys:
         rates = dict(query(root, "SELECT source_id, max(fps) FROM media GROUP BY 1").rows)
     owned = [(key, list(own)) for key, own in groupby(rows, key=lambda row: row["source_id"])]
-    stems = stems_of({key: own[0]["name"] for key, own in owned}, name)
+    stems = stems_of({key: own[0]["uri"] for key, own in owned}, name, beside)
     for number, (source_id, own) in enumerate(owned):
         yield ShotList(source_id, own[0]["uri"], stems[source_id], number, rates.get(source_id), own)
-
-
-def stems_of(names: Mapping[str, str], name: str) -> dict[str, str]:
-    """What names of files begin with: source id -> a name that no other source has, whatever its case.
-
-    Args:
-        names: source id -> name of its file. name: as in `read_shot_lists`.
-
-    Raises:
-        UsageError: `name` is wrong.
-    """
-    stems = {}
-    for source_id, own in names.items():
-        # Only what has no meaning to a shell, a player or a path stays of a name that others gave.
-        plain = re.sub(r"[^\w.-]+", "_", PurePosixPath(own).stem)[:_NAME_LENGTH].lstrip(".-") or "file"
-        try:
-            stems[source_id] = name.format(stem=plain, id=source_id[:8])
-        except (KeyError, IndexError, ValueError, AttributeError) as exc:
-            raise UsageError(f"`name={name!r}`: only {{stem}} and {{id}} can stand in it ({exc})") from exc
-        if not re.fullmatch(r"[^/\\\0]+", stems[source_id]) or stems[source_id].startswith("."):
-            raise UsageError(f"`name={name!r}` makes {stems[source_id]!r}, which is no name for a file")
-    times: dict[str, int] = {}
-    for stem in stems.values():
-        times[stem.lower()] = times.get(stem.lower(), 0) + 1
-    return {key: f"{stem}-{key[:8]}" if times[stem.lower()] > 1 else stem for key, stem in stems.items()}

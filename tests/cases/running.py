@@ -21,7 +21,7 @@ import framemill
 from framemill.cluster.cli.extract import extract as extract_command
 from framemill.cluster.cli.output import Invocation
 from framemill.cluster.config import read_settings
-from framemill.cluster.corpus.exports import export
+from framemill.cluster.exports.speech import export_speech
 from tests.cases.described import Case
 
 Rows = list[dict[str, Any]]
@@ -71,10 +71,8 @@ class Outcome:
     def exported_text(self, form: str) -> str:
         """The words of the subtitles that `export` writes in this format, without numbers and times."""
         owners = {row["source_id"] for row in self.media}
-        files = [
-            file for file in export(self.output, form, self.output / "exported") if file.source_id in owners
-        ]
-        texts = [Path(file.path).read_text("utf-8") for file in files]
+        written = export_speech(self.output, form, self.output / "exported")
+        texts = [Path(file.path).read_text("utf-8") for file in written if file.source_id in owners]
         if form == "txt":
             return "\n".join(texts)
         cues = [cue for text in texts for cue in re.findall(r" --> .*\n((?:.+\n?)*)", text)]

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from framemill.cluster.cli.export import _DATASETS
 from framemill.cluster.cli.main import main
 from framemill.cluster.exports import training_sets
-from framemill.cluster.exports.datasets import DATASETS
 from tests.cluster.results.hand_made import make_folder
 
 Capture = pytest.CaptureFixture[str]
@@ -65,10 +63,6 @@ def export(root: str, form: str, *more: str) -> Path:
     assert main(["export", root, "--format", form, "-o", str(target), *more]) == 0
     assert [path.name for path in target.parent.iterdir() if path.name.startswith(".")] == []
     return target
-
-
-def test_the_command_offers_every_data_set() -> None:
-    assert set(_DATASETS) == set(DATASETS)
 
 
 def test_coco_is_read_and_scored_by_pycocotools(tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ from typing import Any
 import opentimelineio as otio
 import pytest
 
-from framemill.cluster.cli.export import _SHOTS
 from framemill.cluster.cli.main import main
-from framemill.cluster.exports.formats import FORMATS
 from framemill.cluster.exports.timecode import timecode
 from tests.cluster.results.hand_made import make_folder
 
@@ -41,10 +39,6 @@ def make(root: Path, fps: float = float(NTSC), rate: Fraction = NTSC, **uris: li
     }  # fmt: skip
     make_folder(root / "out", {name: {key: rows for key in uris} for name, rows in tables.items()}, uris)
     return root / "out"
-
-
-def test_the_command_offers_every_format() -> None:
-    assert set(_SHOTS) == set(FORMATS)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from framemill.cluster.cli.main import main
-from framemill.cluster.corpus import exports
-from framemill.cluster.corpus.exports import export
+from framemill.cluster.exports import speech
+from framemill.cluster.exports.speech import export_speech as export
 from framemill.cluster.results import parts
 from framemill.cluster.results.commits import Commit, Entry, SourceRecord
 from framemill.cluster.results.compaction import compact
@@ -233,8 +233,8 @@ def test_the_command_writes_files_and_says_which(
 def test_what_is_missing_is_named(talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match=r"has no table speakers: extract it first, .* --ops speakers"):
         export(talk, "rttm", tmp_path)
-    with pytest.raises(UsageError, match="unknown format 'ass'; known: srt"):
-        export(talk, "ass", tmp_path)
+    with pytest.raises(UsageError, match="unknown format 'sub'; known of speech: srt"):
+        export(talk, "sub", tmp_path)
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"cannot be written .*: choose another folder"):
         export(talk, "srt", tmp_path / "taken")
@@ -278,7 +278,7 @@ def test_no_more_is_read_than_the_next_source_needs(
 ) -> None:
     said = corpus(tmp_path / "out", 12, 5)
     rows_read, most_ahead, columns = 0, 0, set()
-    read, replace = exports.read_groups, exports._replace
+    read, replace = speech.read_groups, speech._replace
 
     def counting(root: Any, part: Any, wanted: Any) -> Any:
         nonlocal rows_read
@@ -295,8 +295,8 @@ def test_no_more_is_read_than_the_next_source_needs(
         most_ahead = max(most_ahead, rows_read - 5 * len(written))
         replace(path, text)
 
-    monkeypatch.setattr(exports, "read_groups", counting)
-    monkeypatch.setattr(exports, "_replace", watching)
+    monkeypatch.setattr(speech, "read_groups", counting)
+    monkeypatch.setattr(speech, "_replace", watching)
     found = export(tmp_path / "out", "txt", tmp_path / "txt")
     assert rows_read == 60 and most_ahead <= 2 * 7
     assert "words" not in columns and "text" in columns
@@ -320,7 +320,7 @@ def test_parts_that_are_joined_meanwhile_do_no_harm(
 ) -> None:
     rows = [(f"{i:02x}" * 16, f"{i}.mp4", "transcript", spoken((0, 1, f"text {i}"))) for i in range(6)]
     out = results(tmp_path / "out", *rows)
-    replace = exports._replace
+    replace = speech._replace
     written: list[str] = []
 
     def joining(path: Path, text: str) -> None:
@@ -331,7 +331,7 @@ def test_parts_that_are_joined_meanwhile_do_no_harm(
             with dataset.hold("c"):
                 assert compact(dataset, "c")
 
-    monkeypatch.setattr(exports, "_replace", joining)
+    monkeypatch.setattr(speech, "_replace", joining)
     assert len(export(out, "txt", tmp_path / "txt")) == 6
     assert sorted(written) == [f"text {i}\n" for i in range(6)], "each once"
 

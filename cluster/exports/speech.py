@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from framemill.cluster.exports.catalogue import format_named
+from framemill.cluster.exports.naming import Exported
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_groups
 from framemill.cluster.results.queries import live_paths
@@ -31,6 +33,10 @@ _NAME_LENGTH = 40
 _ATTEMPTS = 20  # a compaction may replace parts while they are read
 
 Row = Mapping[str, Any]
+_TIMES = ("start_seconds", "end_seconds")
+_CUES = (*_TIMES, "text", "language", "origin", "stream_index")
+# What each format takes of the tables; json takes all.
+_COLUMNS = {**dict.fromkeys(("srt", "vtt", "txt", "tsv"), _CUES), "rttm": (*_TIMES, "speaker"), "json": None}
 
 
 @dataclass(slots=True)
@@ -41,23 +47,14 @@ class _Source:
     speakers: list[Row] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """One file that was written."""
-
-    source_id: str
-    uri: str
-    path: str
-
-
-def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[str]) -> list[Exported]:
+def export_speech(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[str]) -> list[Exported]:
     """Writes the files of each source that has rows; files of the same name are replaced whole.
 
     The rows of one source are held at a time, whatever the size of the tables.
 
     Args:
         root: a result folder.
-        form: key of `FORMATS`.
+        form: a name in `FORMATS`.
         folder: where the files go; made if it is not there.
 
     Returns:
@@ -68,9 +65,8 @@ def export(root: str | os.PathLike[str], form: str, folder: str | os.PathLike[st
             written.
         DatasetError: a part of the results cannot be read.
     """
-    if form not in FORMATS:
-        raise UsageError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
-    write, needed, columns = FORMATS[form]
+    made_by = format_named(form, "speech")
+    write, needed, columns = made_by.load(), made_by.needs, _COLUMNS[form]
     dataset = Dataset.open(root, create=False)
     present = [table for table in needed if table in dataset.state.keys]
     if not present:
@@ -237,21 +233,21 @@ def _cues(source: _Source, point: str) -> list[tuple[str, str]]:
     return cues
 
 
-def _srt(source: _Source) -> str:
+def write_srt(source: _Source) -> str:
     cues = enumerate(_cues(source, ","), 1)
     return "\n".join(f"{number}\n{times}\n{text}\n" for number, (times, text) in cues)
 
 
-def _vtt(source: _Source) -> str:
+def write_vtt(source: _Source) -> str:
     signs = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     return "WEBVTT\n" + "".join(f"\n{times}\n{text.translate(signs)}\n" for times, text in _cues(source, "."))
 
 
-def _txt(source: _Source) -> str:
+def write_txt(source: _Source) -> str:
     return "".join(f"{line}\n" for row in source.transcript if (line := _line(row["text"])))
 
 
-def _tsv(source: _Source) -> str:
+def write_tsv(source: _Source) -> str:
     """Whisper's table: whole milliseconds, and text without a tab or line end of its own."""
     rows = [(row, line) for row in source.transcript if (line := one_line(row["text"]))]
     cues = "".join(
@@ -261,7 +257,7 @@ def _tsv(source: _Source) -> str:
     return f"start\tend\ttext\n{cues}"
 
 
-def _rttm(source: _Source) -> str:
+def write_rttm(source: _Source) -> str:
     """NIST's format: type, file, channel, start, length, then the speaker among fields left open."""
     name = source.source_id[:ID_DIGITS]
     return "".join(
@@ -271,7 +267,7 @@ def _rttm(source: _Source) -> str:
     )
 
 
-def _json(source: _Source) -> str:
+def write_json(source: _Source) -> str:
     document = {
         "source_id": source.source_id,
         "uris": source.uris,
@@ -279,17 +275,3 @@ def _json(source: _Source) -> str:
         "speakers": source.speakers,
     }
     return json.dumps(document, indent=2) + "\n"
-
-
-_TIMES = ("start_seconds", "end_seconds")
-_CUES = (*_TIMES, "text", "language", "origin", "stream_index")
-# Format, which is also the file's ending -> what makes the text, the tables of which one must be there, and
-# the columns that it takes of them; None for all.
-FORMATS: Mapping[str, tuple[Callable[[_Source], str], tuple[str, ...], tuple[str, ...] | None]] = {
-    "srt": (_srt, ("transcript",), _CUES),
-    "vtt": (_vtt, ("transcript",), _CUES),
-    "txt": (_txt, ("transcript",), _CUES),
-    "tsv": (_tsv, ("transcript",), _CUES),
-    "json": (_json, ("transcript", "speakers"), None),
-    "rttm": (_rttm, ("speakers",), (*_TIMES, "speaker")),
-}
