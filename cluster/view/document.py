@@ -45,9 +45,53 @@ def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: S
         rows: reads the tables of `sources`.
         sources: content ids, in the order to be shown.
     """
+    media = media_of(rows)
+    shots = ShotTables(rows, media)
+    files = plan_files(dataset, stills, rows, media, shots, sources)
+    models, past, costs = runs(rows)
+    failed = failures(rows)
+    return {
+        "title": PurePosixPath(str(dataset.root)).name or str(dataset.root),
+        "totals": {
+            "files": len(dataset.state.sources),
+            "seconds": round(sum(record.duration_seconds for record in dataset.state.sources.values()), 1),
+            "bytes": sum(record.num_bytes for record in dataset.state.sources.values()),
+            "shots": sum(len(file["shots"]) for file in files),
+            "failed": len({row["uri"] for row in failed if row["operation"] == "*"}),
+            "partial": sum(file["status"] == "partial" for file in files),
+        },
+        "failures": failed[:MAX_FAILURES],
+        "models": models,
+        "runs": past,
+        "costs": costs,
+        "histograms": histograms(files),
+        "tables": sorted(name for name in dataset.state.keys if name in rows),
+        "files": files,
+        "people": _people(shots, stills, sources),
+        "twins": _twins(rows, stills, sources, files),
+    }
+
+
+def media_of(rows: SourceRows) -> dict[str, Row]:
+    """Content id -> its row of `media`."""
+    return {source: own[0] for source, own in rows.by_source("media", _MEDIA).items()}
+
+
+def plan_files(
+    dataset: Dataset,
+    stills: Stills,
+    rows: SourceRows,
+    media: Mapping[str, Row],
+    shots: ShotTables,
+    sources: Sequence[str],
+) -> list[Row]:
+    """What a page says of each of some sources: facts, shots, lanes, words and text on screen.
+
+    Args:
+        rows: reads the tables of `sources`. media, shots: read by it.
+    """
     uris = uris_by_source(dataset)
-    media = {source: own[0] for source, own in rows.by_source("media", _MEDIA).items()}
-    shots, lanes = ShotTables(rows, media), LaneTables(rows)
+    lanes = LaneTables(rows)
     words = rows.by_source("transcript", ["start_seconds", "end_seconds", "text", "origin", "words"])
     texts = rows.by_source("text_spans", ["start_seconds", "end_seconds", "text"])
     files: list[Row] = []
@@ -80,28 +124,7 @@ def plan_document(dataset: Dataset, stills: Stills, rows: SourceRows, sources: S
                 "texts": _texts(texts.get(source, []), shots.text.get(source, [])),
             }
         )
-    models, past, costs = runs(rows)
-    failed = failures(rows)
-    return {
-        "title": PurePosixPath(str(dataset.root)).name or str(dataset.root),
-        "totals": {
-            "files": len(dataset.state.sources),
-            "seconds": round(sum(record.duration_seconds for record in dataset.state.sources.values()), 1),
-            "bytes": sum(record.num_bytes for record in dataset.state.sources.values()),
-            "shots": sum(len(file["shots"]) for file in files),
-            "failed": len({row["uri"] for row in failed if row["operation"] == "*"}),
-            "partial": sum(file["status"] == "partial" for file in files),
-        },
-        "failures": failed[:MAX_FAILURES],
-        "models": models,
-        "runs": past,
-        "costs": costs,
-        "histograms": histograms(files),
-        "tables": sorted(name for name in dataset.state.keys if name in rows),
-        "files": files,
-        "people": _people(shots, stills, sources),
-        "twins": _twins(rows, stills, sources, files),
-    }
+    return files
 
 
 def choose_sources(dataset: Dataset, rows: SourceRows) -> list[str]:

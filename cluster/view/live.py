@@ -1,17 +1,36 @@
-"""A result folder as it is now, for a server of pages: its document, its stills and its files."""
+"""A result folder as it is now, for a server of pages: what its tables say, its stills and its files."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow.compute as pc
 
 from framemill.cluster.editing.source_pictures import find_file
+from framemill.cluster.results import layout
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.view.document import choose_sources, plan_document, shown_sources
+from framemill.cluster.results.lease import is_dead, read_holder
+from framemill.cluster.view import corpus_pages
+from framemill.cluster.view.boxes import boxes_between
+from framemill.cluster.view.document import (
+    choose_sources,
+    media_of,
+    plan_document,
+    plan_files,
+    playable_url,
+    shown_sources,
+)
+from framemill.cluster.view.page_rows import PLAYED, file_row, shot_row, still_address
+from framemill.cluster.view.shot_filters import Filter
+from framemill.cluster.view.shot_index import ShotIndex
+from framemill.cluster.view.shot_pages import ShotPages
+from framemill.cluster.view.shots import ShotTables, corners
+from framemill.cluster.view.similar import TABLE, nearest_frames
 from framemill.cluster.view.source_rows import SourceRows
 from framemill.cluster.view.stills import Box, Stills, Wanted
 from framemill.errors import DatasetError
@@ -19,27 +38,170 @@ from framemill.errors import DatasetError
 # So many stills are made at once, since those that follow each other in a file cost one reading of it.
 GROUP = 16
 MAX_GROUPS = 256
+WAIT_SECONDS = 0.5  # that a question waits for the table of shots, so that small folders are answered whole
 _ATTEMPTS = 5  # a compaction may replace parts while they are read
+
+Row = dict[str, Any]
+Answer = TypeVar("Answer")
 
 
 class LiveFolder:
-    """Answers for one result folder; any thread may ask."""
+    """Answers for one result folder; any thread may ask. Close it in the end.
 
-    def __init__(self, dataset: Dataset) -> None:
+    Args:
+        cache: where the table of shots is kept; None for the user's cache folder.
+    """
+
+    def __init__(self, dataset: Dataset, cache: Path | None = None) -> None:
+        self.root = dataset.root
         self._dataset = dataset
         self._lock = threading.Lock()
         self._pictures_lock = threading.Lock()
         self._sequence = -1
         self._document: dict[str, Any] = {}
-        self._playable: frozenset[str] = frozenset()
-        self._wanted: dict[str, list[Wanted]] = {}
+        self._sightings: dict[str, list[Wanted]] = {}
         self._made: OrderedDict[tuple[Wanted, ...], Mapping[Wanted, bytes | None]] = OrderedDict()
+        self._index = ShotIndex(dataset.root, cache)
+        self._pages = ShotPages(self._index, str(dataset.root))
+
+    def close(self) -> None:
+        """Lets the table of shots go."""
+        self._index.close()
 
     def sequence(self) -> int:
         """Position of the newest commit in the log; it grows while a run is at work."""
+        return self._now().state.sequence
+
+    def _now(self) -> Dataset:
+        """The folder at its newest commit, which stays as it is while it is read."""
         with self._lock:
             self._dataset.reload()
-            return self._dataset.state.sequence
+            return self._copy()
+
+    def _copy(self) -> Dataset:
+        copy = Dataset(self._dataset.root, self._dataset.constants)
+        copy.state = self._dataset.state
+        return copy
+
+    def _answer(self, ask: Callable[[Dataset], Answer]) -> Answer:
+        """What is answered of the folder as it is now.
+
+        Raises:
+            DatasetError: a table cannot be read, though no commit came between.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return ask(self._now())
+            except DatasetError:
+                continue
+        return ask(self._now())
+
+    def _shots(self) -> ShotPages:
+        """The table of shots, as far as it is."""
+        self._index.follow(self._now().state, WAIT_SECONDS)
+        return self._pages
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the table of shots to be that of the newest commit, and answers whether it is."""
+        self._index.follow(self._now().state, seconds)
+        return bool(self.progress()["ready"])
+
+    def progress(self) -> Row:
+        """How far the table of shots is."""
+        return self._index.progress()
+
+    def state(self) -> Row:
+        """The newest commit, how far the table of shots is, and the run at work."""
+        now = self._now()
+        self._index.follow(now.state)
+        folder = now.root / layout.SYSTEM_FOLDER
+        holder = read_holder(folder) if isinstance(folder, Path) else None
+        if holder is not None and is_dead(holder):
+            holder = None
+        told = None if holder is None else {"run": holder.run_id, "host": holder.host, "pid": holder.pid}
+        return {"sequence": now.state.sequence, "index": self.progress(), "running": told}
+
+    def overview(self) -> Row:
+        """The head of the page."""
+        told = self._answer(corpus_pages.overview)
+        counts = self._shots().facets(Filter())
+        return told | {"histograms": corpus_pages.bars(counts), "index": self.progress()}
+
+    def shots(self, wanted: Filter, sort: str, offset: int, limit: int) -> Row:
+        """How many shots fit, and a page of them."""
+        total, rows = self._shots().shots(wanted, sort, offset, limit)
+        return {"total": total, "rows": [shot_row(row) for row in rows]}
+
+    def facets(self, wanted: Filter) -> Row:
+        """Counts of the values of each facet."""
+        return {"facets": self._shots().facets(wanted)}
+
+    def files(self, wanted: Filter, offset: int, limit: int) -> Row:
+        """How many files fit, and a page of them."""
+        total, rows = self._shots().files(wanted, offset, limit)
+        return {"total": total, "rows": [file_row(row) for row in rows]}
+
+    def file(self, source_id: str) -> Row | None:
+        """What `plan_files` says of one file, with addresses of its stills; None where there is none."""
+
+        def ask(dataset: Dataset) -> Row | None:
+            if source_id not in uris_by_source(dataset):
+                return None
+            rows, stills = SourceRows(dataset, [source_id]), Stills(dataset)
+            media = media_of(rows)
+            (file,) = plan_files(dataset, stills, rows, media, ShotTables(rows, media), [source_id])
+            addresses = [still_address(one) for one in stills.wanted()]
+            for shot in file["shots"]:
+                shot["still"] = addresses[shot["still"]]
+            return file | {"url": file["url"] and f"media/{source_id}", "tags": {}}
+
+        return self._answer(ask)
+
+    def boxes(self, source_id: str, start: float, end: float) -> Row:
+        """Boxes of each sampled frame of a stretch."""
+        return {"frames": self._answer(lambda dataset: boxes_between(dataset, source_id, start, end))}
+
+    def similar(self, source_id: str, frame_index: int, limit: int) -> Row:
+        """The shots that are most like one, each once, with `score`: cosine similarity, -1..1."""
+        near = self._answer(lambda dataset: nearest_frames(dataset, source_id, frame_index))
+        found = self._shots().shots_of_frames([(source, frame) for source, frame, _ in near])
+        scores: dict[tuple[str, int], float] = {}
+        for (_, _, score), place in zip(near, found, strict=True):
+            if place is not None:
+                scores.setdefault(place, score)
+        # The shot that was asked with is the most like itself.
+        own = self._shots().shots_of_frames([(source_id, frame_index)])[0]
+        places = [place for place in scores if place != own][:limit]
+        rows = [shot_row(row) for row in self._shots().shots_by_place(places)]
+        return {
+            "rows": [row | {"score": round(scores[row["source"], row["index"]], 4)} for row in rows],
+            "table": TABLE,
+        }
+
+    def people(self) -> Row:
+        """The most frequent people."""
+        rows = self._answer(corpus_pages.people)
+        sightings: dict[str, list[Wanted]] = {}
+        for row in rows:
+            for seen in row["sightings"]:
+                sightings.setdefault(seen["source"], []).append(seen.pop("wanted"))
+        with self._lock:
+            self._sightings = sightings
+        return {"rows": rows}
+
+    def duplicates(self) -> Row:
+        """Groups of what is nearly identical."""
+        return {"rows": self._answer(corpus_pages.duplicates)}
+
+    def errors(self, offset: int, limit: int) -> Row:
+        """What failed, and why."""
+        total, rows = self._answer(lambda dataset: corpus_pages.errors(dataset, offset, limit))
+        return {"total": total, "rows": rows}
+
+    def runs(self) -> Row:
+        """The runs, newest first, the models they used, and what operations cost."""
+        told = self._answer(corpus_pages.overview)
+        return {"rows": told["runs"], "models": told["models"], "costs": told["costs"]}
 
     def document(self) -> dict[str, Any]:
         """What `plan_document` says, with `sequence`, addresses of files, and `pictures`: one of each still.
@@ -47,72 +209,83 @@ class LiveFolder:
         Raises:
             DatasetError: a table cannot be read.
         """
-        with self._lock:
-            for attempt in range(_ATTEMPTS):
-                self._dataset.reload()
-                if self._dataset.state.sequence == self._sequence:
-                    break
-                try:
-                    self._plan()
-                except DatasetError:
-                    if attempt + 1 == _ATTEMPTS:
-                        raise
-            return self._document
-
-    def _plan(self) -> None:
-        sequence = self._dataset.state.sequence
-        sources = choose_sources(self._dataset, SourceRows(self._dataset))
-        stills = Stills(self._dataset)
-        rows = SourceRows(self._dataset, sources)
-        document = plan_document(self._dataset, stills, rows, sources)
-        playable = frozenset(file["id"] for file in document["files"] if file["url"])
-        for file in document["files"]:
-            file["url"] = file["url"] and f"media/{file['id']}"
-        wanted: dict[str, list[Wanted]] = {}
-        for one in stills.wanted():
-            wanted.setdefault(one.source_id, []).append(one)
-        for own in wanted.values():
-            own.sort(key=lambda one: (one.frame_index, one.box or ()))
-        left_out = len(shown_sources(self._dataset)) - len(sources)
-        document["notices"] = (
-            [f"{left_out} more files are in the folder than a page has room for."] if left_out else []
-        )
-        document["pictures"] = [_address(one) for one in stills.wanted()]
-        document["sequence"] = sequence
-        self._document, self._playable, self._wanted = document, playable, wanted
-        self._sequence = sequence
+        sequence = self.sequence()
+        if sequence != self._sequence:
+            self._document = self._answer(_document)
+            self._sequence = self._document["sequence"]
+        return self._document
 
     def media(self, source_id: str) -> str:
         """Path of a source that browsers play; "" where there is none, or it is not there any more."""
-        with self._lock:
-            if source_id not in self._playable:
-                return ""
-            path, problem = find_file(self._dataset, uris_by_source(self._dataset)[source_id])
-            return "" if problem else path
+        now = self._now()
+        uris = uris_by_source(now).get(source_id)
+        if uris is None:
+            return ""
+        media = SourceRows(now, [source_id]).by_source("media", PLAYED).get(source_id)
+        if not media or not playable_url(uris[0], media[0]):
+            return ""
+        path, problem = find_file(now, uris)
+        return "" if problem else path
 
     def still(self, source_id: str, frame_index: int, box: Box | None = None) -> bytes | None:
-        """A picture that the document names, as WebP; None for any other, and where it cannot be had."""
+        """A frame, or a face in it, as WebP; None where there is none, and where it cannot be had."""
         one = Wanted(source_id, frame_index, box)
         with self._lock:
-            wanted = self._wanted.get(source_id, [])
-        if one not in wanted:
+            made = next((made for made in self._made.values() if one in made), None)
+        if made is not None:
+            return made[one]
+        group = self._group(one)
+        if group is None:
             return None
-        first = wanted.index(one) // GROUP * GROUP
-        group = tuple(wanted[first : first + GROUP])
         # One at a time: the others of a group, which a page asks for at once, find it made.
         with self._pictures_lock:
             if group not in self._made:
-                stills = Stills(self._dataset)
+                now = self._now()
+                stills = Stills(now)
                 for each in group:
                     stills.number(each)
-                pictures = stills.make(SourceRows(self._dataset, [source_id]))
-                self._made[group] = dict(zip(group, pictures, strict=True))
-                if len(self._made) > MAX_GROUPS:
-                    self._made.popitem(last=False)
-            self._made.move_to_end(group)
+                pictures = stills.make(SourceRows(now, [source_id]))
+                with self._lock:
+                    self._made[group] = dict(zip(group, pictures, strict=True))
+                    if len(self._made) > MAX_GROUPS:
+                        self._made.popitem(last=False)
             return self._made[group][one]
 
+    def _group(self, one: Wanted) -> tuple[Wanted, ...] | None:
+        """The stills that are made with one, as a page asks for them together; None where it is not there."""
+        if one.source_id not in uris_by_source(self._now()):
+            return None
+        if one.box is None:
+            frames = self._shots().stills_of(one.source_id)
+            own = [Wanted(one.source_id, frame) for frame in frames]
+        else:
+            with self._lock:
+                own = sorted(self._sightings.get(one.source_id, ()), key=lambda each: each.frame_index)
+            if one not in own and not self._answer(lambda dataset: _is_face(dataset, one)):
+                return None
+        if one not in own:
+            return (one,)
+        first = own.index(one) // GROUP * GROUP
+        return tuple(own[first : first + GROUP])
 
-def _address(one: Wanted) -> str:
-    face = "" if one.box is None else "?" + urlencode({"face": ",".join(map(str, one.box))})
-    return f"stills/{one.source_id}/{one.frame_index}{face}"
+
+def _is_face(dataset: Dataset, one: Wanted) -> bool:
+    rows = SourceRows(dataset, [one.source_id]).rows(
+        "faces", ["frame_index", "box"], "frame_index", pc.field("frame_index") == one.frame_index
+    )
+    return any(corners(row["box"]) == one.box for row in rows)
+
+
+def _document(dataset: Dataset) -> dict[str, Any]:
+    sources = choose_sources(dataset, SourceRows(dataset))
+    stills = Stills(dataset)
+    document = plan_document(dataset, stills, SourceRows(dataset, sources), sources)
+    for file in document["files"]:
+        file["url"] = file["url"] and f"media/{file['id']}"
+    left_out = len(shown_sources(dataset)) - len(sources)
+    document["notices"] = (
+        [f"{left_out} more files are in the folder than a page has room for."] if left_out else []
+    )
+    document["pictures"] = [still_address(one) for one in stills.wanted()]
+    document["sequence"] = dataset.state.sequence
+    return document

@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.view import api
 from framemill.cluster.view.guard import Guard
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.stills import Box
@@ -53,6 +54,7 @@ class Viewer:
     url: str
     _pages: ASGIApp
     _socket: socket.socket
+    _folder: LiveFolder
 
     def serve(self) -> None:
         """Serves until a signal ends it, which is then raised again as whoever called handles it."""
@@ -62,8 +64,11 @@ class Viewer:
         config = uvicorn.Config(
             self._pages, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
         )
-        with self._socket:
-            uvicorn.Server(config).run(sockets=[self._socket])
+        try:
+            with self._socket:
+                uvicorn.Server(config).run(sockets=[self._socket])
+        finally:
+            self._folder.close()
 
 
 def open_viewer(dataset: Dataset, port: int = 0) -> Viewer:
@@ -87,8 +92,9 @@ def open_viewer(dataset: Dataset, port: int = 0) -> Viewer:
         ) from exc
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(32)
-    pages = make_pages(LiveFolder(dataset), port, token)
-    return Viewer(f"http://{HOST}:{port}/?token={token}", pages, listening)
+    folder = LiveFolder(dataset)
+    pages = make_pages(folder, port, token)
+    return Viewer(f"http://{HOST}:{port}/?token={token}", pages, listening, folder)
 
 
 def make_pages(folder: LiveFolder, port: int, token: str) -> ASGIApp:
@@ -132,6 +138,7 @@ def make_pages(folder: LiveFolder, port: int, token: str) -> ASGIApp:
         Route("/", page),
         Route("/document", document),
         Route("/sequence", sequence),
+        *api.routes(folder),
         Route("/stills/{source}/{frame:int}", still),
         Route("/media/{source}", media),
         Mount("/static", StaticFiles(directory=_STATIC)),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,8 +27,10 @@ PATHS = ("/", "/document", "/sequence", "/static/app.js", "/stills/x/0", "/media
 
 
 @pytest.fixture(scope="module")
-def live(folder: Dataset) -> LiveFolder:
-    return LiveFolder(Dataset.open(folder.root, create=False))
+def live(folder: Dataset) -> Iterator[LiveFolder]:
+    live = LiveFolder(Dataset.open(folder.root, create=False))
+    yield live
+    live.close()
 
 
 @pytest.fixture

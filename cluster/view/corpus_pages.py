@@ -1,0 +1,194 @@
+"""What the viewer says of a whole result folder: its head, people, duplicates."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+
+from framemill.cluster.results.commits import WHOLE_SOURCE
+from framemill.cluster.results.corpus_tables import uris_by_source
+from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.view.overview import failures, runs
+from framemill.cluster.view.page_rows import corners_of, still_address
+from framemill.cluster.view.source_rows import SourceRows
+from framemill.cluster.view.source_tables import source_tables
+from framemill.cluster.view.stills import Wanted
+from framemill.errors import DatasetError
+
+MAX_PEOPLE, MAX_SIGHTINGS = 40, 5
+MAX_GROUPS, MAX_TWINS = 100, 8
+MEMORY = "128MB"
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def connected(
+    tables: Mapping[str, pyarrow.dataset.Dataset | pa.Table],
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB over tables of a result folder, of bounded memory.
+
+    Raises:
+        DatasetError: a part cannot be read.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="framemill-view-") as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
+        for name, table in tables.items():
+            connection.register(name, table)
+        try:
+            yield connection
+        except duckdb.Error as exc:
+            if "reading the stream registered as" in str(exc):
+                raise DatasetError(str(exc).strip()) from exc
+            raise
+
+
+def overview(dataset: Dataset) -> Row:
+    """The head of the page: totals, models, runs, costs, names of tables, number of failures."""
+    state, rows = dataset.state, SourceRows(dataset)
+    models, past, costs = runs(rows)
+    whole = [entry for (table, _), entry in state.entries.items() if table == WHOLE_SOURCE]
+    return {
+        "title": PurePosixPath(str(dataset.root)).name or str(dataset.root),
+        "totals": {
+            "files": len(state.sources),
+            "seconds": round(sum(record.duration_seconds for record in state.sources.values()), 1),
+            "bytes": sum(record.num_bytes for record in state.sources.values()),
+            "shots": sum(entry.rows for (table, _), entry in state.entries.items() if table == "scenes"),
+            "failed": sum(entry.status != "partial" for entry in whole),
+            "partial": sum(entry.status == "partial" for entry in whole),
+        },
+        "models": models,
+        "runs": past,
+        "costs": costs,
+        "tables": sorted(state.keys.keys() | set(state.tables())),
+        "num_failures": sum(part.rows for part in state.parts_of("errors")),
+        "sequence": state.sequence,
+    }
+
+
+def errors(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[Row]]:
+    """How many rows `errors` has, and some of them: uri, operation, status, message; whole failures first."""
+    found = failures(SourceRows(dataset))
+    return len(found), found[offset : offset + limit]
+
+
+def people(dataset: Dataset) -> list[Row]:
+    """The most frequent people: person, name, faces, files, and sightings with the still of each.
+
+    A sighting has source, index (of its shot; -1 without scenes), at (seconds), still (its address),
+    and wanted (what is to be made of it).
+
+    Raises:
+        DatasetError: a part cannot be read.
+    """
+    tables = source_tables(dataset.root, dataset.state, ("people", "faces", "scenes"), None)
+    if not {"people", "faces"} <= tables.keys():
+        return []
+    with connected(tables) as connection:
+        counted = connection.execute(
+            f"""SELECT person_id, count(*) AS faces, count(DISTINCT source_id) AS files FROM people
+            GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_PEOPLE}"""
+        ).fetchall()
+        connection.register(
+            "counted", pa.table({"person_id": pa.array([row[0] for row in counted], pa.string())})
+        )
+        connection.execute(
+            f"""CREATE TABLE seen AS SELECT person_id, source_id, frame_index, f.pts_seconds,
+                [f.box.x0, f.box.y0, f.box.x1, f.box.y1] AS box,
+                (f.box.x1 - f.box.x0)::DOUBLE * (f.box.y1 - f.box.y0) * f.score AS telling
+            FROM people JOIN counted USING (person_id) JOIN faces f USING (source_id, frame_index, face_index)
+            QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY telling DESC, source_id, frame_index)
+                <= {MAX_SIGHTINGS}"""
+        )
+        index = "-1" if "scenes" not in tables else "coalesce(s.scene_index, -1)"
+        scenes = (
+            ""
+            if "scenes" not in tables
+            else ("ASOF LEFT JOIN scenes s ON r.source_id = s.source_id AND r.frame_index >= s.start_frame")
+        )
+        seen = connection.execute(
+            f"""SELECT r.person_id, r.source_id, {index}, r.frame_index, r.pts_seconds, r.box
+            FROM seen r {scenes}
+            ORDER BY r.telling DESC, r.source_id, r.frame_index"""
+        ).fetchall()
+    sightings: dict[str, list[Row]] = {}
+    for person, source, position, frame, at, box in seen:
+        wanted = Wanted(source, frame, corners_of(box))
+        sightings.setdefault(person, []).append(
+            {
+                "source": source,
+                "index": position,
+                "at": round(at, 3),
+                "still": still_address(wanted),
+                "wanted": wanted,
+            }
+        )
+    return [
+        {"person": person, "name": "", "faces": faces, "files": files, "sightings": sightings.get(person, [])}
+        for person, faces, files in counted
+    ]
+
+
+def duplicates(dataset: Dataset) -> list[Row]:
+    """Groups of videos, then of frames, that are nearly identical: kind, size, and items of each.
+
+    An item has source, name, uri, at (seconds) and still.
+
+    Raises:
+        DatasetError: a part cannot be read.
+    """
+    tables = source_tables(dataset.root, dataset.state, ("duplicates", "scenes"), None)
+    if "duplicates" not in tables:
+        return []
+    with connected(tables) as connection:
+        rows = connection.execute(
+            f"""WITH groups AS (
+                SELECT kind, group_id, count(*) AS size, count(DISTINCT source_id) AS files FROM duplicates
+                GROUP BY 1, 2 HAVING size > 1
+                ORDER BY kind <> 'video', files DESC, size DESC, group_id LIMIT {MAX_GROUPS}
+            )
+            SELECT kind, group_id, size, source_id, frame_index, pts_seconds FROM duplicates
+            JOIN groups USING (kind, group_id)
+            QUALIFY row_number() OVER (PARTITION BY kind, group_id ORDER BY source_id, frame_index)
+                <= {MAX_TWINS}
+            ORDER BY kind <> 'video', files DESC, size DESC, group_id, source_id, frame_index"""
+        ).fetchall()
+    uris = uris_by_source(dataset)
+    found: dict[tuple[str, str], Row] = {}
+    for kind, group, size, source, frame, at in rows:
+        uri = uris.get(source, [source])[0]
+        own = found.setdefault((kind, group), {"kind": kind, "size": size, "items": []})
+        own["items"].append(
+            {
+                "source": source,
+                "name": PurePosixPath(uri).name or uri,
+                "uri": uri,
+                "at": round(at or 0.0, 3),
+                "still": still_address(Wanted(source, frame or 0)),
+            }
+        )
+    return list(found.values())
+
+
+def bars(facets: Sequence[Row]) -> dict[str, list[list[Any]]]:
+    """Histograms of the head, out of the counts of facets."""
+    titles = {"length": "Length of shots", "codec": "Codec, by shots", "label": "Labels, by shots"}
+    return {
+        titles[facet["name"]]: [value[:2] for value in facet["values"][:12]]
+        for facet in facets
+        if facet["name"] in titles
+    }

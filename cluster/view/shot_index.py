@@ -1,0 +1,339 @@
+"""The viewer's own table of shots: a DuckDB database in the user's cache folder, kept current.
+
+It holds nothing that the result folder does not say, and is made anew where it cannot be used. It is one
+viewer's at a time: a second one on the same folder works in a file of its own, which goes with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from framemill import __version__
+from framemill.cluster.results import layout
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
+from framemill.cluster.results.dataset import load_state
+from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
+from framemill.cluster.results.storage import ResultPath
+from framemill.cluster.view.shot_table import COLUMNS, FILES_SCHEMA, READ_TABLES, read_shots
+from framemill.errors import DatasetError
+from framemill.models.store import cache_folder
+
+FORMAT = 1  # raised where the tables below, or what is written into them, change
+MEMORY = "160MB"
+BATCH_ROWS, BATCH_SOURCES = 200_000, 500
+_ATTEMPTS = 5  # a compaction may replace parts while they are read
+OWN_NUMBER = "framemill_shot"  # a column that the view has beside those of `shots`
+_TABLES = f"""
+CREATE SCHEMA held;
+CREATE TABLE held.about (made_by VARCHAR);
+CREATE TABLE held.sources (source_id VARCHAR, fingerprint VARCHAR);
+CREATE SEQUENCE held.numbers;
+CREATE TABLE held.files AS FROM files;
+CREATE TABLE held.shots AS SELECT 0::BIGINT AS number, *,
+    NULL::STRUCT(kind VARCHAR, name VARCHAR, x0 FLOAT, y0 FLOAT, x1 FLOAT, y1 FLOAT)[] AS boxes,
+    NULL::STRUCT(label VARCHAR, number INTEGER, score DOUBLE)[] AS shown,
+    '' AS codec, 0 AS height, '' AS status, '' AS searched FROM shots;
+CREATE TABLE held.labels (number BIGINT, value VARCHAR);
+CREATE TABLE held.people (number BIGINT, value VARCHAR);
+CREATE VIEW {VIEW} AS SELECT {", ".join(COLUMNS)}, number AS {OWN_NUMBER} FROM held.shots;
+"""
+# Small letters, as what is looked for; what is on different lines does not run together.
+_LINES = "array_to_string(text, chr(10)), array_to_string(labels, chr(10))"
+_SEARCHED = f"lower(concat_ws(chr(10), words, {_LINES}, s.name))"
+
+
+class ShotIndex:
+    """The table, and the thread that keeps it current.
+
+    Attributes:
+        generation: grows whenever the rows have changed.
+        problem: why it could not be brought up to date; "" where nothing is known to be wrong.
+    """
+
+    def __init__(self, root: ResultPath, folder: Path | None = None) -> None:
+        """Opens the table of a result folder, or makes an empty one.
+
+        Args:
+            root: of the result folder.
+            folder: where tables are kept; None for the user's cache folder.
+        """
+        self.generation = 0
+        self.problem = ""
+        self._root = root
+        self._made_by = _identity(root)
+        self._lock = threading.Condition()
+        self._wanted: DatasetState | None = None
+        self._sequence = -1
+        self._done = self._total = 0
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self._held: int | None = None
+        self._file = self._take(folder or cache_folder() / "view")
+        self._connection = self._open()
+
+    def _take(self, folder: Path) -> Path:
+        """A file that is ours alone: the kept one, or where another viewer has it, one of our own."""
+        name = hashlib.blake2b(str(self._root).encode(), digest_size=12).hexdigest()
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise
+            self._held = lock
+            return folder / f"{name}.duckdb"
+        self._own = tempfile.TemporaryDirectory(prefix="framemill-view-")
+        return Path(self._own.name) / f"{name}.duckdb"
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        with suppress(duckdb.Error):  # of another version, damaged, or new
+            connection = self._connect()
+            with suppress(duckdb.Error):
+                if connection.execute("SELECT made_by FROM held.about").fetchall() == [(self._made_by,)]:
+                    return connection
+            connection.close()
+        for path in self._file.parent.glob(f"{self._file.name}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        connection = self._connect()
+        connection.register("files", FILES_SCHEMA.empty_table())
+        connection.register("shots", SHOTS_SCHEMA.empty_table().select(COLUMNS))
+        connection.execute("BEGIN")
+        for statement in _TABLES.split(";\n"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO held.about VALUES (?)", [self._made_by])
+        connection.execute("COMMIT")
+        return connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        # Locked from the start: a reader's condition runs here.
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "threads": str(min(4, os.cpu_count() or 1)),
+            "enable_external_access": "false",
+            "python_enable_replacements": "false",
+            "preserve_insertion_order": "false",
+        }
+        connection = duckdb.connect(str(self._file), config=settings)
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+    def close(self) -> None:
+        """Ends the thread, and lets the table go; its file stays for the next viewer."""
+        with self._lock:
+            self._closing = True
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        self._connection.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+        if self._own is not None:
+            self._own.cleanup()
+
+    def progress(self) -> dict[str, Any]:
+        """How many sources of how many are up to date, whether all are, and `problem` where there is one."""
+        with self._lock:
+            ready = self._wanted is not None and self._sequence == self._wanted.sequence
+            told = {"ready": ready, "done": self._done, "total": self._total}
+            return told | {"problem": self.problem} if self.problem else told
+
+    def follow(self, state: DatasetState, wait_seconds: float = 0.0) -> None:
+        """Brings the table to a state of the log, in the background.
+
+        Args:
+            wait_seconds: how long to wait for it to be there, at most.
+        """
+        with self._lock:
+            if self._wanted is None or self._wanted.sequence != state.sequence:
+                self._wanted = state
+                self.problem = ""
+            if self._sequence != self._wanted.sequence and not self.problem and self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="shots of the viewer", daemon=True)
+                self._thread.start()
+            self._lock.wait_for(lambda: self._thread is None, wait_seconds)
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that can change nothing."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            yield cursor
+        finally:
+            with suppress(duckdb.Error):
+                cursor.execute("ROLLBACK")
+            cursor.close()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    state = self._wanted
+                    if state is None or self._closing or state.sequence == self._sequence:
+                        return
+                self._bring_to(state)
+        except (duckdb.Error, DatasetError, OSError) as exc:
+            with self._lock:
+                self.problem = str(exc)
+        finally:
+            with self._lock:
+                self._thread = None
+                self._lock.notify_all()
+
+    def _bring_to(self, state: DatasetState) -> None:
+        wanted = _fingerprints(state)
+        cursor = self._connection.cursor()
+        with cursor:
+            held = dict(cursor.execute("SELECT source_id, fingerprint FROM held.sources").fetchall())
+            gone = sorted(held.keys() - wanted.keys())
+            if gone:
+                self._replace(cursor, gone, {}, None)
+            uris = _first_uris(state)
+            todo = sorted((s for s in wanted if held.get(s) != wanted[s]), key=lambda s: uris[s])
+            with self._lock:
+                self._total = len(wanted)
+                self._done = len(wanted) - len(todo)
+            by_source = _entries(state)
+            for batch in _batches(todo, by_source):
+                if self._closing:
+                    return
+                rows = self._read(state, by_source, batch)
+                self._replace(cursor, batch, wanted, rows)
+                with self._lock:
+                    self._done += len(batch)
+        with self._lock:
+            self._sequence = state.sequence
+
+    def _read(
+        self, state: DatasetState, by_source: Mapping[str, Sequence[Entry]], batch: Sequence[str]
+    ) -> tuple[pa.Table, pa.Table]:
+        for attempt in range(_ATTEMPTS):
+            # Of the entries only those of the batch: making the view looks at all that there are.
+            own = {
+                (entry.table, entry.owner): entry for source in batch for entry in by_source.get(source, ())
+            }
+            ids = frozenset(batch)
+            sources = {uri: record for uri, record in state.sources.items() if record.source_id in ids}
+            narrow = DatasetState(state.sequence, sources, own, state.parts, state.keys)
+            try:
+                return read_shots(self._root, narrow, batch)
+            except DatasetError:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                state, _ = load_state(self._root)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _replace(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        sources: Sequence[str],
+        fingerprints: Mapping[str, str],
+        rows: tuple[pa.Table, pa.Table] | None,
+    ) -> None:
+        ids = pa.table(
+            {
+                "source_id": pa.array(sources, pa.string()),
+                "fingerprint": pa.array([fingerprints.get(source) for source in sources], pa.string()),
+            }
+        )
+        cursor.register("incoming", ids)
+        cursor.execute("BEGIN")
+        numbers = "SELECT number FROM held.shots WHERE source_id IN (SELECT source_id FROM incoming)"
+        for table in ("labels", "people"):
+            cursor.execute(f"DELETE FROM held.{table} WHERE number IN ({numbers})")
+        for table in ("shots", "files", "sources"):
+            cursor.execute(f"DELETE FROM held.{table} WHERE source_id IN (SELECT source_id FROM incoming)")
+        if rows is not None:
+            files, shots = rows
+            cursor.register("incoming_files", files)
+            cursor.register("incoming_shots", shots)
+            cursor.execute("INSERT INTO held.files BY NAME FROM incoming_files")
+            cursor.execute("INSERT INTO held.sources FROM incoming")
+            cursor.execute(
+                f"""INSERT INTO held.shots BY NAME SELECT nextval('held.numbers') AS number, s.*,
+                coalesce(f.video_codec, f.audio_codec) AS codec, f.height, f.status, {_SEARCHED} AS searched
+                FROM incoming_shots s JOIN incoming_files f USING (source_id)"""
+            )
+            for table in ("labels", "people"):
+                cursor.execute(
+                    f"""INSERT INTO held.{table} SELECT number, unnest({table}) FROM held.shots
+                    WHERE source_id IN (SELECT source_id FROM incoming)"""
+                )
+            cursor.unregister("incoming_files")
+            cursor.unregister("incoming_shots")
+        cursor.execute("COMMIT")
+        cursor.unregister("incoming")
+        self.generation += 1
+
+
+def _identity(root: ResultPath) -> str:
+    """Changes where a kept table says nothing of this folder any more."""
+    marker = layout.dataset_file(root)
+    made = str(marker.stat().st_mtime_ns) if isinstance(marker, Path) else ""
+    text = "\n".join((str(FORMAT), __version__, duckdb.__version__, str(SHOTS_SCHEMA), str(root), made))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _first_uris(state: DatasetState) -> dict[str, str]:
+    first: dict[str, str] = {}
+    for uri, record in state.sources.items():
+        if record.source_id:
+            first[record.source_id] = min(uri, first.get(record.source_id, uri))
+    return first
+
+
+def _entries(state: DatasetState) -> dict[str, list[Entry]]:
+    """Content id -> what is known of its tables that the rows of shots are made of."""
+    found: dict[str, list[Entry]] = {}
+    for (table, owner), entry in state.entries.items():
+        if table in READ_TABLES or table == WHOLE_SOURCE:
+            record = state.sources.get(owner) if table in (*OWNED_BY_URI, WHOLE_SOURCE) else None
+            found.setdefault(record.source_id if record else owner, []).append(entry)
+    return found
+
+
+def _fingerprints(state: DatasetState) -> dict[str, str]:
+    """Content id -> a digest that changes whenever its rows may."""
+    uris: dict[str, list[str]] = {}
+    for uri, record in sorted(state.sources.items()):
+        if record.source_id:
+            uris.setdefault(record.source_id, []).append(uri)
+    entries = _entries(state)
+    found = {}
+    for source, own in uris.items():
+        told = sorted(
+            (entry.table, entry.owner, entry.rows_key, entry.rows, entry.status)
+            for entry in entries.get(source, ())
+        )
+        found[source] = hashlib.blake2b(repr((own, told)).encode(), digest_size=12).hexdigest()
+    return found
+
+
+def _batches(sources: Sequence[str], entries: Mapping[str, Sequence[Entry]]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    rows = 0
+    for source in sources:
+        own = sum(entry.rows for entry in entries.get(source, ()))
+        if batch and (len(batch) == BATCH_SOURCES or rows + own > BATCH_ROWS):
+            yield batch
+            batch, rows = [], 0
+        batch.append(source)
+        rows += own
+    if batch:
+        yield batch

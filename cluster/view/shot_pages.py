@@ -1,0 +1,253 @@
+"""Pages of shots and files, and counts of facets, out of the viewer's own table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from framemill.cluster.results.shots import VIEW
+from framemill.cluster.results.sql_hints import explain
+from framemill.cluster.view.shot_filters import FACETS, Filter, conditions
+from framemill.cluster.view.shot_index import OWN_NUMBER, ShotIndex
+from framemill.cluster.view.shot_table import COLUMNS
+from framemill.errors import UsageError
+
+MAX_VALUES = 30  # of a facet
+WHERE_SECONDS = 10.0
+_IN_FILES = "uri, source_id, scene_index"
+SORTS: Mapping[str, str] = {
+    "file": _IN_FILES,
+    **{f"-{name}": f"{name} DESC NULLS LAST, {_IN_FILES}" for name in ("sharpness", "motion", "loudness")},
+    "-num_faces": f"num_faces DESC NULLS LAST, {_IN_FILES}",
+    "-duration": f"duration_seconds DESC, {_IN_FILES}",
+    "duration": f"duration_seconds, {_IN_FILES}",
+}
+_FACTS = ("uri", "container", "video_codec", "pixel_format", "width", "height", "fps", "start_seconds")
+_SHOWN = (
+    *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
+    *("transition", "best_frame", "best_seconds", "boxes", "shown", "text", "words", "people"),
+    *("sharpness", "motion", "loudness"),
+)
+
+Row = dict[str, Any]
+
+
+class ShotPages:
+    """Answers questions of filters; any thread may ask.
+
+    Args:
+        index: whose rows are asked.
+        root: the result folder, as commands take it.
+    """
+
+    def __init__(self, index: ShotIndex, root: str) -> None:
+        self._index, self._root = index, root
+
+    def shots(self, wanted: Filter, sort: str, offset: int, limit: int) -> tuple[int, list[Row]]:
+        """How many shots fit, and some of them, as columns of `shots` with boxes and facts of their files.
+
+        Raises:
+            UsageError: the order is not known, or DuckDB refuses the condition.
+        """
+        if sort not in SORTS:
+            raise UsageError(f"shots cannot be sorted by {sort!r}; choose one of {', '.join(SORTS)}")
+        with self._reading(wanted) as (cursor, has_numbers):
+            condition, parameters = conditions(wanted, has_numbers).whole()
+            total = _rows(cursor, f"SELECT count(*) AS n FROM held.shots WHERE {condition}", parameters)
+            found = _rows(
+                cursor,
+                f"SELECT number FROM held.shots WHERE {condition} ORDER BY {SORTS[sort]} "
+                f"LIMIT {limit:d} OFFSET {offset:d}",
+                parameters,
+            )
+            return total[0]["n"], self._shown(cursor, [row["number"] for row in found])
+
+    def shots_by_place(self, places: Sequence[tuple[str, int]]) -> list[Row]:
+        """Rows of shots by content id and position; those that are not there are left out."""
+        with self._index.reading() as cursor:
+            cursor.register(
+                "places",
+                pa.table(
+                    {
+                        "source_id": pa.array([source for source, _ in places], pa.string()),
+                        "scene_index": pa.array([index for _, index in places], pa.int32()),
+                        "place": pa.array(range(len(places)), pa.int32()),
+                    }
+                ),
+            )
+            found = _rows(
+                cursor,
+                "SELECT number FROM held.shots JOIN places USING (source_id, scene_index) ORDER BY place",
+            )
+            return self._shown(cursor, [row["number"] for row in found])
+
+    def shots_of_frames(self, frames: Sequence[tuple[str, int]]) -> list[tuple[str, int] | None]:
+        """Content id and position of the shot that each frame is in; None where there is none."""
+        with self._index.reading() as cursor:
+            cursor.register(
+                "frames",
+                pa.table(
+                    {
+                        "source_id": pa.array([source for source, _ in frames], pa.string()),
+                        "frame_index": pa.array([frame for _, frame in frames], pa.int64()),
+                        "place": pa.array(range(len(frames)), pa.int32()),
+                    }
+                ),
+            )
+            found = _rows(
+                cursor,
+                """SELECT place, source_id, scene_index FROM frames JOIN held.shots USING (source_id)
+                WHERE frame_index >= start_frame AND frame_index < end_frame""",
+            )
+        places = {row["place"]: (row["source_id"], row["scene_index"]) for row in found}
+        return [places.get(place) for place in range(len(frames))]
+
+    def stills_of(self, source_id: str) -> list[int]:
+        """Indices of the frames that stand for the shots of a file, in order."""
+        with self._index.reading() as cursor:
+            found = _rows(
+                cursor,
+                "SELECT best_frame, start_frame, end_frame FROM held.shots WHERE source_id = ?",
+                [source_id],
+            )
+        return sorted({still_frame(row) for row in found})
+
+    def _shown(self, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> list[Row]:
+        cursor.register("page", pa.table({"number": pa.array(numbers, pa.int64())}))
+        facts = ", ".join(f"f.{name} AS file_{name}" for name in _FACTS)
+        columns = ", ".join(f"s.{name}" for name in ("number", *_SHOWN))
+        found = _rows(
+            cursor,
+            f"SELECT {columns}, {facts} FROM held.shots s JOIN held.files f USING (source_id) "
+            "WHERE s.number IN (SELECT number FROM page)",
+        )
+        by_number = {row["number"]: row for row in found}
+        return [by_number[number] for number in numbers]
+
+    def facets(self, wanted: Filter) -> list[Row]:
+        """Counts of the most frequent values of each facet, under all filters but its own.
+
+        Returns:
+            Per facet that has values: name, title, values (value, count, shown).
+
+        Raises:
+            UsageError: DuckDB refuses the condition.
+        """
+        with self._reading(wanted) as (cursor, has_numbers):
+            found = conditions(wanted, has_numbers)
+            bits = {name: 1 << place for place, name in enumerate(found.facets)}
+            missed = " + ".join(f"if({found.facets[name]}, 0, {bit})" for name, bit in bits.items()) or "0"
+            values = ", ".join(f'{facet.value} AS "{name}"' for name, facet in FACETS.items() if facet.value)
+            counts = [_counted(name, ~bits.get(name, 0)) for name in FACETS]
+            rows = _rows(
+                cursor,
+                f"""WITH hits AS MATERIALIZED (SELECT number, {missed} AS missed, {values} FROM held.shots
+                WHERE {" AND ".join(found.always) or "true"})
+                {" UNION ALL ".join(counts)}""",
+                [*found.facet_parameters, *found.parameters],
+            )
+        by_name: dict[str, list[list[Any]]] = {}
+        for row in rows:
+            by_name.setdefault(row["facet"], []).append([row["value"], row["count"], row["value"]])
+        answer = []
+        for name, facet in FACETS.items():
+            own = by_name.get(name, [])
+            order = {value: place for place, value in enumerate(facet.order)}
+            own.sort(key=lambda value: (order.get(value[0], 0), -value[1], value[0]))
+            if own:
+                answer.append({"name": name, "title": facet.title, "values": own})
+        return answer
+
+    def files(self, wanted: Filter, offset: int, limit: int) -> tuple[int, list[Row]]:
+        """How many files fit, and some of them by path, each with its best-known shot.
+
+        A file fits that has a shot which fits; without a filter, or where it speaks of files alone, also one
+        without shots.
+
+        Raises:
+            UsageError: DuckDB refuses the condition.
+        """
+        with self._reading(wanted) as (cursor, has_numbers):
+            if wanted.is_empty():
+                condition: str = "true"
+                parameters: list[Any] = []
+            else:
+                inside, parameters = conditions(wanted, has_numbers).whole()
+                condition = f"source_id IN (SELECT source_id FROM held.shots WHERE {inside})"
+                if wanted.words.strip() and not (wanted.chosen() or has_numbers or wanted.file):
+                    condition += " OR contains(lower(name), lower(?))"
+                    parameters.append(wanted.words.strip())
+            total = _rows(cursor, f"SELECT count(*) AS n FROM held.files WHERE {condition}", parameters)
+            rows = _rows(
+                cursor,
+                f"""SELECT f.*, p.frame FROM (
+                    FROM held.files WHERE {condition} ORDER BY uri, source_id
+                    LIMIT {limit:d} OFFSET {offset:d}
+                ) f LEFT JOIN (
+                    SELECT source_id, arg_max(best_frame, (sharpness, -scene_index)) AS frame FROM held.shots
+                    GROUP BY 1
+                ) p USING (source_id) ORDER BY f.uri, f.source_id""",
+                parameters,
+            )
+            return total[0]["n"], rows
+
+    @contextmanager
+    def _reading(self, wanted: Filter) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+        """A cursor, and whether the shots that fulfil the filter's condition are in its table `chosen`."""
+        with self._index.reading() as cursor:
+            has_numbers = bool(wanted.where.strip())
+            if has_numbers:
+                cursor.register("chosen", _fulfilling(cursor, wanted.where, self._root))
+            yield cursor, has_numbers
+
+
+def still_frame(shot: Mapping[str, Any]) -> int:
+    """The frame that stands for a shot: its best, else the middle one."""
+    if shot["best_frame"] is not None:
+        return int(shot["best_frame"])
+    return int((shot["start_frame"] + max(shot["start_frame"], shot["end_frame"] - 1)) // 2)
+
+
+def _fulfilling(cursor: duckdb.DuckDBPyConnection, where: str, root: str) -> pa.Table:
+    """Numbers of the shots that fulfil a condition that somebody wrote.
+
+    Raises:
+        UsageError: DuckDB refuses it, or it takes longer than `WHERE_SECONDS`.
+    """
+    # On lines of its own, a condition that ends in a comment leaves the rest of the statement alone.
+    sql = f"SELECT {OWN_NUMBER} AS number FROM shots WHERE (\n{where}\n)"
+    timer = threading.Timer(WHERE_SECONDS, cursor.interrupt)
+    try:
+        if len(cursor.extract_statements(sql)) != 1:
+            raise UsageError("the condition holds a semicolon: give one condition, as after WHERE")
+        timer.start()
+        return cursor.sql(sql).to_arrow_table()
+    except duckdb.InterruptException as exc:
+        raise UsageError(
+            f"the condition took longer than {WHERE_SECONDS:g} s: ask for less, "
+            "or use `framemill shots --where`"
+        ) from exc
+    except duckdb.Error as exc:
+        raise UsageError(explain(str(exc).strip(), sql, {VIEW: COLUMNS}, root)) from exc
+    finally:
+        timer.cancel()
+
+
+def _counted(name: str, mask: int) -> str:
+    facet = FACETS[name]
+    value, rows = (
+        ("value", f"hits JOIN held.{facet.table} USING (number)") if facet.table else (f'"{name}"', "hits")
+    )
+    return f"""(SELECT '{name}' AS facet, {value} AS value, count(*) AS count FROM {rows}
+        WHERE missed & {mask} = 0 AND {value} IS NOT NULL GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {MAX_VALUES})"""
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    cursor.execute(sql, list(parameters))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,0 +1,185 @@
+"""The rows of the viewer's own table, made for some sources at a time.
+
+The view `shots` computes every shot anew, which takes seconds over a large folder. So the viewer keeps its
+rows, and with them what a grid draws over each still: boxes of its frame, and labels with numbers.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import PurePosixPath
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+
+from framemill.cluster.results.commits import WHOLE_SOURCE, DatasetState
+from framemill.cluster.results.shot_rows import READ
+from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW, create_shots
+from framemill.cluster.results.storage import ResultPath
+from framemill.cluster.view.shots import LEAST_LABEL_SCORE, MAX_BOXES, MAX_LABELS
+from framemill.cluster.view.source_tables import source_tables
+
+MEDIA_COLUMNS = {
+    "container": pa.string(), "start_seconds": pa.float64(), "duration_seconds": pa.float64(),
+    "video_codec": pa.string(), "audio_codec": pa.string(), "pixel_format": pa.string(), "width": pa.int32(),
+    "height": pa.int32(), "fps": pa.float64(), "status": pa.string(),
+}  # fmt: skip
+FILES_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("source_id", "uri", "name")),
+        *(pa.field(name, kind) for name, kind in MEDIA_COLUMNS.items()),
+        pa.field("shots", pa.int64()),
+    ]
+)
+# Columns of the view that are kept: all but the picture, which is larger than the rest together.
+COLUMNS = tuple(name for name in SHOTS_SCHEMA.names if name != "still")
+READ_TABLES = tuple(READ)  # whose rows these depend on
+_MEMORY = "128MB"
+
+Tables = Mapping[str, pyarrow.dataset.Dataset]
+
+
+def read_shots(root: ResultPath, state: DatasetState, sources: Collection[str]) -> tuple[pa.Table, pa.Table]:
+    """The rows of some sources for `ShotIndex`.
+
+    Returns:
+        Files, in `FILES_SCHEMA`, and shots: `COLUMNS`, `boxes` (kind, name, x0, y0, x1, y1 in display
+        pixels) and `shown` (label, the most of its objects at once, the best score of its class).
+
+    Raises:
+        DatasetError: a part is gone or damaged.
+    """
+    tables = source_tables(root, state, READ_TABLES, sources)
+    named = _named(state, sources)
+    with (
+        tempfile.TemporaryDirectory(prefix="framemill-view-") as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
+        connection.register("sources", named)
+        for name, table in tables.items():
+            connection.register(name, table)
+        shots = _shots(connection, tables, state)
+    counts = {each["values"]: each["counts"] for each in shots["source_id"].value_counts().to_pylist()}
+    return _files(tables, named, state, counts), shots
+
+
+def _named(state: DatasetState, sources: Collection[str]) -> pa.Table:
+    wanted, first = frozenset(sources), dict[str, str]()
+    for uri, record in state.sources.items():
+        if record.source_id in wanted:
+            first[record.source_id] = min(uri, first.get(record.source_id, uri))
+    return pa.table({"source_id": pa.array(first, pa.string()), "uri": pa.array(first.values(), pa.string())})
+
+
+def _files(tables: Tables, named: pa.Table, state: DatasetState, counts: Mapping[str, int]) -> pa.Table:
+    media: dict[str, dict[str, object]] = {}
+    if "media" in tables:
+        there = [name for name in MEDIA_COLUMNS if name in tables["media"].schema.names]
+        for row in tables["media"].to_table(columns=["source_id", *there]).to_pylist():
+            media.setdefault(row["source_id"], row)
+    rows = [
+        {
+            "duration_seconds": state.sources[row["uri"]].duration_seconds,
+            "status": _status(state, row["source_id"], row["uri"]),
+            **{name: value for name, value in media.get(row["source_id"], {}).items() if value is not None},
+            **row,
+            "name": PurePosixPath(row["uri"]).name or row["uri"],
+            "shots": counts.get(row["source_id"], 0),
+        }
+        for row in named.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, FILES_SCHEMA)
+
+
+def _status(state: DatasetState, *owners: str) -> str:
+    """What is said of a file as a whole, where `media` says nothing."""
+    told = (state.entries.get((WHOLE_SOURCE, owner)) for owner in owners)
+    return next((entry.status for entry in told if entry is not None), "ok")
+
+
+def _shots(connection: duckdb.DuckDBPyConnection, tables: Tables, state: DatasetState) -> pa.Table:
+    columns = ", ".join(COLUMNS)
+    if not create_shots(connection, tables, state, f"SELECT {columns} FROM {VIEW}"):
+        empty = SHOTS_SCHEMA.empty_table().select(COLUMNS)
+        connection.register("made", empty)
+    else:
+        connection.execute(f"CREATE TABLE made AS SELECT {columns} FROM {VIEW}")
+    return connection.sql(
+        f"""SELECT made.*, coalesce(drawn.boxes, []) AS boxes, coalesce(told.shown, []) AS shown FROM made
+        LEFT JOIN ({_boxes(tables)}) drawn USING (source_id, scene_index)
+        LEFT JOIN ({_shown(tables)}) told USING (source_id, scene_index)"""
+    ).to_arrow_table()
+
+
+def _boxes(tables: Tables) -> str:
+    """What is in the frame that stands for a shot: faces, then objects by score, then lines of text."""
+    edges = "box.x0 AS x0, box.y0 AS y0, box.x1 AS x1, box.y1 AS y1"
+    found = []
+    if _has(tables, "faces", "frame_index", "face_index", "box"):
+        if _has(tables, "people", "frame_index", "face_index", "person_id"):
+            people, name = "LEFT JOIN people USING (source_id, frame_index, face_index)", "person_id"
+        else:
+            people, name = "", "NULL"
+        found.append(
+            f"""SELECT source_id, frame_index, 'face' AS kind, coalesce('person ' || {name}, 'face') AS name,
+            {edges}, 0 AS place, face_index::DOUBLE AS within FROM faces {people}"""
+        )
+    if _has(tables, "objects", "frame_index", "label", "score", "box"):
+        found.append(
+            f"""SELECT source_id, frame_index, 'object', label::VARCHAR, {edges}, 1, -score::DOUBLE
+            FROM objects"""
+        )
+    if _has(tables, "text", "frame_index", "text_index", "text", "polygon"):
+        x, y = "polygon[1:-:2]", "polygon[2:-:2]"
+        corners = ", ".join(
+            f"list_{most}({of})" for most, of in (("min", x), ("min", y), ("max", x), ("max", y))
+        )
+        found.append(
+            f"SELECT source_id, frame_index, 'text', text, {corners}, 2, text_index::DOUBLE FROM text"
+        )
+    box = "{'kind': kind, 'name': seen.name, 'x0': x0, 'y0': y0, 'x1': x1, 'y1': y1}"
+    if not found:
+        return """SELECT source_id, scene_index,
+            NULL::STRUCT(kind VARCHAR, name VARCHAR, x0 FLOAT, y0 FLOAT, x1 FLOAT, y1 FLOAT)[] AS boxes
+            FROM made WHERE false"""
+    return f"""SELECT made.source_id, scene_index, list({box} ORDER BY place, within)[:{MAX_BOXES}] AS boxes
+        FROM made JOIN ({" UNION ALL ".join(found)}) seen
+        ON made.source_id = seen.source_id AND made.best_frame = seen.frame_index GROUP BY 1, 2"""
+
+
+def _shown(tables: Tables) -> str:
+    """Objects with the most of a kind at once, then classes of whole frames with their best score."""
+    found = []
+    if _has(tables, "objects", "frame_index", "label"):
+        counted = """SELECT source_id, frame_index, label::VARCHAR AS label, count(*)::INTEGER AS number,
+            NULL::DOUBLE AS score FROM objects GROUP BY ALL"""
+        found.append(_most(counted, "number"))
+    if _has(tables, "labels", "frame_index", "label", "score"):
+        scored = f"""SELECT source_id, frame_index, label::VARCHAR AS label, NULL::INTEGER AS number,
+            score::DOUBLE AS score FROM labels WHERE score >= {LEAST_LABEL_SCORE}"""
+        found.append(_most(scored, "score"))
+    one = "{'label': label, 'number': coalesce(number, 0), 'score': round(coalesce(score, 0), 2)}"
+    if not found:
+        return f"""SELECT source_id, scene_index, [{one}] AS shown FROM
+            (SELECT *, '' AS label, 0 AS number, 0.0::DOUBLE AS score FROM made WHERE false)"""
+    return f"""SELECT source_id, scene_index, list({one} ORDER BY number DESC NULLS LAST, score DESC, label)
+        AS shown FROM ({" UNION ALL ".join(found)}) GROUP BY 1, 2"""
+
+
+def _most(rows: str, by: str) -> str:
+    return f"""SELECT source_id, scene_index, label, max(number) AS number, max(score) AS score
+        FROM (SELECT r.*, s.scene_index, s.end_frame FROM ({rows}) r ASOF JOIN made s
+            ON r.source_id = s.source_id AND r.frame_index >= s.start_frame)
+        WHERE frame_index < end_frame GROUP BY source_id, scene_index, label
+        QUALIFY row_number() OVER (PARTITION BY source_id, scene_index ORDER BY max({by}) DESC, label)
+            <= {MAX_LABELS}"""
+
+
+def _has(tables: Tables, name: str, *columns: str) -> bool:
+    return name in tables and {"source_id", *columns}.issubset(tables[name].schema.names)
