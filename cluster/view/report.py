@@ -27,7 +27,7 @@ MAX_EMBEDDED = 2_000
 # In the order in which each is imported by those after it.
 MODULES = (
     *("dom", "times", "data", "search", "pictures", "timeline", "player"),
-    *("shots", "files", "lists", "overview", "app", "report"),
+    *("shots", "files", "lists", "overview", "tray", "app", "report"),
 )
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _PAGE = """<!doctype html>

@@ -1,10 +1,10 @@
 // The page: tabs, the search box, the choice of a file, and what is ticked.
 
-import { el, isolated, plural } from "./dom.js";
+import { el, isolated } from "./dom.js";
 import { filesView } from "./files.js";
 import { peopleView, textView, transcriptView, twinsView } from "./lists.js";
 import { overview } from "./overview.js";
-import { toCsv, toEdl } from "./times.js";
+import { ticks } from "./tray.js";
 
 const VIEWS = { overview: ["Overview", overview], shots: ["Shots", filesView], transcript: ["Transcript", transcriptView],
   text: ["Text", textView], people: ["People", peopleView], twins: ["Duplicates", twinsView] };
@@ -13,7 +13,6 @@ const VIEWS = { overview: ["Overview", overview], shots: ["Shots", filesView], t
 export async function start(data) {
   const held = await data.load();
   const main = el("main", { id: "main" });
-  const tray = el("div", { class: "tray", role: "status" });
   const tabs = el("div", { class: "tabs", role: "tablist" });
   const search = el("input", { type: "search", placeholder: "Search words, text, labels", spellcheck: "false",
     "aria-label": "Search words, text on screen, labels and paths" });
@@ -23,7 +22,7 @@ export async function start(data) {
   const page = {
     data, document: held, query: "", ticked: new Map(), view: "",
     files: () => (choice.value === "" ? held.files : [held.files[Number(choice.value)]]),
-    changed: showTray,
+    changed: () => tray.show(),
     /** Shows one file. */
     open(file) {
       choice.value = String(held.files.indexOf(file));
@@ -39,6 +38,7 @@ export async function start(data) {
     },
   };
 
+  const tray = ticks(page, held.title, (file) => held.files.indexOf(file));
   function setQuery(text) {
     search.value = text;
     page.query = text.trim().toLowerCase();
@@ -59,40 +59,6 @@ export async function start(data) {
     show(view);
     scrollTo(0, 0);
   }
-  function showTray() {
-    const ticked = [...page.ticked.values()];
-    tray.replaceChildren();
-    tray.hidden = !ticked.length;
-    if (!ticked.length) return;
-    const order = (one) => held.files.indexOf(one.file) * 1e6 + one.number;
-    ticked.sort((a, b) => order(a) - order(b));
-    tray.append(el("b", {}, `${plural(ticked.length, "shot")} ticked`),
-      el("button", { type: "button", onclick: () => give(toCsv(ticked), "CSV") }, "Copy as CSV"),
-      el("button", { type: "button", onclick: () => give(toEdl(ticked, held.title), "EDL") }, "Copy as EDL"),
-      el("button", { type: "button", class: "quiet", onclick: () => {
-        page.ticked.clear();
-        for (const box of main.querySelectorAll(".tick input")) box.checked = false;
-        showTray();
-      } }, "Clear"));
-  }
-  /** Copies a text, and shows it, so that it can be taken by hand where copying is not allowed. */
-  async function give(text, kind) {
-    const area = el("textarea", { readonly: true, rows: 12, "aria-label": kind });
-    area.value = text;
-    const note = el("p", {}, "");
-    const dialog = el("dialog", { class: "copy", onclose: () => dialog.remove() }, el("h2", {}, kind), area, note,
-      el("form", { method: "dialog" }, el("button", {}, "Close")));
-    document.body.append(dialog);
-    dialog.showModal();
-    area.select();
-    try {
-      await navigator.clipboard.writeText(text);
-      note.textContent = "Copied.";
-    } catch {
-      note.textContent = document.execCommand("copy") ? "Copied." : "Not copied: the text is selected, press Ctrl-C.";
-    }
-  }
-
   for (const [view, [name]] of Object.entries(VIEWS)) {
     tabs.append(el("button", { role: "tab", type: "button", id: `tab-${view}`, "aria-controls": "main", data: { view },
       onclick: () => turnTo(view) }, name));
@@ -127,10 +93,10 @@ export async function start(data) {
     el("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "To the content"),
     el("header", { class: "top" }, el("h1", { title: isolated(held.title) }, el("bdi", {}, held.title)), tabs,
       el("div", { class: "find" }, choice, search)),
-    main, tray);
+    main, tray.node);
   main.tabIndex = -1;
   document.title = `${held.title} · Framemill`;
   for (const notice of held.notices) main.before(el("p", { class: "notice" }, notice));
-  showTray();
+  tray.show();
   show(location.hash.slice(1));
 }

@@ -28,7 +28,11 @@ export function filesView(page) {
   return node;
 }
 
-function parts(page, file, chosen, section) {
+/**
+ * What stands in a section of a file. `page` is as for `shotGrid`; the section gets `seek(seconds)`, which moves player
+ * and timeline; `chosen` are positions in file.shots.
+ */
+export function parts(page, file, chosen, section) {
   const line = timeline(file, (seconds) => screen.seek(seconds));
   const screen = player(page.data, file, (seconds) => line.show(seconds));
   section.seek = (seconds) => screen.seek(seconds);

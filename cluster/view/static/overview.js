@@ -7,8 +7,19 @@ import { bytes, clock } from "./times.js";
 
 /** Figures of the whole folder, the files, then how they are spread and what the runs did. */
 export function overview(page) {
-  const { totals, failures, models, costs, histograms, runs, files } = page.document;
-  const figures = [
+  const { totals, failures, files } = page.document;
+  const node = el("div", { class: "overview" }, figures(totals));
+  if (failures.length) node.append(failed(failures));
+  const shown = files.filter((file) => holds(file.uri, page.query));
+  node.append(el("section", {}, el("h2", {}, "Files"), shown.length
+    ? el("ul", { class: "posters" }, ...shown.map((file) => poster(page, file)))
+    : el("p", { class: "empty" }, "No file has that in its path.")), ...spread(page.document), ...work(page.document));
+  return node;
+}
+
+/** Numbers of the whole folder. */
+export function figures(totals) {
+  const all = [
     [totals.files.toLocaleString("en"), totals.files === 1 ? "file" : "files"],
     [clock(Math.round(totals.seconds)), "of media"],
     [totals.shots.toLocaleString("en"), totals.shots === 1 ? "shot" : "shots"],
@@ -16,31 +27,30 @@ export function overview(page) {
     [totals.failed, "failed", totals.failed > 0],
     [totals.partial, "partial", totals.partial > 0],
   ];
-  const node = el("div", { class: "overview" }, el("ul", { class: "figures" },
-    ...figures.map(([number, word, isBad]) => el("li", { class: isBad && "bad" }, el("b", {}, String(number)), word))));
-  if (failures.length) node.append(failed(failures));
-  const shown = files.filter((file) => holds(file.uri, page.query));
-  node.append(el("section", {}, el("h2", {}, "Files"), shown.length
-    ? el("ul", { class: "posters" }, ...shown.map((file) => poster(page, file)))
-    : el("p", { class: "empty" }, "No file has that in its path.")));
-  const titles = Object.entries(histograms);
-  if (titles.length) {
-    node.append(el("section", {}, el("h2", {}, "Spread"),
-      el("div", { class: "charts" }, ...titles.map(([title, rows]) => chart(title, rows, (n) => n.toLocaleString("en"))))));
-  }
-  const work = el("div", { class: "charts" });
-  if (costs.length) work.append(chart("Seconds of work", costs.slice(0, 16), (n) => `${n < 10 ? n.toFixed(1) : Math.round(n)} s`));
+  return el("ul", { class: "figures" },
+    ...all.map(([number, word, isBad]) => el("li", { class: isBad && "bad" }, el("b", {}, String(number)), word)));
+}
+
+/** How lengths, codecs and labels are spread: a section, or nothing. */
+export function spread({ histograms }) {
+  const charts = Object.entries(histograms).map(([title, rows]) => chart(title, rows, (n) => n.toLocaleString("en")));
+  return charts.length ? [el("section", {}, el("h2", {}, "Spread"), el("div", { class: "charts" }, ...charts))] : [];
+}
+
+/** What the runs did, with which models: a section, or nothing. */
+export function work({ costs, models, runs }) {
+  const node = el("div", { class: "charts" });
+  if (costs.length) node.append(chart("Seconds of work", costs.slice(0, 16), (n) => `${n < 10 ? n.toFixed(1) : Math.round(n)} s`));
   if (models.length) {
-    work.append(el("figure", { class: "wide-chart" }, el("figcaption", {}, "Models, and where they ran"),
+    node.append(el("figure", { class: "wide-chart" }, el("figcaption", {}, "Models, and where they ran"),
       table(["role", "model", "ran on", "precision"], models.map((m) => [m.role, m.model, m.provider, m.precision]))));
   }
   if (runs.length) {
-    work.append(el("figure", { class: "wide-chart" }, el("figcaption", {}, "Runs"),
+    node.append(el("figure", { class: "wide-chart" }, el("figcaption", {}, "Runs"),
       table(["started (UTC)", "engine", "files", "took", "exit"],
         runs.map((r) => [r.started, r.engine, r.num_files, `${r.seconds} s`, r.exit_code]))));
   }
-  if (work.firstChild) node.append(el("section", {}, el("h2", {}, "Work"), work));
-  return node;
+  return node.firstChild ? [el("section", {}, el("h2", {}, "Work"), node)] : [];
 }
 
 function poster(page, file) {
@@ -68,7 +78,8 @@ function chart(title, rows, shown) {
       el("dd", {}, el("span", { class: "bar", css: { width: `${(number / most) * 100}%` } }), el("span", {}, shown(number)))))));
 }
 
-function table(head, rows) {
+/** A table of texts, within a box that scrolls. */
+export function table(head, rows) {
   return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, el("tr", {}, ...head.map((cell) => el("th", {}, cell)))),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell) => el("td", {}, foreign(String(cell))))))))); 
 }

@@ -49,7 +49,7 @@ def test_a_shot_takes_less_than_eight_kilobytes(report: Report) -> None:
 
 def static_files() -> dict[str, str]:
     folder = Path(view_report.__file__).with_name("static")
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
 def test_every_module_is_in_the_page_and_lies_beside_it() -> None:
