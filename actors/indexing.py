@@ -22,6 +22,7 @@ from framemill.actors.range_reader import range_reader_of
 from framemill.actors.safe_open import open_media, rewind
 from framemill.actors.segments import seams_of
 from framemill.actors.sound_facts import sound_facts
+from framemill.actors.start_timecode import start_timecode
 from framemill.actors.stream_choice import Tracks, describe_streams, rank_pictures, rank_sounds
 from framemill.actors.subtitles import subtitles_end, text_streams
 from framemill.actors.timeline import Timeline, find_timeline
@@ -349,6 +350,7 @@ def _describe(
             "is_variable_rate": bool(
                 len(steps) and np.ptp(steps) > max(0.0021, 0.1 * float(np.median(steps)))
             ),
+            "start_timecode": start_timecode(container, path, video, frame),
             "num_frames": len(frames),
             "num_frames_promised": promised_frames(
                 video, frames, len(picture.packets), container.format.name

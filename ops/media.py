@@ -66,6 +66,7 @@ class MediaDescription:
     is_full_range: bool | None = None
     fps: float | None = None
     is_variable_rate: bool | None = None
+    start_timecode: str | None = None
     num_frames: int | None = None
     num_frames_promised: int | None = None
     num_frames_delivered: int | None = None
@@ -106,7 +107,7 @@ class Media(Op):
     """One row a uri, from the container's description; see `media_row`."""
 
     name = "media"
-    version = 2
+    version = 3
     reads = Reads.INDEX
     default = True
     schema = pa.schema(
@@ -141,6 +142,12 @@ class Media(Op):
             _known("is_full_range", pa.bool_(), "whether luma spans the full range; null where not tagged"),
             _known("fps", pa.float64(), "mean frames a second"),
             _known("is_variable_rate", pa.bool_(), "whether the time between frames varies"),
+            _known(
+                "start_timecode",
+                pa.string(),
+                "timecode of the first frame as the file tells it: HH:MM:SS:FF, HH:MM:SS;FF where numbers "
+                "are dropped; null where it tells none",
+            ),
             _known("num_frames", pa.int64(), "presented frames"),
             _known(
                 "num_frames_promised",
