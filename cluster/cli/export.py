@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", "folder", metavar="DIR", help="Where the files go.")
 @click.option("--beside", is_flag=True, help="Write next to each source instead; of shots.")
 @click.option(
+    "--of",
+    default="shots",
+    show_default=True,
+    metavar="SOURCE",
+    help="What formats of shots write: shots, highlights, another table of stretches, or a query that gives "
+    "source_id or uri, start_seconds and end_seconds; start_frame and end_frame make it exact, and name, "
+    "label or text become markers.",
+)
+@click.option(
     "--where",
     metavar="SQL",
     help="Only shots, or sampled frames in shots, for which this is true, such as 'num_faces = 1'.",
@@ -46,6 +55,7 @@ def export(
     form: str,
     folder: str | None,
     beside: bool,
+    of: str,
     where: str | None,
     name: str | None,
 ) -> int:
@@ -67,6 +77,8 @@ def export(
     """
     if beside == (folder is not None):
         raise click.UsageError("say where the files go: either -o DIR or --beside")
+    if of != "shots" and FORMATS[form].of != "shots":
+        raise click.UsageError(f"--of is for {', '.join(names_of('shots'))}, and {form} is none of them")
     refused: dict[str, str] = {}
     written: Sequence[Exported]
     if FORMATS[form].of == "frames":
@@ -76,7 +88,7 @@ def export(
     if FORMATS[form].of == "shots":
         from framemill.cluster.exports.formats import export_shots
 
-        written, refused = export_shots(output, form, folder, where, name or "{stem}")
+        written, refused = export_shots(output, form, folder, where, name or "{stem}", of)
     else:
         if beside or where or name:
             raise click.UsageError(
@@ -91,6 +103,9 @@ def export(
         print_table(("file", "source"), [(file.path, file.uri) for file in written])
     elif invocation.verbosity >= 0:
         report("nothing to export: no source has a row")
+    if invocation.verbosity >= 0:
+        for uri, note in dict.fromkeys((file.uri, note) for file in written for note in file.notes):
+            report(f"{uri}: {note}")
     for reason in refused.values():
         report(f"left out: {reason}")
     return 3 if refused else 0

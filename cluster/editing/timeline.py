@@ -1,8 +1,9 @@
-"""A montage as plain data: which stretch of which file follows which. Times are in frames of one rate."""
+"""A cut as plain data: which stretch of which file follows which. Times are in frames of one rate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -19,6 +20,8 @@ class Clip:
         uri: the file. start_frame, num_frames: the stretch, counted at the timeline's rate from the start of
             the file's presentation. media_frames: whole frames that the file lasts at this rate.
         width, height: of its picture, as displayed. has_sound: whether the file has a sound track.
+        first_number: what the file's own timecode gives its first frame, as a number of frames.
+        marker: what is said of the stretch; "" for nothing.
     """
 
     uri: str
@@ -28,6 +31,8 @@ class Clip:
     width: int
     height: int
     has_sound: bool
+    first_number: int = 0
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,11 @@ class Timeline:
     """Clips one after another, and music under them.
 
     Attributes:
-        name: shown by editing programs. fps: frames a second, one of `FRAME_RATES`.
+        name: shown by editing programs. fps: whole frames a second, of montages one of `FRAME_RATES`.
         width, height: of the picture. clips: in order.
         music: a file, or empty. music_frames: whole frames that it lasts.
+        is_ntsc: whether the rate is 1000/1001 of `fps`. is_dropping: whether its timecode drops
+            numbers. keeps_sound: whether the clips' own sound is heard.
     """
 
     name: str
@@ -47,6 +54,9 @@ class Timeline:
     clips: tuple[Clip, ...]
     music: str = ""
     music_frames: int = 0
+    is_ntsc: bool = False
+    is_dropping: bool = False
+    keeps_sound: bool = False
 
     @property
     def num_frames(self) -> int:
@@ -54,7 +64,12 @@ class Timeline:
 
     @property
     def seconds(self) -> float:
-        return self.num_frames / self.fps
+        return float(self.num_frames / self.rate)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(self.fps * 1000, 1001) if self.is_ntsc else Fraction(self.fps)
 
 
 def media_url(uri: str) -> str:
@@ -68,4 +83,9 @@ def media_url(uri: str) -> str:
 def plain_name(uri: str) -> str:
     """A file's name without what could end a line or has no place in a document."""
     name = PurePosixPath(uri.replace("\\", "/")).name
-    return "".join(ch if ch.isprintable() else "_" for ch in name) or "clip"
+    return printable(name) or "clip"
+
+
+def printable(text: str) -> str:
+    """Text without what could end a line or has no place in a document."""
+    return "".join(ch if ch.isprintable() else "_" for ch in text)

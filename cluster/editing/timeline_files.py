@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,9 +79,7 @@ def _as_otio(otio: Any, timeline: Timeline) -> Any:
         media = otio.schema.ExternalReference(media_url(uri), available)
         return otio.schema.Clip(name, media, used, dict(metadata))
 
-    reels = {
-        uri: reel_name(uri, number) for number, uri in enumerate(dict.fromkeys(c.uri for c in timeline.clips))
-    }
+    reels = reel_names([clip.uri for clip in timeline.clips])
     pictures = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
     for clip in timeline.clips:
         used, available = span(clip.start_frame, clip.num_frames), span(0, clip.media_frames)
@@ -98,11 +96,19 @@ def _as_otio(otio: Any, timeline: Timeline) -> Any:
     return made
 
 
-def reel_name(uri: str, number: int) -> str:
-    """Eight letters and digits, unlike those of every other file: the format has no more."""
-    letters = re.sub(r"[^A-Z0-9]", "", PurePosixPath(uri).stem.upper())
-    digits = f"{number + 1:03d}"
-    return (letters[: 8 - len(digits)] + digits).rjust(8, "0")
+def reel_names(uris: Sequence[str]) -> dict[str, str]:
+    """Eight letters and digits for each file, unlike those of every other: an EDL has no more.
+
+    They are the beginning of its name and its position among the files.
+    """
+    files = dict.fromkeys(uris)
+    # All numbers are of one length, so that no letters of a name can pass for a part of one.
+    width = max(3, len(str(len(files))))
+    names = {}
+    for number, uri in enumerate(files, 1):
+        letters = re.sub(r"[^A-Z0-9]", "", PurePosixPath(uri).stem.upper())
+        names[uri] = f"{letters[: 8 - width]}{number:0{width}}".rjust(8, "0")
+    return names
 
 
 def opentimelineio() -> Any:

@@ -43,17 +43,25 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "shots-csv": Format(
         "shots", "shots_csv:write_shots_csv", "`{stem}-shots.csv`",
-        "PySceneDetect's columns, then file, still and transition", ("still",),
+        "PySceneDetect's columns, then file, still, transition, in and out in the source's timecode, labels",
+        ("still",),
     ),
     "edl": Format(
         "shots", "edl:write_edl", "`{stem}.edl`",
-        "CMX 3600 at the source's rate, drop-frame at 29.97 and 59.94; labels as markers",
+        "CMX 3600 at the source's rate and in its timecode; labels as markers",
     ),
     "otio": Format(
         "shots", "otio:write_otio", "`{stem}.otio`", "an OpenTimelineIO timeline; labels as markers",
     ),
+    "fcpxml": Format(
+        "shots", "fcpxml:write_fcpxml", "`{stem}.fcpxml`", "a project of Final Cut Pro; labels as markers",
+    ),
     "stills": Format(
         "shots", "stills:write_stills", "`{stem}-{shot:03}.jpg`", "the best frame of each shot", ("still",),
+    ),
+    "chapters": Format(
+        "shots", "chapters:write_chapters", "`{stem}.ffmetadata`",
+        "chapters as FFmpeg reads them, named by labels or words",
     ),
     "srt": Format("speech", "speech:write_srt", "`{stem}.srt`", "the transcript as SubRip", ("transcript",)),
     "vtt": Format("speech", "speech:write_vtt", "`{stem}.vtt`", "as WebVTT", ("transcript",)),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from framemill.cluster.exports.catalogue import format_named
 from framemill.cluster.exports.naming import Exported, folder_beside
-from framemill.cluster.exports.shot_lists import ShotList, read_shot_lists
+from framemill.cluster.exports.shot_lists import read_shot_lists
+from framemill.cluster.exports.stretches import SHOTS
 from framemill.cluster.results.layout import write_file
 from framemill.errors import DatasetError, UsageError
 
@@ -18,18 +19,19 @@ def export_shots(
     folder: str | os.PathLike[str] | None,
     where: str | None = None,
     name: str = "{stem}",
+    of: str = SHOTS,
 ) -> tuple[list[Exported], dict[str, str]]:
     """Writes the shots of each source; files of the same name are replaced whole.
 
     Args:
-        root: a result folder. form: a name in `FORMATS`. where, name: as in `read_shot_lists`.
+        root: a result folder. form: a name in `FORMATS`. where, name, of: as in `read_shot_lists`.
         folder: where the files go, made if it is not there; None: beside each source.
 
     Returns:
         What was written; and uri -> why nothing was, of sources whose shots the format cannot say.
 
     Raises:
-        UsageError: the format can say no source's shots, a condition or name is wrong, or the folder
+        UsageError: the format can say no source's shots, a condition, query or name is wrong, or the folder
             cannot be written.
         SetupError: a library that the format needs is missing.
         DatasetError: a part of the results cannot be read.
@@ -37,23 +39,26 @@ def export_shots(
     made_by = format_named(form, "shots")
     write = made_by.load()
     refused: dict[str, str] = {}
-    made: dict[Path, tuple[ShotList, bytes]] = {}
-    for listed in read_shot_lists(root, where, name, made_by.needs, beside=folder is None):
+    written: list[Exported] = []
+    for listed in read_shot_lists(root, where, name, made_by.needs, folder is None, of):
         try:
             target = folder_beside(listed.uri) if folder is None else Path(os.path.abspath(folder))
             files = write(listed)
         except UsageError as exc:
             refused[listed.uri] = str(exc)
             continue
-        made |= {target / file: (listed, data) for file, data in files.items()}
-    if refused and not made:
+        for file, data in files.items():
+            _write(target / file, data)
+            written.append(Exported(listed.source_id, listed.uri, str(target / file), tuple(listed.notes)))
+    if refused and not written:
         raise UsageError(next(iter(refused.values())))
-    for path, (_, data) in made.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, data, replace=True)
-        except (DatasetError, OSError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else exc
-            raise UsageError(f"{path} cannot be written ({reason}): choose another folder") from exc
-    written = [Exported(listed.source_id, listed.uri, str(path)) for path, (listed, _) in made.items()]
     return written, refused
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data, replace=True)
+    except (DatasetError, OSError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise UsageError(f"{path} cannot be written ({reason}): choose another folder") from exc

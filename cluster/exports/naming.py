@@ -16,11 +16,12 @@ _NAME_LENGTH = 80  # letters; of 255 bytes, with room for what ends a name
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One file that was written, and of which source."""
+    """One file that was written, and of which source; notes: what a user has to know of it."""
 
     source_id: str
     uri: str
     path: str
+    notes: tuple[str, ...] = ()
 
 
 def stems_of(uris: Mapping[str, str], name: str, beside: bool = False) -> dict[str, str]:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 from framemill.cluster.editing.timeline import media_url, plain_name
 from framemill.cluster.editing.timeline_files import opentimelineio
-from framemill.cluster.exports.edl import frames_of
 from framemill.cluster.exports.shot_lists import ShotList
 
 
 def write_otio(listed: ShotList) -> Mapping[str, bytes]:
-    """One file.
+    """One file; times of the source count from its own timecode.
 
     Raises:
         UsageError: the rate is not known. SetupError: OpenTimelineIO is not installed.
     """
-    otio, fps = opentimelineio(), float(listed.rate("otio", is_timecode=False))
+    otio, rate = opentimelineio(), listed.rate("otio", is_timecode=False)
+    clock, fps = listed.clock(rate), float(rate)
 
     def span(start: int, length: int) -> object:
         time = otio.opentime
@@ -24,15 +24,16 @@ def write_otio(listed: ShotList) -> Mapping[str, bytes]:
 
     track = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
     for shot in listed.shots:
-        start, end = frames_of(shot, fps)
-        media = otio.schema.ExternalReference(media_url(listed.uri))
-        known = {"scene_index": shot["scene_index"], "transition": shot["transition"]}
+        start, end = listed.frames(shot, rate)
+        available = span(clock.start, max(listed.num_frames or 0, end))
+        media = otio.schema.ExternalReference(media_url(listed.uri), available)
+        known = {"scene_index": shot.number - 1, "transition": shot.transition}
         clip = otio.schema.Clip(
-            f"{plain_name(listed.uri)} {shot['scene_index'] + 1:03}", media, span(start, end - start),
+            f"{plain_name(listed.uri)} {shot.number:03}", media, span(clock.start + start, end - start),
             {"framemill": known},
         )  # fmt: skip
-        if shot["labels"]:
-            clip.markers.append(otio.schema.Marker(", ".join(shot["labels"]), span(start, 1)))
+        if shot.marker:
+            clip.markers.append(otio.schema.Marker(shot.marker, span(clock.start + start, 1)))
         track.append(clip)
     timeline = otio.schema.Timeline(plain_name(listed.uri))
     timeline.tracks.append(track)

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from framemill.cluster.exports.shot_lists import Shot, ShotList
+from framemill.cluster.exports.shot_lists import ShotList
+from framemill.cluster.exports.stretches import Shot
 from framemill.errors import UsageError
 
 
 def still_name(listed: ShotList, shot: Shot) -> str:
     """As the list of shots names it: shots are numbered from 1."""
-    return f"{listed.stem}-{shot['scene_index'] + 1:03}.jpg"
+    return f"{listed.stem}-{shot.number:03}.jpg"
 
 
 def write_stills(listed: ShotList) -> Mapping[str, bytes]:
-    """A file for each shot whose best frame has a picture.
+    """A file for each shot of which a picture can be had.
 
     Raises:
-        UsageError: none of them has.
+        UsageError: there is none of any.
     """
-    files = {still_name(listed, shot): shot["still"] for shot in listed.shots if shot["still"]}
+    pictures, problem = listed.pictures.find(listed.source_id, listed.media, listed.shots)
+    files = {
+        still_name(listed, shot): picture
+        for shot, picture in zip(listed.shots, pictures, strict=True)
+        if picture is not None
+    }
+    reason = f"{listed.uri} {problem}" if problem else "extract frames with `images`"
     if not files:
-        raise UsageError(f"no shot of {listed.uri} has a picture: extract frames with `images`")
+        raise UsageError(f"no shot of {listed.uri} has a picture: {reason}")
+    if len(files) < len(listed.shots):
+        listed.note(f"{len(listed.shots) - len(files)} of {len(listed.shots)} have no picture: {reason}")
     return files
