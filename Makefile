@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test fuzz test-gpu bench-gpu lint bench docs clean
+.PHONY: help setup demo test slow-test cluster-test fuzz test-gpu bench-gpu lint bench docs check-models clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | fuzz | test-gpu | bench-gpu | lint | bench | docs | clean"
+	@echo "#   make setup | slow-test | cluster-test | fuzz | test-gpu | bench-gpu | lint | bench | docs | check-models | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -69,6 +69,10 @@ SEED ?= 1
 N ?= 500
 fuzz: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.fuzz $(SEED) $(N)
+
+# Nightly, where there is internet: whether every model is still at its addresses, with the size and digest it had.
+check-models: $(VENV)/cpu.stamp
+	$(BIN)/framemill models check
 
 cluster-test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m cluster

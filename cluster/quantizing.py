@@ -202,7 +202,7 @@ def _entry(entry: ModelEntry, made: Path, target: Path) -> ModelEntry:
         name=variant_name(entry),
         sha256=digest_file(made),
         num_bytes=made.stat().st_size,
-        url="",
+        urls=(),
         package_file="",
         path=str(target),
         batching=check_batching(load_graph(made), entry.input_size)[0],

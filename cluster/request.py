@@ -69,7 +69,7 @@ class ExtractRequest:
         require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
         precision: fp32; fp16 where TensorRT may compute in halves; int8 for the variants that
             `models quantize` made; auto for those of them that are faster on this CPU.
-        accept_licence: models that are not for commercial use may be used.
+        accept_licence: models that are not for commercial use, or perhaps not, may be used.
         replace: recompute tables whose operation key differs instead of refusing. The rows of a source go in
             the commit that brings the new ones; where it fails they stay.
         replace_all: the same where the tables hold rows of other sources, too: those go when all is done.

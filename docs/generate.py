@@ -223,12 +223,15 @@ def models() -> str:
             entry.family,
             size(entry.num_bytes),
             entry.licence,
-            "yes" if entry.commercial else "**no**",
+            entry.trained_on,
+            entry.commercial if entry.commercial == "yes" else f"**{entry.commercial}**",
+            ", ".join(entry.unconfirmed),
         )
         for role, entries in roles.items()
         for entry in entries
     ]
-    return table(("role", "model", "family", "size", "licence", "commercial use"), rows)
+    header = ("role", "model", "family", "size", "licence", "trained on", "commercial use", "unconfirmed")
+    return table(header, rows)
 
 
 def families() -> str:

@@ -60,8 +60,8 @@ def download(url: str, file: IO[bytes], num_bytes: int, on_progress: OnProgress 
     """
     if is_offline():
         raise ModelError(f"FRAMEMILL_OFFLINE is set, so {url} is not fetched; unset it or use a mirror")
-    handlers: list[urllib.request.BaseHandler] = [_CheckedRedirects()]
-    if _check_url(url):
+    handlers: list[urllib.request.BaseHandler] = [CheckedRedirects()]
+    if check_url(url):
         handlers.append(urllib.request.ProxyHandler({}))
     transfer = _Transfer(url, file, num_bytes, on_progress, urllib.request.build_opener(*handlers))
     failures, best = 0, transfer.done
@@ -187,7 +187,7 @@ def _retry_after(exc: Exception) -> float:
     return 0.0
 
 
-def _check_url(url: str) -> bool:
+def check_url(url: str) -> bool:
     """Whether the URL is one of this machine; raises ModelError where its scheme is not allowed."""
     parts = urllib.parse.urlsplit(url)
     local = parts.hostname in _LOOPBACK
@@ -196,9 +196,9 @@ def _check_url(url: str) -> bool:
     raise ModelError(f"{url} is not fetched, since only https is spoken; give an https URL")
 
 
-class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+class CheckedRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-        _check_url(newurl)
+        check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

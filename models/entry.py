@@ -14,6 +14,7 @@ from framemill.models.folders import ModelFile
 BATCH_TRANSFORM_VERSION = 1
 
 Batching: TypeAlias = Literal["dynamic", "fixed", "none"]
+Commercial: TypeAlias = Literal["yes", "no", "unclear"]
 
 # The descriptions end the messages on values that do not fit: what to give instead.
 _Text: TypeAlias = Annotated[str, Meta(description="a text")]
@@ -33,6 +34,7 @@ _Files: TypeAlias = Annotated[
 ]
 _Pixels: TypeAlias = Annotated[int, Meta(ge=1)]
 _Size: TypeAlias = Annotated[tuple[_Pixels, _Pixels] | None, Meta(description="[width, height] in pixels")]
+_Texts: TypeAlias = Annotated[tuple[str, ...], Meta(description="a list of texts")]
 _Channels: TypeAlias = Annotated[
     # Whole numbers stay whole: `ModelEntry.key` depends on how a number is written.
     tuple[int | float, ...],
@@ -51,10 +53,14 @@ class ModelEntry:
         name: key of the registry. role: what it is used for. family: how inputs and outputs are laid out.
         sha256: hex digest of the file. num_bytes: its size.
         files: of a model that is a folder, the files in it; then `sha256` is their `digest_files`,
-            `num_bytes` their sum, and `url` ends in a slash, which a file's name follows.
-        url: where it can be downloaded; its content is fixed by the digest.
+            `num_bytes` their sum, and each of `urls` ends in a slash, which a file's name follows.
+        urls: where it can be downloaded, tried in this order; its content is fixed by the digest. What
+            follows a `#` names a member of the zip archive before it.
         path: a file of the user's own; package_file: a file inside an installed Python package.
-        licence: SPDX identifier, or words. commercial: whether it allows commercial use.
+        licence: of the weights, SPDX identifier or words. licence_of_code: of the code that made them.
+        trained_on: the data that the weights were made from, whose own terms may be narrower.
+        commercial: whether the licence that the publisher gives the weights allows commercial use.
+        unconfirmed: names of fields here that no publisher's page, pointer or file has confirmed.
         input_size: (width, height) of the picture the model takes in pixels, or None.
         colour: order of the channels, rgb, bgr, gray or empty.
         mean, scale: the model takes (value - mean) * scale, value in 0..255; one number for all channels
@@ -71,8 +77,11 @@ class ModelEntry:
     sha256: _Digest
     num_bytes: Annotated[int, Meta(ge=0, description="a whole number >= 0")]
     licence: _Text
-    commercial: Annotated[bool, Meta(description="true or false")]
-    url: _Text = ""
+    commercial: Annotated[Commercial, Meta(description="yes, no or unclear")]
+    licence_of_code: _Text = ""
+    trained_on: _Text = ""
+    unconfirmed: _Texts = ()
+    urls: _Texts = ()
     path: _Text = ""
     package_file: _Text = ""
     files: _Files = ()

@@ -118,11 +118,16 @@ def parse_entry(block: Mapping[str, Any]) -> ModelEntry:
 
 
 def _convert(block: Mapping[str, Any]) -> ModelEntry:
-    allowed = {field.name for field in fields(ModelEntry)}
+    allowed = {*(field.name for field in fields(ModelEntry)), "url"}
     if unknown := sorted(set(block) - set(allowed)):
         raise UsageError(f"unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
-    values: dict[str, Any] = {"licence": "unknown", "commercial": False, "num_bytes": 0}
+    values: dict[str, Any] = {"licence": "unknown", "commercial": "unclear", "num_bytes": 0}
     values |= {**FAMILY_DEFAULTS.get(str(block.get("family")), {}), **block}
+    # As blocks were written before there could be several addresses, or a doubt.
+    if url := values.pop("url", ""):
+        values["urls"] = [url]
+    if isinstance(values["commercial"], bool):
+        values["commercial"] = "yes" if values["commercial"] else "no"
     labels = values.get("labels")
     if isinstance(labels, str):
         if labels not in LABEL_SETS:
@@ -178,18 +183,62 @@ def check_role(role: str, family: str) -> None:
 def check_licence(entry: ModelEntry, accepted: bool) -> None:
     """Refuses a known model that may not be used commercially, unless its licence was accepted.
 
-    Models that the user added are not checked.
+    Where that is unclear, accepting it once is remembered. Models that the user added are not checked.
 
     Raises:
         UsageError: it names the licence and the flag.
+        ModelError: what was accepted cannot be remembered.
     """
-    if accepted or entry.commercial or entry.name not in {known.name for known in _known()}:
+    if entry.commercial == "yes" or entry.sha256 not in {known.sha256 for known in _known()}:
         return
-    alike = [e.name for e in _known() if e.role == entry.role and e.commercial]
+    is_unclear = entry.commercial == "unclear"
+    if is_unclear and _is_remembered(entry):
+        return
+    if accepted:
+        if is_unclear:
+            _remember(entry)
+        return
+    alike = [e.name for e in _known() if e.role == entry.role and e.commercial == "yes"]
+    problem = "may be for commercial use or not" if is_unclear else "is not for commercial use"
+    trained_on = f", trained on {entry.trained_on}" if entry.trained_on else ""
     raise UsageError(
-        f"model {entry.name} (role {entry.role}) is not for commercial use; its licence: {entry.licence}. "
-        f"Say `accept_licence` if your use is allowed, or choose {' or '.join(alike[:3])}"
+        f"model {entry.name} (role {entry.role}) {problem}; its licence: {entry.licence}{trained_on}. "
+        f"Say `accept_licence` {'once ' if is_unclear else ''}if your use is allowed, or choose "
+        f"{' or '.join(alike[:3])}"
     )
+
+
+def _accepted_file() -> Path:
+    """Digests and names of the models whose unclear licence was accepted, a line each."""
+    return user_folder().parent / "accepted_licences.txt"
+
+
+def _is_remembered(entry: ModelEntry) -> bool:
+    try:
+        lines = _accepted_file().read_text("utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ModelError(f"{_accepted_file()} cannot be read: {exc}; repair or delete it") from exc
+    return any(line.startswith(entry.sha256) for line in lines)
+
+
+def _remember(entry: ModelEntry) -> None:
+    path = _accepted_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{entry.sha256} {entry.name}\n")
+    except OSError as exc:
+        raise ModelError(
+            f"cannot write {path}: {exc.strerror}; make the folder writable or set FRAMEMILL_CONFIG_DIR"
+        ) from exc
+
+
+def is_default(entry: ModelEntry) -> bool:
+    """Whether a run takes this model for its role where none is named."""
+    default = _defaults().get(entry.role)
+    return default is not None and default.name == entry.name
 
 
 def all_entries() -> list[ModelEntry]:
@@ -251,8 +300,11 @@ def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEnt
         num_bytes=num_bytes,
         files=files,
         licence="unknown",
-        commercial=False,
-        url="",
+        commercial="unclear",
+        licence_of_code="",
+        trained_on="",
+        unconfirmed=(),
+        urls=(),
         path=located,
         package_file="",
         input_size=None,

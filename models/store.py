@@ -8,10 +8,11 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from framemill.errors import ModelError
 from framemill.models.folders import digest_file
-from framemill.models.registry import ModelEntry, all_entries, named_entries
+from framemill.models.registry import ModelEntry, all_entries, is_default, named_entries
 
 if TYPE_CHECKING:
     from framemill.models.download import OnProgress
@@ -30,7 +31,8 @@ def cache_folder() -> Path:
 def find(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
     """The file or folder of a model with the digests that the entry states, downloaded if it must be.
 
-    Looks at the user's own path, the installed package, `FRAMEMILL_MODEL_MIRROR`, the cache, then the URL.
+    Looks at the user's own path, the installed package, `FRAMEMILL_MODEL_MIRROR`, the cache, then at its
+    addresses.
 
     Raises:
         ModelError: no place has the file, or the one that has it holds other bytes.
@@ -80,26 +82,47 @@ def pull(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
 def list_models() -> list[dict[str, Any]]:
     """What is known of each model, as plain data; `path` is None where it is not on this machine.
 
-    `status` is `ok`, `absent`, or `wrong` where a file should be there and is not; digests are not checked.
+    `state` is `ok`, `absent`, or `wrong` where a file should be there and is not; digests are not checked.
+    `package` names the installed package that the file belongs to, or is None; `origin` says in short where
+    the file is from, a repository, a host or a package.
     """
     rows = []
     for entry in all_entries():
         path, problem = _try(locate, entry)
+        state = _status(entry, path, problem)
         rows.append(
             {
                 "name": entry.name,
-                "status": _status(entry, path, problem),
+                "state": state,
+                "status": state,  # as it was called first
                 "role": entry.role,
+                "is_default": is_default(entry),
                 "family": entry.family,
                 "licence": entry.licence,
+                "licence_of_code": entry.licence_of_code,
+                "trained_on": entry.trained_on,
                 "commercial": entry.commercial,
+                "unconfirmed": list(entry.unconfirmed),
+                "sha256": entry.sha256,
                 "num_bytes": entry.num_bytes,
                 "batching": entry.batching,
+                "urls": list(entry.urls),
+                "package": entry.package_file.partition("/")[0] or None,
+                "origin": _origin(entry),
                 "path": str(path) if path else None,
                 "problem": problem,
             }
         )
     return rows
+
+
+def _origin(entry: ModelEntry) -> str:
+    if not entry.urls:
+        return f"package {entry.package_file.partition('/')[0]}" if entry.package_file else ""
+    parts = urlsplit(entry.urls[0])
+    path = parts.path.strip("/").removeprefix("media/").split("/")
+    is_repository = (parts.hostname or "").endswith(("github.com", "githubusercontent.com", "huggingface.co"))
+    return "/".join(path[:2]) if is_repository else parts.netloc
 
 
 def verify(names: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -176,38 +199,13 @@ def _check(entry: ModelEntry, path: Path) -> Path:
 
 
 def _fetch(entry: ModelEntry, on_progress: OnProgress | None) -> Path:
-    if not entry.url:
+    if not entry.urls:
         raise ModelError(
-            f"model {entry.name}: no file on this machine and no URL; add the model again, or put "
+            f"model {entry.name}: no file on this machine and no address; add the model again, or put "
             f"{entry.file_name} into the folder that FRAMEMILL_MODEL_MIRROR names"
         )
+    from framemill.models.fetching import fetch_model  # its imports would slow down every start
+
     path = cache_path(entry)
-    for file in entry.files:
-        target = path / file.name
-        # What an interrupted download of the folder left whole is kept.
-        if not target.is_file() or digest_file(target) != file.sha256:
-            _fetch_file(entry, entry.url + file.name, target, file.sha256, file.num_bytes, on_progress)
-    if not entry.files:
-        _fetch_file(entry, entry.url, path, entry.sha256, entry.num_bytes, on_progress)
+    fetch_model(entry, path, on_progress)
     return path
-
-
-def _fetch_file(
-    entry: ModelEntry, url: str, path: Path, sha256: str, num_bytes: int, on_progress: OnProgress | None
-) -> None:
-    from framemill.models.download import download, resuming  # its imports would slow down every start
-
-    with resuming(path, sha256) as file:
-        is_resumed = bool(file.seek(0, os.SEEK_END))
-        got = download(url, file, num_bytes, on_progress)
-        if got != sha256 and is_resumed:  # what an earlier attempt left was not the start of it
-            file.truncate(0)
-            got = download(url, file, num_bytes, on_progress)
-        if got != sha256:
-            size = file.tell()
-            file.truncate(0)
-            raise ModelError(
-                f"model {entry.name}: {url} sent {size} bytes with sha256 {got}, wanted "
-                f"{num_bytes or 'some'} bytes with {sha256}; try again, or put {entry.file_name} "
-                "into the folder that FRAMEMILL_MODEL_MIRROR names"
-            )

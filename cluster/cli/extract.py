@@ -112,7 +112,7 @@ _SECTIONS = {
             "--accept-licence",
             is_flag=True,
             default=None,
-            help="Use models that are not for commercial use (see framemill models list).",
+            help="Use models that are not, or perhaps not, for commercial use (see framemill models list).",
         ),
         click.option(
             "--require-provider",

@@ -18,11 +18,14 @@ from framemill.cluster.cli.output import (
     print_json,
     print_table,
     printable,
+    report,
     size,
 )
 from framemill.errors import ModelError, UsageError
 
 _NAMES = completion.of(completion.models)
+_LIMITS = {"yes": "", "no": "not commercial: ", "unclear": "unclear: "}
+_STATES = {"ok": "here", "absent": "", "wrong": "wrong"}
 
 
 @click.group()
@@ -45,15 +48,30 @@ def list_(invocation: Invocation) -> None:
         _print_by_role(records)
         return
     print_table(
-        ("model", "role", "size", "licence", "commercial", "file"),
+        (
+            "model",
+            "role",
+            "size",
+            "licence",
+            "commercial",
+            "origin",
+            "state",
+            "default",
+            "unconfirmed",
+            "file",
+        ),
         [
             (
                 record["name"],
                 record["role"],
-                size(record["num_bytes"]),
+                size(record["num_bytes"]) if record["num_bytes"] else "",
                 record["licence"],
                 record["commercial"],
-                record["path"] or record["problem"] or "not here; framemill models pull " + record["name"],
+                record["origin"],
+                record["state"],
+                record["is_default"],
+                ", ".join(record["unconfirmed"]),
+                record["path"] or record["problem"],
             )
             for record in records
         ],
@@ -65,26 +83,38 @@ def _print_by_role(records: Sequence[Record]) -> None:
     for record in records:
         roles.setdefault(record["role"], []).append(record)
     print_table(
-        ("role", "model", "size", "here", "licence"),
+        ("role", "model", "size", "licence", "origin", "state"),
         [
             (
                 role if record is members[0] else "",
                 record["name"],
-                size(record["num_bytes"]),
-                "yes" if record["path"] else "",
-                record["licence"] + ("" if record["commercial"] else " (not commercial)"),
+                size(record["num_bytes"]) if record["num_bytes"] else "",
+                _LIMITS[record["commercial"]] + record["licence"],
+                record["origin"],
+                _STATES[record["state"]],
             )
             for role, members in roles.items()
-            for record in members
+            for record in sorted(members, key=lambda member: not member["is_default"])
         ],
     )
     num_here = sum(bool(record["path"]) for record in records)
-    click.echo(f"{num_here} of {len(records)} are here; framemill models pull NAME fetches one")
+    click.echo(
+        f"{num_here} of {len(records)} are here; the first of a role is its default; "
+        "framemill models pull NAME fetches one"
+    )
+    doubts = {r["name"]: ", ".join(r["unconfirmed"]) for r in records if r["unconfirmed"]}
+    if doubts:
+        told = "; ".join(f"{name}: {fields}" for name, fields in doubts.items())
+        click.echo(f"not confirmed by a publisher: {told}")
 
 
 @models.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_NAMES)
-@click.option("--accept-licence", is_flag=True, help="Fetch models that are not for commercial use, too.")
+@click.option(
+    "--accept-licence",
+    is_flag=True,
+    help="Also fetch models that are not, or perhaps not, for commercial use.",
+)
 @conventions
 @click.pass_obj
 def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -> None:
@@ -127,6 +157,42 @@ def verify(invocation: Invocation, names: tuple[str, ...]) -> int:
     # A model that was asked for by name must be there; of the others only wrong files count.
     bad = ("wrong", "absent") if names else ("wrong",)
     return ModelError.exit_code if any(record["status"] in bad for record in records) else 0
+
+
+@models.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=_NAMES)
+@conventions
+@click.pass_obj
+def check(invocation: Invocation, names: tuple[str, ...]) -> int:
+    """Ask the addresses of models whether the files are still there.
+
+    Those of the named models, or of all; sizes and digests are compared, nothing is downloaded. Exit 5 if a
+    default, or a named one, is at none of its addresses as it should be.
+    """
+    from framemill.models import addresses
+
+    rows = addresses.check_models(names)
+    if invocation.as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ("model", "state", "size", "sha256", "address", "message"),
+            [
+                (
+                    row["name"] + (" (default)" if row["is_default"] else ""),
+                    row["state"],
+                    "" if row["num_bytes"] is None else size(row["num_bytes"]),
+                    (row["sha256"] or "")[:12],
+                    row["url"] or "",
+                    row["message"],
+                )
+                for row in rows
+            ],
+        )
+    lost = addresses.lost(rows, names)
+    if lost:
+        report(f"not to be had as they should be: {', '.join(lost)}")
+    return ModelError.exit_code if lost else 0
 
 
 @models.command()
@@ -200,11 +266,11 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
     """
     from framemill.cluster.quantizing import quantize_model
 
-    def report(text: str) -> None:
+    def say(text: str) -> None:
         if invocation.verbosity >= 0:
             click.echo(text, err=True)
 
-    made = quantize_model(name, sources, max_loss, report)
+    made = quantize_model(name, sources, max_loss, say)
     if invocation.as_json:
         print_json(made)
         return

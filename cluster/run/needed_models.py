@@ -68,9 +68,9 @@ def _remedy(entry: ModelEntry) -> str:
         return "Nothing fetches a file of your own"
     if entry.package_file:
         return f"Then check it: framemill models verify {entry.name}"
-    if entry.url:
+    if entry.urls:
         return f"Fetch it: framemill models pull {entry.name}"
-    others = [e.name for e in KNOWN if e.role == entry.role and e.url and e.commercial]
+    others = [e.name for e in KNOWN if e.role == entry.role and e.urls and e.commercial == "yes"]
     if not others:
         return "It is published nowhere as an ONNX file"
     return (

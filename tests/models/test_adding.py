@@ -69,7 +69,7 @@ def test_a_url_is_fetched_checked_and_kept_in_the_cache(tmp_path: Path) -> None:
         finally:
             server.shutdown()
             thread.join()
-    assert told["url"] == f"{url}/m.onnx" and told["path"] == ""
+    assert told["urls"] == (f"{url}/m.onnx",) and told["path"] == ""
     path = find(resolve("objects", "m"))  # the server is gone: it is in the cache
     assert path.read_bytes() == content
     assert [file.name for file in path.parent.iterdir()] == [path.name]

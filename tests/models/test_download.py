@@ -232,7 +232,7 @@ def test_nobody_there_is_tried_again_and_then_said(script: Script, tmp_path: Pat
 
 
 def entry(url: str) -> ModelEntry:
-    return replace(DEFAULTS["objects"], name="tiny", sha256=DIGEST, num_bytes=len(CONTENT), url=url)
+    return replace(DEFAULTS["objects"], name="tiny", sha256=DIGEST, num_bytes=len(CONTENT), urls=(url,))
 
 
 def interrupt(script: Script, at: int) -> None:

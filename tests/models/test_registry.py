@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,11 @@ def write_block(text: str, name: str = "mine") -> Path:
 def test_known_entries_are_complete(entry: ModelEntry) -> None:
     assert len(entry.sha256) == 64 and entry.num_bytes > 0 and entry.licence
     # Converted models have neither: they are found in a mirror folder alone.
-    assert not (entry.url and entry.package_file)
-    assert not entry.url or entry.url.startswith("https://")
-    assert "/main/" not in entry.url and "/master/" not in entry.url
+    assert not (entry.urls and entry.package_file)
+    for url in entry.urls:
+        assert url.startswith("https://") and url.endswith("/") == bool(entry.files)
+        assert "/main/" not in url and "/master/" not in url
+    assert entry.trained_on and set(entry.unconfirmed) <= {field.name for field in fields(ModelEntry)}
     namesakes = [other for other in KNOWN if other.name == entry.name]
     assert len({other.role for other in namesakes}) == len(namesakes)
     assert {other.sha256 for other in namesakes} == {entry.sha256}
@@ -105,8 +107,8 @@ def test_wrong_choices_are_usage_errors(role: str, choice: str, words: str) -> N
 def test_a_file_has_the_contract_of_the_role_but_its_own_digest(tmp_path: Path) -> None:
     entry = resolve("objects", str(scaler(tmp_path / "own.onnx")))
     assert (entry.name, entry.family, entry.labels) == ("own", "yolox", label_set("coco80"))
-    assert entry.path == str(tmp_path / "own.onnx") and not entry.url and entry.input_size is None
-    assert entry.sha256 != DEFAULTS["objects"].sha256 and not entry.commercial
+    assert entry.path == str(tmp_path / "own.onnx") and not entry.urls and entry.input_size is None
+    assert entry.sha256 != DEFAULTS["objects"].sha256 and entry.commercial == "unclear"
     with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
         resolve("objects", str(tmp_path / "gone.onnx"))
 
@@ -149,8 +151,9 @@ def test_a_broken_block_names_its_file(text: str) -> None:
         ("batching", "sometimes"),
         ("colour", "cmyk"),
         ("url", 5),
+        ("urls", "https://one/address"),
         ("num_bytes", -1),
-        ("commercial", "yes"),
+        ("commercial", "maybe"),
         ("weights", "x"),
     ],
 )
@@ -197,7 +200,7 @@ def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:
     entry = DEFAULTS["objects"]
     for change in ({"sha256": "1" * 64}, {"labels": ("a",)}, {"mean": (1.0,)}, {"batching": "none"}):
         assert replace(entry, **change).key != entry.key
-    assert replace(entry, name="n", url="https://elsewhere/x", licence="MIT", path="/x").key == entry.key
+    assert replace(entry, name="n", urls=("https://elsewhere/x",), licence="MIT", path="/x").key == entry.key
 
 
 def test_planning_imports_nothing_heavy() -> None:

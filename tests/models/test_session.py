@@ -31,7 +31,7 @@ def entry_of(path: Path, batching: str = "fixed") -> ModelEntry:
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         num_bytes=path.stat().st_size,
         licence="MIT",
-        commercial=True,
+        commercial="yes",
         batching=batching,
     )
 

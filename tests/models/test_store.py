@@ -67,8 +67,8 @@ def entry(
         sha256=hashlib.sha256(content).hexdigest(),
         num_bytes=len(content),
         licence="MIT",
-        commercial=True,
-        url=url,
+        commercial="yes",
+        urls=(url,) if url else (),
         **more,
     )
 
@@ -221,8 +221,8 @@ def folder_entry(url: str = "") -> ModelEntry:
         sha256=digest_files(files),
         num_bytes=sum(file.num_bytes for file in files),
         licence="MIT",
-        commercial=True,
-        url=url,
+        commercial="yes",
+        urls=(url,) if url else (),
         files=files,
     )
 

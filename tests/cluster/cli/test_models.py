@@ -222,7 +222,9 @@ def test_a_licence_that_forbids_commercial_use_must_be_accepted(
     (line,) = [line for line in table.splitlines() if line.startswith("scrfd_10g")]
     assert "non-commercial research only" in line
     known = json.loads(run(capsys, "models", "list", "--json")[1])
-    assert [m["name"] for m in known if not m["commercial"]] == [e.name for e in KNOWN if not e.commercial]
+    assert [m["name"] for m in known if m["commercial"] == "no"] == [
+        e.name for e in KNOWN if e.commercial == "no"
+    ]
     extract = ("extract", clip, "-o", tmp_path / "out", "--ops", "faces", "--model", "faces=scrfd_10g")
     for refused in (("models", "pull", "scrfd_10g"), extract):
         code, _, err = run(capsys, *refused)
@@ -235,6 +237,72 @@ def test_a_licence_that_forbids_commercial_use_must_be_accepted(
     assert run(capsys, *extract)[0] == 5
 
 
+def test_an_unclear_licence_is_accepted_once(own_folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_folders / "nima_mobilenet.onnx").write_bytes(b"other")
+    code, _, err = run(capsys, "models", "pull", "nima_mobilenet")
+    assert code == 2 and "may be for commercial use or not" in err and "trained on AVA" in err
+    assert "--accept-licence once" in err and "laion_vit_b32" in err
+    # Accepted, only its file is wrong; and it is not asked for again.
+    for words in (("--accept-licence",), (), ()):
+        code, _, err = run(capsys, "models", "pull", "nima_mobilenet", *words)
+        assert code == 5 and "has sha256" in err
+    assert (user_folder().parent / "accepted_licences.txt").read_text().count("nima_mobilenet") == 1
+
+
+def test_what_was_accepted_must_be_readable_and_writable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = user_folder().parent
+    folder.mkdir(parents=True)
+    (folder / "accepted_licences.txt").write_bytes(b"\xff")
+    code, _, err = run(capsys, "models", "pull", "nima_mobilenet")
+    assert code == 5 and "accepted_licences.txt cannot be read" in err
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FRAMEMILL_CONFIG_DIR", str(tmp_path / "file" / "inside"))
+    code, _, err = run(capsys, "models", "pull", "nima_mobilenet", "--accept-licence")
+    assert code == 5 and "FRAMEMILL_CONFIG_DIR" in err
+
+
+def test_listing_tells_origin_licence_and_state(
+    own_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_folders / "yolox_nano.onnx").write_bytes(b"other")
+    known = {m["name"]: m for m in json.loads(run(capsys, "models", "list", "--json")[1])}
+    vad, objects = known["silero_vad_v6"], known["yolox_nano"]
+    assert (vad["is_default"], vad["package"], vad["urls"], vad["state"]) == (
+        True,
+        "faster_whisper",
+        [],
+        "ok",
+    )
+    assert objects["urls"][0].startswith("https://github.com/Megvii-BaseDetection/YOLOX/releases/")
+    assert (objects["package"], objects["licence"], objects["trained_on"]) == (
+        None,
+        "Apache-2.0",
+        "COCO 2017",
+    )
+    assert objects["origin"] == "Megvii-BaseDetection/YOLOX" and objects["state"] == "ok"
+    assert known["yolox_s"]["state"] == "absent" and not known["yolox_s"]["is_default"]
+    assert known["nima_mobilenet"]["commercial"] == "unclear"
+    assert known["nima_mobilenet"]["unconfirmed"] == ["licence", "trained_on"]
+    defaults = {m["role"]: m["name"] for m in known.values() if m["is_default"]}
+    assert defaults.items() >= {("objects", DEFAULTS["objects"].name), ("vad", "silero_vad_v6")}
+
+
+def test_the_list_fits_a_terminal_of_100_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framemill.cluster.cli.output._is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = run(capsys, "models", "list")[1].splitlines()
+    assert lines[0].split() == ["role", "model", "size", "licence", "origin", "state"]
+    table = lines[: 2 + len(KNOWN)]
+    assert max(map(len, table)) <= 100
+    assert not any("…" in line[: line.index("B  ")] for line in table[2:])  # names and sizes are whole
+    assert lines[2 + len(KNOWN)].startswith("1 of ") or "are here" in lines[2 + len(KNOWN)]
+    assert "nima_mobilenet: licence, trained_on" in lines[-1]
+
+
 def test_a_model_of_the_users_own_needs_no_consent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,14 +310,16 @@ def test_a_model_of_the_users_own_needs_no_consent(
     words = ("--role", "objects", "--family", "yolo_end_to_end", "--labels", "a,b", "--licence", "AGPL-3.0")
     assert run(capsys, "models", "add", path, *words)[0] == 0
     entry: ModelEntry = registry.resolve("objects", "own")
-    assert not entry.commercial
+    assert entry.commercial == "unclear"
     registry.check_licence(entry, False)
 
 
 def test_permissive_models_come_first_in_each_role() -> None:
     for role, entry in DEFAULTS.items():
-        assert entry.commercial, role
-        published = [e for e in KNOWN if e.role == role and (e.url or e.package_file) and e.commercial]
+        assert entry.commercial == "yes", role
+        published = [
+            e for e in KNOWN if e.role == role and (e.urls or e.package_file) and e.commercial == "yes"
+        ]
         assert published or role in ("sounds",), role
-        free = [e.commercial for e in KNOWN if e.role == role]
+        free = [e.commercial == "yes" for e in KNOWN if e.role == role]
         assert free == sorted(free, reverse=True), role

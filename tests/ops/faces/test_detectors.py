@@ -57,7 +57,7 @@ def detector(
         sha256="0" * 64,
         num_bytes=path.stat().st_size,
         licence="CC0-1.0",
-        commercial=True,
+        commercial="yes",
         input_size=size,
     )
     model, _ = open_model(replace(entry, **changes), path, 1, "cpu")

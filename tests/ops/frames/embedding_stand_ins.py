@@ -109,7 +109,7 @@ def folder_entry(folder: Path, name: str, role: str, family: str, **others: Any)
         sha256=digest_files(files),
         num_bytes=sum(file.num_bytes for file in files),
         licence="CC0-1.0",
-        commercial=True,
+        commercial="yes",
         path=str(folder),
         batching="dynamic",
         **others,
