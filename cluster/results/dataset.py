@@ -329,6 +329,39 @@ def load_state(root: ResultPath) -> tuple[DatasetState, int]:
     raise DatasetError(f"{folder} changed {_LOAD_ATTEMPTS} times while it was read: try again")
 
 
+def advance_state(root: ResultPath, state: DatasetState) -> DatasetState:
+    """The state of `root` now: the given one where nothing was committed since, which costs one listing.
+
+    Raises:
+        DatasetError: a commit is missing or damaged.
+        OSError: the storage refuses.
+    """
+    folder = layout.commits_folder(root)
+    log = _list_log(folder)
+    newest = max((sequence for sequence, _, _ in log), default=0)
+    if newest == state.sequence:
+        return state
+    later = [name for sequence, is_checkpoint, name in log if sequence > state.sequence and not is_checkpoint]
+    if newest < state.sequence or len(later) != newest - state.sequence:
+        return load_state(root)[0]
+    # Others read the old one meanwhile.
+    new = DatasetState(
+        state.sequence,
+        dict(state.sources),
+        dict(state.entries),
+        dict(state.parts),
+        dict(state.keys),
+        dict(state.last_used),
+    )
+    paths = [folder / name for name in later]
+    try:
+        for path, data in zip(paths, read_files(paths), strict=True):
+            new.apply(commit_from_json(data, str(path)))
+    except FileNotFoundError:  # a checkpoint came between
+        return load_state(root)[0]
+    return new
+
+
 def _list_log(folder: ResultPath) -> list[tuple[int, bool, str]]:
     """(sequence, whether a checkpoint, file name), by sequence."""
     matches = [match for name in list_names(folder) if (match := _LOG_FILE.fullmatch(name))]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from framemill.cluster.editing.source_pictures import find_file
 from framemill.cluster.results import layout
 from framemill.cluster.results.corpus_tables import uris_by_source
-from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.dataset import Dataset, advance_state
 from framemill.cluster.results.lease import is_dead, read_holder
 from framemill.cluster.view import corpus_pages
 from framemill.cluster.view.boxes import boxes_between
@@ -75,13 +75,11 @@ class LiveFolder:
     def _now(self) -> Dataset:
         """The folder at its newest commit, which stays as it is while it is read."""
         with self._lock:
-            self._dataset.reload()
-            return self._copy()
-
-    def _copy(self) -> Dataset:
-        copy = Dataset(self._dataset.root, self._dataset.constants)
-        copy.state = self._dataset.state
-        return copy
+            with layout.storage_errors(self.root, "reading"):
+                self._dataset.state = advance_state(self.root, self._dataset.state)
+            now = Dataset(self.root, self._dataset.constants)
+            now.state = self._dataset.state
+        return now
 
     def _answer(self, ask: Callable[[Dataset], Answer]) -> Answer:
         """What is answered of the folder as it is now.

@@ -31,7 +31,7 @@ def shot_row(shot: Mapping[str, Any]) -> Row:
         "source": source,
         "index": shot["scene_index"],
         "name": shot["name"],
-        "url": file_url(source, shot["file_uri"], {name: shot[f"file_{name}"] for name in PLAYED}),
+        "url": file_url(source, shot["uri"], shot),
         "start": round(shot["start_seconds"], 3),
         "end": round(shot["end_seconds"], 3),
         "first": shot["start_frame"],
@@ -50,9 +50,9 @@ def shot_row(shot: Mapping[str, Any]) -> Row:
         "people": [[person, ""] for person in shot["people"] or ()],
         "tags": [],
         **{name: short(shot[name]) for name in ("sharpness", "motion", "loudness")},
-        "width": shot["file_width"] or 0,
-        "height": shot["file_height"] or 0,
-        "fps": shot["file_fps"] or 0.0,
+        "width": shot["width"] or 0,
+        "height": shot["height"] or 0,
+        "fps": shot["fps"] or 0.0,
         "offset": shot["file_start_seconds"] or 0.0,
     }
 

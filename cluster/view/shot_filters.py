@@ -24,7 +24,8 @@ class Facet:
     """One way to part shots.
 
     Attributes:
-        title: for a person. value: SQL of its one value over `held.shots`; "" where a shot has several.
+        title: for a person. value: SQL of its one value over columns of `shots` and facts of the file, kept
+            in the column `facet_NAME` of `held.shots`; "" where a shot has several.
         table: in `held`, of `number` and `value`, where a shot has several.
         order: of its values, where not the most frequent come first.
     """
@@ -77,9 +78,13 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Facets of which a value is chosen."""
         return {name: values for name, values in self.facets.items() if values}
 
+    def is_searching(self) -> bool:
+        """Whether each shot has to be looked through."""
+        return bool(self.where.strip() or self.words.strip())
+
     def is_empty(self) -> bool:
         """Whether it lets every shot through."""
-        return not (self.chosen() or self.where.strip() or self.words.strip() or self.file)
+        return not (self.chosen() or self.is_searching() or self.file)
 
 
 def parse_filter(text: str) -> Filter:
@@ -122,29 +127,25 @@ class Conditions:
         return " AND ".join(both) or "true", [*self.parameters, *self.facet_parameters]
 
 
-def conditions(wanted: Filter, has_numbers: bool) -> Conditions:
+def conditions(wanted: Filter) -> Conditions:
     """The conditions of a filter.
 
-    Args:
-        has_numbers: whether the shots that fulfil `where` are registered as `chosen`, a table of numbers.
+    Its words and its condition in SQL are looked through once: the shots that fulfil both have to be there as
+    `fulfilling`, a table of numbers.
     """
     found = Conditions()
     if wanted.file:
         found.always.append("source_id = ?")
         found.parameters.append(wanted.file)
-    if wanted.words.strip():
-        # Not LIKE, for which some characters stand for others.
-        found.always.append("contains(searched, lower(?))")
-        found.parameters.append(wanted.words.strip())
-    if has_numbers:
-        found.always.append("number IN (SELECT number FROM chosen)")
+    if wanted.is_searching():
+        found.always.append("number IN (SELECT number FROM fulfilling)")
     for name, values in wanted.chosen().items():
         facet = FACETS[name]
         marks = ", ".join("?" * len(values))
         if facet.table:
             condition = f"number IN (SELECT number FROM held.{facet.table} WHERE value IN ({marks}))"
         else:
-            condition = f"coalesce(({facet.value}) IN ({marks}), false)"
+            condition = f"coalesce(facet_{name} IN ({marks}), false)"
         found.facets[name] = condition
         found.facet_parameters += values
     return found

@@ -26,6 +26,7 @@ from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Datase
 from framemill.cluster.results.dataset import load_state
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.storage import ResultPath
+from framemill.cluster.view.shot_filters import FACETS
 from framemill.cluster.view.shot_table import COLUMNS, FILES_SCHEMA, READ_TABLES, read_shots
 from framemill.errors import DatasetError
 from framemill.models.store import cache_folder
@@ -39,19 +40,38 @@ _TABLES = f"""
 CREATE SCHEMA held;
 CREATE TABLE held.about (made_by VARCHAR);
 CREATE TABLE held.sources (source_id VARCHAR, fingerprint VARCHAR);
-CREATE SEQUENCE held.numbers;
-CREATE TABLE held.files AS FROM files;
-CREATE TABLE held.shots AS SELECT 0::BIGINT AS number, *,
-    NULL::STRUCT(kind VARCHAR, name VARCHAR, x0 FLOAT, y0 FLOAT, x1 FLOAT, y1 FLOAT)[] AS boxes,
-    NULL::STRUCT(label VARCHAR, number INTEGER, score DOUBLE)[] AS shown,
-    '' AS codec, 0 AS height, '' AS status, '' AS searched FROM shots;
-CREATE TABLE held.labels (number BIGINT, value VARCHAR);
-CREATE TABLE held.people (number BIGINT, value VARCHAR);
+CREATE SEQUENCE held.file_numbers;
+CREATE SEQUENCE held.shot_numbers;
+CREATE TABLE held.files AS SELECT 0::INTEGER AS file, *, 0::BIGINT AS frame FROM files;
+CREATE TABLE held.shots AS SELECT 0::INTEGER AS number, 0::INTEGER AS file, *, '' AS searched,
+    {", ".join(f"'' AS facet_{name}" for name, facet in FACETS.items() if facet.value)} FROM shots;
+CREATE TABLE held.cards (number INTEGER, card VARCHAR);
+CREATE INDEX card_numbers ON held.cards (number);
+CREATE TABLE held.labels (number INTEGER, value VARCHAR);
+CREATE TABLE held.people (number INTEGER, value VARCHAR);
 CREATE VIEW {VIEW} AS SELECT {", ".join(COLUMNS)}, number AS {OWN_NUMBER} FROM held.shots;
 """
 # Small letters, as what is looked for; what is on different lines does not run together.
 _LINES = "array_to_string(text, chr(10)), array_to_string(labels, chr(10))"
-_SEARCHED = f"lower(concat_ws(chr(10), words, {_LINES}, s.name))"
+_SEARCHED = f"lower(concat_ws(chr(10), words, {_LINES}, name))"
+# What a grid shows of a shot: whole, since columns of rows here and there cost more to gather.
+_ON_CARD = (
+    *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
+    *("transition", "best_frame", "best_seconds", "boxes", "shown", "text", "words", "people"),
+    *(
+        "sharpness",
+        "motion",
+        "loudness",
+        "uri",
+        "container",
+        "video_codec",
+        "pixel_format",
+        "width",
+        "height",
+    ),
+    *("fps", "file_start_seconds"),
+)
+_CARD = "{" + ", ".join(f"'{name}': {name}" for name in _ON_CARD) + "}"
 
 
 class ShotIndex:
@@ -254,32 +274,51 @@ class ShotIndex:
         )
         cursor.register("incoming", ids)
         cursor.execute("BEGIN")
-        numbers = "SELECT number FROM held.shots WHERE source_id IN (SELECT source_id FROM incoming)"
-        for table in ("labels", "people"):
-            cursor.execute(f"DELETE FROM held.{table} WHERE number IN ({numbers})")
-        for table in ("shots", "files", "sources"):
-            cursor.execute(f"DELETE FROM held.{table} WHERE source_id IN (SELECT source_id FROM incoming)")
+        mine = "source_id IN (SELECT source_id FROM incoming)"
+        if cursor.execute(f"SELECT count(*) FROM held.sources WHERE {mine}").fetchall() != [(0,)]:
+            numbers = f"SELECT number FROM held.shots WHERE {mine}"
+            for table in ("cards", "labels", "people"):
+                cursor.execute(f"DELETE FROM held.{table} WHERE number IN ({numbers})")
+            for table in ("shots", "files", "sources"):
+                cursor.execute(f"DELETE FROM held.{table} WHERE {mine}")
         if rows is not None:
-            files, shots = rows
-            cursor.register("incoming_files", files)
-            cursor.register("incoming_shots", shots)
-            cursor.execute("INSERT INTO held.files BY NAME FROM incoming_files")
-            cursor.execute("INSERT INTO held.sources FROM incoming")
-            cursor.execute(
-                f"""INSERT INTO held.shots BY NAME SELECT nextval('held.numbers') AS number, s.*,
-                coalesce(f.video_codec, f.audio_codec) AS codec, f.height, f.status, {_SEARCHED} AS searched
-                FROM incoming_shots s JOIN incoming_files f USING (source_id)"""
-            )
-            for table in ("labels", "people"):
-                cursor.execute(
-                    f"""INSERT INTO held.{table} SELECT number, unnest({table}) FROM held.shots
-                    WHERE source_id IN (SELECT source_id FROM incoming)"""
-                )
-            cursor.unregister("incoming_files")
-            cursor.unregister("incoming_shots")
+            _insert(cursor, *rows)
         cursor.execute("COMMIT")
         cursor.unregister("incoming")
         self.generation += 1
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, files: pa.Table, shots: pa.Table) -> None:
+    """Adds the rows of the sources in `incoming`."""
+    cursor.register("incoming_files", files)
+    cursor.register("incoming_shots", shots)
+    cursor.execute("INSERT INTO held.sources FROM incoming")
+    cursor.execute(
+        """INSERT INTO held.files BY NAME SELECT nextval('held.file_numbers')::INTEGER AS file, f.*, p.frame
+        FROM incoming_files f LEFT JOIN (
+            SELECT source_id, arg_max(best_frame, (sharpness, -scene_index)) AS frame FROM incoming_shots
+            GROUP BY 1
+        ) p USING (source_id)"""
+    )
+    facets = ", ".join(f"{facet.value} AS facet_{name}" for name, facet in FACETS.items() if facet.value)
+    cursor.execute(
+        """CREATE TEMP TABLE added AS SELECT nextval('held.shot_numbers')::INTEGER AS number, s.*, f.file,
+            coalesce(f.video_codec, f.audio_codec) AS codec, f.container, f.video_codec, f.pixel_format,
+            f.width, f.height, f.fps, f.start_seconds AS file_start_seconds, f.status
+        FROM (SELECT * FROM incoming_shots ORDER BY uri, source_id, scene_index) s
+        JOIN held.files f USING (source_id)"""
+    )
+    columns = ", ".join(COLUMNS)
+    cursor.execute(
+        f"""INSERT INTO held.shots BY NAME SELECT number, file, {columns}, {_SEARCHED} AS searched, {facets}
+        FROM added"""
+    )
+    cursor.execute(f"INSERT INTO held.cards SELECT number, to_json({_CARD}) FROM added")
+    for table in ("labels", "people"):
+        cursor.execute(f"INSERT INTO held.{table} SELECT number, unnest({table}) FROM added")
+    cursor.execute("DROP TABLE added")
+    cursor.unregister("incoming_files")
+    cursor.unregister("incoming_shots")
 
 
 def _identity(root: ResultPath) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +21,8 @@ from framemill.errors import UsageError
 
 MAX_VALUES = 30  # of a facet
 WHERE_SECONDS = 10.0
-_IN_FILES = "uri, source_id, scene_index"
+_REMEMBERED = 32  # searches, of up to 4 bytes a shot
+_IN_FILES = "place, scene_index"
 SORTS: Mapping[str, str] = {
     "file": _IN_FILES,
     **{f"-{name}": f"{name} DESC NULLS LAST, {_IN_FILES}" for name in ("sharpness", "motion", "loudness")},
@@ -27,12 +30,9 @@ SORTS: Mapping[str, str] = {
     "-duration": f"duration_seconds DESC, {_IN_FILES}",
     "duration": f"duration_seconds, {_IN_FILES}",
 }
-_FACTS = ("uri", "container", "video_codec", "pixel_format", "width", "height", "fps", "start_seconds")
-_SHOWN = (
-    *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
-    *("transition", "best_frame", "best_seconds", "boxes", "shown", "text", "words", "people"),
-    *("sharpness", "motion", "loudness"),
-)
+_SORTED_BY = "scene_index, sharpness, motion, loudness, num_faces, duration_seconds"
+# Numbers of files are in the order of their coming: places are in that of their paths.
+_PLACES = "SELECT file, row_number() OVER (ORDER BY uri, source_id) AS place FROM held.files"
 
 Row = dict[str, Any]
 
@@ -47,6 +47,8 @@ class ShotPages:
 
     def __init__(self, index: ShotIndex, root: str) -> None:
         self._index, self._root = index, root
+        self._lock = threading.Lock()
+        self._searched: OrderedDict[tuple[int, str, str], pa.Table] = OrderedDict()
 
     def shots(self, wanted: Filter, sort: str, offset: int, limit: int) -> tuple[int, list[Row]]:
         """How many shots fit, and some of them, as columns of `shots` with boxes and facts of their files.
@@ -56,16 +58,16 @@ class ShotPages:
         """
         if sort not in SORTS:
             raise UsageError(f"shots cannot be sorted by {sort!r}; choose one of {', '.join(SORTS)}")
-        with self._reading(wanted) as (cursor, has_numbers):
-            condition, parameters = conditions(wanted, has_numbers).whole()
+        with self._reading(wanted) as cursor:
+            condition, parameters = conditions(wanted).whole()
             total = _rows(cursor, f"SELECT count(*) AS n FROM held.shots WHERE {condition}", parameters)
             found = _rows(
                 cursor,
-                f"SELECT number FROM held.shots WHERE {condition} ORDER BY {SORTS[sort]} "
-                f"LIMIT {limit:d} OFFSET {offset:d}",
+                f"""SELECT number FROM (SELECT number, file, {_SORTED_BY} FROM held.shots WHERE {condition})
+                JOIN ({_PLACES}) USING (file) ORDER BY {SORTS[sort]} LIMIT {limit:d} OFFSET {offset:d}""",
                 parameters,
             )
-            return total[0]["n"], self._shown(cursor, [row["number"] for row in found])
+            return total[0]["n"], self._cards(cursor, [row["number"] for row in found])
 
     def shots_by_place(self, places: Sequence[tuple[str, int]]) -> list[Row]:
         """Rows of shots by content id and position; those that are not there are left out."""
@@ -84,7 +86,7 @@ class ShotPages:
                 cursor,
                 "SELECT number FROM held.shots JOIN places USING (source_id, scene_index) ORDER BY place",
             )
-            return self._shown(cursor, [row["number"] for row in found])
+            return self._cards(cursor, [row["number"] for row in found])
 
     def shots_of_frames(self, frames: Sequence[tuple[str, int]]) -> list[tuple[str, int] | None]:
         """Content id and position of the shot that each frame is in; None where there is none."""
@@ -117,17 +119,11 @@ class ShotPages:
             )
         return sorted({still_frame(row) for row in found})
 
-    def _shown(self, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> list[Row]:
-        cursor.register("page", pa.table({"number": pa.array(numbers, pa.int64())}))
-        facts = ", ".join(f"f.{name} AS file_{name}" for name in _FACTS)
-        columns = ", ".join(f"s.{name}" for name in ("number", *_SHOWN))
-        found = _rows(
-            cursor,
-            f"SELECT {columns}, {facts} FROM held.shots s JOIN held.files f USING (source_id) "
-            "WHERE s.number IN (SELECT number FROM page)",
-        )
-        by_number = {row["number"]: row for row in found}
-        return [by_number[number] for number in numbers]
+    def _cards(self, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> list[Row]:
+        cursor.register("page", pa.table({"number": pa.array(numbers, pa.int32())}))
+        found = _rows(cursor, "SELECT number, card FROM held.cards WHERE number IN (SELECT number FROM page)")
+        cards = {row["number"]: json.loads(row["card"]) for row in found}
+        return [cards[number] for number in numbers]
 
     def facets(self, wanted: Filter) -> list[Row]:
         """Counts of the most frequent values of each facet, under all filters but its own.
@@ -138,12 +134,13 @@ class ShotPages:
         Raises:
             UsageError: DuckDB refuses the condition.
         """
-        with self._reading(wanted) as (cursor, has_numbers):
-            found = conditions(wanted, has_numbers)
+        with self._reading(wanted) as cursor:
+            found = conditions(wanted)
             bits = {name: 1 << place for place, name in enumerate(found.facets)}
             missed = " + ".join(f"if({found.facets[name]}, 0, {bit})" for name, bit in bits.items()) or "0"
-            values = ", ".join(f'{facet.value} AS "{name}"' for name, facet in FACETS.items() if facet.value)
-            counts = [_counted(name, ~bits.get(name, 0)) for name in FACETS]
+            values = ", ".join(f"facet_{name}" for name, facet in FACETS.items() if facet.value)
+            is_whole = wanted.is_empty()
+            counts = [_counted(name, ~bits.get(name, 0), is_whole) for name in FACETS]
             rows = _rows(
                 cursor,
                 f"""WITH hits AS MATERIALIZED (SELECT number, {missed} AS missed, {values} FROM held.shots
@@ -172,38 +169,60 @@ class ShotPages:
         Raises:
             UsageError: DuckDB refuses the condition.
         """
-        with self._reading(wanted) as (cursor, has_numbers):
-            if wanted.is_empty():
-                condition: str = "true"
-                parameters: list[Any] = []
-            else:
-                inside, parameters = conditions(wanted, has_numbers).whole()
-                condition = f"source_id IN (SELECT source_id FROM held.shots WHERE {inside})"
-                if wanted.words.strip() and not (wanted.chosen() or has_numbers or wanted.file):
+        with self._reading(wanted) as cursor:
+            condition, parameters = "true", list[Any]()
+            if not wanted.is_empty():
+                inside, parameters = conditions(wanted).whole()
+                condition = f"file IN (SELECT file FROM held.shots WHERE {inside})"
+                if wanted.words.strip() and not (wanted.chosen() or wanted.where.strip() or wanted.file):
                     condition += " OR contains(lower(name), lower(?))"
                     parameters.append(wanted.words.strip())
             total = _rows(cursor, f"SELECT count(*) AS n FROM held.files WHERE {condition}", parameters)
             rows = _rows(
                 cursor,
-                f"""SELECT f.*, p.frame FROM (
-                    FROM held.files WHERE {condition} ORDER BY uri, source_id
-                    LIMIT {limit:d} OFFSET {offset:d}
-                ) f LEFT JOIN (
-                    SELECT source_id, arg_max(best_frame, (sharpness, -scene_index)) AS frame FROM held.shots
-                    GROUP BY 1
-                ) p USING (source_id) ORDER BY f.uri, f.source_id""",
+                f"""SELECT * FROM held.files WHERE {condition} ORDER BY uri, source_id
+                LIMIT {limit:d} OFFSET {offset:d}""",
                 parameters,
             )
             return total[0]["n"], rows
 
     @contextmanager
-    def _reading(self, wanted: Filter) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
-        """A cursor, and whether the shots that fulfil the filter's condition are in its table `chosen`."""
+    def _reading(self, wanted: Filter) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that has the table `fulfilling`, where the filter needs it."""
         with self._index.reading() as cursor:
-            has_numbers = bool(wanted.where.strip())
-            if has_numbers:
-                cursor.register("chosen", _fulfilling(cursor, wanted.where, self._root))
-            yield cursor, has_numbers
+            if wanted.is_searching():
+                cursor.register("fulfilling", self._fulfilling(cursor, wanted.where, wanted.words.strip()))
+            yield cursor
+
+    def _fulfilling(self, cursor: duckdb.DuckDBPyConnection, where: str, words: str) -> pa.Table:
+        """Numbers of the shots that fulfil a condition that somebody wrote and hold some words.
+
+        Raises:
+            UsageError: DuckDB refuses the condition, or it takes longer than `WHERE_SECONDS`.
+        """
+        asked = (self._index.generation, where, words)
+        with self._lock:
+            if asked in self._searched:
+                self._searched.move_to_end(asked)
+                return self._searched[asked]
+        numbers = None
+        if where.strip():
+            # On lines of its own, a condition that ends in a comment leaves the rest of the statement alone.
+            sql = f"SELECT {OWN_NUMBER} AS number FROM {VIEW} WHERE (\n{where}\n)"
+            numbers = _bounded(cursor, sql, self._root)
+        if words:
+            # Not LIKE, for which some characters stand for others.
+            sql = "SELECT number FROM held.shots WHERE contains(searched, lower(?))"
+            if numbers is not None:
+                cursor.register("condition", numbers)
+                sql += " AND number IN (SELECT number FROM condition)"
+            numbers = _numbers(cursor.execute(sql, [words]))
+        assert numbers is not None, "there is something to be fulfilled"
+        with self._lock:
+            self._searched[asked] = numbers
+            if len(self._searched) > _REMEMBERED:
+                self._searched.popitem(last=False)
+        return numbers
 
 
 def still_frame(shot: Mapping[str, Any]) -> int:
@@ -213,20 +232,13 @@ def still_frame(shot: Mapping[str, Any]) -> int:
     return int((shot["start_frame"] + max(shot["start_frame"], shot["end_frame"] - 1)) // 2)
 
 
-def _fulfilling(cursor: duckdb.DuckDBPyConnection, where: str, root: str) -> pa.Table:
-    """Numbers of the shots that fulfil a condition that somebody wrote.
-
-    Raises:
-        UsageError: DuckDB refuses it, or it takes longer than `WHERE_SECONDS`.
-    """
-    # On lines of its own, a condition that ends in a comment leaves the rest of the statement alone.
-    sql = f"SELECT {OWN_NUMBER} AS number FROM shots WHERE (\n{where}\n)"
+def _bounded(cursor: duckdb.DuckDBPyConnection, sql: str, root: str) -> pa.Table:
     timer = threading.Timer(WHERE_SECONDS, cursor.interrupt)
     try:
         if len(cursor.extract_statements(sql)) != 1:
             raise UsageError("the condition holds a semicolon: give one condition, as after WHERE")
         timer.start()
-        return cursor.sql(sql).to_arrow_table()
+        return _numbers(cursor.execute(sql))
     except duckdb.InterruptException as exc:
         raise UsageError(
             f"the condition took longer than {WHERE_SECONDS:g} s: ask for less, "
@@ -238,13 +250,21 @@ def _fulfilling(cursor: duckdb.DuckDBPyConnection, where: str, root: str) -> pa.
         timer.cancel()
 
 
-def _counted(name: str, mask: int) -> str:
+def _numbers(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+    return pa.table({"number": pa.array(cursor.fetchnumpy()["number"], pa.int32())})
+
+
+def _counted(name: str, mask: int, is_whole: bool) -> str:
     facet = FACETS[name]
-    value, rows = (
-        ("value", f"hits JOIN held.{facet.table} USING (number)") if facet.table else (f'"{name}"', "hits")
-    )
+    value, rows, condition = f"facet_{name}", "hits", f"missed & {mask} = 0"
+    if facet.table:
+        value, rows = "value", f"held.{facet.table}"
+        if is_whole:
+            condition = "true"
+        else:
+            rows += " JOIN hits USING (number)"
     return f"""(SELECT '{name}' AS facet, {value} AS value, count(*) AS count FROM {rows}
-        WHERE missed & {mask} = 0 AND {value} IS NOT NULL GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {MAX_VALUES})"""
+        WHERE {condition} AND {value} IS NOT NULL GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {MAX_VALUES})"""
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
