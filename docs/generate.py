@@ -76,6 +76,8 @@ ROWS = {
     "duplicates": "frame or video that is there twice",
     "thumbnails": "picked frame",
     "highlights": "picked stretch",
+    "tags": "tag of a shot",
+    "person_names": "face that a name hangs on",
     VIEW: "shot, with what all tables know of it",
 }
 

@@ -30,6 +30,7 @@ SECTIONS = {
         "report": "framemill.cluster.cli.report",
         "view": "framemill.cluster.cli.view",
         "shots": "framemill.cluster.cli.shots",
+        "tag": "framemill.cluster.cli.tag",
         "search": "framemill.cluster.cli.search",
         "people": "framemill.cluster.cli.people",
         "duplicates": "framemill.cluster.cli.duplicates",

@@ -9,6 +9,8 @@ from framemill.cluster.cli.output import Invocation, conventions, print_csv, pri
 _SHOWN = 20
 # Of little use to a person; `--json` and `--csv` have them.
 _NOT_SHOWN = ("source_id", "uri", "start_frame", "end_frame", "num_frames", "best_frame")
+# What people may add: shown where they did.
+_ADDED = ("names", "tags")
 
 
 @click.command()
@@ -50,7 +52,8 @@ def shots(invocation: Invocation, output: str, where: str | None, limit: int | N
     columns = [
         name
         for name in found.columns
-        if name not in _NOT_SHOWN and any(record[name] is not None for record in shown)
+        if name not in _NOT_SHOWN
+        and any(record[name] if name in _ADDED else record[name] is not None for record in shown)
     ]
     if shown:
         print_records([{name: record[name] for name in columns} for record in shown])

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from framemill.cluster.corpus.names import read_names
 from framemill.cluster.results.corpus_tables import (
     corpus_key,
     is_current,
@@ -55,11 +56,13 @@ class Person:
     """One identity.
 
     Attributes:
+        name: that was given to it (`framemill.cluster.corpus.names`); empty where none was.
         num_faces, num_files: where it was seen. is_new: not known before.
         uri, seconds: the face closest to the person's mean: a file that holds it, and when.
     """
 
     person_id: str
+    name: str
     num_faces: int
     num_files: int
     is_new: bool
@@ -206,14 +209,17 @@ def _report(
     changed: bool,
 ) -> PeopleReport:
     uris = {source_id: names[0] for source_id, names in uris_by_source(dataset).items()}
+    given = read_names(dataset)
     members: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(ids):
         members[name].append(row)
     people = []
-    for name, rows in members.items():
+    for person_id, rows in members.items():
         best = min(rows, key=lambda row: (float(distances[row]), row))
         files = {faces.keys[row][0] for row in rows}
         uri = uris.get(faces.keys[best][0], faces.keys[best][0])
-        people.append(Person(name, len(rows), len(files), name not in known, uri, float(faces.seconds[best])))
+        name, is_new = given.get(person_id, ""), person_id not in known
+        seconds = float(faces.seconds[best])
+        people.append(Person(person_id, name, len(rows), len(files), is_new, uri, seconds))
     people.sort(key=lambda person: (-person.num_faces, person.person_id))
     return PeopleReport(tuple(people), len(ids), faces.num_left_out, num_files_left_out, changed)

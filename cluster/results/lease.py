@@ -159,9 +159,10 @@ class Waiting:
         """
         left = self._deadline - time.monotonic()
         if left <= 0:
+            waited = f", which did not let go within {self._wait_seconds:g} s" if self._wait_seconds else ""
             raise LeaseError(
-                f"{self._root} is held by {holder}, which did not let go within {self._wait_seconds:g} s: "
-                "wait for it to end or stop it, then run the same command again"
+                f"{self._root} is held by {holder}{waited}: "
+                "wait for it to end or stop it, then do the same again"
             )
         if self._on_wait is not None and self._told != holder.token:
             self._told = holder.token

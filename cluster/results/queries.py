@@ -45,6 +45,8 @@ CORPUS_TABLES = {
     "thumbnails": "framemill.cluster.editing.thumbnails:THUMBNAILS_SCHEMA",
     "highlights": "framemill.cluster.editing.highlights:HIGHLIGHTS_SCHEMA",
     "recall": "framemill.cluster.corpus.recall:RECALL_SCHEMA",
+    "tags": "framemill.cluster.corpus.tags:TAGS_SCHEMA",
+    "person_names": "framemill.cluster.corpus.names:NAMES_SCHEMA",
 }
 _ATTEMPTS = 20  # a compaction may replace parts while they are read
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT

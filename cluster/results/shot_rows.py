@@ -19,7 +19,8 @@ READ: Mapping[str, tuple[str, ...]] = {
     "candidates": ("frame_index", "decision"),
     "thumbnails": ("frame_index", "score", "image"),
     "faces": ("frame_index", "box"),
-    "people": ("frame_index", "person_id"),
+    "people": ("frame_index", "face_index", "person_id"),
+    "person_names": ("frame_index", "face_index", "name", "created_at"),
     "media": ("width", "height"),
     "objects": ("frame_index", "label"),
     "labels": ("frame_index", "rank", "label"),
@@ -38,6 +39,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "stretches": ("start_seconds", "end_seconds", "difference"),
     "audio_levels": ("start_seconds", "rms_db"),
     "music_or_speech": ("start_seconds", "end_seconds", "label"),
+    "tags": ("start_seconds", "end_seconds", "tag"),
 }
 # Table -> what a frame shows.
 SEEN: Mapping[str, str] = {
@@ -54,12 +56,14 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
     """
     kept = _in_shot("SELECT * FROM candidates WHERE decision <> 'skipped'")
     people = _in_shot("SELECT DISTINCT source_id, frame_index, person_id FROM people")
+    named = f"FROM ({people}) JOIN ({names_of_people()}) USING (person_id)"
     music = _over_shots("FROM music_or_speech WHERE label IN ('music', 'speech_and_music')")
     made = {
         "framed": ("frames", _framed("thumbnails" in there)),
         "kept": ("candidates", _grouped("count(*) AS num_frames", kept)),
         "faced": ("faces", _faced("media" in there)),
         "met": ("people", _listed("people", "person_id", "-count(*)", people)),
+        "called": ("person_names", _listed("names", "name", "-count(*)", named)),
         "spanned": (
             "text_spans",
             _listed("text", "text", "min(start_seconds)", _over_shots(_spans("text" in there))),
@@ -78,12 +82,37 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
             "music_or_speech",
             _grouped(f"{_share('sum(shared) / nullif(any_value(shot_seconds), 0)')} AS music_share", music),
         ),
+        "tagged": ("tags", _listed("tags", "tag", "0", placed_tags())),
     }
     found = {alias: sql for alias, (table, sql) in made.items() if table in there}
+    if "people" not in there:
+        found.pop("called", None)
     if seen := [sql for table, sql in SEEN.items() if table in there]:
         rows = _in_shot(f"SELECT DISTINCT * FROM ({' UNION ALL '.join(seen)})")
         found["seen"] = _listed("labels", "label", "-count(*)", rows, f"[:{NUM_LABELS}]")
     return found
+
+
+def placed_tags() -> str:
+    """Rows of `tags` with the shot that each is of now: see `framemill.cluster.corpus.tags`.
+
+    Half a microsecond less than half is half: so far times are rounded.
+    """
+    rows = _over_shots("SELECT source_id, start_seconds, end_seconds, tag FROM tags")
+    return f"""
+        SELECT source_id, scene_index, start_seconds, end_seconds, tag FROM ({rows})
+        WHERE 2 * shared + 1e-6 >= end_seconds - start_seconds
+        QUALIFY row_number() OVER (
+            PARTITION BY source_id, start_seconds, end_seconds, tag ORDER BY shared DESC, scene_index) = 1"""
+
+
+def names_of_people() -> str:
+    """The name of each person that has one: that of most of its faces in `person_names`, else the newer."""
+    return """
+        SELECT person_id, arg_max(name, (num_faces, newest, name)) AS name FROM (
+            SELECT person_id, name, count(*) AS num_faces, max(created_at) AS newest
+            FROM person_names JOIN people USING (source_id, frame_index, face_index) GROUP BY 1, 2
+        ) GROUP BY 1"""
 
 
 def _in_shot(rows: str, shots: str = "scenes", columns: str = "s.scene_index") -> str:

@@ -1,7 +1,8 @@
 """The view `shots`: a row for each shot of `scenes`, with what the other tables know of it.
 
 What was not computed is null. What was computed, and found nothing, is 0 or empty; but null where no frame of
-the shot was looked at, since nobody knows what is there.
+the shot was looked at, since nobody knows what is there. Tags and names are given, not computed: as
+soon as a folder has any, a shot without them has an empty list.
 """
 
 from __future__ import annotations
@@ -58,6 +59,13 @@ SHOTS_SCHEMA = pa.schema(
         ),
         column("people", _LIST, "person_id of those seen, the most often seen first", nullable=True),
         column(
+            "names",
+            _LIST,
+            "names of those among them who have one (`person_names`), the most often seen first; null until "
+            "the folder has names",
+            nullable=True,
+        ),
+        column(
             "labels",
             _LIST,
             f"what is seen, by the number of frames that show it, at most {NUM_LABELS}: classes of `objects` "
@@ -95,6 +103,12 @@ SHOTS_SCHEMA = pa.schema(
             "music_share",
             pa.float64(),
             "share of its length with music, 0..1 (`music_or_speech`)",
+            nullable=True,
+        ),
+        column(
+            "tags",
+            _LIST,
+            "what people tagged it with (`tags`), by the alphabet; null until the folder has tags",
             nullable=True,
         ),
     ]
@@ -211,6 +225,7 @@ def _view(there: Collection[str], cascaded: Collection[str], asked: Collection[s
         "face_share": f"CASE WHEN {looked('faces')} AND {of('faced', 'num_faces')} IS NULL THEN 0 "
         f"ELSE {of('faced', 'face_share')} END",
         "people": found("met", "people", "[]", looked("people")),
+        "names": found("called", "names", "[]", looked("people")) if "called" in joins else "NULL",
         "labels": found("seen", "labels", "[]", " OR ".join(map(looked, SEEN))),
         "text": f"coalesce({found('spanned', 'text', '[]', looked('text_spans'))}, "
         f"{found('written', 'text', '[]', looked('text'))})",
@@ -219,6 +234,7 @@ def _view(there: Collection[str], cascaded: Collection[str], asked: Collection[s
         "motion": of("moved", "motion"),
         "loudness": of("heard", "loudness"),
         "music_share": found("played", "music_share", "0", "done.music_or_speech"),
+        "tags": "coalesce(tagged.tags, [])" if "tagged" in joins else "NULL",
     }
     chosen = {field: values[field.name] if field.name in asked else "NULL" for field in SHOTS_SCHEMA}
     columns = [

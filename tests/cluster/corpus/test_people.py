@@ -180,3 +180,24 @@ def test_a_split_person_keeps_the_id_with_most_faces() -> None:
     named = name_clusters(keys, [0] * 5, {})
     split = name_clusters(keys, [0, 0, 1, 1, 1], dict(zip(keys, named, strict=True)))
     assert split[4] == named[0] != split[0]
+
+
+def test_people_are_named_by_the_command_and_keep_their_names_when_found_again(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(dataset.root)
+    assert main(["people", out, "--json"]) == 0
+    ids = [person["person_id"] for person in json.loads(capsys.readouterr().out)["people"]]
+    assert main(["people", out, "--json", "--name", f"{ids[0]}=Ben", "--name", f"{ids[1]}=Ada=L"]) == 0
+    named = json.loads(capsys.readouterr().out)["people"]
+    assert [(p["person_id"], p["name"]) for p in named] == [(ids[0], "Ben"), (ids[1], "Ada=L"), (ids[2], "")]
+    with dataset.hold("more"):
+        add_source(dataset, "s3", "bbba")
+    assert main(["people", out]) == 0
+    assert "Ben" in capsys.readouterr().out
+    assert main(["people", out, "--json", "--name", f"{ids[0]}="]) == 0
+    assert [p["name"] for p in json.loads(capsys.readouterr().out)["people"]] == ["", "Ada=L", ""]
+    assert main(["people", out, "--name", "Ben"]) == 2
+    assert "ID=NAME" in capsys.readouterr().err
+    assert main(["people", out, "--name", "0123=Ben"]) == 2
+    assert "no person 0123" in capsys.readouterr().err
