@@ -264,10 +264,11 @@ class DatasetState:
     def outdated(self, table: str) -> frozenset[str]:
         """Owners of rows that were made under another key than the table's newest: they compare with none.
 
-        There are such rows while a table is replaced file by file.
+        There are such rows while a table is replaced file by file; none where the table's key has no digest,
+        as with what people said, in which each source has a key of its own.
         """
         newest = self.keys[table]["digest"] if table in self.keys else ""
-        held = (entry for (of, _), entry in self.entries.items() if of == table and entry.rows)
+        held = (entry for (of, _), entry in self.entries.items() if newest and of == table and entry.rows)
         return frozenset(entry.owner for entry in held if entry.rows_key != newest)
 
     def tables(self) -> list[str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from framemill.cluster.results.commits import Commit, Entry, OperationKey
+from framemill.cluster.results.commits import Commit, Entry
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows, write_part
 
@@ -63,24 +63,30 @@ def replace_curated(
         seed = [str(state.sequence), str(start)]
         part = write_part(dataset.root, table, [rows.filter(own)], run_id=run_id, seed=seed)
         parts += [] if part is None else [part]
-    key = _key(table)
-    counts = {count["values"]: count["counts"] for count in pc.value_counts(rows["source_id"]).to_pylist()}
+    told: dict[str, list[str]] = {}
+    for row in rows.filter(
+        pc.is_in(rows["source_id"], value_set=pa.array(sorted(owners), pa.string()))
+    ).to_pylist():
+        told.setdefault(row["source_id"], []).append(repr(row))
     dataset.commit(
         Commit(
             run_id=run_id,
             entries=tuple(
-                Entry(table, owner, str(key["digest"]), rows=counts[owner])
-                for owner in sorted(owners)
-                if owner in counts
+                Entry(table, owner, _digest(own), rows=len(own)) for owner, own in sorted(told.items())
             ),
             parts=tuple(parts),
             removed_parts=tuple((table, part.name) for part in old),
             removed_entries=tuple(
                 (table, owner) for owner in sorted(owners) if (table, owner) in state.entries
             ),
-            keys={table: key},
+            keys={table: {"name": table, "version": 1, "options": {}, "after": {}, "digest": ""}},
         )
     )
+
+
+def _digest(rows: Sequence[str]) -> str:
+    """Rows depend on what was said and on nothing else: each source has a key of its own."""
+    return hashlib.blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
 
 
 def select(tables: Mapping[str, pa.Table], sql: str) -> list[tuple[Any, ...]]:
@@ -90,9 +96,3 @@ def select(tables: Mapping[str, pa.Table], sql: str) -> list[tuple[Any, ...]]:
         for name, table in tables.items():
             connection.register(name, table)
         return connection.execute(sql).fetchall()
-
-
-def _key(table: str) -> OperationKey:
-    """What rows depend on: on nothing but the person who gave them."""
-    key = {"name": table, "version": 1, "options": {}, "after": {}}
-    return {**key, "digest": hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()}

@@ -27,7 +27,7 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
         partial: how many uris hold less than they should, by kind (see `LossKind`), `unknown` where an
         earlier version did not tell;
         tables: per table rows, num_bytes, num_parts, the number of sources per status, and the digest of its
-        operation key (empty for errors and runs); and `outdated` where there are any: the number of sources
+        operation key (empty where there is none); and `outdated` where there are any: the number of sources
         with rows of another key, which a run that replaces the table has not got to, or failed with.
     """
     tables: dict[str, Summary] = {}
@@ -35,7 +35,9 @@ def summarise(state: DatasetState, cache_hits: Mapping[str, int] | None = None) 
     counts = Counter((entry.table, entry.status) for entry in state.entries.values())
     newest = {table: str(key["digest"]) for table, key in state.keys.items()}
     outdated = Counter(
-        e.table for e in state.entries.values() if e.rows_key not in ("", newest.get(e.table, ""))
+        e.table
+        for e in state.entries.values()
+        if newest.get(e.table) and e.rows_key not in ("", newest[e.table])
     )
     names = {part.table for part in parts} | {table for table, _ in state.entries} | set(state.keys)
     for table in sorted(names - {WHOLE_SOURCE}):

@@ -10,6 +10,7 @@ import pytest
 
 from framemill.cluster.cli.main import main
 from tests.cluster.corpus.test_tags import shots_of
+from tests.cluster.extraction import extract, render_clip
 from tests.cluster.results.hand_made import make_folder
 
 Capture = pytest.CaptureFixture[str]
@@ -77,3 +78,14 @@ def test_a_folder_without_scenes_is_told_what_to_extract(tmp_path: Path, capsys:
     make_folder(tmp_path / "none", {"faces": {"a": []}})
     assert main(["tag", str(tmp_path / "none"), "keep", "--where", "true"]) == 2
     assert "--ops scenes" in capsys.readouterr().err
+
+
+def test_scenes_that_a_run_replaces_keep_their_tags(tmp_path: Path, capsys: Capture) -> None:
+    clip, out = render_clip(tmp_path / "clip.mp4", seed=1), tmp_path / "out"
+    extract(clip, out=out, ops=("scenes",))
+    assert main(["tag", str(out), "keep", "--where", "scene_index = 0"]) == 0
+    new = {"ops": ("scenes",), "replace": True, "options": {"scenes": {"max_scenes": 2}}}
+    assert extract(clip, out=out, **new).exit_code == 0
+    assert main(["shots", str(out), "--json"]) == 0
+    assert [shot["tags"] for shot in json.loads(capsys.readouterr().out)] == [["keep"], []]
+    assert main(["check", str(out)]) == 0

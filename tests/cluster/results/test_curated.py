@@ -11,6 +11,7 @@ from framemill.cluster.results.compaction import compact
 from framemill.cluster.results.curated import OWNERS_A_PART, curated_rows, replace_curated
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
+from framemill.cluster.results.status import summarise
 
 SCHEMA = pa.schema([pa.field("source_id", pa.string(), False), pa.field("value", pa.int64(), False)])
 
@@ -61,6 +62,23 @@ def test_a_small_change_of_a_long_table_writes_little(tmp_path: Path) -> None:
     written = [part for part in after if part.name not in before]
     assert sum(len(part.owners) for part in written) <= 2 * OWNERS_A_PART
     assert curated_rows(dataset, "notes", SCHEMA, ["s00007"])["value"].to_pylist() == [1, 2]
+
+
+def test_what_a_source_has_shows_in_its_entry_and_none_is_outdated(tmp_path: Path) -> None:
+    dataset = Dataset.open(tmp_path, create=True)
+
+    def keys() -> dict[str, str]:
+        return {owner: entry.key for (_, owner), entry in dataset.state.entries.items()}
+
+    with dataset.hold("r"):
+        put(dataset, {"a": [1], "b": [1]})
+        first = keys()
+        put(dataset, {"a": [2]})  # as many rows, but others
+        second = keys()
+        put(dataset, {"a": [1]})
+    assert second["a"] != first["a"] and second["b"] == first["b"] and keys() == first
+    assert dataset.state.outdated("notes") == frozenset()
+    assert "outdated" not in summarise(dataset.state)["tables"]["notes"]
 
 
 def test_a_table_may_become_empty_and_be_filled_again(tmp_path: Path) -> None:
