@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from framemill.actors.object_store import open_store, parse_uri, reading_object, stat_object
+from framemill.actors.positioned import PositionedFile
 from framemill.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class _BlockCache:
 _blocks = _BlockCache(CACHE_BYTES)
 
 
-class RangeReader:
-    """A readable, seekable object; every request names the version that was there when it was opened.
+class RangeReader(PositionedFile):
+    """An object in a storage; every request names the version that was there when it was opened.
 
     Not for several threads at once.
 
@@ -77,11 +78,11 @@ class RangeReader:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.failure: UnreadableError | None = None
-        self.num_bytes, self._tag = stat_object(uri)
+        num_bytes, self._tag = stat_object(uri)
+        super().__init__(num_bytes)
         address = parse_uri(uri)
         self._store, self._key = open_store(address.scheme, address.bucket), address.key
         self.name = self._key.rpartition("/")[2]  # FFmpeg looks at endings where first bytes are ambiguous
-        self._position = 0
         self._num_blocks = -(-self.num_bytes // BLOCK_BYTES)
         self._gaps: list[tuple[int, int]] = []
         self._ahead: list[int] | None = None
@@ -98,20 +99,6 @@ class RangeReader:
         """
         self._gaps = list(gaps)
         self._ahead = None if ahead is None else list(ahead)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        base = (0, self._position, self.num_bytes)[whence]
-        self._position = max(0, base + offset)
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes; fewer where a block or a gap ends, none at the end or after a failure."""

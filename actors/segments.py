@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
+
+from framemill.actors.positioned import PositionedFile
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -52,7 +53,7 @@ class Segment:
     num_tracks: int
 
 
-class JoinedSegments(io.RawIOBase):
+class JoinedSegments(PositionedFile):
     """The clusters of several segments behind the track list of the one with most tracks, as one file.
 
     Attributes:
@@ -69,27 +70,14 @@ class JoinedSegments(io.RawIOBase):
         self._ends = list(accumulate((end - start for start, end in self._spans), initial=len(header)))
         firsts = accumulate(len(segment.clusters) for segment in segments[:-1])
         self.seams = tuple(self._ends[first] for first in firsts)
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = max(0, (0, self._position, self._ends[-1])[whence] + offset)
-        return self._position
+        super().__init__(self._ends[-1])
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes; fewer where a span ends, none at the end."""
         at = self._position
         if at < len(self._header):
             found = self._header[at : None if size < 0 else at + size]
-        elif at >= self._ends[-1]:
+        elif at >= self.num_bytes:
             return b""
         else:
             number = bisect_right(self._ends, at) - 1

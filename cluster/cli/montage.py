@@ -60,13 +60,12 @@ def montage(
     """
     from framemill.cluster.editing.montage import CLIP_SECONDS, FPS, SIZE, MontageRequest, make_montage
     from framemill.cluster.editing.timeline_files import check_timeline_path, write_timeline
+    from framemill.cluster.results.single_files import check_path
 
     if path is None and film is None:
         raise click.UsageError("say where the result goes: -o TIMELINE, --render FILM, or both")
-    if film is not None and not film.lower().endswith(".mp4"):
-        raise UsageError(f"the film {film} must end in .mp4")
-    if film is not None and not os.path.isdir(os.path.dirname(os.path.abspath(film))):
-        raise UsageError(f"the folder of {film} is not there: make it first")
+    if film is not None:
+        check_path(film, (".mp4",), "the film")
     if path is not None:
         check_timeline_path(path)
     width, height = SIZE if size is None else _size(size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,9 +11,8 @@ from framemill.cluster.editing.source_pictures import SourcePictures
 from framemill.cluster.editing.thumbnails import TABLE, by_source
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.layout import write_file
 from framemill.cluster.results.parts import read_rows
-from framemill.errors import DatasetError, UsageError
+from framemill.cluster.results.single_files import check_path, write_whole
 from framemill.ops.chunks import UInt8Array
 
 SHEET_FORMATS = (".jpg", ".jpeg", ".png")
@@ -92,17 +90,8 @@ def _write(place: UInt8Array, text: str, scale: float) -> None:
 
 
 def check_sheet_path(path: str) -> Path:
-    """The path of a contact sheet, whole; refused before any work is done for it.
-
-    Raises:
-        UsageError: the ending is none of `SHEET_FORMATS`, or there is no such folder.
-    """
-    target = Path(os.path.abspath(path))
-    if target.suffix.lower() not in SHEET_FORMATS:
-        raise UsageError(f"the sheet {path} must end in {', '.join(SHEET_FORMATS)}")
-    if not target.parent.is_dir():
-        raise UsageError(f"the folder of {path} is not there: make it first")
-    return target
+    """The path of a contact sheet, as `check_path`."""
+    return check_path(path, SHEET_FORMATS, "the sheet")
 
 
 def write_sheet(dataset: Dataset, pictures: SourcePictures, path: str) -> list[str]:
@@ -124,10 +113,7 @@ def write_sheet(dataset: Dataset, pictures: SourcePictures, path: str) -> list[s
     for number, page in enumerate(draw_pages(_sections(dataset, pictures)), 1):
         name = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
         _, data = cv2.imencode(target.suffix.lower(), page)
-        try:
-            write_file(name, data.tobytes(), replace=True)
-        except (DatasetError, OSError) as exc:
-            raise UsageError(f"the sheet {name} cannot be written: {exc}") from exc
+        write_whole(name, data.tobytes(), "the sheet")
         written.append(str(name))
     return written
 

@@ -6,7 +6,6 @@ on every file, and looks clips up by an expression that a quote in a name breaks
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,24 +13,21 @@ from typing import Any
 
 from framemill.cluster.editing.fcpxml import fcpxml_text
 from framemill.cluster.editing.timeline import Timeline, media_url, plain_name
-from framemill.cluster.results.layout import write_file
-from framemill.errors import DatasetError, SetupError, UsageError
+from framemill.cluster.results.single_files import check_path, write_whole
+from framemill.errors import SetupError, UsageError
 
 
-def check_timeline_path(path: str) -> None:
-    """Refuses what `write_timeline` would, before any work is done.
+def check_timeline_path(path: str) -> Path:
+    """The path of a timeline, whole; what `write_timeline` would refuse is refused before any work is done.
 
     Raises:
         UsageError: the ending is unknown, or there is no such folder.
         SetupError: OpenTimelineIO is needed and not installed.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"the timeline {path} must end in {', '.join(FORMATS)}")
-    if not Path(os.path.abspath(path)).parent.is_dir():
-        raise UsageError(f"the folder of {path} is not there: make it first")
-    if suffix != ".fcpxml":
+    target = check_path(path, FORMATS, "the timeline")
+    if target.suffix.lower() != ".fcpxml":
         opentimelineio()
+    return target
 
 
 def write_timeline(timeline: Timeline, path: str) -> None:
@@ -41,15 +37,10 @@ def write_timeline(timeline: Timeline, path: str) -> None:
         UsageError: as `check_timeline_path`, the timeline is empty, or the file cannot be written.
         SetupError: OpenTimelineIO is needed and not installed.
     """
-    check_timeline_path(path)
+    target = check_timeline_path(path)
     if not timeline.clips:
         raise UsageError("the timeline has no clips: there is nothing to write")
-    target = Path(os.path.abspath(path))
-    text = FORMATS[target.suffix.lower()](timeline)
-    try:
-        write_file(target, text.encode(), replace=True)
-    except (DatasetError, OSError) as exc:
-        raise UsageError(f"the timeline {target} cannot be written: {exc}") from exc
+    write_whole(target, FORMATS[target.suffix.lower()](timeline).encode(), "the timeline")
 
 
 def _otio(timeline: Timeline) -> str:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import fsspec
 import pyarrow.fs
 
+from framemill.actors.positioned import PositionedFile
 from framemill.cluster.results.remote_path import RemotePath
 
 
-class _PartFile(io.RawIOBase):
+class _PartFile(PositionedFile):
     """One object, for reading. A part never changes under its name."""
 
     def __init__(self, path: RemotePath, num_bytes: int) -> None:
+        super().__init__(num_bytes)
         self._path = path
-        self._num_bytes = num_bytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = (0, self._position, self._num_bytes)[whence] + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
-        end = self._num_bytes if size < 0 else min(self._num_bytes, self._position + size)
+        end = self.num_bytes if size < 0 else min(self.num_bytes, self._position + size)
         if end <= self._position:
             return b""
         data = self._path.read_range(self._position, end)

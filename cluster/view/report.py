@@ -5,21 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.layout import write_file
+from framemill.cluster.results.single_files import check_path, write_whole
 from framemill.cluster.view.document import choose_sources, plan_document, shown_sources
 from framemill.cluster.view.sheets import write_sheets
 from framemill.cluster.view.source_rows import SourceRows
 from framemill.cluster.view.stills import Stills
-from framemill.errors import DatasetError, UsageError
 
 ENDINGS = (".html", ".htm")
 # Beyond so many shots pictures go into a folder beside the page, which would grow too large to open.
@@ -70,20 +67,6 @@ class Report:
     problems: dict[str, str]
 
 
-def check_report_path(path: str) -> Path:
-    """The path of a report, whole; refused before any work is done for it.
-
-    Raises:
-        UsageError: the ending is none of `ENDINGS`, or there is no such folder.
-    """
-    target = Path(os.path.abspath(path))
-    if target.suffix.lower() not in ENDINGS:
-        raise UsageError(f"the report {path} must end in {' or '.join(ENDINGS)}")
-    if not target.parent.is_dir():
-        raise UsageError(f"the folder of {path} is not there: make it first")
-    return target
-
-
 def write_report(dataset: Dataset, path: str) -> Report:
     """Writes a page that shows the files, shots, words, people and runs of a result folder.
 
@@ -94,10 +77,10 @@ def write_report(dataset: Dataset, path: str) -> Report:
         path: of the page, ending in one of `ENDINGS`; what is there is replaced.
 
     Raises:
-        UsageError: as `check_report_path`, the folder holds no finished file, or the page cannot be written.
+        UsageError: as `check_path`, or the page or its pictures cannot be written.
         DatasetError: a table cannot be read.
     """
-    target = check_report_path(path)
+    target = check_path(path, ENDINGS, "the report")
     sources = choose_sources(dataset, SourceRows(dataset))
     rows = SourceRows(dataset, sources)
     stills = Stills(dataset)
@@ -114,10 +97,7 @@ def write_report(dataset: Dataset, path: str) -> Report:
         folder = f"{target.stem}_pictures"
         held = write_sheets(target.parent / folder, pictures)
     page = render_page(document, held).encode()
-    try:
-        write_file(target, page, replace=True)
-    except (DatasetError, OSError) as exc:
-        raise UsageError(f"the report {target} cannot be written: {exc}") from exc
+    write_whole(target, page, "the report")
     return Report(
         path=str(target),
         folder=folder and str(target.parent / folder),

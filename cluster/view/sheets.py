@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from framemill.cluster.results.layout import write_file
-from framemill.errors import DatasetError, UsageError
+from framemill.cluster.results.single_files import write_whole
+from framemill.errors import UsageError
 from framemill.ops.chunks import UInt8Array
 
 COLUMNS, ROWS = 10, 10
@@ -36,22 +36,22 @@ def write_sheets(folder: Path, pictures: Sequence[bytes | None]) -> dict[str, An
     there = [number for number, picture in enumerate(pictures) if picture is not None]
     try:
         folder.mkdir(exist_ok=True)
-        for start in range(0, len(there), COLUMNS * ROWS):
-            numbers = there[start : start + COLUMNS * ROWS]
-            tiles = [_decode(pictures[number]) for number in numbers]
-            width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
-            rows = -(-len(tiles) // COLUMNS)
-            sheet = np.zeros((height * rows, width * COLUMNS, 3), np.uint8)
-            for place, (number, tile) in enumerate(zip(numbers, tiles, strict=True)):
-                x, y = place % COLUMNS * width, place // COLUMNS * height
-                sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-                stills[number] = [len(sheets), x, y, tile.shape[1], tile.shape[0]]
-            name = f"{len(sheets) + 1:04}.jpg"
-            _, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-            write_file(folder / name, data.tobytes(), replace=True)
-            sheets.append({"name": f"{folder.name}/{name}", "size": [sheet.shape[1], sheet.shape[0]]})
-    except (DatasetError, OSError) as exc:
-        raise UsageError(f"pictures cannot be written into {folder}: {exc}") from exc
+    except OSError as exc:
+        raise UsageError(f"the folder {folder} cannot be made ({exc.strerror}): write elsewhere") from exc
+    for start in range(0, len(there), COLUMNS * ROWS):
+        numbers = there[start : start + COLUMNS * ROWS]
+        tiles = [_decode(pictures[number]) for number in numbers]
+        width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
+        rows = -(-len(tiles) // COLUMNS)
+        sheet = np.zeros((height * rows, width * COLUMNS, 3), np.uint8)
+        for place, (number, tile) in enumerate(zip(numbers, tiles, strict=True)):
+            x, y = place % COLUMNS * width, place // COLUMNS * height
+            sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+            stills[number] = [len(sheets), x, y, tile.shape[1], tile.shape[0]]
+        name = f"{len(sheets) + 1:04}.jpg"
+        _, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        write_whole(folder / name, data.tobytes(), "the pictures")
+        sheets.append({"name": f"{folder.name}/{name}", "size": [sheet.shape[1], sheet.shape[0]]})
     return {"sheets": sheets, "stills": stills}
 
 
