@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +21,8 @@ __all__ = ["media_dir", "models_dir"]
 
 Capture = pytest.CaptureFixture[str]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
-# The recogniser of words that is at hand stands in for Whisper, which is too large for tests.
-STAND_INS = {"whisper_small": "whisper_words"}
+# Those that are at hand stand in for what is too large for tests.
+STAND_INS = {"whisper_small": "whisper_words", "wespeaker_voxceleb_resnet34": "resemblyzer_ge2e"}
 
 
 def recipe(title: str) -> list[list[str]]:
@@ -105,6 +106,11 @@ def test_the_engineer_gets_the_shots_with_one_face_once(
     assert "video\t1\t2" in printed[4].splitlines()
     (still,) = (tmp_path / "stills").iterdir()
     assert still.stem.rsplit("-", 1)[0] + ".mp4" in chosen
+    with tarfile.open(tmp_path / "shards" / "000000.tar") as shard:
+        names = [Path(name) for name in shard.getnames()]
+    assert {name.suffix for name in names} == {".jpg", ".json"}
+    pictures = [path for path in (tmp_path / "dataset" / "train").iterdir() if path.suffix == ".jpg"]
+    assert len(pictures) == len(names) / 2 >= 1
 
 
 @pytest.mark.slow
