@@ -11,6 +11,7 @@ import av.error
 from av.stream import Discard, Disposition
 
 from framemill.actors.safe_open import open_media
+from framemill.ops.languages import UNKNOWN, short_code
 from framemill.ops.media import StreamDescription
 
 if TYPE_CHECKING:
@@ -31,19 +32,6 @@ _SECONDARY = (
     | Disposition.descriptions
     | Disposition.dependent
 )
-# Codes of one language each: ISO 639-1, and both of ISO 639-2 where there are two.
-_SAME = tuple(
-    frozenset(codes.split())
-    for codes in (
-        "ar ara", "bg bul", "ca cat", "cs ces cze", "cy cym wel", "da dan", "de deu ger", "el ell gre",
-        "en eng", "es spa", "et est", "eu eus baq", "fa fas per", "fi fin", "fr fra fre", "he heb",
-        "hi hin", "hr hrv", "hu hun", "hy hye arm", "id ind", "is isl ice", "it ita", "ja jpn",
-        "ka kat geo", "ko kor", "lt lit",
-        "lv lav", "mk mkd mac", "ms msa may", "my mya bur", "nl nld dut", "no nor nb nob", "pl pol", "pt por",
-        "ro ron rum", "ru rus", "sk slk slo", "sl slv", "sq sqi alb", "sr srp", "sv swe", "th tha", "tr tur",
-        "uk ukr", "vi vie", "zh zho chi",
-    )
-)  # fmt: skip
 S = TypeVar("S", bound="Stream")
 
 
@@ -121,7 +109,14 @@ def _is_language(tagged: str | None, wanted: str) -> bool:
     if whole == asked:
         return True
     plain = whole.partition("-")[0]
-    return plain == asked or any(plain in codes and asked in codes for codes in _SAME)
+    return _plain_code(plain) == _plain_code(asked)
+
+
+def _plain_code(tag: str) -> str:
+    """The two letters of a language; one that is nothing of the kind equals no tag."""
+    code = short_code(tag)
+    # Tracks in Norwegian are tagged as such or as its usual written form.
+    return {"nb": "no", UNKNOWN: tag}.get(code, code)
 
 
 def _with_more_than_one(streams: Sequence[VideoStream], path: str) -> set[int]:
