@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     help="Only shots, or sampled frames in shots, for which this is true, such as 'num_faces = 1'.",
 )
 @click.option(
+    "--every",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="SECONDS",
+    help="Of sampled frames take the first in so many seconds [default: all].",
+)
+@click.option(
     "--name",
     metavar="TEXT",
     help="What names of files of shots and frames begin with: {stem} is the source's own name, {id} 8 digits "
@@ -57,6 +63,7 @@ def export(
     beside: bool,
     of: str,
     where: str | None,
+    every: float | None,
     name: str | None,
 ) -> int:
     """Write shots, subtitles, speakers or data sets for other tools.
@@ -79,12 +86,14 @@ def export(
         raise click.UsageError("say where the files go: either -o DIR or --beside")
     if of != "shots" and FORMATS[form].of != "shots":
         raise click.UsageError(f"--of is for {', '.join(names_of('shots'))}, and {form} is none of them")
+    if every is not None and FORMATS[form].of != "frames":
+        raise click.UsageError(f"--every is for {', '.join(names_of('frames'))}, and {form} is none of them")
     refused: dict[str, str] = {}
     written: Sequence[Exported]
     if FORMATS[form].of == "frames":
         if folder is None:
             raise click.UsageError(f"{form} is one data set of all sources: name its folder with -o DIR")
-        return _export_dataset(invocation, output, form, folder, where, name or "{stem}")
+        return _export_dataset(invocation, output, form, folder, where, name or "{stem}", every or 0.0)
     if FORMATS[form].of == "shots":
         from framemill.cluster.exports.formats import export_shots
 
@@ -112,7 +121,7 @@ def export(
 
 
 def _export_dataset(
-    invocation: Invocation, output: str, form: str, folder: str, where: str | None, name: str
+    invocation: Invocation, output: str, form: str, folder: str, where: str | None, name: str, every: float
 ) -> int:
     from framemill.cluster.exports.datasets import export_dataset
 
@@ -121,7 +130,7 @@ def _export_dataset(
             report(text)
 
     written: Sequence[ExportedDataset]
-    written, refused = export_dataset(output, form, folder, where, name, say)
+    written, refused = export_dataset(output, form, folder, where, name, say, every)
     if invocation.as_json:
         print_json(written)
     elif written:

@@ -77,6 +77,10 @@ FORMATS: Mapping[str, Format] = {
     "rttm": Format(
         "speech", "speech:write_rttm", "`{stem}.rttm`", "turns of speakers, as NIST has them", ("speakers",),
     ),
+    "sprites": Format(
+        "frames", "sprites:write_sprites", "`{stem}.vtt` and `{stem}-001.jpg`, ... for each source",
+        "previews for seeking: sheets of thumbnails, and WebVTT whose cues name parts of them (`#xywh=`)",
+    ),
     "coco": Format(
         "frames", "box_datasets:write_coco", "`annotations.json`, `images/`",
         "boxes `[left, top, width, height]` in pixels; ids and categories from 1; `video_id`, `frame_id`, "

@@ -31,6 +31,7 @@ def export_dataset(
     where: str | None = None,
     name: str = "{stem}",
     say: Callable[[str], None] = lambda text: None,
+    every: float = 0.0,
 ) -> tuple[list[ExportedDataset], dict[str, str]]:
     """Writes the sampled frames of all sources as one data set.
 
@@ -38,7 +39,7 @@ def export_dataset(
         root: a result folder. form: a name in `FORMATS`. name: as in `stems_of`.
         folder: where the data set goes: a folder that is empty or not there, as data sets do not mix.
         where: a condition on the view `shots`; frames in those shots are taken. None: all frames.
-        say: told of progress.
+        say: told of progress. every: of the frames in so many seconds the first is taken; 0 for all.
 
     Returns:
         What was written, nothing where no frame is left; and uri -> why pictures of it could not be had.
@@ -52,7 +53,7 @@ def export_dataset(
     target = Path(os.path.abspath(folder))
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} is not empty, and data sets do not mix: name a new folder, or empty it")
-    sampled = SampledFrames(root, where, name, say)
+    sampled = SampledFrames(root, where, name, say, every)
     hidden = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         hidden.mkdir(parents=True)

@@ -85,6 +85,7 @@ class SampledFrames:
 
     Args:
         where: a condition on the view `shots`; frames in those shots are taken, or all.
+        every: of the frames in so many seconds the first is taken; 0 for all.
         name: as in `stems_of`.
         say: told of progress.
 
@@ -94,13 +95,18 @@ class SampledFrames:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], where: str | None, name: str, say: Callable[[str], None]
+        self,
+        root: str | os.PathLike[str],
+        where: str | None,
+        name: str,
+        say: Callable[[str], None],
+        every: float = 0.0,
     ) -> None:
         dataset = Dataset.open(root, create=False)
         self.tables = dataset.state.keys.keys()
         # Vectors of two models in one column would be compared by whoever reads it.
         self._without_vectors = dataset.state.outdated("image_embeddings")
-        self._root, self._say = root, say
+        self._root, self._say, self._every = root, say, every
         self._pictures = SourcePictures(dataset)
         self.problems: Mapping[str, str] = self._pictures.problems
         self._need("media", "frames")
@@ -142,6 +148,9 @@ class SampledFrames:
             )
             spans = None if self._shots is None else self._shots[source_id]
             kept = [row for row in sampled if spans is None or any(a <= row[1] < b for a, b in spans)]
+            if self._every > 0:
+                # By the number of the period: of a dictionary that is made backwards, the first ones stay.
+                kept = list({int(row[1] / self._every + 1e-6): row for row in reversed(kept)}.values())[::-1]
             if not kept:
                 continue
             boxes, labels = self._boxes(of, width, height), self._labels(of)

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from framemill.cluster.editing.sheets import COLUMNS, ROWS, make_sheet
 from framemill.cluster.results.single_files import write_whole
 from framemill.errors import UsageError
 from framemill.ops.chunks import UInt8Array
-
-COLUMNS, ROWS = 10, 10
-QUALITY = 62  # of JPEG
 
 
 def write_sheets(folder: Path, pictures: Sequence[bytes | None]) -> dict[str, Any]:
@@ -29,8 +27,6 @@ def write_sheets(folder: Path, pictures: Sequence[bytes | None]) -> dict[str, An
     Raises:
         UsageError: the folder cannot be written.
     """
-    import cv2
-
     sheets: list[dict[str, Any]] = []
     stills: list[list[int] | None] = [None] * len(pictures)
     there = [number for number, picture in enumerate(pictures) if picture is not None]
@@ -40,18 +36,12 @@ def write_sheets(folder: Path, pictures: Sequence[bytes | None]) -> dict[str, An
         raise UsageError(f"the folder {folder} cannot be made ({exc.strerror}): write elsewhere") from exc
     for start in range(0, len(there), COLUMNS * ROWS):
         numbers = there[start : start + COLUMNS * ROWS]
-        tiles = [_decode(pictures[number]) for number in numbers]
-        width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
-        rows = -(-len(tiles) // COLUMNS)
-        sheet = np.zeros((height * rows, width * COLUMNS, 3), np.uint8)
-        for place, (number, tile) in enumerate(zip(numbers, tiles, strict=True)):
-            x, y = place % COLUMNS * width, place // COLUMNS * height
-            sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-            stills[number] = [len(sheets), x, y, tile.shape[1], tile.shape[0]]
+        sheet = make_sheet([_decode(pictures[number]) for number in numbers])
+        for number, cell in zip(numbers, sheet.cells, strict=True):
+            stills[number] = [len(sheets), *cell]
         name = f"{len(sheets) + 1:04}.jpg"
-        _, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        write_whole(folder / name, data.tobytes(), "the pictures")
-        sheets.append({"name": f"{folder.name}/{name}", "size": [sheet.shape[1], sheet.shape[0]]})
+        write_whole(folder / name, sheet.jpeg, "the pictures")
+        sheets.append({"name": f"{folder.name}/{name}", "size": [sheet.width, sheet.height]})
     return {"sheets": sheets, "stills": stills}
 
 
