@@ -20,8 +20,9 @@ def write_cvat(sampled: SampledFrames, folder: Path) -> int:
     """An XML file for each source in the format "CVAT for video 1.1".
 
     A task of CVAT is one video whose frames are numbered like ours, so nothing is decoded here. Boxes of a
-    track are keyframes, between which CVAT interpolates; where a sampled frame lacks the track, and behind
-    its last frame, it is outside. An object without a track is a track of one frame.
+    track are keyframes, between which CVAT interpolates. It is outside where a sampled frame lacks it, behind
+    its last frame, and behind the last one before shots that are left out. An object without a track is a
+    track of one frame.
 
     Returns:
         The number of frames written.
@@ -97,7 +98,11 @@ def _tracks(frames: Sequence[Frame]) -> Iterator[tuple[str, Sequence[Appearance]
 
 def _cvat_boxes(source: Source, track: Sequence[Appearance]) -> Iterator[str]:
     box: Box | None = None
+    before = track[0][0]
     for frame, seen in track:
+        if box is not None and frame.stretch != before.stretch and frame.frame_index > before.frame_index + 1:
+            yield _cvat_box(before.frame_index + 1, box, is_outside=True)
+        before = frame
         if seen is None and box is None:
             continue
         is_outside = seen is None
@@ -150,7 +155,11 @@ def _video_task(source: Source) -> Iterator[tuple[dict[str, Any], int]]:
     results = []
     for number, (label, track) in enumerate(_tracks(source.frames)):
         sequence: list[dict[str, Any]] = []
+        stretch = track[0][0].stretch
         for frame, box in track:
+            if frame.stretch != stretch:
+                sequence[-1]["enabled"] = False
+                stretch = frame.stretch
             if box is not None:
                 # Label Studio counts frames from 1; `enabled` says whether it goes on to the next keyframe.
                 at = {"frame": frame.frame_index + 1, "time": frame.pts_seconds, "enabled": True}

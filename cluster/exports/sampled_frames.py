@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import query
 from framemill.errors import UsageError
 
+_TOUCHING_SECONDS = 1e-6
 _PICTURES_AT_ONCE = 32  # of 1080p some 15 MB as JPEG
 
 
@@ -41,13 +43,19 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A sampled frame: its position, its time, its objects; labels by rank and its vector where they are."""
+    """A sampled frame: its position, its time, its objects; labels by rank and its vector where they are.
+
+    Attributes:
+        stretch: shots that were taken and touch are one stretch: frames of two have a shot between them that
+            was left out.
+    """
 
     frame_index: int
     pts_seconds: float
     boxes: Sequence[Box]
     labels: Sequence[str]
     vector: Sequence[float] | None
+    stretch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +154,13 @@ class SampledFrames:
                 "SELECT frame_index, pts_seconds, image IS NOT NULL FROM frames "
                 f"WHERE {of} ORDER BY frame_index"
             )
-            spans = None if self._shots is None else self._shots[source_id]
-            kept = [row for row in sampled if spans is None or any(a <= row[1] < b for a, b in spans)]
+            spans = [(0.0, math.inf)] if self._shots is None else self._shots[source_id]
+            kept = [
+                (*row, stretch)
+                for row in sampled
+                for stretch, (start, end) in enumerate(spans)
+                if start <= row[1] < end
+            ]
             if self._every > 0:
                 # By the number of the period: of a dictionary that is made backwards, the first ones stay.
                 kept = list({int(row[1] / self._every + 1e-6): row for row in reversed(kept)}.values())[::-1]
@@ -156,8 +169,8 @@ class SampledFrames:
             boxes, labels = self._boxes(of, width, height), self._labels(of)
             vectors = {} if source_id in self._without_vectors else self._vectors(of)
             frames = [
-                Frame(index, at, boxes.get(index, ()), labels.get(index, ()), vectors.get(index))
-                for index, at, _ in kept
+                Frame(index, at, boxes.get(index, ()), labels.get(index, ()), vectors.get(index), stretch)
+                for index, at, _, stretch in kept
             ]
             self._say(f"{number} of {len(self._media)}: {uri}, {len(frames)} frames")
             has_pictures = all(row[2] for row in kept)
@@ -227,12 +240,19 @@ def _of(source_id: str) -> str:
 
 
 def _spans(root: str | os.PathLike[str], where: str | None) -> Mapping[str, list[tuple[float, float]]] | None:
-    """Source -> first second and end of each shot for which `where` is true; None where it is not asked."""
+    """Source -> first second and end of the shots for which `where` is true; None where it is not asked.
+
+    Those that touch are one.
+    """
     if where is None:
         return None
     spans: dict[str, list[tuple[float, float]]] = {}
     for source_id, start, end in find_shots(
         root, where, columns=("source_id", "start_seconds", "end_seconds")
     ).rows:
-        spans.setdefault(source_id, []).append((start, end))
+        own = spans.setdefault(source_id, [])
+        if own and start <= own[-1][1] + _TOUCHING_SECONDS:
+            start, before = own.pop()
+            end = max(end, before)
+        own.append((start, end))
     return spans

@@ -204,6 +204,36 @@ def test_a_condition_takes_the_frames_of_its_shots(tmp_path: Path, capsys: Captu
     assert "nothing to export" in capsys.readouterr().err and not Path(nothing).exists()
 
 
+def test_tracks_do_not_run_over_shots_that_are_left_out(tmp_path: Path) -> None:
+    """The dog is seen at frames 0, 10 and 20; the shot of frame 10 is left out."""
+    frames = [{"frame_index": at, "pts_seconds": at / 10, "image": JPEG} for at in (0, 5, 10, 20, 25)]
+    dogs = [found(at, 0, "dog", 16, (20 + at, 10, 60 + at, 50)) for at in (0, 5, 10, 20, 25)]
+    tracks = [
+        {"table": "objects", "frame_index": at, "pts_seconds": at / 10, "item_index": 0, "track_id": 7}
+        for at in (0, 5, 10, 20, 25)
+    ]
+    scenes = [
+        {"scene_index": i, "start_frame": a, "end_frame": b, "start_seconds": a / 10, "end_seconds": b / 10}
+        for i, (a, b) in enumerate(((0, 3), (3, 8), (8, 15), (15, 30)))
+    ]
+    media = [{"uri": "", "width": 200, "height": 100, "fps": 10.0, "num_frames": 30}]
+    tables = {"media": media, "frames": frames, "objects": dogs, "tracks": tracks, "scenes": scenes}
+    make_folder(tmp_path / "out", {name: {"a": rows} for name, rows in tables.items()})
+    root = str(tmp_path / "out")
+    track = ET.parse(export(root, "cvat", "--where", "scene_index <> 2") / "a.xml").getroot().find("track")
+    assert track is not None
+    assert [(box.get("frame"), box.get("outside")) for box in track] == [
+        ("0", "0"), ("5", "0"), ("6", "1"), ("20", "0"), ("25", "0"), ("26", "1"),
+    ]  # fmt: skip
+    tasks = json.loads(
+        (export(root, "labelstudio", "--where", "scene_index <> 2") / "tasks.json").read_text()
+    )
+    sequence = tasks[0]["predictions"][0]["result"][0]["value"]["sequence"]
+    assert [(box["frame"], box["enabled"]) for box in sequence] == [
+        (1, True), (6, False), (21, True), (26, False),
+    ]  # fmt: skip
+
+
 def test_data_sets_do_not_mix_and_say_what_is_missing(tmp_path: Path, capsys: Capture) -> None:
     root = make(tmp_path)
     target = export(root, "yolo")
