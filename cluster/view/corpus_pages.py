@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import duckdb
 import pyarrow as pa
-import pyarrow.dataset
 
 from framemill.cluster.results.commits import WHOLE_SOURCE
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.overview import failures, runs
 from framemill.cluster.view.page_rows import corners_of, still_address
+from framemill.cluster.view.shot_table import connected
 from framemill.cluster.view.source_rows import SourceRows
 from framemill.cluster.view.source_tables import source_tables
 from framemill.cluster.view.stills import Wanted
-from framemill.errors import DatasetError
 
 MAX_PEOPLE, MAX_SIGHTINGS = 40, 5
 MAX_GROUPS, MAX_TWINS = 100, 8
-MEMORY = "128MB"
 
 Row = dict[str, Any]
-
-
-@contextmanager
-def connected(
-    tables: Mapping[str, pyarrow.dataset.Dataset | pa.Table],
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB over tables of a result folder, of bounded memory.
-
-    Raises:
-        DatasetError: a part cannot be read.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="framemill-view-") as spill,
-        duckdb.connect(":memory:") as connection,
-    ):
-        connection.execute("SET temp_directory = ?", [spill])
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET python_enable_replacements = false")
-        for name, table in tables.items():
-            connection.register(name, table)
-        try:
-            yield connection
-        except duckdb.Error as exc:
-            if "reading the stream registered as" in str(exc):
-                raise DatasetError(str(exc).strip()) from exc
-            raise
 
 
 def overview(dataset: Dataset) -> Row:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,12 +29,14 @@ from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.view.shot_filters import FACETS
 from framemill.cluster.view.shot_table import COLUMNS, FILES_SCHEMA, READ_TABLES, read_shots
+from framemill.cluster.view.shot_worker import ShotWorker
 from framemill.errors import DatasetError
 from framemill.models.store import cache_folder
 
-FORMAT = 1  # raised where the tables below, or what is written into them, change
-MEMORY = "160MB"
+FORMAT = 1  # raised where what is read for the tables below changes
+MEMORY = "128MB"
 BATCH_ROWS, BATCH_SOURCES = 200_000, 500
+SMALL_ROWS = 20_000  # so many are read in this process
 _ATTEMPTS = 5  # a compaction may replace parts while they are read
 OWN_NUMBER = "framemill_shot"  # a column that the view has beside those of `shots`
 _TABLES = f"""
@@ -42,7 +45,7 @@ CREATE TABLE held.about (made_by VARCHAR);
 CREATE TABLE held.sources (source_id VARCHAR, fingerprint VARCHAR);
 CREATE SEQUENCE held.file_numbers;
 CREATE SEQUENCE held.shot_numbers;
-CREATE TABLE held.files AS SELECT 0::INTEGER AS file, *, 0::BIGINT AS frame FROM files;
+CREATE TABLE held.files AS SELECT 0::INTEGER AS file, * FROM files;
 CREATE TABLE held.shots AS SELECT 0::INTEGER AS number, 0::INTEGER AS file, *, '' AS searched,
     {", ".join(f"'' AS facet_{name}" for name, facet in FACETS.items() if facet.value)} FROM shots;
 CREATE TABLE held.cards (number INTEGER, card VARCHAR);
@@ -54,24 +57,6 @@ CREATE VIEW {VIEW} AS SELECT {", ".join(COLUMNS)}, number AS {OWN_NUMBER} FROM h
 # Small letters, as what is looked for; what is on different lines does not run together.
 _LINES = "array_to_string(text, chr(10)), array_to_string(labels, chr(10))"
 _SEARCHED = f"lower(concat_ws(chr(10), words, {_LINES}, name))"
-# What a grid shows of a shot: whole, since columns of rows here and there cost more to gather.
-_ON_CARD = (
-    *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
-    *("transition", "best_frame", "best_seconds", "boxes", "shown", "text", "words", "people"),
-    *(
-        "sharpness",
-        "motion",
-        "loudness",
-        "uri",
-        "container",
-        "video_codec",
-        "pixel_format",
-        "width",
-        "height",
-    ),
-    *("fps", "file_start_seconds"),
-)
-_CARD = "{" + ", ".join(f"'{name}': {name}" for name in _ON_CARD) + "}"
 
 
 class ShotIndex:
@@ -98,6 +83,8 @@ class ShotIndex:
         self._sequence = -1
         self._done = self._total = 0
         self._thread: threading.Thread | None = None
+        self._worker: ShotWorker | None = None
+        self._started = 0.0
         self._closing = False
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._held: int | None = None
@@ -156,7 +143,9 @@ class ShotIndex:
         """Ends the thread, and lets the table go; its file stays for the next viewer."""
         with self._lock:
             self._closing = True
-            thread = self._thread
+            thread, worker = self._thread, self._worker
+        if worker is not None:
+            worker.end()
         if thread is not None:
             thread.join()
         self._connection.close()
@@ -177,7 +166,8 @@ class ShotIndex:
         """Brings the table to a state of the log, in the background.
 
         Args:
-            wait_seconds: how long to wait for it to be there, at most.
+            wait_seconds: how long to wait for it at most, from when it was begun: what takes minutes is not
+                waited for.
         """
         with self._lock:
             if self._wanted is None or self._wanted.sequence != state.sequence:
@@ -185,16 +175,28 @@ class ShotIndex:
                 self.problem = ""
             if self._sequence != self._wanted.sequence and not self.problem and self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="shots of the viewer", daemon=True)
+                self._started = time.monotonic()
                 self._thread.start()
-            self._lock.wait_for(lambda: self._thread is None, wait_seconds)
+            left = self._started + wait_seconds - time.monotonic()
+            if left > 0:
+                self._lock.wait_for(lambda: self._thread is None, left)
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor that can change nothing."""
+        """A cursor that can change nothing.
+
+        Raises:
+            DatasetError: the table cannot be read.
+        """
         cursor = self._connection.cursor()
         try:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             yield cursor
+        except duckdb.Error as exc:
+            raise DatasetError(
+                f"the viewer's table {self._file} cannot be read: {exc}; end `framemill view`, "
+                "delete the file, and start it again"
+            ) from exc
         finally:
             with suppress(duckdb.Error):
                 cursor.execute("ROLLBACK")
@@ -230,18 +232,27 @@ class ShotIndex:
                 self._total = len(wanted)
                 self._done = len(wanted) - len(todo)
             by_source = _entries(state)
-            for batch in _batches(todo, by_source):
-                if self._closing:
-                    return
-                rows = self._read(state, by_source, batch)
-                self._replace(cursor, batch, wanted, rows)
-                with self._lock:
-                    self._done += len(batch)
+            counts = {source: sum(entry.rows for entry in by_source.get(source, ())) for source in todo}
+            with ShotWorker(self._root) as worker:
+                self._worker = worker
+                # To start a process takes longer than to read a few files.
+                is_small = sum(counts.values()) <= SMALL_ROWS
+                for batch in _batches(counts):
+                    if self._closing:
+                        return
+                    rows = self._read(state, by_source, batch, None if is_small else worker)
+                    self._replace(cursor, batch, wanted, rows)
+                    with self._lock:
+                        self._done += len(batch)
         with self._lock:
             self._sequence = state.sequence
 
     def _read(
-        self, state: DatasetState, by_source: Mapping[str, Sequence[Entry]], batch: Sequence[str]
+        self,
+        state: DatasetState,
+        by_source: Mapping[str, Sequence[Entry]],
+        batch: Sequence[str],
+        worker: ShotWorker | None,
     ) -> tuple[pa.Table, pa.Table]:
         for attempt in range(_ATTEMPTS):
             # Of the entries only those of the batch: making the view looks at all that there are.
@@ -252,9 +263,9 @@ class ShotIndex:
             sources = {uri: record for uri, record in state.sources.items() if record.source_id in ids}
             narrow = DatasetState(state.sequence, sources, own, state.parts, state.keys)
             try:
-                return read_shots(self._root, narrow, batch)
+                return read_shots(self._root, narrow, batch) if worker is None else worker.read_shots(narrow)
             except DatasetError:
-                if attempt + 1 == _ATTEMPTS:
+                if attempt + 1 == _ATTEMPTS or self._closing:
                     raise
                 state, _ = load_state(self._root)
         raise AssertionError("the last attempt returns or raises")
@@ -294,26 +305,21 @@ def _insert(cursor: duckdb.DuckDBPyConnection, files: pa.Table, shots: pa.Table)
     cursor.register("incoming_shots", shots)
     cursor.execute("INSERT INTO held.sources FROM incoming")
     cursor.execute(
-        """INSERT INTO held.files BY NAME SELECT nextval('held.file_numbers')::INTEGER AS file, f.*, p.frame
-        FROM incoming_files f LEFT JOIN (
-            SELECT source_id, arg_max(best_frame, (sharpness, -scene_index)) AS frame FROM incoming_shots
-            GROUP BY 1
-        ) p USING (source_id)"""
+        """INSERT INTO held.files BY NAME
+        SELECT nextval('held.file_numbers')::INTEGER AS file, * FROM incoming_files"""
     )
     facets = ", ".join(f"{facet.value} AS facet_{name}" for name, facet in FACETS.items() if facet.value)
     cursor.execute(
         """CREATE TEMP TABLE added AS SELECT nextval('held.shot_numbers')::INTEGER AS number, s.*, f.file,
-            coalesce(f.video_codec, f.audio_codec) AS codec, f.container, f.video_codec, f.pixel_format,
-            f.width, f.height, f.fps, f.start_seconds AS file_start_seconds, f.status
-        FROM (SELECT * FROM incoming_shots ORDER BY uri, source_id, scene_index) s
-        JOIN held.files f USING (source_id)"""
+            coalesce(f.video_codec, f.audio_codec) AS codec, f.height, f.status
+        FROM incoming_shots s JOIN held.files f USING (source_id)"""
     )
     columns = ", ".join(COLUMNS)
     cursor.execute(
         f"""INSERT INTO held.shots BY NAME SELECT number, file, {columns}, {_SEARCHED} AS searched, {facets}
         FROM added"""
     )
-    cursor.execute(f"INSERT INTO held.cards SELECT number, to_json({_CARD}) FROM added")
+    cursor.execute("INSERT INTO held.cards SELECT number, card FROM added")
     for table in ("labels", "people"):
         cursor.execute(f"INSERT INTO held.{table} SELECT number, unnest({table}) FROM added")
     cursor.execute("DROP TABLE added")
@@ -325,7 +331,8 @@ def _identity(root: ResultPath) -> str:
     """Changes where a kept table says nothing of this folder any more."""
     marker = layout.dataset_file(root)
     made = str(marker.stat().st_mtime_ns) if isinstance(marker, Path) else ""
-    text = "\n".join((str(FORMAT), __version__, duckdb.__version__, str(SHOTS_SCHEMA), str(root), made))
+    versions = (str(FORMAT), __version__, duckdb.__version__, str(SHOTS_SCHEMA))
+    text = "\n".join((*versions, _TABLES, _SEARCHED, repr(FACETS), str(root), made))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -364,11 +371,15 @@ def _fingerprints(state: DatasetState) -> dict[str, str]:
     return found
 
 
-def _batches(sources: Sequence[str], entries: Mapping[str, Sequence[Entry]]) -> Iterator[list[str]]:
+def _batches(counts: Mapping[str, int]) -> Iterator[list[str]]:
+    """Sources of about as many rows.
+
+    Args:
+        counts: source -> rows that are read of it.
+    """
     batch: list[str] = []
     rows = 0
-    for source in sources:
-        own = sum(entry.rows for entry in entries.get(source, ()))
+    for source, own in counts.items():
         if batch and (len(batch) == BATCH_SOURCES or rows + own > BATCH_ROWS):
             yield batch
             batch, rows = [], 0

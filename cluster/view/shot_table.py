@@ -7,7 +7,8 @@ rows, and with them what a grid draws over each still: boxes of its frame, and l
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 import duckdb
@@ -20,6 +21,7 @@ from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW, create_shots
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.view.shots import LEAST_LABEL_SCORE, MAX_BOXES, MAX_LABELS
 from framemill.cluster.view.source_tables import source_tables
+from framemill.errors import DatasetError
 
 MEDIA_COLUMNS = {
     "container": pa.string(), "start_seconds": pa.float64(), "duration_seconds": pa.float64(),
@@ -30,43 +32,88 @@ FILES_SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in ("source_id", "uri", "name")),
         *(pa.field(name, kind) for name, kind in MEDIA_COLUMNS.items()),
-        pa.field("shots", pa.int64()),
+        *(pa.field(name, pa.int64()) for name in ("shots", "frame")),
     ]
 )
 # Columns of the view that are kept: all but the picture, which is larger than the rest together.
 COLUMNS = tuple(name for name in SHOTS_SCHEMA.names if name != "still")
 READ_TABLES = tuple(READ)  # whose rows these depend on
-_MEMORY = "128MB"
+# What a grid shows of a shot: in one column, since many columns of rows here and there cost more to gather.
+_ON_CARD = (
+    *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
+    *("transition", "best_frame", "best_seconds", "text", "words", "people", "uri", "container"),
+    *("video_codec", "pixel_format", "width", "height", "fps", "file_start_seconds"),
+)
+_MEASURED = ("sharpness", "motion", "loudness")
+_CARD = ", ".join(
+    (
+        *(f"'{name}': {name}" for name in _ON_CARD),
+        *(f"'{name}': if(isfinite({name}), {name}, NULL)" for name in _MEASURED),
+        *(f"'{name}': coalesce({name}, [])" for name in ("boxes", "shown")),
+    )
+)
+_CARD = f"{{{_CARD}}}"
+MEMORY = "128MB"
 
 Tables = Mapping[str, pyarrow.dataset.Dataset]
+
+
+@contextmanager
+def connected(
+    tables: Mapping[str, pyarrow.dataset.Dataset | pa.Table],
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB over tables of a result folder, of bounded memory.
+
+    Raises:
+        DatasetError: a part cannot be read, or memory does not do.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="framemill-view-") as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
+        for name, table in tables.items():
+            connection.register(name, table)
+        try:
+            yield connection
+        except duckdb.Error as exc:
+            raise DatasetError(str(exc).strip()) from exc
 
 
 def read_shots(root: ResultPath, state: DatasetState, sources: Collection[str]) -> tuple[pa.Table, pa.Table]:
     """The rows of some sources for `ShotIndex`.
 
     Returns:
-        Files, in `FILES_SCHEMA`, and shots: `COLUMNS`, `boxes` (kind, name, x0, y0, x1, y1 in display
-        pixels) and `shown` (label, the most of its objects at once, the best score of its class).
+        Files, in `FILES_SCHEMA`, and shots: `COLUMNS` and `card`, which is JSON of what a grid shows of one:
+        columns, the file's facts, `boxes` (kind, name, x0, y0, x1, y1 in display pixels) and `shown` (label,
+        the most of its objects at once, the best score of its class).
 
     Raises:
         DatasetError: a part is gone or damaged.
     """
     tables = source_tables(root, state, READ_TABLES, sources)
     named = _named(state, sources)
-    with (
-        tempfile.TemporaryDirectory(prefix="framemill-view-") as spill,
-        duckdb.connect(":memory:") as connection,
-    ):
-        connection.execute("SET temp_directory = ?", [spill])
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET python_enable_replacements = false")
-        connection.register("sources", named)
-        for name, table in tables.items():
-            connection.register(name, table)
-        shots = _shots(connection, tables, state)
-    counts = {each["values"]: each["counts"] for each in shots["source_id"].value_counts().to_pylist()}
-    return _files(tables, named, state, counts), shots
+    with connected(tables | {"sources": named}) as connection:
+        columns = ", ".join(COLUMNS)
+        if create_shots(connection, tables, state, f"SELECT {columns} FROM {VIEW}"):
+            connection.execute(f"CREATE TABLE made AS SELECT {columns} FROM {VIEW}")
+        else:
+            connection.register("made", SHOTS_SCHEMA.empty_table().select(COLUMNS))
+        files = _files(connection, tables, named, state)
+        connection.register("files", files)
+        # Numbers that JSON lacks are none.
+        shots = connection.sql(
+            f"""SELECT made.*, to_json({_CARD})::VARCHAR AS card FROM made
+            JOIN (SELECT * EXCLUDE (name, uri) RENAME (start_seconds AS file_start_seconds) FROM files) f
+                USING (source_id)
+            LEFT JOIN ({_boxes(tables)}) drawn USING (source_id, scene_index)
+            LEFT JOIN ({_shown(tables)}) told USING (source_id, scene_index)
+            ORDER BY made.uri, source_id, scene_index"""
+        ).to_arrow_table()
+    return files, shots
 
 
 def _named(state: DatasetState, sources: Collection[str]) -> pa.Table:
@@ -77,7 +124,15 @@ def _named(state: DatasetState, sources: Collection[str]) -> pa.Table:
     return pa.table({"source_id": pa.array(first, pa.string()), "uri": pa.array(first.values(), pa.string())})
 
 
-def _files(tables: Tables, named: pa.Table, state: DatasetState, counts: Mapping[str, int]) -> pa.Table:
+def _files(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, named: pa.Table, state: DatasetState
+) -> pa.Table:
+    counts = dict(connection.execute("SELECT source_id, count(*) FROM made GROUP BY 1").fetchall())
+    frames = dict(
+        connection.execute(
+            "SELECT source_id, arg_max(best_frame, (sharpness, -scene_index)) FROM made GROUP BY 1"
+        ).fetchall()
+    )
     media: dict[str, dict[str, object]] = {}
     if "media" in tables:
         there = [name for name in MEDIA_COLUMNS if name in tables["media"].schema.names]
@@ -91,6 +146,7 @@ def _files(tables: Tables, named: pa.Table, state: DatasetState, counts: Mapping
             **row,
             "name": PurePosixPath(row["uri"]).name or row["uri"],
             "shots": counts.get(row["source_id"], 0),
+            "frame": frames.get(row["source_id"]),
         }
         for row in named.to_pylist()
     ]
@@ -101,20 +157,6 @@ def _status(state: DatasetState, *owners: str) -> str:
     """What is said of a file as a whole, where `media` says nothing."""
     told = (state.entries.get((WHOLE_SOURCE, owner)) for owner in owners)
     return next((entry.status for entry in told if entry is not None), "ok")
-
-
-def _shots(connection: duckdb.DuckDBPyConnection, tables: Tables, state: DatasetState) -> pa.Table:
-    columns = ", ".join(COLUMNS)
-    if not create_shots(connection, tables, state, f"SELECT {columns} FROM {VIEW}"):
-        empty = SHOTS_SCHEMA.empty_table().select(COLUMNS)
-        connection.register("made", empty)
-    else:
-        connection.execute(f"CREATE TABLE made AS SELECT {columns} FROM {VIEW}")
-    return connection.sql(
-        f"""SELECT made.*, coalesce(drawn.boxes, []) AS boxes, coalesce(told.shown, []) AS shown FROM made
-        LEFT JOIN ({_boxes(tables)}) drawn USING (source_id, scene_index)
-        LEFT JOIN ({_shown(tables)}) told USING (source_id, scene_index)"""
-    ).to_arrow_table()
 
 
 def _boxes(tables: Tables) -> str:
