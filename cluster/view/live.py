@@ -25,6 +25,7 @@ from framemill.cluster.view.document import (
     playable_url,
     shown_sources,
 )
+from framemill.cluster.view.first_pages import files_by_path, shots_by_path
 from framemill.cluster.view.page_rows import PLAYED, file_row, shot_row, still_address
 from framemill.cluster.view.shot_filters import Filter
 from framemill.cluster.view.shot_index import ShotIndex
@@ -127,7 +128,11 @@ class LiveFolder:
 
     def shots(self, wanted: Filter, sort: str, offset: int, limit: int) -> Row:
         """How many shots fit, and a page of them."""
-        total, rows = self._shots().shots(wanted, sort, offset, limit)
+        pages = self._shots()
+        if wanted.is_empty() and sort == "file" and not self.progress()["ready"]:
+            total, rows = self._answer(lambda dataset: shots_by_path(dataset, offset, limit))
+        else:
+            total, rows = pages.shots(wanted, sort, offset, limit)
         return {"total": total, "rows": [shot_row(row) for row in rows]}
 
     def facets(self, wanted: Filter) -> Row:
@@ -136,7 +141,11 @@ class LiveFolder:
 
     def files(self, wanted: Filter, offset: int, limit: int) -> Row:
         """How many files fit, and a page of them."""
-        total, rows = self._shots().files(wanted, offset, limit)
+        pages = self._shots()
+        if wanted.is_empty() and not self.progress()["ready"]:
+            total, rows = self._answer(lambda dataset: files_by_path(dataset, offset, limit))
+        else:
+            total, rows = pages.files(wanted, offset, limit)
         return {"total": total, "rows": [file_row(row) for row in rows]}
 
     def file(self, source_id: str) -> Row | None:

@@ -24,12 +24,13 @@ import pyarrow as pa
 from framemill import __version__
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
-from framemill.cluster.results.dataset import load_state
+from framemill.cluster.results.dataset import advance_state
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.view.shot_filters import FACETS
 from framemill.cluster.view.shot_table import COLUMNS, FILES_SCHEMA, READ_TABLES, read_shots
 from framemill.cluster.view.shot_worker import ShotWorker
+from framemill.cluster.view.source_tables import narrow_state
 from framemill.errors import DatasetError
 from framemill.models.store import cache_folder
 
@@ -231,8 +232,7 @@ class ShotIndex:
             with self._lock:
                 self._total = len(wanted)
                 self._done = len(wanted) - len(todo)
-            by_source = _entries(state)
-            counts = {source: sum(entry.rows for entry in by_source.get(source, ())) for source in todo}
+            counts = {source: _rows_of(state, source, uris[source]) for source in todo}
             with ShotWorker(self._root) as worker:
                 self._worker = worker
                 # To start a process takes longer than to read a few files.
@@ -240,7 +240,7 @@ class ShotIndex:
                 for batch in _batches(counts):
                     if self._closing:
                         return
-                    rows = self._read(state, by_source, batch, None if is_small else worker)
+                    rows = self._read(state, batch, None if is_small else worker)
                     self._replace(cursor, batch, wanted, rows)
                     with self._lock:
                         self._done += len(batch)
@@ -248,26 +248,16 @@ class ShotIndex:
             self._sequence = state.sequence
 
     def _read(
-        self,
-        state: DatasetState,
-        by_source: Mapping[str, Sequence[Entry]],
-        batch: Sequence[str],
-        worker: ShotWorker | None,
+        self, state: DatasetState, batch: Sequence[str], worker: ShotWorker | None
     ) -> tuple[pa.Table, pa.Table]:
         for attempt in range(_ATTEMPTS):
-            # Of the entries only those of the batch: making the view looks at all that there are.
-            own = {
-                (entry.table, entry.owner): entry for source in batch for entry in by_source.get(source, ())
-            }
-            ids = frozenset(batch)
-            sources = {uri: record for uri, record in state.sources.items() if record.source_id in ids}
-            narrow = DatasetState(state.sequence, sources, own, state.parts, state.keys)
+            narrow = narrow_state(state, READ_TABLES, batch)
             try:
-                return read_shots(self._root, narrow, batch) if worker is None else worker.read_shots(narrow)
+                return read_shots(self._root, narrow) if worker is None else worker.read_shots(narrow)
             except DatasetError:
                 if attempt + 1 == _ATTEMPTS or self._closing:
                     raise
-                state, _ = load_state(self._root)
+                state = advance_state(self._root, state)
         raise AssertionError("the last attempt returns or raises")
 
     def _replace(
@@ -369,6 +359,12 @@ def _fingerprints(state: DatasetState) -> dict[str, str]:
         )
         found[source] = hashlib.blake2b(repr((own, told)).encode(), digest_size=12).hexdigest()
     return found
+
+
+def _rows_of(state: DatasetState, source: str, uri: str) -> int:
+    """How many rows are read of a source."""
+    keys = [(table, uri if table in OWNED_BY_URI else source) for table in READ_TABLES]
+    return sum(state.entries[key].rows for key in keys if key in state.entries)
 
 
 def _batches(counts: Mapping[str, int]) -> Iterator[list[str]]:

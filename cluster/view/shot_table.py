@@ -7,7 +7,7 @@ rows, and with them what a grid draws over each still: boxes of its frame, and l
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
@@ -83,8 +83,11 @@ def connected(
             raise DatasetError(str(exc).strip()) from exc
 
 
-def read_shots(root: ResultPath, state: DatasetState, sources: Collection[str]) -> tuple[pa.Table, pa.Table]:
-    """The rows of some sources for `ShotIndex`.
+def read_shots(root: ResultPath, state: DatasetState) -> tuple[pa.Table, pa.Table]:
+    """The rows of all sources of a state for `ShotIndex`.
+
+    Args:
+        state: of some hundred sources at most (see `narrow_state`), since their tables are joined in memory.
 
     Returns:
         Files, in `FILES_SCHEMA`, and shots: `COLUMNS` and `card`, which is JSON of what a grid shows of one:
@@ -94,8 +97,8 @@ def read_shots(root: ResultPath, state: DatasetState, sources: Collection[str]) 
     Raises:
         DatasetError: a part is gone or damaged.
     """
-    tables = source_tables(root, state, READ_TABLES, sources)
-    named = _named(state, sources)
+    named = _named(state)
+    tables = source_tables(root, state, READ_TABLES, named["source_id"].to_pylist())
     with connected(tables | {"sources": named}) as connection:
         columns = ", ".join(COLUMNS)
         if create_shots(connection, tables, state, f"SELECT {columns} FROM {VIEW}"):
@@ -116,10 +119,10 @@ def read_shots(root: ResultPath, state: DatasetState, sources: Collection[str]) 
     return files, shots
 
 
-def _named(state: DatasetState, sources: Collection[str]) -> pa.Table:
-    wanted, first = frozenset(sources), dict[str, str]()
+def _named(state: DatasetState) -> pa.Table:
+    first: dict[str, str] = {}
     for uri, record in state.sources.items():
-        if record.source_id in wanted:
+        if record.source_id:
             first[record.source_id] = min(uri, first.get(record.source_id, uri))
     return pa.table({"source_id": pa.array(first, pa.string()), "uri": pa.array(first.values(), pa.string())})
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from framemill.cluster.machine import import_root
 from framemill.cluster.results.commits import DatasetState, commit_from_json, commit_to_json
 from framemill.cluster.results.storage import ResultPath, open_root
-from framemill.cluster.view.shot_table import READ_TABLES, read_shots
+from framemill.cluster.view.shot_table import read_shots
 from framemill.errors import DatasetError, FramemillError
 
 _LENGTH_BYTES = 8
@@ -48,7 +48,7 @@ class ShotWorker:
             process.wait()
 
     def read_shots(self, state: DatasetState) -> tuple[pa.Table, pa.Table]:
-        """What `shot_table.read_shots` gives for all sources of a state.
+        """What `shot_table.read_shots` gives.
 
         Raises:
             DatasetError: a part is gone or damaged, or the process has ended.
@@ -64,16 +64,8 @@ class ShotWorker:
             )
         asked, answered = self._process.stdin, self._process.stdout
         assert asked is not None and answered is not None
-        sources = {record.source_id for record in state.sources.values()}
-        owners = sources | state.sources.keys()
-        parts = {
-            (part.table, part.name): part
-            for table in READ_TABLES
-            for part, _ in state.plan_drop(table, owners)
-        }
-        small = DatasetState(state.sequence, state.sources, state.entries, parts, state.keys)
         with suppress(BrokenPipeError):
-            _write(asked, commit_to_json(small.as_commit("view")))
+            _write(asked, commit_to_json(state.as_commit("view")))
         kind = _read(answered)
         if kind == _GIVEN:
             return _table(_read(answered)), _table(_read(answered))
@@ -94,7 +86,7 @@ def main() -> None:
         state = DatasetState()
         state.apply(commit_from_json(data, "of the server"))
         try:
-            tables = read_shots(root, state, {record.source_id for record in state.sources.values()})
+            tables = read_shots(root, state)
         except FramemillError as exc:
             _write(answered, _REFUSED)
             _write(answered, str(exc).encode())

@@ -11,10 +11,29 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from framemill.cluster.results import layout
-from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState
 from framemill.cluster.results.queries import known_schemas
 from framemill.cluster.results.storage import REQUESTS_AT_ONCE, ResultPath, arrow_path, file_system
 from framemill.errors import DatasetError
+
+
+def narrow_state(state: DatasetState, names: Iterable[str], sources: Collection[str]) -> DatasetState:
+    """What a state says of some tables of some sources alone.
+
+    Args:
+        names: of tables. sources: content ids.
+    """
+    ids = frozenset(sources)
+    records = {uri: record for uri, record in state.sources.items() if record.source_id in ids}
+    owners = ids.union(records)
+    keys = [(name, owner) for name in (*names, WHOLE_SOURCE) for owner in owners]
+    return DatasetState(
+        state.sequence,
+        records,
+        {key: state.entries[key] for key in keys if key in state.entries},
+        {(name, part.name): part for name in names for part, _ in state.plan_drop(name, owners)},
+        state.keys,
+    )
 
 
 def source_tables(
