@@ -17,7 +17,7 @@ from framemill.cluster.results.queries import query
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.page_rows import plain
 from framemill.cluster.view.shot_filters import parse_filter
-from framemill.errors import FramemillError, UsageError
+from framemill.errors import FramemillError, LeaseError, UsageError
 
 PAGE_ROWS, MOST_ROWS = 60, 500  # of a page, and at most of one
 SQL_ROWS = 200
@@ -32,8 +32,25 @@ class _Statement(msgspec.Struct, frozen=True):
     limit: int = SQL_ROWS
 
 
+class _Tagging(msgspec.Struct, frozen=True):
+    """The body of a change of tags; shots are content id and position."""
+
+    tag: str
+    shots: list[tuple[str, int]]
+    on: bool = True
+
+
+class _Naming(msgspec.Struct, frozen=True):
+    """The body of a change of a name; an empty one takes it away."""
+
+    name: str
+
+
 class NothingThereError(UsageError):
     """What is asked for is not in the folder."""
+
+
+_STATUSES = {NothingThereError: 404, UsageError: 400, LeaseError: 409, FramemillError: 500}
 
 
 def routes(folder: LiveFolder) -> Sequence[BaseRoute]:
@@ -70,13 +87,18 @@ def routes(folder: LiveFolder) -> Sequence[BaseRoute]:
     def errors(request: Request) -> Any:
         return folder.errors(*_page(request))
 
-    def sql(body: bytes) -> Any:
-        asked = _body(body, _Statement)
+    def sql(request: Request, asked: _Statement) -> Any:
         if not 0 < asked.limit <= 10_000:
             raise UsageError(f"limit {asked.limit}: ask for 1 to 10,000 rows")
         found = query(folder.root, asked.sql)
         rows = [[plain(value) for value in row] for row in found.rows[: asked.limit]]
         return {"columns": found.columns, "rows": rows, "more": len(found.rows) > asked.limit}
+
+    def tag(request: Request, asked: _Tagging) -> Any:
+        return folder.tag(asked.tag, asked.shots, asked.on)
+
+    def name(request: Request, asked: _Naming) -> Any:
+        return folder.name_person(request.path_params["person"], asked.name)
 
     return [
         Route("/api/overview", _answering(overview)),
@@ -91,7 +113,10 @@ def routes(folder: LiveFolder) -> Sequence[BaseRoute]:
         Route("/api/errors", _answering(errors)),
         Route("/api/runs", _answering(lambda request: folder.runs())),
         Route("/api/sequence", _answering(lambda request: folder.state())),
-        Route("/api/sql", _answering_body(sql), methods=["POST"]),
+        Route("/api/people/{person}", _answering_body(name, _Naming), methods=["POST"]),
+        Route("/api/tags", _answering(lambda request: folder.tags())),
+        Route("/api/tags", _answering_body(tag, _Tagging), methods=["POST"]),
+        Route("/api/sql", _answering_body(sql, _Statement), methods=["POST"]),
     ]
 
 
@@ -103,9 +128,12 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _answering_body(handler: Callable[[bytes], Any]) -> Callable[[Request], Awaitable[Response]]:
+def _answering_body(
+    handler: Callable[[Request, Any], Any], kind: type[msgspec.Struct]
+) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        return await run_in_threadpool(_json, handler, await request.body())
+        body = await request.body()
+        return await run_in_threadpool(_json, lambda asked: handler(asked, _body(body, kind)), request)
 
     return answer
 
@@ -117,7 +145,7 @@ def _json(handler: Callable[[Any], Any], asked: Any) -> Response:
         told = handler(asked)
         told["ms"] = round((time.perf_counter() - start) * 1000, 1)
     except FramemillError as exc:
-        status = 404 if isinstance(exc, NothingThereError) else 400 if isinstance(exc, UsageError) else 500
+        status = next(code for kind, code in _STATUSES.items() if isinstance(exc, kind))
         told = {"error": str(exc)}
     text = json.dumps(told, separators=(",", ":"), allow_nan=False, default=str)
     return Response(text, status, media_type="application/json")
@@ -143,7 +171,7 @@ def _number(request: Request, name: str, otherwise: float) -> float:
         raise UsageError(f"{name} {text!r} is no number") from exc
 
 
-def _body(body: bytes, kind: type[_Statement]) -> _Statement:
+def _body(body: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeError) as exc:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from framemill.cluster.corpus.names import read_names
 from framemill.cluster.results.commits import WHOLE_SOURCE
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
@@ -93,6 +94,7 @@ def people(dataset: Dataset) -> list[Row]:
             FROM seen r {scenes}
             ORDER BY r.telling DESC, r.source_id, r.frame_index"""
         ).fetchall()
+    names = read_names(dataset)
     sightings: dict[str, list[Row]] = {}
     for person, source, position, frame, at, box in seen:
         wanted = Wanted(source, frame, corners_of(box))
@@ -106,7 +108,13 @@ def people(dataset: Dataset) -> list[Row]:
             }
         )
     return [
-        {"person": person, "name": "", "faces": faces, "files": files, "sightings": sightings.get(person, [])}
+        {
+            "person": person,
+            "name": names.get(person, ""),
+            "faces": faces,
+            "files": files,
+            "sightings": sightings.get(person, []),
+        }
         for person, faces, files in counted
     ]
 

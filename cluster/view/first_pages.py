@@ -35,7 +35,9 @@ def shots_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[
         return total, []
     _, shots = read_shots(dataset.root, narrow_state(dataset.state, READ_TABLES, chosen))
     cards = shots["card"][offset - before : offset - before + limit].to_pylist()
-    return total, [json.loads(card) for card in cards]
+    # Tags and names come with the viewer's table.
+    found = [json.loads(card) | {"tags": []} for card in cards]
+    return total, [row | {"people": [[person, ""] for person in row["people"] or ()]} for row in found]
 
 
 def files_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[Row]]:

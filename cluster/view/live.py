@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.compute as pc
 
+from framemill.cluster.corpus.names import name_person, read_names
+from framemill.cluster.corpus.tags import tag_shots
 from framemill.cluster.editing.source_pictures import find_file
 from framemill.cluster.results import layout
+from framemill.cluster.results.commits import new_run_id
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset, advance_state
 from framemill.cluster.results.lease import is_dead, read_holder
@@ -39,6 +42,7 @@ from framemill.errors import DatasetError
 # So many stills are made at once, since those that follow each other in a file cost one reading of it.
 GROUP = 16
 MAX_GROUPS = 256
+WRITE_SECONDS = 10.0  # that the answer to a change waits for it to be in the table
 WAIT_SECONDS = 0.5  # that a question waits for the table of shots, so that small folders are answered whole
 _ATTEMPTS = 5  # a compaction may replace parts while they are read
 
@@ -160,9 +164,10 @@ class LiveFolder:
             addresses = [still_address(one) for one in stills.wanted()]
             for shot in file["shots"]:
                 shot["still"] = addresses[shot["still"]]
-            return file | {"url": file["url"] and f"media/{source_id}", "tags": {}}
+            return file | {"url": file["url"] and f"media/{source_id}"}
 
-        return self._answer(ask)
+        file = self._answer(ask)
+        return None if file is None else file | {"tags": self._shots().tags_of(source_id)}
 
     def boxes(self, source_id: str, start: float, end: float) -> Row:
         """Boxes of each sampled frame of a stretch."""
@@ -195,6 +200,38 @@ class LiveFolder:
         with self._lock:
             self._sightings = sightings
         return {"rows": rows}
+
+    def tags(self) -> Row:
+        """Every tag and how many shots have it."""
+        return {"tags": self._shots().tags()}
+
+    def tag(self, tag: str, shots: Collection[tuple[str, int]], on: bool) -> Row:
+        """Gives a tag to shots, or takes it from them; then as `tags`.
+
+        Raises:
+            UsageError: the tag cannot be one, or there is no such shot.
+            LeaseError: a run is at work.
+        """
+        self._write(lambda dataset, run_id: tag_shots(dataset, run_id, tag, shots, on=on))
+        return self.tags()
+
+    def name_person(self, person: str, name: str) -> Row:
+        """Names a person, or takes the name away; answers with the name it has now.
+
+        Raises:
+            UsageError: the name cannot be one, or there is no such person.
+            LeaseError: a run is at work.
+        """
+        self._write(lambda dataset, run_id: name_person(dataset, run_id, person, name))
+        return {"person": person, "name": self._answer(read_names).get(person, "")}
+
+    def _write(self, change: Callable[[Dataset, str], object]) -> None:
+        run_id = new_run_id()
+        now = self._now()
+        # Whoever looks at pages does not wait for the end of a run.
+        with now.hold(run_id, wait_seconds=0):
+            change(now, run_id)
+        self._index.follow(self._now().state, WRITE_SECONDS)
 
     def duplicates(self) -> Row:
         """Groups of what is nearly identical."""

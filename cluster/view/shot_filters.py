@@ -39,6 +39,7 @@ class Facet:
 FACETS: Mapping[str, Facet] = {
     "label": Facet("Labels", table="labels"),
     "person": Facet("People", table="people"),
+    "tag": Facet("Tags", table="tags"),
     "length": Facet("Length", f"{_LENGTH} ELSE '{LENGTHS[-1]}' END", order=LENGTHS),
     "transition": Facet("Begins with", "transition"),
     "faces": Facet(

@@ -27,8 +27,16 @@ from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Datase
 from framemill.cluster.results.dataset import advance_state
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.storage import ResultPath
+from framemill.cluster.view.curation import curation_digest, read_person_names, read_tags
 from framemill.cluster.view.shot_filters import FACETS
-from framemill.cluster.view.shot_table import COLUMNS, FILES_SCHEMA, READ_TABLES, read_shots
+from framemill.cluster.view.shot_table import (
+    COLUMNS,
+    CURATED,
+    FILES_SCHEMA,
+    READ_TABLES,
+    STORED,
+    read_shots,
+)
 from framemill.cluster.view.shot_worker import ShotWorker
 from framemill.cluster.view.source_tables import narrow_state
 from framemill.errors import DatasetError
@@ -40,6 +48,14 @@ BATCH_ROWS, BATCH_SOURCES = 200_000, 500
 SMALL_ROWS = 20_000  # so many are read in this process
 _ATTEMPTS = 5  # a compaction may replace parts while they are read
 OWN_NUMBER = "framemill_shot"  # a column that the view has beside those of `shots`
+_VALUES = {
+    "tags": """CASE WHEN (SELECT has_tags FROM held.curated) THEN coalesce(
+        (SELECT list(value ORDER BY value) FROM held.tags t WHERE t.number = s.number), []) END AS tags""",
+    "names": """CASE WHEN people IS NOT NULL AND (SELECT has_names FROM held.curated) THEN coalesce(
+        (SELECT list(name ORDER BY place, name) FROM (
+            SELECT name, min(place) AS place FROM held.people p JOIN held.names ON p.value = person
+            WHERE p.number = s.number GROUP BY 1)), []) END AS names""",
+}
 _TABLES = f"""
 CREATE SCHEMA held;
 CREATE TABLE held.about (made_by VARCHAR);
@@ -52,8 +68,12 @@ CREATE TABLE held.shots AS SELECT 0::INTEGER AS number, 0::INTEGER AS file, *, '
 CREATE TABLE held.cards (number INTEGER, card VARCHAR);
 CREATE INDEX card_numbers ON held.cards (number);
 CREATE TABLE held.labels (number INTEGER, value VARCHAR);
-CREATE TABLE held.people (number INTEGER, value VARCHAR);
-CREATE VIEW {VIEW} AS SELECT {", ".join(COLUMNS)}, number AS {OWN_NUMBER} FROM held.shots;
+CREATE TABLE held.people (number INTEGER, value VARCHAR, place INTEGER);
+CREATE TABLE held.curated (digest VARCHAR, has_tags BOOLEAN, has_names BOOLEAN);
+CREATE TABLE held.tags (number INTEGER, value VARCHAR);
+CREATE TABLE held.names (person VARCHAR, name VARCHAR);
+CREATE VIEW {VIEW} AS SELECT {", ".join(_VALUES.get(name, name) for name in COLUMNS)}, number AS {OWN_NUMBER}
+    FROM held.shots s;
 """
 # Small letters, as what is looked for; what is on different lines does not run together.
 _LINES = "array_to_string(text, chr(10)), array_to_string(labels, chr(10))"
@@ -119,7 +139,7 @@ class ShotIndex:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         connection = self._connect()
         connection.register("files", FILES_SCHEMA.empty_table())
-        connection.register("shots", SHOTS_SCHEMA.empty_table().select(COLUMNS))
+        connection.register("shots", SHOTS_SCHEMA.empty_table().select(STORED))
         connection.execute("BEGIN")
         for statement in _TABLES.split(";\n"):
             connection.execute(statement)
@@ -244,8 +264,30 @@ class ShotIndex:
                     self._replace(cursor, batch, wanted, rows)
                     with self._lock:
                         self._done += len(batch)
+            digest = curation_digest(state)
+            if gone or todo or cursor.execute("SELECT digest FROM held.curated").fetchall() != [(digest,)]:
+                self._curate(cursor, state, digest)
         with self._lock:
             self._sequence = state.sequence
+
+    def _curate(self, cursor: duckdb.DuckDBPyConnection, state: DatasetState, digest: str) -> None:
+        """Writes tags and names anew: they are few."""
+        cursor.register("incoming_tags", read_tags(self._root, state))
+        cursor.register("incoming_names", read_person_names(self._root, state))
+        cursor.execute("BEGIN")
+        for table in ("curated", "tags", "names"):
+            cursor.execute(f"DELETE FROM held.{table}")
+        cursor.execute(
+            """INSERT INTO held.tags SELECT number, tag FROM incoming_tags
+            JOIN held.shots USING (source_id, scene_index)"""
+        )
+        cursor.execute("INSERT INTO held.names FROM incoming_names")
+        has = [table in state.keys for table in (CURATED["tags"], CURATED["names"])]
+        cursor.execute("INSERT INTO held.curated VALUES (?, ?, ?)", [digest, *has])
+        cursor.execute("COMMIT")
+        cursor.unregister("incoming_tags")
+        cursor.unregister("incoming_names")
+        self.generation += 1
 
     def _read(
         self, state: DatasetState, batch: Sequence[str], worker: ShotWorker | None
@@ -304,14 +346,16 @@ def _insert(cursor: duckdb.DuckDBPyConnection, files: pa.Table, shots: pa.Table)
             coalesce(f.video_codec, f.audio_codec) AS codec, f.height, f.status
         FROM incoming_shots s JOIN held.files f USING (source_id)"""
     )
-    columns = ", ".join(COLUMNS)
+    columns = ", ".join(STORED)
     cursor.execute(
         f"""INSERT INTO held.shots BY NAME SELECT number, file, {columns}, {_SEARCHED} AS searched, {facets}
         FROM added"""
     )
     cursor.execute("INSERT INTO held.cards SELECT number, card FROM added")
-    for table in ("labels", "people"):
-        cursor.execute(f"INSERT INTO held.{table} SELECT number, unnest({table}) FROM added")
+    cursor.execute("INSERT INTO held.labels SELECT number, unnest(labels) FROM added")
+    cursor.execute(
+        "INSERT INTO held.people SELECT number, unnest(people), unnest(range(len(people))) FROM added"
+    )
     cursor.execute("DROP TABLE added")
     cursor.unregister("incoming_files")
     cursor.unregister("incoming_shots")

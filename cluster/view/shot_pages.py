@@ -122,8 +122,41 @@ class ShotPages:
     def _cards(self, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> list[Row]:
         cursor.register("page", pa.table({"number": pa.array(numbers, pa.int32())}))
         found = _rows(cursor, "SELECT number, card FROM held.cards WHERE number IN (SELECT number FROM page)")
-        cards = {row["number"]: json.loads(row["card"]) for row in found}
+        cards = {row["number"]: json.loads(row["card"]) | {"tags": []} for row in found}
+        tagged = (
+            "SELECT number, value FROM held.tags WHERE number IN (SELECT number FROM page) ORDER BY value"
+        )
+        for row in _rows(cursor, tagged):
+            cards[row["number"]]["tags"].append(row["value"])
+        names = self._names(cursor)
+        for card in cards.values():
+            card["people"] = [[person, names.get(person, "")] for person in card["people"] or ()]
         return [cards[number] for number in numbers]
+
+    def _names(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        return {row["person"]: row["name"] for row in _rows(cursor, "FROM held.names")}
+
+    def tags(self) -> list[list[Any]]:
+        """Every tag and how many shots have it, the most frequent first."""
+        with self._index.reading() as cursor:
+            found = _rows(
+                cursor, "SELECT value, count(*) AS count FROM held.tags GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
+        return [[row["value"], row["count"]] for row in found]
+
+    def tags_of(self, source_id: str) -> dict[int, list[str]]:
+        """The tags of each shot of a file that has some, by its position."""
+        with self._index.reading() as cursor:
+            rows = _rows(
+                cursor,
+                """SELECT scene_index, value FROM held.tags JOIN held.shots USING (number)
+                WHERE source_id = ? ORDER BY ALL""",
+                [source_id],
+            )
+        found: dict[int, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["scene_index"], []).append(row["value"])
+        return found
 
     def facets(self, wanted: Filter) -> list[Row]:
         """Counts of the most frequent values of each facet, under all filters but its own.
@@ -148,9 +181,12 @@ class ShotPages:
                 {" UNION ALL ".join(counts)}""",
                 [*found.facet_parameters, *found.parameters],
             )
+            names = self._names(cursor)
         by_name: dict[str, list[list[Any]]] = {}
         for row in rows:
-            by_name.setdefault(row["facet"], []).append([row["value"], row["count"], row["value"]])
+            name, value = row["facet"], row["value"]
+            shown = names.get(value, value) if name == "person" else value
+            by_name.setdefault(name, []).append([value, row["count"], shown])
         answer = []
         for name, facet in FACETS.items():
             own = by_name.get(name, [])

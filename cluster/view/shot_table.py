@@ -37,7 +37,10 @@ FILES_SCHEMA = pa.schema(
 )
 # Columns of the view that are kept: all but the picture, which is larger than the rest together.
 COLUMNS = tuple(name for name in SHOTS_SCHEMA.names if name != "still")
-READ_TABLES = tuple(READ)  # whose rows these depend on
+# What people say of shots changes while the viewer is open, and names reach over files: see `curation`.
+CURATED = {"tags": "tags", "names": "person_names"}  # column -> table
+STORED = tuple(name for name in COLUMNS if name not in CURATED)
+READ_TABLES = tuple(name for name in READ if name not in CURATED.values())  # whose rows these depend on
 # What a grid shows of a shot: in one column, since many columns of rows here and there cost more to gather.
 _ON_CARD = (
     *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
@@ -90,7 +93,7 @@ def read_shots(root: ResultPath, state: DatasetState) -> tuple[pa.Table, pa.Tabl
         state: of some hundred sources at most (see `narrow_state`), since their tables are joined in memory.
 
     Returns:
-        Files, in `FILES_SCHEMA`, and shots: `COLUMNS` and `card`, which is JSON of what a grid shows of one:
+        Files, in `FILES_SCHEMA`, and shots: `STORED` and `card`, which is JSON of what a grid shows of one:
         columns, the file's facts, `boxes` (kind, name, x0, y0, x1, y1 in display pixels) and `shown` (label,
         the most of its objects at once, the best score of its class).
 
@@ -100,11 +103,11 @@ def read_shots(root: ResultPath, state: DatasetState) -> tuple[pa.Table, pa.Tabl
     named = _named(state)
     tables = source_tables(root, state, READ_TABLES, named["source_id"].to_pylist())
     with connected(tables | {"sources": named}) as connection:
-        columns = ", ".join(COLUMNS)
+        columns = ", ".join(STORED)
         if create_shots(connection, tables, state, f"SELECT {columns} FROM {VIEW}"):
             connection.execute(f"CREATE TABLE made AS SELECT {columns} FROM {VIEW}")
         else:
-            connection.register("made", SHOTS_SCHEMA.empty_table().select(COLUMNS))
+            connection.register("made", SHOTS_SCHEMA.empty_table().select(STORED))
         files = _files(connection, tables, named, state)
         connection.register("files", files)
         # Numbers that JSON lacks are none.

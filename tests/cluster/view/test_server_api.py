@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from framemill.cluster.corpus.shots import find_shots
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.view import api
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.server import make_pages
 from tests.cluster.view.folders import BOX, HOSTILE_TEXT, SAMPLE
@@ -252,13 +251,70 @@ def test_a_condition_can_neither_write_nor_read_files(
     assert ask(guest, "shots")["total"] == 9
 
 
-def test_a_statement_is_answered_with_values_that_json_has(live: LiveFolder) -> None:
-    client = TestClient(Starlette(routes=api.routes(live)), base_url=BASE)
+def test_a_statement_is_answered_with_values_that_json_has(guest: TestClient) -> None:
     sql = "SELECT scene_index, 'nan'::DOUBLE AS n, [DATE '2026-01-02'] AS d, '\\x01'::BLOB AS b FROM shots"
-    answer = client.post("/api/sql", json={"sql": sql, "limit": 2}).json()
+    answer = post(guest, "sql", {"sql": sql, "limit": 2})
     assert answer["columns"] == ["scene_index", "n", "d", "b"]
     assert [row[1:] for row in answer["rows"]] == [["nan", ["2026-01-02"], "<1 bytes>"]] * 2
     assert answer["more"] is True
     for body in ({"sql": "DROP VIEW shots"}, {"sql": "SELECT 1", "limit": 0}, {"limit": 1}, [1]):
-        refused = client.post("/api/sql", json=body)
-        assert refused.status_code == 400 and refused.json()["error"]
+        assert post(guest, "sql", body, 400)["error"]
+
+
+def post(client: TestClient, path: str, body: Any, status: int = 200) -> Any:
+    answer = client.post(f"/api/{path}", json=body, headers={"Origin": BASE})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+@pytest.fixture
+def written(folder: Dataset, tmp_path: Path) -> Iterator[tuple[Dataset, TestClient]]:
+    """A copy of the folder, and the viewer of it."""
+    shutil.copytree(str(folder.root), tmp_path / "out")
+    own = Dataset.open(tmp_path / "out", create=False)
+    live = LiveFolder(Dataset.open(own.root, create=False), tmp_path / "cache")
+    live.wait(60)
+    client = TestClient(make_pages(live, PORT, TOKEN), base_url=BASE, follow_redirects=False)
+    client.get("/", params={"token": TOKEN})
+    yield own, client
+    live.close()
+
+
+def test_tags_and_names_are_written_and_found_at_once(
+    written: tuple[Dataset, TestClient], sample: str
+) -> None:
+    own, client = written
+    assert ask(client, "tags")["tags"] == []
+    shots = [[sample, 0], [sample, 3]]
+    assert post(client, "tags", {"tag": " keep ", "on": True, "shots": shots})["tags"] == [["keep", 2]]
+    assert post(client, "tags", {"tag": "best", "on": True, "shots": shots[:1]})["tags"][1] == ["best", 1]
+    answer = ask(client, "shots", filter={"facets": {"tag": ["keep"]}})
+    assert [[row["source"], row["index"]] for row in answer["rows"]] == shots
+    assert [row["tags"] for row in answer["rows"]] == [["best", "keep"], ["keep"]]
+    found = ask(client, "shots", filter={"where": "list_contains(tags, 'best')"})
+    assert places(found) == of_view(own, "list_contains(tags, 'best')") == [(sample, 0)]
+    assert ask(client, f"files/{sample}")["tags"] == {"0": ["best", "keep"], "3": ["keep"]}
+    facets = {facet["name"]: facet["values"] for facet in ask(client, "facets")["facets"]}
+    assert facets["tag"] == [["keep", 2, "keep"], ["best", 1, "best"]]
+    assert post(client, "tags", {"tag": "keep", "on": False, "shots": shots})["tags"] == [["best", 1]]
+    assert post(client, "people/a1b2c3", {"name": "Anna"})["name"] == "Anna"
+    assert ask(client, "people")["rows"][0]["name"] == "Anna"
+    assert ask(client, "shots", filter={"file": sample})["rows"][0]["people"] == [["a1b2c3", "Anna"]]
+    facets = {facet["name"]: facet["values"] for facet in ask(client, "facets")["facets"]}
+    assert facets["person"] == [["a1b2c3", 2, "Anna"]]
+    columns = ("source_id", "scene_index", "tags", "names")
+    kept = ask(client, "shots", filter={"where": "names = ['Anna'] OR len(tags) > 0"})
+    assert places(kept) == [
+        row[:2] for row in find_shots(own.root, columns=columns).rows if row[3] == ["Anna"] or row[2]
+    ]
+
+
+def test_what_cannot_be_written_is_refused_in_words(written: tuple[Dataset, TestClient], sample: str) -> None:
+    own, client = written
+    for body in ({"tag": "", "shots": [[sample, 0]]}, {"tag": "x", "shots": [[sample, 99]]}, {"tag": "x"}):
+        assert post(client, "tags", body, 400)["error"]
+    assert "no person nobody" in post(client, "people/nobody", {"name": "x"}, 400)["error"]
+    with own.hold("a-run"):
+        assert "a-run" in post(client, "tags", {"tag": "x", "shots": [[sample, 0]]}, 409)["error"]
+        assert ask(client, "sequence")["running"]["run"] == "a-run"
+    assert ask(client, "tags")["tags"] == []
