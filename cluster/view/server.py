@@ -36,6 +36,7 @@ _PAGE = """<!doctype html>
 <title>Framemill</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="static/page.css">
+<link rel="stylesheet" href="static/view/view.css">
 <script type="module" src="static/view.js"></script>
 </head>
 <body><noscript>This page draws itself with scripts: allow them for it.</noscript></body>

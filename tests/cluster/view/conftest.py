@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.report import Report, write_report
+from framemill.cluster.view.server import open_viewer
 from tests.cluster.view.folders import make_folder
 
 
@@ -33,3 +38,28 @@ def report(folder: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.fixture(scope="session")
 def report_url(report: Report) -> str:
     return Path(report.path).as_uri()
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """A result folder of one's own, that may be changed, and the address of its viewer."""
+
+    dataset: Dataset
+    url: str
+
+
+@pytest.fixture(scope="module")
+def viewed(folder: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewed]:
+    """Serves a copy of the folder on a thread, without handling of signals."""
+    root = tmp_path_factory.mktemp("viewed") / "out"
+    shutil.copytree(str(folder.root), root)
+    viewer = open_viewer(Dataset.open(root, create=False))
+    server = uvicorn.Server(uvicorn.Config(viewer._pages, log_config=None, lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [viewer._socket]})
+    thread.start()
+    viewer._folder.wait(30)
+    yield Viewed(Dataset.open(root, create=False), viewer.url)
+    server.should_exit = server.force_exit = True
+    thread.join(10)
+    viewer._socket.close()
+    viewer._folder.close()

@@ -1,0 +1,49 @@
+// Whether there is more: asked every two seconds, so that a run at work shows by itself.
+
+import { el, foreign, plural } from "../dom.js";
+import { get } from "./ask.js";
+
+const EVERY = 2000; // milliseconds
+const GATHERING = 400; // the same while the viewer's own table is not ready
+
+/** `place` tells how far the run and the viewer's own table are; `changed()` is called when there is more to show. */
+export function watch(app, first, place, changed) {
+  let known = first;
+  const told = el("span");
+  const bar = el("progress", { "aria-label": "Progress" });
+  const isNew = (now) => now.sequence !== known.sequence || now.index?.done !== known.index?.done || now.index?.ready !== known.index?.ready;
+
+  function tell({ index, running }) {
+    app.index = index;
+    const parts = [];
+    if (running) parts.push(saying(running));
+    if (index && !index.ready) {
+      const far = index.total ? `: ${index.done.toLocaleString("en")} of ${plural(index.total, "file")}; counts are of these so far.` : " …";
+      parts.push(`Gathering shots${far}`);
+      bar.max = Math.max(1, index.total);
+      bar.value = index.done;
+    }
+    bar.hidden = !index || index.ready;
+    told.replaceChildren(foreign(parts.join(" ")));
+    place.hidden = !parts.length;
+  }
+  const look = async () => {
+    try {
+      const now = await get("sequence");
+      tell(now);
+      if (isNew(now)) changed();
+      known = now;
+    } catch (error) {
+      bar.hidden = true;
+      place.hidden = false;
+      told.replaceChildren(error.message);
+    }
+    setTimeout(look, known.index?.ready === false ? GATHERING : EVERY);
+  };
+  place.append(told, bar);
+  tell(first);
+  setTimeout(look, GATHERING);
+}
+
+/** What is known of the run that holds the folder: { run, host, pid }. */
+const saying = ({ host, pid }) => `A run is at work (process ${pid} on ${host}): what it adds shows here.`;
