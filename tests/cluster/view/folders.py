@@ -34,7 +34,7 @@ def add_rows(dataset: Dataset, table: str, rows: Mapping[str, Sequence[Mapping[s
         [{"source_id": s, **row} for s, own in rows.items() for row in own], schema
     )
     with dataset.hold("rows"):
-        part = write_part(dataset.root, table, [content], run_id="rows", seed=[table])
+        part = write_part(dataset.root, table, [content], run_id="rows", seed=[table, *rows])
         dataset.commit(
             Commit(
                 run_id="rows",
