@@ -21,7 +21,7 @@ _KINDS = {
 
 
 def boxes_between(dataset: Dataset, source_id: str, start: float, end: float) -> list[list[Any]]:
-    """Seconds and boxes of each sampled frame with something in it.
+    """Seconds and boxes of each sampled frame; one that shows nothing has none, which ends those before it.
 
     A box is kind, name, x0, y0, x1, y1 in display pixels.
     Names hold the person of a face and the track of an object, where they are known.
@@ -35,7 +35,7 @@ def boxes_between(dataset: Dataset, source_id: str, start: float, end: float) ->
     """
     if not 0 <= end - start <= MAX_SECONDS:
         raise UsageError(f"boxes of {start:g} to {end:g} s: ask for 0 to {MAX_SECONDS:g} s at once")
-    tables = source_tables(dataset.root, dataset.state, (*_KINDS, "people", "tracks"), [source_id])
+    tables = source_tables(dataset.root, dataset.state, (*_KINDS, "frames", "people", "tracks"), [source_id])
     inside = (pc.field("pts_seconds") >= start) & (pc.field("pts_seconds") < end)
 
     def rows(name: str, *columns: str, within: pc.Expression | None = None) -> list[dict[str, Any]]:
@@ -57,7 +57,9 @@ def boxes_between(dataset: Dataset, source_id: str, start: float, end: float) ->
         (row["table"], row["frame_index"], row["item_index"]): row["track_id"]
         for row in rows("tracks", "table", "frame_index", "item_index", "track_id", within=inside)
     }
-    frames: dict[float, list[Any]] = {}
+    frames: dict[float, list[Any]] = {
+        round(row["pts_seconds"], 3): [] for row in rows("frames", "pts_seconds", within=inside)
+    }
     for table, (number, *columns) in _KINDS.items():
         found = rows(table, "pts_seconds", "frame_index", number, *columns, within=inside)
         for row in sorted(found, key=lambda row: (row["frame_index"], row[number])):
@@ -71,5 +73,5 @@ def boxes_between(dataset: Dataset, source_id: str, start: float, end: float) ->
                 track = tracks.get((table, row["frame_index"], row[number]))
                 name = f"{name} #{track}" if track is not None else name
             kind = {"faces": "face", "objects": "object", "text": "text"}[table]
-            frames.setdefault(row["pts_seconds"], []).append([kind, name, *box])
-    return [[round(at, 3), boxes] for at, boxes in sorted(frames.items())]
+            frames.setdefault(round(row["pts_seconds"], 3), []).append([kind, name, *box])
+    return [[at, boxes] for at, boxes in sorted(frames.items())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pyarrow.compute as pc
@@ -114,7 +114,7 @@ class LiveFolder:
         return self._index.progress()
 
     def state(self) -> Row:
-        """The newest commit, how far the table of shots is, and the run at work."""
+        """The folder's name, its newest commit, how far the table of shots is, and the run at work."""
         now = self._now()
         self._index.follow(now.state)
         folder = now.root / layout.SYSTEM_FOLDER
@@ -122,7 +122,13 @@ class LiveFolder:
         if holder is not None and is_dead(holder):
             holder = None
         told = None if holder is None else {"run": holder.run_id, "host": holder.host, "pid": holder.pid}
-        return {"sequence": now.state.sequence, "index": self.progress(), "running": told}
+        title = PurePosixPath(str(now.root)).name or str(now.root)
+        return {
+            "title": title,
+            "sequence": now.state.sequence,
+            "index": self.progress(),
+            "running": told,
+        }
 
     def overview(self) -> Row:
         """The head of the page."""

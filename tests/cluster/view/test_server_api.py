@@ -16,7 +16,7 @@ from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.server import make_pages
-from tests.cluster.view.folders import BOX, HOSTILE_TEXT, SAMPLE
+from tests.cluster.view.folders import BOX, HOSTILE_TEXT, LATE, SAMPLE
 
 PORT, TOKEN = 5005, "a-token"
 BASE = f"http://127.0.0.1:{PORT}"
@@ -183,6 +183,8 @@ def test_boxes_of_a_stretch_are_those_of_its_sampled_frames(guest: TestClient, s
         [["object", "person"]],
     ]
     assert "at once" in ask(guest, f"boxes/{sample}", status=400, start=0, end=1e6)["error"]
+    late = next(row["id"] for row in ask(guest, "files")["rows"] if row["name"] == LATE)
+    assert ask(guest, f"boxes/{late}", start=0, end=2)["frames"] == [[0, []], [1, []]]
 
 
 def test_people_and_duplicates_come_with_stills_that_are_there(guest: TestClient, sample: str) -> None:
@@ -201,6 +203,7 @@ def test_the_head_tells_totals_failures_and_runs(guest: TestClient, folder: Data
     assert head["index"] == {"ready": True, "done": 4, "total": 4}
     assert ["person", 5] in head["histograms"]["Labels, by shots"]
     assert head["sequence"] == folder.state.sequence == ask(guest, "sequence")["sequence"]
+    assert ask(guest, "sequence")["title"] == "out"
     assert ask(guest, "sequence")["running"] is None
     errors = ask(guest, "errors")
     assert errors["total"] == head["num_failures"] == 1 and "broken.mp4" in errors["rows"][0]["uri"]
