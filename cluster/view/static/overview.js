@@ -80,6 +80,7 @@ function chart(title, rows, shown) {
 
 /** A table of texts, within a box that scrolls. */
 export function table(head, rows) {
-  return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, el("tr", {}, ...head.map((cell) => el("th", {}, cell)))),
+  const titles = head.map((cell) => el("th", {}, cell));
+  return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, el("tr", {}, ...titles)),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell) => el("td", {}, foreign(String(cell))))))))); 
 }

@@ -23,7 +23,8 @@ export function fillCard(app, item, row, index, query, ticked) {
   const key = shotKey(row.source, row.index);
   const number = row.index + 1;
   const start = timecode(row.first, row.fps);
-  const tick = el("input", { type: "checkbox", "aria-label": isolated(`Tick shot ${number} of ${row.name}`), "aria-keyshortcuts": "Space",
+  const tick = el("input", { type: "checkbox", "aria-keyshortcuts": "Space",
+    "aria-label": isolated(`Tick shot ${number} of ${row.name}`),
     onclick: (event) => ticked(index, tick.checked, event.shiftKey) });
   tick.checked = app.ticked.has(key);
   item.dataset.shot = key;

@@ -3,6 +3,7 @@
 import { el } from "../dom.js";
 
 const PAGE = 60;
+const MOST_ROWS = 500; // that the server gives at once
 const MOST_PAGES = 30; // that are kept; others are asked for again
 const MOST_A_FRAME = 4; // cards that are made in one frame, so that scrolling stays smooth
 const AHEAD = 700; // pixels beyond the screen in which cards are made
@@ -10,11 +11,11 @@ const HIGHEST = 15e6; // pixels: browsers draw nothing beyond some twenty millio
 
 /**
  * `load(offset, limit)` answers with { total, rows }, or undefined where a later question took its place; `key(row)`
- * tells rows apart; `fill(item, row, index)` makes a card, whose first button is what the keyboard goes to.
+ * tells rows apart; `fill(item, row, index)` makes a card, whose first button or link is what the keyboard goes to.
  *
  * `narrowest()` is the least width of a card, `height(width)` its height, both in pixels; `top()` is how much of the
- * screen's top is covered. `loaded(total)` is called after each answer, `moved(count)` where rows came in that would move what is looked at
- * (count is 0 where they cannot be counted), `failed(error)` where there is no answer.
+ * screen's top is covered. `loaded(total)` is called after each answer; `moved(count)` where rows came in that would
+ * move what is looked at (count is 0 where they cannot be counted); `failed(error)` where there is no answer.
  */
 export function endless({ label, narrowest, height, top, load, key, fill, loaded, moved, failed }) {
   const node = el("ul", { class: "endless", role: "list", "aria-label": label });
@@ -247,9 +248,12 @@ export function endless({ label, narrowest, height, top, load, key, fill, loaded
     /** Rows of a range, asked for where they are not there. */
     async rows(from, to) {
       const found = [];
-      for (let page = Math.floor(from / PAGE); page <= Math.floor((to - 1) / PAGE); page += 1) {
-        const rows = pages.get(page) ?? (await load(page * PAGE, PAGE))?.rows ?? [];
-        found.push(...rows.slice(Math.max(0, from - page * PAGE), to - page * PAGE));
+      while (from + found.length < to) {
+        const at = from + found.length;
+        const held = rowAt(at);
+        const rows = held ? [held] : (await load(at, Math.min(MOST_ROWS, to - at)))?.rows ?? [];
+        if (!rows.length) break;
+        found.push(...rows);
       }
       return found;
     },

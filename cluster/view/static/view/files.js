@@ -32,7 +32,7 @@ export function filesPage(app) {
       }
     },
     key: (row) => row.id,
-    fill: (item, row) => item.append(el("a", { class: "poster", href: app.address({ page: "file", file: row.id, at: "", shot: "" }) },
+    fill: (item, row) => item.append(el("a", { class: "poster", href: app.address({ page: "file", file: row.id }) },
       row.still ? still(pictures, row.still, row.name, [row.width, row.height])
         : el("span", { class: "still sound" }, el("span", { class: "badge" }, row.width ? "no picture" : "sound")),
       el("span", { class: "caption" }, el("b", { title: isolated(row.uri) }, foreign(row.name)),
@@ -76,7 +76,7 @@ export function filePage(app) {
 
   async function update() {
     const { file: id, at } = app.state;
-    if (id === shownFor) return;
+    if (id === shownFor) return void (at && node.querySelector("section")?.seek(Number(at)));
     shownFor = id;
     boxes?.close();
     node.replaceChildren(el("p", { class: "hint" }, "Reading …"));
@@ -95,12 +95,14 @@ export function filePage(app) {
     // Ticks of one file share one object, wherever they were set.
     section.append(...parts(page, Object.assign(held, file), held.shots.map((_, index) => index), section));
     node.replaceChildren(el("p", { class: "links" },
-      el("a", { href: app.address({ page: "files", file: "", at: "" }) }, "‹ Files"),
-      held.shots.length ? el("a", { href: app.address({ page: "shots", file: id, at: "" }) }, "Its shots, to filter and tag") : null), section);
-    const screen = section.querySelector(".screen");
-    boxes = overlay(screen, held);
-    section.querySelector(".player").append(el("div", { class: "under" }, boxes.node));
-    boxes.show(Number(at) || 0);
+      el("a", { href: app.address({ page: "files", file: "" }) }, "‹ Files"),
+      held.shots.length ? el("a", { href: app.address({ page: "shots", file: id }) }, "Its shots, to filter and tag") : null),
+    section);
+    if (held.url) {
+      boxes = overlay(section.querySelector(".screen"), held);
+      section.querySelector(".player").append(el("div", { class: "under" }, boxes.node));
+      boxes.show(Number(at) || 0);
+    }
     if (at) section.seek(Number(at));
   }
   return { node, update, refresh() {}, close: () => boxes?.close() };

@@ -11,15 +11,15 @@ export function watch(app, first, place, changed) {
   let known = first;
   const told = el("span");
   const bar = el("progress", { "aria-label": "Progress" });
-  const isNew = (now) => now.sequence !== known.sequence || now.index?.done !== known.index?.done || now.index?.ready !== known.index?.ready;
+  const mark = (now) => JSON.stringify([now.sequence, now.index?.done, now.index?.ready]);
 
   function tell({ index, running }) {
     app.index = index;
     const parts = [];
     if (running) parts.push(saying(running));
     if (index && !index.ready) {
-      const far = index.total ? `: ${index.done.toLocaleString("en")} of ${plural(index.total, "file")}; counts are of these so far.` : " …";
-      parts.push(`Gathering shots${far}`);
+      const far = `${index.done.toLocaleString("en")} of ${plural(index.total, "file")}`;
+      parts.push(index.total ? `Gathering shots: ${far}; counts are of these so far.` : "Gathering shots …");
       bar.max = Math.max(1, index.total);
       bar.value = index.done;
     }
@@ -31,7 +31,7 @@ export function watch(app, first, place, changed) {
     try {
       const now = await get("sequence");
       tell(now);
-      if (isNew(now)) changed();
+      if (mark(now) !== mark(known)) changed();
       known = now;
     } catch (error) {
       bar.hidden = true;

@@ -24,8 +24,9 @@ export async function start() {
   const about = await get("sequence");
   const main = el("main", { id: "main", tabindex: -1 });
   const tabs = el("nav", { class: "tabs", "aria-label": "Pages" });
-  const words = el("input", { type: "search", id: "words", spellcheck: "false", autocomplete: "off", placeholder: "Words, text, labels, file names",
-    "aria-label": "Words, text on screen, labels and file names", "aria-keyshortcuts": "/" });
+  const words = el("input", { type: "search", id: "words", spellcheck: "false", autocomplete: "off",
+    placeholder: "Words, text, labels, file names", "aria-label": "Words, text on screen, labels and file names",
+    "aria-keyshortcuts": "/" });
   const head = el("header", { class: "top" });
   const notice = el("div", { class: "live", role: "status" });
   const places = new Map(); // address -> how far it was scrolled
@@ -35,11 +36,14 @@ export async function start() {
   let wanted = null; // how far to scroll once there is what to scroll
   let columns = null;
 
+  const told = async (sql) => (await post("sql", { sql, limit: 200 })).rows;
   const app = {
     state: readState(location.hash), files: new Map(), ticked: new Map(), index: about.index,
     changed: () => tray.show(),
     headHeight: () => (getComputedStyle(head).position === "sticky" ? head.offsetHeight : 0),
     address: (changes) => writeState({ ...app.state, shot: "", at: "", ...changes }),
+    /** The address of shots of one filter alone. */
+    only: (filter) => app.address({ page: "shots", facets: {}, where: "", words: "", file: "", ...filter }),
     /** Goes to another state; `replaces` leaves no way back to this one. */
     go(changes, replaces = false, held = { known: true }) {
       const next = writeState({ ...app.state, ...changes });
@@ -78,9 +82,10 @@ export async function start() {
       }
       page.refresh();
     },
-    columns: async () => (columns ??= (await post("sql", { sql: "SELECT column_name, column_type FROM (DESCRIBE shots) WHERE column_name <> 'still'", limit: 200 })).rows),
-    tables: async () => (await post("sql", { sql: "SELECT table_name FROM information_schema.tables ORDER BY 1", limit: 200 })).rows.map((row) => row[0])
-      .filter((name) => name !== "shots"),
+    columns: async () => (columns ??= (await told("SELECT column_name, column_type FROM (DESCRIBE shots)"))
+      .filter(([name]) => name !== "still")),
+    tables: async () => (await told("SELECT table_name FROM information_schema.tables ORDER BY 1"))
+      .map((row) => row[0]).filter((name) => name !== "shots"),
     /** Words for whoever looks, which go by themselves. */
     say(text) {
       const said = el("p", { class: "said-once", role: "status" }, text);
@@ -104,7 +109,8 @@ export async function start() {
     if (!(app.state.page in PAGES)) app.state.page = "shots";
     for (const tab of tabs.children) {
       const [name] = tab.hash.slice(1).split("?");
-      tab.href = app.address({ page: name, sql: name === "sql" ? app.state.sql : "", file: app.state.page === "file" ? "" : app.state.file });
+      const file = app.state.page === "file" ? "" : app.state.file;
+      tab.href = app.address({ page: name, sql: name === "sql" ? app.state.sql : "", file });
       if (name === app.state.page || (name === "files" && app.state.page === "file")) {
         tab.setAttribute("aria-current", "page");
         tabs.scrollLeft = Math.max(0, tab.offsetLeft - tabs.offsetLeft - 60);
@@ -138,7 +144,8 @@ export async function start() {
     const { source, index } = shotOf(key);
     opened = null;
     try {
-      const { rows } = await get("shots", { filter: JSON.stringify({ file: source, where: `scene_index = ${Number(index)}` }), limit: 1 });
+      const filter = JSON.stringify({ file: source, where: `scene_index = ${Number(index)}` });
+      const { rows } = await get("shots", { filter, limit: 1 });
       if (app.state.shot !== key) return;
       if (!rows.length) app.say("That shot is not in the folder any more.");
       else {
@@ -159,7 +166,8 @@ export async function start() {
     const isHere = ["shots", "files"].includes(app.state.page);
     if (words.value === app.state.words) return;
     // One step back leads to before the words, not through each letter of them.
-    app.go({ words: words.value, page: isHere ? app.state.page : "shots", file: isHere ? app.state.file : "" }, isHere && app.state.words !== "");
+    const place = isHere ? {} : { page: "shots", file: "" };
+    app.go({ words: words.value, ...place }, isHere && app.state.words !== "");
   };
   words.addEventListener("input", () => {
     clearTimeout(typing);
@@ -186,8 +194,8 @@ export async function start() {
   }, { passive: true });
   addEventListener("pagehide", () => sessionStorage.setItem(PLACE, JSON.stringify([placeKey(), scrollY])));
   addEventListener("keydown", (event) => {
-    const isTyping = event.target.closest("input:not([type=checkbox]), textarea, select");
-    if (isTyping || event.target.closest("dialog") || event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;
+    const isElsewhere = event.target.closest("input:not([type=checkbox]), textarea, select, dialog");
+    if (isElsewhere || event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;
     const isFree = event.target === document.body || event.target === main;
     const act = { "/": () => { words.focus(); words.select(); }, "?": () => help.showModal(), t: () => app.tag(),
       ArrowRight: isFree && (() => page.focusAt?.()), ArrowLeft: isFree && (() => page.focusAt?.()) }[event.key];
@@ -205,7 +213,8 @@ export async function start() {
     wanted = null;
   }
   head.append(el("h1", { title: isolated(about.title ?? "") }, el("bdi", {}, about.title ?? "Framemill")), tabs,
-    el("div", { class: "find" }, words, el("button", { type: "button", class: "quiet", "aria-label": "Help", onclick: () => help.showModal() }, "?")));
+    el("div", { class: "find" }, words,
+      el("button", { type: "button", class: "quiet", "aria-label": "Help", onclick: () => help.showModal() }, "?")));
   document.body.classList.add("viewer");
   document.body.replaceChildren(
     el("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "To the content"),

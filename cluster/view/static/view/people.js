@@ -36,8 +36,8 @@ export const peoplePage = (app) => answerPage("people", "people", ({ rows }) => 
   if (!rows.length) return [hint("Nobody here yet: ", "framemill people OUT")];
   return rows.map((person) => {
     const problem = el("p", { class: "error", role: "alert", hidden: true });
-    const box = el("input", { type: "text", class: "name-box", placeholder: `person ${person.person}`, autocomplete: "off", maxlength: 200,
-      "aria-label": `Name of person ${person.person}`, onkeydown: (event) => {
+    const box = el("input", { type: "text", class: "name-box", placeholder: `person ${person.person}`, autocomplete: "off",
+      maxlength: 200, "aria-label": `Name of person ${person.person}`, onkeydown: (event) => {
         if (event.key === "Enter") box.blur();
         else if (event.key === "Escape") {
           box.value = person.name;
@@ -62,7 +62,7 @@ export const peoplePage = (app) => answerPage("people", "people", ({ rows }) => 
     return el("section", { class: "block", data: { person: person.person } },
       el("h2", {}, box, saved), problem,
       el("p", { class: "hint" }, `${plural(person.faces, "face")} in ${plural(person.files, "file")} · `,
-        el("a", { href: app.address({ page: "shots", facets: { person: [String(person.person)] }, where: "", words: "", file: "" }) }, "all shots")),
+        el("a", { href: app.only({ facets: { person: [String(person.person)] } }) }, "all shots")),
       el("div", { class: "faces" }, ...person.sightings.map((seen) => el("button", { type: "button", class: "place",
         onclick: () => app.openShot(seen.source, seen.index) },
       still(pictures, seen.still, `Person ${person.person}`, [1, 1]),

@@ -31,9 +31,10 @@ export function shotDialog(app) {
     held = row;
     if (isSame && node.open) return tags.show(row.tags ?? []);
     boxes?.close();
-    const file = { id: row.source, url: row.url, name: row.name, offset: row.offset ?? 0, width: row.width, height: row.height,
-      poster: 0, shots: [row], lanes: [] };
-    screen = player(pictures, file, (seconds) => boxes?.show(seconds));
+    const { width, height } = row;
+    const file = { id: row.source, url: row.url, name: row.name, offset: row.offset ?? 0, width, height, poster: 0,
+      shots: [row], lanes: [] };
+    screen = player(pictures, file, (seconds) => boxes?.show(row.url ? seconds : row.at));
     if (row.width) screen.querySelector(".screen").style.setProperty("--shape", `${row.width} / ${row.height}`);
     boxes = overlay(screen.querySelector(".screen"), file);
     tags = tagEditor(app, () => [held]);
@@ -49,18 +50,20 @@ export function shotDialog(app) {
       el("div", { class: "stage" },
         el("div", { class: "seen" }, screen,
           el("div", { class: "under" },
-            row.url ? el("button", { type: "button", class: "soft", onclick: () => screen.play(row.start, row.end) }, "Play the shot") : null,
+            row.url ? el("button", { type: "button", class: "soft", onclick: () => screen.play(row.start, row.end) },
+              "Play the shot") : null,
             boxes.node)),
         el("div", { class: "known" }, facts(row), people(row), labels(row), texts(row),
           el("section", {}, el("h3", {}, "Tags"), tags.node),
           el("p", { class: "links" },
-            el("a", { href: app.address({ page: "file", file: row.source, at: String(row.start), shot: "" }) }, "The whole file, with its timeline"),
+            el("a", { href: app.address({ page: "file", file: row.source, at: String(row.start) }) },
+              "The whole file, with its timeline"),
             el("button", { type: "button", class: "soft", onclick: () => similar(row, like) }, "More like this")))),
       like);
     if (!node.open) node.showModal();
     content.scrollTop = 0;
-    boxes.show(row.at ?? row.start);
     screen.seek(row.start, row.end);
+    boxes.show(row.url ? row.start : row.at); // a still is of the best frame, a video begins with the first
     content.focus();
   }
 
@@ -70,7 +73,7 @@ export function shotDialog(app) {
       ["lasts", `${(row.end - row.start).toFixed(2)} s`], ["frames", `${row.first}–${Math.max(row.first, row.last - 1)}`],
       ["begins with", row.transition], ["size", row.width ? `${row.width} x ${row.height}` : null],
       ["rate", row.fps ? `${Number(row.fps.toFixed(3))} fps` : null], ["sharpness", figure(row.sharpness)],
-      ["motion", figure(row.motion)], ["loudness", row.loudness === null || row.loudness === undefined ? null : `${row.loudness.toFixed(1)} dBFS`],
+      ["motion", figure(row.motion)], ["loudness", row.loudness === null ? null : `${row.loudness.toFixed(1)} dBFS`],
     ];
     return el("dl", { class: "facts" }, ...rows.filter((one) => one[1]).map(([name, value]) =>
       el("div", {}, el("dt", {}, name), el("dd", {}, value))));
@@ -80,16 +83,18 @@ export function shotDialog(app) {
   function section(title, ...children) {
     return children.length ? el("section", {}, el("h3", {}, title), el("p", { class: "chipline" }, ...children)) : null;
   }
-  const chip = (facet, value, shown, kind) => el("button", { type: "button", class: `chip ${kind}`, title: "Show all shots like this",
-    onclick: () => app.go({ page: "shots", facets: { [facet]: [value] }, where: "", words: "", file: "", shot: "" }) }, foreign(shown));
-  const people = (row) => section("People", ...(row.people ?? []).map(([id, name]) => chip("person", String(id), name || `person ${id}`, "person")));
+  const chip = (facet, value, shown, kind) => el("a", { class: `chip ${kind}`, title: "Show all shots like this",
+    href: app.only({ facets: { [facet]: [value] } }) }, foreign(shown));
+  const people = (row) => section("People", ...(row.people ?? []).map(([id, name]) =>
+    chip("person", String(id), name || `person ${id}`, "person")));
   const labels = (row) => section("Seen", ...(row.labels ?? []).map(([name, count, score]) =>
     chip("label", name, `${name}${count > 1 ? ` ×${count}` : ""}${score ? ` ${score}` : ""}`, count ? "object" : "")));
   function texts(row) {
     const parts = [];
     if (row.words) parts.push(el("section", {}, el("h3", {}, "Said"), el("p", { class: "quote" }, foreign(row.words))));
     if (row.text?.length) {
-      parts.push(el("section", {}, el("h3", {}, "Written"), el("ul", { class: "quote text" }, ...row.text.map((line) => el("li", {}, foreign(line))))));
+      const lines = row.text.map((line) => el("li", {}, foreign(line)));
+      parts.push(el("section", {}, el("h3", {}, "Written"), el("ul", { class: "quote text" }, ...lines)));
     }
     return parts.length ? el("div", {}, ...parts) : null;
   }

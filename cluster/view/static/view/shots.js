@@ -129,8 +129,8 @@ export function shotsPage(app) {
     chips.replaceChildren(...all.map(([title, shown, remove]) => el("span", { class: "filter", role: "listitem" },
       el("span", {}, title), " ", el("b", {}, foreign(shown)),
       el("button", { type: "button", "aria-label": `Remove the filter ${title}`, onclick: remove }, "×"))),
-    all.length > 1 ? el("button", { type: "button", class: "quiet", onclick: () => app.go({ facets: {}, where: "", words: "", file: "" }) },
-      "Clear all") : "");
+    all.length > 1 ? el("button", { type: "button", class: "quiet",
+      onclick: () => app.go({ facets: {}, where: "", words: "", file: "" }) }, "Clear all") : "");
     side.count(all.length);
   }
   async function countFacets() {

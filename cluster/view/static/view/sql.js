@@ -4,7 +4,10 @@ import { el, foreign, plural } from "../dom.js";
 import { latest, post } from "./ask.js";
 
 const LIMIT = 500; // rows
-const START = "SELECT name, count(*) AS shots, round(avg(duration_seconds), 2) AS seconds\nFROM shots\nGROUP BY name\nORDER BY shots DESC";
+const START = `SELECT name, count(*) AS shots, round(avg(duration_seconds), 2) AS seconds
+FROM shots
+GROUP BY name
+ORDER BY shots DESC`;
 
 export function sqlPage(app) {
   const box = el("textarea", { class: "code", rows: 6, spellcheck: "false", "aria-label": "SQL", "aria-describedby": "sql-told",
@@ -19,7 +22,8 @@ export function sqlPage(app) {
   const tables = el("p", { class: "tables" });
   const node = el("div", { class: "sql" },
     tables, box,
-    el("div", { class: "tools" }, el("button", { type: "button", class: "run", onclick: run }, "Run"), el("span", { class: "hint" }, "Ctrl-Enter"), told),
+    el("div", { class: "tools" }, el("button", { type: "button", class: "run", onclick: run }, "Run"),
+      el("span", { class: "hint" }, "Ctrl-Enter"), told),
     problem, place);
   const ask = latest();
   let shownFor = null;
@@ -35,7 +39,8 @@ export function sqlPage(app) {
       const found = await ask((signal) => post("sql", { sql, limit: LIMIT }, signal));
       if (!found) return;
       problem.hidden = true;
-      told.textContent = `${found.more ? "the first " : ""}${plural(found.rows.length, "row")} in ${Math.round(found.ms).toLocaleString("en")} ms`;
+      const rows = plural(found.rows.length, "row");
+      told.textContent = `${found.more ? "the first " : ""}${rows} in ${Math.round(found.ms).toLocaleString("en")} ms`;
       place.replaceChildren(table(found));
     } catch (error) {
       told.textContent = "";
@@ -47,7 +52,8 @@ export function sqlPage(app) {
   function table({ columns, rows }) {
     const names = columns.map((column) => (Array.isArray(column) ? column[0] : column));
     const link = linkOf(names);
-    return el("table", {}, el("thead", {}, el("tr", {}, link ? el("th", {}, "") : null, ...names.map((name) => el("th", {}, foreign(name))))),
+    const head = names.map((name) => el("th", {}, foreign(name)));
+    return el("table", {}, el("thead", {}, el("tr", {}, link ? el("th", {}, "") : null, ...head)),
       el("tbody", {}, ...rows.map((row) => el("tr", {}, link ? el("td", {}, link(row)) : null, ...row.map(cell)))));
   }
   function cell(value) {
@@ -73,11 +79,12 @@ export function sqlPage(app) {
   async function showTables() {
     try {
       const names = ["shots", ...await app.tables()]; // a view over the others, which nothing lists
-      tables.replaceChildren(el("span", { class: "hint" }, "Tables: "), ...names.flatMap((name) => [el("button", { type: "button", class: "code",
-        onclick: () => {
-          box.value = `SELECT * FROM ${name} LIMIT 50`;
-          run();
-        } }, name), " "]));
+      const show = (name) => () => {
+        box.value = `SELECT * FROM ${name} LIMIT 50`;
+        run();
+      };
+      tables.replaceChildren(el("span", { class: "hint" }, "Tables: "),
+        ...names.flatMap((name) => [el("button", { type: "button", class: "code", onclick: show(name) }, name), " "]));
     } catch (error) {
       tables.replaceChildren(el("span", { class: "error" }, error.message));
     }

@@ -10,10 +10,12 @@ const PAGE = 200; // rows
 export function errorsPage() {
   const count = el("p", { class: "counted", role: "status" });
   const body = el("tbody");
-  const more = el("button", { type: "button", class: "soft", hidden: true, onclick: () => load(body.children.length, false) }, "Show more");
+  const more = el("button", { type: "button", class: "soft", hidden: true, onclick: () => load(body.children.length, false) },
+    "Show more");
   const problem = el("p", { class: "error", role: "alert", hidden: true });
   const head = ["file", "operation", "status", "why"];
-  const list = el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", {}, name)))), body));
+  const list = el("div", { class: "scroll", tabindex: 0 },
+    el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", {}, name)))), body));
   const row = (one) => el("tr", {}, ...[one.uri, one.operation === "*" ? "whole file" : one.operation, one.status, one.message]
     .map((value) => el("td", {}, foreign(String(value ?? "")))));
   async function load(offset, isFresh) {
@@ -43,4 +45,5 @@ export const runsPage = () => answerPage("runs", "overview", (answer) => {
   return sections.length ? sections : [el("p", { class: "empty" }, "No run has ended yet.")];
 });
 
-export const overviewPage = () => answerPage("overview", "overview", (answer) => [figures(answer.totals), ...spread(answer), ...work(answer)]);
+export const overviewPage = () => answerPage("overview", "overview", (answer) =>
+  [figures(answer.totals), ...spread(answer), ...work(answer)]);

@@ -1,6 +1,6 @@
 // Tags: of the shot that is open, and of all that are ticked.
 
-import { el, foreign } from "../dom.js";
+import { el, foreign, plural } from "../dom.js";
 import { get, post } from "./ask.js";
 
 let editors = 0; // for ids
@@ -20,8 +20,10 @@ export function tagEditor(app, rows) {
         box.value = "";
       }
     } });
-  const node = el("div", { class: "tagging" }, chips, el("form", { class: "row", onsubmit: (event) => event.preventDefault() }, box,
-    el("button", { type: "button", class: "soft", onclick: () => box.value.trim() && change(box.value.trim(), true) }, "Add")), known, problem);
+  const node = el("div", { class: "tagging" }, chips,
+    el("form", { class: "row", onsubmit: (event) => event.preventDefault() }, box,
+      el("button", { type: "button", class: "soft", onclick: () => box.value.trim() && change(box.value.trim(), true) }, "Add")),
+    known, problem);
 
   async function fillKnown() {
     try {
@@ -61,7 +63,7 @@ export function tagDialog(app, rows) {
   const editor = tagEditor(app, () => rows);
   editor.show(shared(rows));
   const dialog = el("dialog", { class: "tags", "aria-labelledby": "tags-title", onclose: () => dialog.remove() },
-    el("h2", { id: "tags-title" }, rows.length === 1 ? `Tags of shot ${rows[0].index + 1}` : `Tags of ${rows.length.toLocaleString("en")} shots`),
+    el("h2", { id: "tags-title" }, `Tags of ${plural(rows.length, "shot")}`),
     editor.node, el("form", { method: "dialog" }, el("button", {}, "Done")));
   document.body.append(dialog);
   dialog.showModal();

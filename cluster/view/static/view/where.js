@@ -6,8 +6,9 @@ const EXAMPLES = ["num_faces = 1 AND text IS NULL", "duration_seconds BETWEEN 3 
 
 /** `apply(text)` is called with a condition that was entered. `node.show(text, error)` shows what holds now. */
 export function whereBox(app, apply) {
-  const box = el("input", { type: "text", class: "code", id: "where", spellcheck: "false", autocapitalize: "off", autocomplete: "off",
-    placeholder: "num_faces = 1 AND duration_seconds > 3", "aria-describedby": "where-error", "aria-label": "Condition in SQL",
+  const box = el("input", { type: "text", class: "code", id: "where", spellcheck: "false", autocomplete: "off",
+    autocapitalize: "off", placeholder: "num_faces = 1 AND duration_seconds > 3",
+    "aria-describedby": "where-error", "aria-label": "Condition in SQL",
     onkeydown: (event) => { if (event.key === "Enter") apply(box.value.trim()); },
     onchange: () => apply(box.value.trim()) });
   const error = el("p", { class: "error", id: "where-error", role: "alert", hidden: true });
