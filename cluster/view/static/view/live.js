@@ -9,6 +9,7 @@ const GATHERING = 400; // the same while the viewer's own table is not ready
 /** `place` tells how far the run and the viewer's own table are; `changed()` is called when there is more to show. */
 export function watch(app, first, place, changed) {
   let known = first;
+  let shownAt = 0;
   const told = el("span");
   const bar = el("progress", { "aria-label": "Progress" });
   const mark = (now) => JSON.stringify([now.sequence, now.index?.done, now.index?.ready]);
@@ -31,8 +32,12 @@ export function watch(app, first, place, changed) {
     try {
       const now = await get("sequence");
       tell(now);
-      if (mark(now) !== mark(known)) changed();
-      known = now;
+      // A table that grows is shown now and then, not at each step of it.
+      const isDue = Date.now() - shownAt > EVERY || now.index?.ready !== known.index?.ready;
+      if (mark(now) !== mark(known) && isDue) {
+        await changed();
+        [known, shownAt] = [now, Date.now()];
+      }
     } catch (error) {
       bar.hidden = true;
       place.hidden = false;

@@ -204,6 +204,10 @@ export async function start() {
     act();
   });
 
+  // A still that cannot be made, of a file that is gone: said, where it would stand. Such events do not bubble.
+  document.addEventListener("error", ({ target }) => {
+    if (target.matches?.(".picture img")) target.replaceWith(el("span", { class: "no-still" }, "no picture"));
+  }, true);
   history.scrollRestoration = "manual";
   history.replaceState({ known: true }, "");
   try {

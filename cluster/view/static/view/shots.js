@@ -166,9 +166,9 @@ export function shotsPage(app) {
   return {
     node, update,
     /** More is in the folder. */
-    refresh() {
-      grid.refresh();
-      countFacets();
+    async refresh() {
+      await grid.refresh();
+      await countFacets();
     },
     focusAt: (index = grid.current) => grid.goTo(index),
     neighbour: async (index) => (index < 0 || index >= grid.total ? undefined : (await grid.rows(index, index + 1))[0]),
