@@ -56,14 +56,18 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
     """
     kept = _in_shot("SELECT * FROM candidates WHERE decision <> 'skipped'")
     people = _in_shot("SELECT DISTINCT source_id, frame_index, person_id FROM people")
-    named = f"FROM ({people}) JOIN ({names_of_people()}) USING (person_id)"
+    met = _listed("people", "person_id", "-count(*)", people)
+    named = f"""
+        FROM (SELECT source_id, scene_index, unnest(people) AS person_id,
+            unnest(range(len(people))) AS place_of FROM ({met}))
+        JOIN ({names_of_people()}) USING (person_id)"""
     music = _over_shots("FROM music_or_speech WHERE label IN ('music', 'speech_and_music')")
     made = {
         "framed": ("frames", _framed("thumbnails" in there)),
         "kept": ("candidates", _grouped("count(*) AS num_frames", kept)),
         "faced": ("faces", _faced("media" in there)),
-        "met": ("people", _listed("people", "person_id", "-count(*)", people)),
-        "called": ("person_names", _listed("names", "name", "-count(*)", named)),
+        "met": ("people", met),
+        "called": ("person_names", _listed("names", "name", "min(place_of)", named)),
         "spanned": (
             "text_spans",
             _listed("text", "text", "min(start_seconds)", _over_shots(_spans("text" in there))),

@@ -61,8 +61,8 @@ SHOTS_SCHEMA = pa.schema(
         column(
             "names",
             _LIST,
-            "names of those among them who have one (`person_names`), the most often seen first; null until "
-            "the folder has names",
+            "names of those of them who have one (`person_names`), in the same order; null until the folder "
+            "has names",
             nullable=True,
         ),
         column(
