@@ -57,7 +57,7 @@ def clean_label(text: str, what: str = "tag") -> str:
         raise UsageError(f"the {what} is empty: a {what} has 1 to {MAX_CHARACTERS} characters")
     if len(text) > MAX_CHARACTERS:
         raise UsageError(
-            f"the {what} {text[:20]!r}... has {len(text)} characters: a {what} has 1 to {MAX_CHARACTERS}"
+            f"the {what} {text[:20]!r}... is {len(text)} long: a {what} has 1 to {MAX_CHARACTERS} characters"
         )
     for char in text:
         turns = unicodedata.bidirectional(char) in _TURNING

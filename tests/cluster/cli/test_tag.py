@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_scenes_that_a_run_replaces_keep_their_tags(tmp_path: Path, capsys: Capt
     clip, out = render_clip(tmp_path / "clip.mp4", seed=1), tmp_path / "out"
     extract(clip, out=out, ops=("scenes",))
     assert main(["tag", str(out), "keep", "--where", "scene_index = 0"]) == 0
-    new = {"ops": ("scenes",), "replace": True, "options": {"scenes": {"max_scenes": 2}}}
+    new: dict[str, Any] = {"ops": ("scenes",), "replace": True, "options": {"scenes": {"max_scenes": 2}}}
     assert extract(clip, out=out, **new).exit_code == 0
     assert main(["shots", str(out), "--json"]) == 0
     assert [shot["tags"] for shot in json.loads(capsys.readouterr().out)] == [["keep"], []]

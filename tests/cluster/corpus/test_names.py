@@ -44,7 +44,11 @@ def make_cast(root: Path, cast: Cast) -> Dataset:
         source: [{"frame_index": at, "face_index": 0, "pts_seconds": at / 4} for at in range(len(letters))]
         for source, letters in cast.items()
     }
-    tables = {"scenes": dict.fromkeys(cast, shots), "faces": faces, "people": people_of(cast)}
+    tables: dict[str, dict[str, Any]] = {
+        "scenes": dict.fromkeys(cast, shots),
+        "faces": faces,
+        "people": people_of(cast),
+    }
     # As of another state, since references of rows that are outdated are not looked at.
     return make_folder(root, tables, keys={"people": {"inputs": "", "after": []}})
 
@@ -164,7 +168,7 @@ def test_a_name_hangs_on_a_bounded_number_of_faces_of_as_many_files_as_there_are
 def test_who_is_not_there_and_what_is_no_name_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no person nobody: `framemill people"):
         give(dataset, nobody="Anna")
-    with pytest.raises(UsageError, match=r"the name .* has 65 characters: a name has 1 to 64"):
+    with pytest.raises(UsageError, match=r"the name .* is 65 long: a name has 1 to 64 characters"):
         give(dataset, a="x" * 65)
     with pytest.raises(UsageError, match=r"U\+0007"):
         give(dataset, a="a\x07b")

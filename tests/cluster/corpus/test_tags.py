@@ -15,7 +15,7 @@ from framemill.cluster.corpus.tags import MAX_CHARACTERS, TAGS_SCHEMA, clean_lab
 from framemill.cluster.results import compaction
 from framemill.cluster.results.broken import Broken
 from framemill.cluster.results.checking import check_folder
-from framemill.cluster.results.commits import Commit, Entry, plan_removal
+from framemill.cluster.results.commits import Commit, Entry, Removal, plan_removal
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows, write_part
 from framemill.cluster.results.queries import query
@@ -50,7 +50,7 @@ def extract_anew(dataset: Dataset, source: str, rows: Sequence[dict[str, Any]]) 
     new = pa.Table.from_pylist([{"source_id": source, **row} for row in rows], schema_of("scenes"))
     with dataset.hold("anew"):
         compaction.forget(
-            dataset, "anew", compaction.Removal({"scenes": frozenset({source})}, (("scenes", source),), ())
+            dataset, "anew", Removal({"scenes": frozenset({source})}, (("scenes", source),), ())
         )
         seed = [source, str(dataset.state.sequence)]
         part = write_part(dataset.root, "scenes", [new], run_id="anew", seed=seed)
@@ -200,7 +200,7 @@ def test_a_tag_is_trimmed_and_composed(dataset: Dataset) -> None:
         ("", "1 to 64 characters"),
         (" \t\n", "1 to 64 characters"),
         ("\u200b", "1 to 64 characters"),
-        ("x" * 65, "65 characters: a tag has 1 to 64"),
+        ("x" * 65, "65 long: a tag has 1 to 64 characters"),
         ("a\tb", r"U\+0009"),
         ("a\nb", r"U\+000A"),
         ("a\x00b", r"U\+0000"),
