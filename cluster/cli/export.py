@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     f"frames as a data set: {', '.join(names_of('frames'))}.",
 )
 @click.option("-o", "--output", "folder", metavar="DIR", help="Where the files go.")
-@click.option("--beside", is_flag=True, help="Write next to each source instead; of shots.")
+@click.option("--beside", is_flag=True, help="Write next to each source instead; not of data sets.")
 @click.option(
     "--of",
     default="shots",
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 @click.option(
     "--where",
     metavar="SQL",
-    help="Only shots, or sampled frames in shots, for which this is true, such as 'num_faces = 1'.",
+    help="Only rows for which this is true: of the view shots, or sampled frames in such shots, as in "
+    "'num_faces = 1'; of speech segments, of the view spoken where there are speakers and else of transcript "
+    "(start_seconds, end_seconds, text, language, origin, speaker, uri), as in \"speaker = 'speaker_0'\"; of "
+    "rttm turns, of speakers.",
 )
 @click.option(
     "--every",
@@ -50,8 +53,15 @@ if TYPE_CHECKING:
 @click.option(
     "--name",
     metavar="TEXT",
-    help="What names of files of shots and frames begin with: {stem} is the source's own name, {id} 8 digits "
-    "of its content's id, which is added where names clash [default: {stem}].",
+    help="What names of files begin with: {stem} is the source's own name, {id} 8 digits of its content's "
+    "id, which is added where names clash [default: {stem}].",
+)
+@click.option(
+    "--line-width",
+    type=int,
+    metavar="N",
+    help="Characters in a line of srt, vtt and ass, of which a cue has two at most; a full-width character "
+    "takes as much as 2.6. 0 leaves segments as they are [default: 42].",
 )
 @conventions
 @click.pass_obj
@@ -65,21 +75,22 @@ def export(
     where: str | None,
     every: float | None,
     name: str | None,
+    line_width: int | None,
 ) -> int:
     """Write shots, subtitles, speakers or data sets for other tools.
 
-    Names of subtitles and speakers begin with the readable part of the file's own name and end with the
-    source's id. Files whose shots a format cannot say are left out and named, and the exit code is 3.
+    Files are named as their sources are. What a format cannot say is left out and named, and the exit code
+    is 3. Next to sources no file of subtitles, speakers or words is replaced.
+
+    Subtitles are cut into cues of at most two lines and 7 seconds. Those that a file already held keep their
+    lines and times, and go into files of their own, such as talk.en.forced.srt.
 
     A data set holds the sampled frames of all sources and goes into a new folder. Pictures that the results
     lack are decoded from the sources.
 
-    Subtitles that a file already held go into files of their own, which end with the stream's
-    number and language.
-
     \b
     framemill export OUT --format edl --where "num_faces > 0" -o LISTS
-    framemill export OUT --format srt -o SUBS
+    framemill export OUT --format srt --beside
     framemill export OUT --format coco -o COCO
     """
     if beside == (folder is not None):
@@ -88,6 +99,8 @@ def export(
         raise click.UsageError(f"--of is for {', '.join(names_of('shots'))}, and {form} is none of them")
     if every is not None and FORMATS[form].of != "frames":
         raise click.UsageError(f"--every is for {', '.join(names_of('frames'))}, and {form} is none of them")
+    if line_width is not None and FORMATS[form].of != "speech":
+        raise click.UsageError(f"--line-width is for subtitles, and {form} is none")
     refused: dict[str, str] = {}
     written: Sequence[Exported]
     if FORMATS[form].of == "frames":
@@ -99,13 +112,9 @@ def export(
 
         written, refused = export_shots(output, form, folder, where, name or "{stem}", of)
     else:
-        if beside or where or name:
-            raise click.UsageError(
-                f"--beside, --where and --name are for shots and data sets, and {form} writes speech"
-            )
         from framemill.cluster.exports.speech import export_speech
 
-        written = export_speech(output, form, folder or "")
+        written, refused = export_speech(output, form, folder, where, name or "{stem}", line_width)
     if invocation.as_json:
         print_json(written)
     elif written:

@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ID = re.compile(r"[0-9a-f]{32,64}")
 _SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 # What other commands than `extract` call theirs.
-_NO_SETTINGS = ("image", "in", "input_size", "max_loss", "name", "preview")
+_NO_SETTINGS = ("image", "in", "input_size", "line_width", "max_loss", "name", "preview")
 
 
 @dataclass(slots=True)

@@ -63,19 +63,33 @@ FORMATS: Mapping[str, Format] = {
         "shots", "chapters:write_chapters", "`{stem}.ffmetadata`",
         "chapters as FFmpeg reads them, named by labels or words",
     ),
-    "srt": Format("speech", "speech:write_srt", "`{stem}.srt`", "the transcript as SubRip", ("transcript",)),
-    "vtt": Format("speech", "speech:write_vtt", "`{stem}.vtt`", "as WebVTT", ("transcript",)),
-    "txt": Format("speech", "speech:write_txt", "`{stem}.txt`", "a line for each segment", ("transcript",)),
+    "srt": Format(
+        "speech", "subtitle_files:write_srt", "`{stem}.srt`, `{stem}.en.forced.srt`",
+        "the transcript as SubRip, speakers as `[S1]`", ("transcript",),
+    ),
+    "vtt": Format(
+        "speech", "subtitle_files:write_vtt", "`{stem}.vtt`, `{stem}.en.vtt`",
+        "as WebVTT, speakers as `<v S1>`", ("transcript",),
+    ),
+    "ass": Format(
+        "speech", "subtitle_files:write_ass", "`{stem}.ass`, `{stem}.en.ass`",
+        "as Advanced SubStation Alpha, speakers as the name", ("transcript",),
+    ),
+    "txt": Format(
+        "speech", "speech_files:write_txt", "`{stem}.txt`, `{stem}.en.txt`",
+        "a line for each segment, speakers as `[S1]`", ("transcript",),
+    ),
     "tsv": Format(
-        "speech", "speech:write_tsv", "`{stem}.tsv`",
+        "speech", "speech_files:write_tsv", "`{stem}.tsv`, `{stem}.en.tsv`",
         "Whisper's table: start and end in milliseconds, and the text", ("transcript",),
     ),
     "json": Format(
-        "speech", "speech:write_json", "`{stem}.json`",
+        "speech", "speech_files:write_json", "`{stem}.json`",
         "segments with their words, and turns of speakers", ("transcript", "speakers"),
     ),
     "rttm": Format(
-        "speech", "speech:write_rttm", "`{stem}.rttm`", "turns of speakers, as NIST has them", ("speakers",),
+        "speech", "speech_files:write_rttm", "`{stem}.rttm`",
+        "turns of speakers as NIST has them; the file's field is the stem, `_` for spaces", ("speakers",),
     ),
     "sprites": Format(
         "frames", "sprites:write_sprites", "`{stem}.vtt` and `{stem}-001.jpg`, ... for each source",

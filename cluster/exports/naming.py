@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,9 @@ from framemill.actors.object_store import is_remote
 from framemill.errors import UsageError
 
 _NAME_LENGTH = 80  # letters; of 255 bytes, with room for what ends a name
+_NAME_BYTES = 200
+_ID_DIGITS = 8
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,9 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def stems_of(uris: Mapping[str, str], name: str, beside: bool = False) -> dict[str, str]:
+def stems_of(
+    uris: Mapping[str, str], name: str, beside: bool = False, as_it_is: bool = False
+) -> dict[str, str]:
     """What names of files begin with: source id -> a name that no other source has, whatever its case.
 
     Args:
@@ -32,29 +38,41 @@ def stems_of(uris: Mapping[str, str], name: str, beside: bool = False) -> dict[s
         name: of the files without their ending; `{stem}` stands for the source's own name, `{id}` for the
             first 8 digits of its content id, which is added where two sources would share a name.
         beside: whether files go next to their sources, so that only names in one folder clash.
+        as_it_is: whether a source's own name stays as players compare it, spaces and all.
 
     Raises:
         UsageError: `name` is wrong.
     """
     stems = {}
     for source_id, uri in uris.items():
-        # Only what has no meaning to a shell, a player or a path stays of a name that others gave.
-        plain = re.sub(r"[^\w.-]+", "_", PurePosixPath(uri).stem)[:_NAME_LENGTH].lstrip(".-") or "file"
         try:
-            stems[source_id] = name.format(stem=plain, id=source_id[:8])
+            stems[source_id] = name.format(stem=_own_stem(uri, as_it_is), id=source_id[:8])
         except (KeyError, IndexError, ValueError, AttributeError) as exc:
             raise UsageError(f"`name={name!r}`: only {{stem}} and {{id}} can stand in it ({exc})") from exc
         if not re.fullmatch(r"[^/\\\0]+", stems[source_id]) or stems[source_id].startswith("."):
             raise UsageError(f"`name={name!r}` makes {stems[source_id]!r}, which is no name for a file")
-    folders = {key: str(PurePosixPath(uri).parent) if beside else "" for key, uri in uris.items()}
-    times: dict[tuple[str, str], int] = {}
+    owners: dict[tuple[str, str], list[str]] = {}
     for key, stem in stems.items():
-        place = folders[key], stem.lower()
-        times[place] = times.get(place, 0) + 1
-    return {
-        key: f"{stem}-{key[:8]}" if times[folders[key], stem.lower()] > 1 else stem
-        for key, stem in stems.items()
-    }
+        folder = str(PurePosixPath(uris[key]).parent) if beside else ""
+        owners.setdefault((folder, stem.lower()), []).append(key)
+    for keys in owners.values():
+        digits = _ID_DIGITS
+        while len({key[:digits] for key in keys}) < len(keys):
+            digits += 1
+        if len(keys) > 1:
+            stems |= {key: f"{stems[key]}-{key[:digits]}" for key in keys}
+    return stems
+
+
+def _own_stem(uri: str, as_it_is: bool) -> str:
+    """The name of a file without its ending, and without what could harm where it is written."""
+    stem = PurePosixPath(uri).stem
+    if not as_it_is:
+        # Only what has no meaning to a shell, a player or a path stays of a name that others gave.
+        return re.sub(r"[^\w.-]+", "_", stem)[:_NAME_LENGTH].lstrip(".-") or "file"
+    # What moves a cursor, hides, or turns the direction of what is shown; Windows parts folders by \\.
+    plain = "".join("_" if unicodedata.category(c) in _UNSEEN or c == "\\" else c for c in stem)
+    return plain.encode()[:_NAME_BYTES].decode(errors="ignore").lstrip(".") or "file"
 
 
 def folder_beside(uri: str) -> Path:

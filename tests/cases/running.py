@@ -71,7 +71,7 @@ class Outcome:
     def exported_text(self, form: str) -> str:
         """The words of the subtitles that `export` writes in this format, without numbers and times."""
         owners = {row["source_id"] for row in self.media}
-        written = export_speech(self.output, form, self.output / "exported")
+        written, _ = export_speech(self.output, form, self.output / "exported")
         texts = [Path(file.path).read_text("utf-8") for file in written if file.source_id in owners]
         if form == "txt":
             return "\n".join(texts)

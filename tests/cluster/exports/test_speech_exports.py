@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from framemill.cluster.cli.main import main
-from framemill.cluster.exports import speech
-from framemill.cluster.exports.speech import export_speech as export
+from framemill.cluster.exports import speech, speech_rows
+from framemill.cluster.exports.naming import Exported
+from framemill.cluster.exports.speech import export_speech
 from framemill.cluster.results import parts
 from framemill.cluster.results.commits import Commit, Entry, SourceRecord
 from framemill.cluster.results.compaction import compact
@@ -25,6 +26,12 @@ from framemill.ops.audio.transcript import Transcript
 ID = "a1" * 16
 OTHER = ID[:20] + "ff" * 6
 SEGMENTS = [(0.5, 2.25, "And so, my fellow Americans:"), (3661.001, 3662.0, "größer ist  nicht\nimmer 更好")]
+
+
+def export(root: Path, form: str, folder: Path, **options: Any) -> list[Exported]:
+    written, refused = export_speech(root, form, folder, **options)
+    assert not refused
+    return written
 
 
 def segment(start: float, end: float, text: str) -> dict[str, Any]:
@@ -76,7 +83,7 @@ def talk(tmp_path: Path) -> Path:
 
 def test_srt_says_what_was_said_when(talk: Path, tmp_path: Path) -> None:
     (written,) = export(talk, "srt", tmp_path / "subs")
-    assert Path(written.path).name == f"My_talk-{ID[:16]}.srt" and written.uri == "/films/My talk.mp4"
+    assert Path(written.path).name == "My talk.srt" and written.uri == "/films/My talk.mp4"
     assert Path(written.path).read_text("utf-8") == (
         "1\n00:00:00,500 --> 00:00:02,250\nAnd so, my fellow Americans:\n\n"
         "2\n01:01:01,001 --> 01:01:02,000\ngrößer ist nicht\nimmer 更好\n"
@@ -122,7 +129,8 @@ KEPT = "می\u200cشک 👩\u200d🚀 Donau\u00addampf \u200fשבת\u200f 10\u00
 def test_characters_that_do_not_show_are_part_of_the_text(tmp_path: Path, form: str) -> None:
     rows = spoken((0.0, 1.0, f"\u0085{KEPT}\u2028\x9b{KEPT}\t"))
     out = results(tmp_path / "out", (ID, "x.mp4", "transcript", rows))
-    (written,) = export(out, form, tmp_path)
+    whole = {"line_width": 0} if form in ("srt", "vtt") else {}
+    (written,) = export(out, form, tmp_path, **whole)
     content = Path(written.path).read_text("utf-8")
     if form == "json":
         assert json.loads(content)["segments"][0]["text"] == rows[0]["text"]
@@ -153,14 +161,9 @@ def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> Non
         Path(file.path).name: Path(file.path).read_text("utf-8")
         for file in export(out, "txt", tmp_path / "t")
     }
-    base = f"film-{ID[:16]}"
-    assert names == {
-        f"{base}.txt": "heard\n",
-        f"{base}.2.eng.txt": "one two\n7\n",
-        f"{base}.3.x.txt": "eins\n",
-    }
+    assert names == {"film.txt": "heard\n", "film.en.txt": "one two\n7\n", "film.und.txt": "eins\n"}
     srt = {Path(file.path).name: Path(file.path).read_text("utf-8") for file in export(out, "srt", tmp_path)}
-    assert srt[f"{base}.2.eng.srt"] == (
+    assert srt["film.en.srt"] == (
         "1\n00:00:00,000 --> 00:00:02,000\none\ntwo\n\n2\n00:00:01,000 --> 00:00:03,000\n7\n"
     ), "overlapping cues stay"
     (document,) = export(out, "json", tmp_path)
@@ -172,22 +175,29 @@ def test_subtitles_of_the_file_go_into_files_of_their_own(tmp_path: Path) -> Non
     }
 
 
-def test_names_come_from_ids_and_are_safe_and_unique(tmp_path: Path) -> None:
+def test_names_are_those_of_the_sources_but_safe_and_unique(tmp_path: Path) -> None:
     rows = spoken((0, 1, "hello"))
     out = results(
         tmp_path / "out",
         (ID, "/a/../../etc/pass wd.mp4", "transcript", rows),
-        (OTHER, "C:\\clips\\..\\pass wd.mp4", "transcript", rows),
-        ("b2" * 16, "s3://bucket/-rf \n更.mp4", "transcript", rows),
-        ("c3" * 16, "/a/更.mp4", "transcript", rows),
+        (OTHER, "/clips/Pass wd.mov", "transcript", rows),
+        ("b2" * 16, "s3://bucket/-rf \n更\u202e.x.mp4", "transcript", rows),
+        ("c3" * 16, "/a/..hidden.mp4", "transcript", rows),
+        ("d4" * 16, f"/a/{'更' * 80}.mp4", "transcript", rows),
+        ("e5" * 16, "C:\\clips\\Ωmega (1) [hd].mkv", "transcript", rows),
     )
     folder = tmp_path / "subs"
     written = export(out, "txt", folder)
     names = sorted(path.name for path in folder.iterdir())
-    assert sorted(Path(file.path).name for file in written) == names and len(names) == 4
-    assert all(re.fullmatch(r"[A-Za-z0-9]\w*-[0-9a-f]{21}\.txt", name, re.ASCII) for name in names)
-    assert f"pass_wd-{ID[:21]}.txt" in names and f"pass_wd-{OTHER[:21]}.txt" in names
-    assert f"file-{('c3' * 16)[:21]}.txt" in names
+    assert sorted(Path(file.path).name for file in written) == names
+    assert set(names) == {
+        f"pass wd-{ID[:21]}.txt",
+        f"Pass wd-{OTHER[:21]}.txt",
+        "-rf _更_.x.txt",
+        "hidden.txt",
+        f"{'更' * 66}.txt",
+        "C:_clips_Ωmega (1) [hd].txt",
+    }
     assert {path.read_text("utf-8") for path in folder.iterdir()} == {"hello\n"}
 
 
@@ -208,8 +218,8 @@ def test_speakers_go_to_rttm_and_json_holds_both(talk: Path, tmp_path: Path) -> 
     results(talk, (ID, "/films/My talk.mp4", "speakers", turns))
     (rttm,) = export(talk, "rttm", tmp_path)
     assert Path(rttm.path).read_text("utf-8").splitlines() == [
-        f"SPEAKER {ID[:16]} 1 0.500 1.500 <NA> <NA> speaker_0 <NA> <NA>",
-        f"SPEAKER {ID[:16]} 1 1.750 1.250 <NA> <NA> speaker_1 <NA> <NA>",
+        "SPEAKER My_talk 1 0.500 1.500 <NA> <NA> speaker_0 <NA> <NA>",
+        "SPEAKER My_talk 1 1.750 1.250 <NA> <NA> speaker_1 <NA> <NA>",
     ]
     (document,) = export(talk, "json", tmp_path)
     content = json.loads(Path(document.path).read_text("utf-8"))
@@ -278,7 +288,7 @@ def test_no_more_is_read_than_the_next_source_needs(
 ) -> None:
     said = corpus(tmp_path / "out", 12, 5)
     rows_read, most_ahead, columns = 0, 0, set()
-    read, replace = speech.read_groups, speech._replace
+    read, replace = speech_rows.read_groups, speech._replace
 
     def counting(root: Any, part: Any, wanted: Any) -> Any:
         nonlocal rows_read
@@ -289,18 +299,21 @@ def test_no_more_is_read_than_the_next_source_needs(
 
     written: list[Path] = []
 
-    def watching(path: Path, text: str) -> None:
+    def watching(path: Path, text: str, **how: Any) -> None:
         nonlocal most_ahead
         written.append(path)
         most_ahead = max(most_ahead, rows_read - 5 * len(written))
-        replace(path, text)
+        replace(path, text, **how)
 
-    monkeypatch.setattr(speech, "read_groups", counting)
+    monkeypatch.setattr(speech_rows, "read_groups", counting)
     monkeypatch.setattr(speech, "_replace", watching)
-    found = export(tmp_path / "out", "txt", tmp_path / "txt")
+    found = export(tmp_path / "out", "tsv", tmp_path / "tsv")
     assert rows_read == 60 and most_ahead <= 2 * 7
     assert "words" not in columns and "text" in columns
-    assert {file.source_id: Path(file.path).read_text("utf-8") for file in found} == said
+    texts = {file.source_id: Path(file.path).read_text("utf-8").splitlines()[1:] for file in found}
+    assert {
+        key: "".join(line.split("\t")[2] + "\n" for line in lines) for key, lines in texts.items()
+    } == said
     assert [file.uri for file in found] == sorted(file.uri for file in found)
 
 
@@ -323,8 +336,8 @@ def test_parts_that_are_joined_meanwhile_do_no_harm(
     replace = speech._replace
     written: list[str] = []
 
-    def joining(path: Path, text: str) -> None:
-        replace(path, text)
+    def joining(path: Path, text: str, **how: Any) -> None:
+        replace(path, text, **how)
         written.append(text)
         if len(written) == 2:
             dataset = Dataset.open(out, create=False)
