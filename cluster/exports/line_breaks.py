@@ -45,6 +45,8 @@ def width(text: str) -> int:
 
 
 def _width(letter: str) -> int:
+    if " " <= letter <= "~":
+        return NARROW
     if unicodedata.category(letter) in _ZERO:
         return 0
     return WIDE if unicodedata.east_asian_width(letter) in "WF" else NARROW
@@ -139,6 +141,8 @@ class Pieces:
 def _may_break(text: str, at: int, edges: Collection[int]) -> bool:
     """Whether a line may end before the character at this position."""
     before, after = text[at - 1], text[at]
+    if before.isascii() and after.isascii():
+        return before == " "
     if before in (" ", _SPACE_OF_NO_WIDTH):
         return True
     kind, kind_before = unicodedata.category(after), unicodedata.category(before)

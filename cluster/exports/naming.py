@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +29,11 @@ class Exported:
 
 
 def stems_of(
-    uris: Mapping[str, str], name: str, beside: bool = False, as_it_is: bool = False
+    uris: Mapping[str, str],
+    name: str,
+    beside: bool = False,
+    as_it_is: bool = False,
+    endings: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, str]:
     """What names of files begin with: source id -> a name that no other source has, whatever its case.
 
@@ -39,6 +43,8 @@ def stems_of(
             first 8 digits of its content id, which is added where two sources would share a name.
         beside: whether files go next to their sources, so that only names in one folder clash.
         as_it_is: whether a source's own name stays as players compare it, spaces and all.
+        endings: source id -> what stands behind it in each of its files, where files of several sources may
+            begin alike and yet differ; None: they must not.
 
     Raises:
         UsageError: `name` is wrong.
@@ -51,17 +57,16 @@ def stems_of(
             raise UsageError(f"`name={name!r}`: only {{stem}} and {{id}} can stand in it ({exc})") from exc
         if not re.fullmatch(r"[^/\\\0]+", stems[source_id]) or stems[source_id].startswith("."):
             raise UsageError(f"`name={name!r}` makes {stems[source_id]!r}, which is no name for a file")
-    owners: dict[tuple[str, str], list[str]] = {}
+    owners: dict[tuple[str, str], set[str]] = {}
     for key, stem in stems.items():
         folder = str(PurePosixPath(uris[key]).parent) if beside else ""
-        owners.setdefault((folder, stem.lower()), []).append(key)
-    for keys in owners.values():
-        digits = _ID_DIGITS
-        while len({key[:digits] for key in keys}) < len(keys):
-            digits += 1
-        if len(keys) > 1:
-            stems |= {key: f"{stems[key]}-{key[:digits]}" for key in keys}
-    return stems
+        for ending in endings.get(key, ()) if endings is not None else ("",):
+            owners.setdefault((folder, f"{stem}{ending}".lower()), set()).add(key)
+    clashing = {key for keys in owners.values() if len(keys) > 1 for key in keys}
+    digits = _ID_DIGITS
+    while len({key[:digits] for key in clashing}) < len(clashing):
+        digits += 1
+    return {key: f"{stem}-{key[:digits]}" if key in clashing else stem for key, stem in stems.items()}
 
 
 def _own_stem(uri: str, as_it_is: bool) -> str:

@@ -25,6 +25,8 @@ _TIMES = ("start_seconds", "end_seconds")
 _TEXT = (*_TIMES, "text", "language", "origin", "stream_index", "segment_index")
 _TURNS = (*_TIMES, "speaker")
 _WITH_LINES = ("srt", "vtt", "ass")
+_WHOLE = ("json", "rttm")  # all of a source in one file
+_ALL = "all"  # stands for its streams
 # Format -> table -> the columns that it takes of it, none for all. Tables that are not needed may be missing.
 _COLUMNS: Mapping[str, Mapping[str, Sequence[str]]] = {
     **{form: {"transcript": (*_TEXT, "words"), "speakers": _TURNS} for form in (*_WITH_LINES, "txt")},
@@ -136,40 +138,31 @@ class _Export:
         for record in sorted(dataset.state.sources.values(), key=lambda record: record.uri):
             self._uris.setdefault(record.source_id, []).append(record.uri)
         first = {source_id: uris[0] for source_id, uris in self._uris.items()}
-        self._stems = stems_of(first, name, beside=folder is None, as_it_is=True)
-        self._streams: dict[str, Sequence[Row]] = {}
-        if "media" in dataset.state.keys:
-            found = query(root, "SELECT source_id, any_value(streams) FROM media GROUP BY source_id")
-            self._streams = {source_id: streams or () for source_id, streams in found.rows}
-        self._owners: dict[str, str] = {}
+        self._suffixes = _suffixes(root, dataset, form)
+        endings = {source_id: set(suffixes.values()) for source_id, suffixes in self._suffixes.items()}
+        self._stems = stems_of(first, name, beside=folder is None, as_it_is=True, endings=endings)
 
     def write(self, source_id: str, rows: Mapping[str, list[Row]], condition: Condition | None) -> None:
         """Writes what there is of a source."""
         uri = self._uris.get(source_id, [source_id])[0]
         segments, turns = rows.get("transcript", []), rows.get("speakers", [])
-        suffixes = suffixes_of(segments, self._streams.get(source_id, ()))
         if condition is not None and condition.table == "transcript":
             segments = [row for row in segments if condition.takes(source_id, row)]
             if self._form == "json":
                 turns = [turn for turn in turns if any(_meet(turn, segment) for segment in segments)]
         elif condition is not None:
             turns = [row for row in turns if condition.takes(source_id, row)]
-        for index, suffix in self._parts(segments, turns, suffixes):
-            own = [row for row in segments if index in ("all", _stream(row))]
-            try:
-                self._put(source_id, uri, suffix, own, turns, is_heard=index is None)
-            except UsageError as exc:
-                self.refused[uri + suffix] = str(exc)
+        there: set[int | str | None] = {_stream(row) for row in segments}
+        if segments or turns:
+            there.add(_ALL)
+        for index, suffix in self._suffixes.get(source_id, {}).items():
+            if index in there:
+                own = [row for row in segments if index in (_ALL, _stream(row))]
+                try:
+                    self._put(source_id, uri, suffix, own, turns, is_heard=index is None)
+                except UsageError as exc:
+                    self.refused[uri + suffix] = str(exc)
         self.done.add(source_id)
-
-    def _parts(
-        self, segments: Sequence[Row], turns: Sequence[Row], suffixes: Mapping[int | None, str]
-    ) -> list[tuple[int | str | None, str]]:
-        """What goes into a file each: which stream, None for speech and `all`; and the end of its stem."""
-        if self._form in ("json", "rttm"):
-            return [("all", "")] if segments or turns else []
-        there = {_stream(row) for row in segments}
-        return [(index, suffix) for index, suffix in suffixes.items() if index in there]
 
     def _put(
         self, source_id: str, uri: str, suffix: str, segments: list[Row], turns: list[Row], is_heard: bool
@@ -177,16 +170,34 @@ class _Export:
         folder = folder_beside(uri) if self._folder is None else self._folder
         stem = self._stems.get(source_id, source_id)
         path = folder / f"{stem}{suffix}.{self._form}"
-        # A file talk.en.mp4 and the English subtitles of talk.mp4 would share a name.
-        if self._owners.setdefault(str(path).lower(), source_id) != source_id:
-            stem = f"{stem}-{source_id[:8]}"
-            path = folder / f"{stem}{suffix}.{self._form}"
         uris = self._uris.get(source_id, [source_id])
         track = Track(source_id, uris, stem, segments, turns, is_heard, self._line_width)
         text: str = self._write(track)
         if text:
             _replace(path, text, is_beside=self._folder is None)
             self.written.append(Exported(source_id, uri, str(path)))
+
+
+def _suffixes(
+    root: str | os.PathLike[str], dataset: Dataset, form: str
+) -> dict[str, Mapping[int | str | None, str]]:
+    """Source id -> stream -> the end of its file's stem, of all rows, whatever a condition takes of them."""
+    if form in _WHOLE:
+        owners = {
+            o for table in _COLUMNS[form] for part in dataset.state.parts_of(table) for o in part.owners
+        }
+        return {source_id: {_ALL: ""} for source_id in owners}
+    streams: dict[str, Sequence[Row]] = {}
+    if "media" in dataset.state.keys:
+        streams = dict(query(root, "SELECT source_id, any_value(streams) FROM media GROUP BY source_id").rows)
+    found = query(
+        root,
+        "SELECT source_id, origin, stream_index, min(language) AS language FROM transcript GROUP BY ALL",
+    )
+    rows: dict[str, list[Row]] = {}
+    for row in found.rows:
+        rows.setdefault(row[0], []).append(dict(zip(found.columns, row, strict=True)))
+    return {source_id: suffixes_of(own, streams.get(source_id) or ()) for source_id, own in rows.items()}
 
 
 def _stream(row: Row) -> int | None:

@@ -44,14 +44,15 @@ class Track:
         return cues_of(self.segments, turns, self.line_width, with_speakers)
 
 
-def suffixes_of(segments: Sequence[Row], streams: Sequence[Row]) -> dict[int | None, str]:
+def suffixes_of(segments: Sequence[Row], streams: Sequence[Row]) -> dict[int | str | None, str]:
     """What stands between stem and ending: stream index -> empty for speech (None), else as in `.en.forced`.
 
     Players take the language and `forced` or `sdh` from there, in that order. Where several streams would
     share a name, all but the first that is default and no commentary have their number before it.
 
     Args:
-        segments: rows of `transcript`, of one source. streams: as in `media.streams`, or none.
+        segments: rows of `transcript` of one source, one of each stream at least.
+        streams: as in `media.streams`, or none.
     """
     known = {stream["index"]: stream for stream in streams}
     languages: dict[int | None, str] = {}
@@ -62,7 +63,7 @@ def suffixes_of(segments: Sequence[Row], streams: Sequence[Row]) -> dict[int | N
         stream = known.get(index, {})
         return bool(stream.get("is_commentary")), not stream.get("is_default"), -1 if index is None else index
 
-    suffixes: dict[int | None, str] = {}
+    suffixes: dict[int | str | None, str] = {}
     for index in sorted(languages, key=rank):
         if index is None:
             suffixes[None] = ""

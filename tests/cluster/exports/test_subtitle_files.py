@@ -11,8 +11,10 @@ from typing import Any
 import av
 import pysubs2
 import pytest
+from av.stream import Disposition
 
 from framemill.cluster.cli.main import main
+from tests.actors.subtitled import write_subtitled
 from tests.cluster.results.hand_made import make_folder
 
 Capture = pytest.CaptureFixture[str]
@@ -185,6 +187,43 @@ def test_a_file_never_takes_the_name_of_another_source_s_subtitles(tmp_path: Pat
     )
     files = run(str(tmp_path / "out"), "txt")
     assert sorted(files.values()) == ["heard\n", "held\n"] and len({name.lower() for name in files}) == 2
+
+
+def test_a_film_and_the_subtitles_that_lie_beside_it_do_not_clash(tmp_path: Path) -> None:
+    make_folder(
+        tmp_path / "out",
+        {"transcript": {"a" * 32: spoken([(0, 1, "heard")]), "b" * 32: held(0, "und", "by hand")}},
+        {"a" * 32: ["/films/talk.mp4"], "b" * 32: ["/films/talk.srt"]},
+    )
+    root = str(tmp_path / "out")
+    assert run(root, "txt") == {"talk.txt": "heard\n", "talk.und.txt": "by hand\n"}
+    # Names are the same whichever rows are taken.
+    names = run(str(tmp_path / "out"), "tsv", "--where", "origin = 'subtitles'")
+    assert list(names) == ["talk.und.tsv"]
+
+
+def test_kinds_of_streams_come_from_the_file_itself(tmp_path: Path) -> None:
+    cues = [(0.5, 2.0, "one"), (2.5, 4.0, "two")]
+    plain_file = write_subtitled(tmp_path / "plain.mkv", [("srt", "eng", cues)] * 3)
+    kinds = [Disposition.default, Disposition.forced, Disposition.hearing_impaired]
+    film = tmp_path / "films" / "The film (2020).mkv"
+    film.parent.mkdir()
+    with av.open(str(plain_file)) as source, av.open(str(film), "w") as out:
+        copies = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+        for stream, kind in zip(source.streams.subtitles, kinds, strict=True):
+            copies[stream.index].disposition = kind
+            copies[stream.index].metadata["language"] = "eng"
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    ops = ["--ops", "media,transcript", "--set", "transcript.origin=subtitles"]
+    assert main(["extract", str(film), "-o", str(tmp_path / "out"), "-q", *ops]) == 0
+    assert main(["export", str(tmp_path / "out"), "--format", "srt", "--beside"]) == 0
+    stem = film.stem
+    assert {path.name for path in film.parent.iterdir()} == {
+        film.name, f"{stem}.en.srt", f"{stem}.en.forced.srt", f"{stem}.en.sdh.srt",
+    }  # fmt: skip
 
 
 def test_width_of_lines_is_asked_for_or_left_alone(tmp_path: Path, capsys: Capture) -> None:
