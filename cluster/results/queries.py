@@ -203,4 +203,6 @@ def _run(
             columns = {name: table.schema.names for name, table in tables.items()}
             if "scenes" in tables:
                 columns[VIEW] = SHOTS_SCHEMA.names
+            if {"transcript", "speakers"} <= tables.keys():
+                columns["spoken"] = [*columns["transcript"], "speaker"]
             raise UsageError(explain(text, sql, columns, root)) from exc

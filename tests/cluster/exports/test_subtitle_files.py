@@ -268,8 +268,8 @@ def test_a_condition_takes_rows_of_segments_or_of_turns(tmp_path: Path, capsys: 
     capsys.readouterr()
     run(root, "vtt", "--where", "false")
     assert "nothing to export" in capsys.readouterr().err
-    run(root, "vtt", "--where", "loudness > 3", code=2)
-    assert "loudness" in capsys.readouterr().err
+    run(root, "vtt", "--where", "speakr = 'speaker_0'", code=2)
+    assert "(did you mean 'speaker'?)" in capsys.readouterr().err
 
 
 def test_files_lie_beside_their_sources_and_nobody_s_own_are_replaced(
