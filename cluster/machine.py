@@ -22,11 +22,16 @@ def usable_cores() -> int:
     return max(1, min(allowed, math.ceil(granted) if granted else allowed))
 
 
-def worker_memory_bytes() -> int:
-    """Memory that the worker may take before it is ended."""
+def memory_bytes() -> int:
+    """Memory that the machine has, or the container grants of it."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _, granted = cgroup_limits()
-    return int(MEMORY_SHARE * min(total, granted or total))
+    return min(total, granted or total)
+
+
+def worker_memory_bytes() -> int:
+    """Memory that the worker may take before it is ended."""
+    return int(MEMORY_SHARE * memory_bytes())
 
 
 def hide_gpus() -> None:

@@ -147,10 +147,10 @@ class Results:
 
     def tables(self) -> list[str]:
         """Names of the tables, sorted; `errors` and `runs` are always among them."""
-        from framemill.cluster.results.queries import dataset_tables
+        from framemill.cluster.results.queries import table_names
 
         self._dataset.reload()
-        return sorted(dataset_tables(self._dataset))
+        return table_names(self._dataset.state)
 
     def table(self, name: str) -> pa.Table:
         """All rows of a table, in no particular order; each row starts with its source_id.
@@ -165,18 +165,24 @@ class Results:
         for _ in range(_READ_ATTEMPTS):
             self._dataset.reload()
             try:
-                tables = dataset_tables(self._dataset)
+                tables = dataset_tables(self._dataset, [name])
                 if name not in tables:
-                    raise UsageError(f"no table {name!r} here; there are {', '.join(sorted(tables))}")
+                    raise UsageError(f"no table {name!r} here; there are {', '.join(self.tables())}")
                 return tables[name].to_table()
             except (DatasetError, OSError) as error:
                 failure = error
         raise DatasetError(f"table {name} of {self._dataset.root} cannot be read: {failure}") from failure
 
-    def sql(self, query: str) -> QueryResult:
-        """Answers one reading SQL statement; every table is a view, no other file can be read."""
+    def sql(self, query: str, limit: int | None = None) -> QueryResult:
+        """Answers one reading SQL statement; every table is a view, no other file can be read.
+
+        Args:
+            limit: most rows to give, and to hold; None for all.
+        """
         from framemill.cluster.results import queries
 
         if not isinstance(query, str):
             raise UsageError(f"query={query!r} is not a text with one SQL statement")
-        return queries.query(self._dataset.root, query)
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise UsageError(f"limit={limit!r} is no number of rows, 0 or more")
+        return queries.query(self._dataset.root, query, limit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import math
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -31,6 +34,8 @@ _ID = re.compile(r"[0-9a-f]{32,64}")
 _SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 # What other commands than `extract` call theirs.
 _NO_SETTINGS = ("image", "in", "input_size", "line_width", "max_loss", "name", "preview")
+# Rows that are laid out together, and the most that are counted where they are not shown.
+_LOT, _MOST_COUNTED = 10_000, 1_000_000
 
 
 @dataclass(slots=True)
@@ -119,6 +124,8 @@ def conventions(command: F) -> F:
 def printable(value: object) -> str:
     """One line of text in which control and formatting characters are escaped."""
     text = "" if value is None else str(value)
+    if text.isprintable():
+        return text
     return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode() for ch in text)
 
 
@@ -163,6 +170,33 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=_plain))
 
 
+def print_json_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows as a JSON list of objects, each as it comes; NaN and infinity, unknown to JSON, are null."""
+    names = list(map(json.dumps, dict.fromkeys(columns)))
+    encode = json.JSONEncoder(default=_plain).encode
+    mark = "["
+    for row in rows:
+        values = map(_json_value, dict(zip(columns, row, strict=True)).values())
+        texts = [
+            json.dumps(value, indent=2, default=_plain).replace("\n", "\n    ")
+            if isinstance(value, dict | list)
+            else encode(value)
+            for value in values
+        ]
+        lines = ",\n".join(f"    {name}: {text}" for name, text in zip(names, texts, strict=True))
+        sys.stdout.write(f"{mark}\n  {{\n{lines}\n  }}")
+        mark = ","
+    sys.stdout.write("\n]\n" if mark == "," else "[]\n")
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    return list(map(_json_value, value)) if isinstance(value, list | tuple) else value
+
+
 def _invocation() -> Invocation:
     context = click.get_current_context(silent=True)
     return (context and context.find_object(Invocation)) or Invocation()
@@ -183,36 +217,61 @@ def from_here(path: str) -> str:
     return path[len(here) :] if path.startswith(here) and len(path) > len(here) else path
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    most: int | None = None,
+) -> None:
     """Rows on stdout, a line each: fitted to the terminal, or whole, with tabs between values, into a pipe.
 
     On a terminal texts are cut, columns in the middle are left out where they do not fit, ids are shown by
     their first 8 digits and paths from the current folder on; `--wide` and `--line` show all.
-    Where every column is named "", the header is left out.
+    Where every column is named "", the header is left out. No more than some thousand rows are held.
+
+    Args:
+        most: rows to show on a terminal, where the others are counted; None for all.
     """
+    invocation = _invocation()
+    if title:
+        click.secho(printable(title), bold=is_fitted_to_terminal())
+    names = [printable(column) for column in columns]
+    source = iter(rows)
+    shown = islice(source, most) if most is not None and _is_terminal() else source
+    is_first, hidden = True, 0
+    while (lot := list(islice(shown, _LOT))) or is_first:
+        lines, hidden = _table_lines(names, lot, invocation.layout, is_first=is_first)
+        if lines:
+            click.echo("\n".join(lines))
+        is_first = False
+    if invocation.verbosity < 0:
+        return
+    if hidden:
+        click.secho(f"{hidden} of {len(names)} columns left out; --wide or --line shows all", dim=True)
+    if more := sum(1 for _ in islice(source, _MOST_COUNTED + 1)):
+        count = f"{more}" if more <= _MOST_COUNTED else f"more than {_MOST_COUNTED}"
+        rest = "row" if more == 1 else "rows"
+        click.secho(f"... {count} more {rest}; --limit N shows N, --csv all", dim=True)
+
+
+def _table_lines(
+    names: Sequence[str], rows: Sequence[Sequence[object]], layout: str, *, is_first: bool
+) -> tuple[list[str], int]:
+    """The lines of some rows, the first ones below the names of columns, and how many columns are hidden."""
     from framemill.cluster.cli import table_layout
 
-    names = [printable(column) for column in columns]
-    invocation = _invocation()
-    layout, is_fitted = invocation.layout, is_fitted_to_terminal()
+    is_fitted = is_fitted_to_terminal()
     is_text = is_fitted or bool(layout)
     cells = [[_cell(value, for_people=is_text) for value in row] for row in rows]
-    hidden = 0
     if layout == "line":
         lines = table_layout.listed(names, cells)
-    elif not is_text:
-        lines = table_layout.tabbed(names, cells)
-    else:
-        width = shutil.get_terminal_size().columns if is_fitted else None
-        if is_fitted:
-            cells = [[_for_terminal(cell) for cell in row] for row in cells]
-        lines, hidden = table_layout.aligned(names, cells, width)
-    if title:
-        click.secho(printable(title), bold=is_fitted)
-    for line in lines:
-        click.echo(line)
-    if hidden and invocation.verbosity >= 0:
-        click.secho(f"{hidden} of {len(names)} columns left out; --wide or --line shows all", dim=True)
+        return (lines if is_first or not lines else ["", *lines]), 0
+    header = names if is_first else [""] * len(names)
+    if not is_text:
+        return table_layout.tabbed(header, cells), 0
+    if is_fitted:
+        cells = [[_for_terminal(cell) for cell in row] for row in cells]
+    return table_layout.aligned(header, cells, shutil.get_terminal_size().columns if is_fitted else None)
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -227,15 +286,15 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def _cell(value: object, for_people: bool) -> str:
     """A value on one line."""
-    from framemill.cluster.cli.table_layout import Number
-
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if not for_people:
         return printable(_as_data(value))
+    from framemill.cluster.cli.table_layout import Number
+
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
+    if isinstance(value, int | Decimal):
         return Number(value)
     if isinstance(value, float):
         return Number(f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}")
@@ -249,12 +308,14 @@ def _for_terminal(cell: str) -> str:
 
 def _as_data(value: object) -> str:
     """A value for other programs, whole."""
-    from framemill.cluster.cli.table_layout import as_json, short
-
     if value is None:
         return ""
+    if type(value) in (str, int):
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    from framemill.cluster.cli.table_layout import as_json, short
+
     if isinstance(value, float):
         return str(short(value))
     if isinstance(value, Mapping | list | tuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import click
@@ -18,12 +18,14 @@ from framemill.cluster.cli.output import (
     is_fitted_to_terminal,
     print_csv,
     print_json,
+    print_json_rows,
     print_table,
     report,
     size,
 )
 
 _MOST_SHOWN = 20
+_ROWS_SHOWN = 40  # of an answer, as DuckDB's own shell does
 
 
 @click.command()
@@ -71,9 +73,15 @@ def _without_noughts(tables: Mapping[str, Record]) -> dict[str, Record]:
 @click.argument("output", metavar="OUT")
 @click.argument("query")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV with a header.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Rows to print [default: all; {_ROWS_SHOWN} on a terminal].",
+)
 @conventions
 @click.pass_obj
-def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
+def sql(invocation: Invocation, output: str, query: str, as_csv: bool, limit: int | None) -> None:
     """Run one SQL QUERY over a result folder.
 
     Each table is a view; no other file can be read.
@@ -83,15 +91,19 @@ def sql(invocation: Invocation, output: str, query: str, as_csv: bool) -> None:
     """
     if as_csv and invocation.as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    from framemill.cluster.results import queries
+    from framemill.cluster.without_pandas import without_pandas
 
-    result = queries.query(output, query)
-    if as_csv:
-        print_csv(result.columns, result.rows)
-    elif invocation.as_json:
-        print_json([dict(zip(result.columns, map(_finite, row), strict=True)) for row in result.rows])
-    else:
-        print_table(result.columns, result.rows)
+    with without_pandas():
+        from framemill.cluster.results import queries
+
+        with queries.stream_query(output, query) as answer:
+            rows = islice(answer.rows, limit)
+            if as_csv:
+                print_csv(answer.columns, rows)
+            elif invocation.as_json:
+                print_json_rows(answer.columns, rows)
+            else:
+                print_table(answer.columns, rows, most=_ROWS_SHOWN if limit is None else None)
 
 
 @click.command()
@@ -151,8 +163,3 @@ def _shown(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple) and not any(isinstance(item, Mapping | list) for item in value):
         return ", ".join(map(str, value))
     return value
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: they become null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -178,7 +178,7 @@ def _read_frames(dataset: Dataset, left_out: Collection[str]) -> _Frames:
     if left_out:
         filled &= ~pc.field("source_id").isin(pa.array(sorted(left_out), pa.string()))
     # Not `read_rows`: stored pictures must stay on disk.
-    table = dataset_tables(dataset)[SOURCE_TABLE].to_table(columns=names, filter=filled)
+    table = dataset_tables(dataset, [SOURCE_TABLE])[SOURCE_TABLE].to_table(columns=names, filter=filled)
     keys = [("source_id", "ascending"), ("frame_index", "ascending")]
     table = table.take(pc.sort_indices(table, sort_keys=keys))
     ids = table["source_id"].combine_chunks().dictionary_encode()

@@ -124,7 +124,7 @@ def _standing(dataset: Dataset, query: str, top: int) -> list[Hit]:
             found.origin,
             "words",
         )
-        for found in find_words(dataset_tables(dataset), query, top, uris)
+        for found in find_words(dataset_tables(dataset, WORD_TABLES), query, top, uris)
     ]
 
 
@@ -249,7 +249,7 @@ def _nearest(
     if on_note is not None and (note := outdated_note(dataset.state, *tables)):
         on_note(note)
     uris = uris_by_source(dataset)
-    held = dataset_tables(dataset)
+    held = dataset_tables(dataset, tables)
     hits: list[Hit] = []
     for table in tables:
         source = held[table]

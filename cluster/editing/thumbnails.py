@@ -211,7 +211,7 @@ def by_source(rows: pa.Table) -> Iterator[pa.Table]:
 
 def _lacks_pictures(dataset: Dataset) -> bool:
     # Not `read_rows`: the pictures need not be read for counting them.
-    rows = dataset_tables(dataset)[TABLE].to_table(columns={"has": pc.is_valid(pc.field("image"))})
+    rows = dataset_tables(dataset, [TABLE])[TABLE].to_table(columns={"has": pc.is_valid(pc.field("image"))})
     return not pc.all(rows["has"], min_count=0).as_py()
 
 

@@ -86,6 +86,8 @@ class Part:
         table, name: the file is `<table>/<name>` in the result folder.
         rows, num_bytes: its size.
         owners: whose rows it holds: source_id; in `media` uri, in `runs` run_id, in `errors` `error_owner`.
+        schema: digest of its columns, so that of many parts that are alike one is opened; empty in parts of
+            before it was written down.
     """
 
     table: str
@@ -93,6 +95,7 @@ class Part:
     rows: int
     num_bytes: int
     owners: tuple[str, ...]
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

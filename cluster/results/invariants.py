@@ -30,11 +30,10 @@ from framemill.cluster.results.broken import Broken, Sources, Told, read_numbers
 from framemill.cluster.results.keys import broken_order
 from framemill.cluster.results.references import broken_references
 from framemill.cluster.results.rules import Bound, Column, Level, rules_of
+from framemill.cluster.results.tables import SOURCE_ID
 from framemill.errors import InvariantError
 from framemill.ops import load_op
 from framemill.ops.operation import Op
-
-SOURCE_ID = pa.field("source_id", pa.string(), False, metadata={"doc": "content id of the source"})
 
 Rows = npt.NDArray[np.int64]
 

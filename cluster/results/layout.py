@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
@@ -63,6 +63,22 @@ def live_path(root: ResultPath, table: str, name: str) -> ResultPath:
         return path
     hidden = hidden_path(root, table, name)
     return hidden if hidden.exists() else path
+
+
+def live_paths(root: ResultPath, table: str, names: Sequence[str]) -> list[ResultPath]:
+    """The same of many parts of one table, with one look at its folder."""
+    if isinstance(root, RemotePath) or not names:
+        return [visible_path(root, table, name) for name in names]
+    try:
+        there = set(os.listdir(root / table))
+    except FileNotFoundError:
+        there = set()
+    return [
+        hidden_path(root, table, name)
+        if name not in there and f".{name}{HIDDEN_SUFFIX}" in there
+        else visible_path(root, table, name)
+        for name in names
+    ]
 
 
 def partials_folder(root: ResultPath, source_id: str) -> ResultPath:

@@ -187,7 +187,8 @@ def _write(
         if num_rows == 0:
             path.unlink()
             return None
-    return Part(table, name, num_rows, num_bytes, tuple(owners))
+    digest = hashlib.blake2b(schema.serialize().to_pybytes(), digest_size=8).hexdigest()
+    return Part(table, name, num_rows, num_bytes, tuple(owners), digest)
 
 
 def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:

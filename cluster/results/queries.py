@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -22,20 +24,21 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from framemill.cluster.results import layout
-from framemill.cluster.results.commits import DatasetState
+from framemill.cluster.results.commits import DatasetState, Part
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.invariants import SOURCE_ID
 from framemill.cluster.results.remote_path import RemotePath
+from framemill.cluster.results.shot_rows import READ
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW, create_shots
 from framemill.cluster.results.sql_hints import explain
+from framemill.cluster.results.statements import QueryStream, Row, answering
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
     ResultPath,
     arrow_path,
     file_system,
 )
-from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA, SOURCES_SCHEMA
-from framemill.errors import DatasetError, UsageError
+from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA, SOURCE_ID, SOURCES_SCHEMA
+from framemill.errors import DatasetError
 from framemill.ops import OPS, PLUGINS, load_op
 
 # Tables that commands make -> module and schema; imported only where a folder has the table.
@@ -49,7 +52,8 @@ CORPUS_TABLES = {
     "person_names": "framemill.cluster.corpus.names:NAMES_SCHEMA",
 }
 _ATTEMPTS = 20  # a compaction may replace parts while they are read
-_READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
+# What may read tables that a statement does not name: DuckDB's own tables and functions.
+_MAY_READ_ALL = re.compile(r"show|describe|schema|duckdb_|pg_|sqlite_|pragma|query", re.IGNORECASE)
 # The speaker of a segment is the one who speaks longest in it.
 _SPOKEN = """
 CREATE VIEW spoken AS
@@ -65,15 +69,23 @@ FROM transcript t
 """
 
 
+# View -> the tables that it is made from.
+_VIEWS: Mapping[str, Collection[str]] = {"spoken": ("transcript", "speakers"), VIEW: ("sources", *READ)}
+_T = TypeVar("_T")
+
+
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """Rows as Python values, in the order DuckDB gives them, and the names of their columns."""
+    """Rows as Python values, in the order DuckDB gives them, and the names of their columns.
+
+    Times with a zone are in UTC; inside of lists and structs they are text.
+    """
 
     columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
+    rows: list[Row]
 
 
-def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
+def query(root: str | os.PathLike[str] | RemotePath, sql: str, limit: int | None = None) -> QueryResult:
     """Runs one reading statement over the tables of a result folder; each table is a view.
 
     Beside the tables there is `sources`, a row for each content with the files that hold it, from the commit
@@ -82,17 +94,52 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
 
     The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
 
+    Args:
+        limit: most rows to give, 0 or more, and to hold; None for all.
+
     Raises:
         UsageError: no results at `root`, or DuckDB refuses the statement (its own message is passed on).
         DatasetError: a part cannot be read.
     """
-    dataset = Dataset.open(root, create=False)
+
+    def collect(dataset: Dataset) -> QueryResult:
+        with _answering(dataset, sql) as stream:
+            return QueryResult(stream.columns, list(islice(stream.rows, limit)))
+
+    return _of_one_state(Dataset.open(root, create=False), collect)
+
+
+@contextmanager
+def stream_query(root: str | os.PathLike[str] | RemotePath, sql: str) -> Iterator[QueryStream]:
+    """As `query`, with rows as they come, inside of the block.
+
+    Raises:
+        DatasetError: a part cannot be read; also where a compaction replaces one after the first row.
+    """
+
+    def begin(dataset: Dataset) -> tuple[ExitStack, QueryStream]:
+        with ExitStack() as stack:
+            stream = stack.enter_context(_answering(dataset, sql))
+            rows = chain(list(islice(stream.rows, 1)), stream.rows)
+            return stack.pop_all(), QueryStream(stream.columns, rows)
+
+    stack, stream = _of_one_state(Dataset.open(root, create=False), begin)
+    with stack:
+        try:
+            yield stream
+        except DatasetError as exc:
+            raise DatasetError(
+                f"a part was replaced while rows were read ({exc}): they are not all; run the command again"
+            ) from exc
+
+
+def _of_one_state(dataset: Dataset, read: Callable[[Dataset], _T]) -> _T:
+    """What is read of the newest state whose parts stay there meanwhile."""
     failure: DatasetError | None = None
     for _ in range(_ATTEMPTS):
         paths = live_paths(dataset)
         try:
-            tables = {"sources": _sources(dataset.state), **dataset_tables(dataset)}
-            return _run(tables, dataset.state, sql, str(dataset.root))
+            return read(dataset)
         except DatasetError as exc:
             failure = exc
             dataset.reload()
@@ -103,24 +150,41 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str) -> QueryResult:
     ) from failure
 
 
-def dataset_tables(dataset: Dataset) -> dict[str, pyarrow.dataset.Dataset]:
+def table_names(state: DatasetState) -> list[str]:
+    """The tables of a folder, sorted: those with rows, and those that were asked for."""
+    known = {name for name in state.keys if name in OPS or name in PLUGINS or name in CORPUS_TABLES}
+    return sorted({"errors", "runs", *known, *state.tables()})
+
+
+def dataset_tables(
+    dataset: Dataset, names: Collection[str] | None = None
+) -> dict[str, pyarrow.dataset.Dataset]:
     """Every table as an Arrow dataset over its live parts. Asked-for tables without rows are there, empty.
+
+    Args:
+        names: of those that are wanted, as far as they are there; None for all.
 
     Raises:
         DatasetError: a part is gone or damaged; or the state is out of date: reload and try again.
     """
     state = dataset.state
-    tables = {name: _empty(schema) for name, schema in known_schemas(state).items()}
+    tables = {name: _empty(schema) for name, schema in known_schemas(state, names).items()}
     files = file_system(dataset.root)
-    for name in state.tables():
-        paths = [arrow_path(layout.live_path(dataset.root, name, part.name)) for part in state.parts_of(name)]
+    for name in [name for name in state.tables() if names is None or name in names]:
+        parts = state.parts_of(name)
+        paths = list(map(arrow_path, layout.live_paths(dataset.root, name, [part.name for part in parts])))
         try:
             # Later versions may add fields: older parts answer null for them.
-            schema = pa.unify_schemas(_read_schemas(paths, files))
+            schema = pa.unify_schemas(_read_schemas(_one_of_each(parts, paths), files))
             tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=files)
         except (pa.ArrowException, OSError) as exc:
             raise DatasetError(f"table {name}: {exc}") from exc
     return tables
+
+
+def _one_of_each(parts: Sequence[Part], paths: Sequence[str]) -> list[str]:
+    """Of parts with the same columns the path of one: to open thousands takes seconds."""
+    return list({part.schema or part.name: path for part, path in zip(parts, paths, strict=True)}.values())
 
 
 def _read_schemas(paths: Sequence[str], files: Any) -> list[pa.Schema]:
@@ -132,18 +196,29 @@ def _read_schemas(paths: Sequence[str], files: Any) -> list[pa.Schema]:
 
 def live_paths(dataset: Dataset) -> set[ResultPath]:
     """Compared instead of the parts: publishing moves a file without a new commit."""
-    return {layout.live_path(dataset.root, table, name) for table, name in dataset.state.parts}
+    state = dataset.state
+    return {
+        path
+        for table in state.tables()
+        for path in layout.live_paths(dataset.root, table, [part.name for part in state.parts_of(table)])
+    }
 
 
-def known_schemas(state: DatasetState) -> dict[str, pa.Schema]:
-    """Table -> schema, source_id included, of every table of a folder that this version knows."""
+def known_schemas(state: DatasetState, names: Collection[str] | None = None) -> dict[str, pa.Schema]:
+    """Table -> schema, source_id included, of every table of a folder that this version knows.
+
+    Args:
+        names: of those that are wanted; None for all.
+    """
     schemas = {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
     for name in state.keys:
+        if names is not None and name not in names:
+            continue  # to load an operation takes time
         if name in OPS or name in PLUGINS:
             schemas[name] = pa.schema([SOURCE_ID, *load_op(name).schema])
         elif name in CORPUS_TABLES:
             schemas[name] = corpus_schema(name)
-    return schemas
+    return {name: schema for name, schema in schemas.items() if names is None or name in names}
 
 
 def corpus_schema(name: str) -> pa.Schema:
@@ -168,41 +243,38 @@ def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(schema.empty_table())
 
 
-def _run(
-    tables: Mapping[str, pyarrow.dataset.Dataset], state: DatasetState, sql: str, root: str
-) -> QueryResult:
-    with (
-        tempfile.TemporaryDirectory(prefix="framemill-sql-") as spill,
-        duckdb.connect(":memory:") as connection,
-    ):
-        # Large sorts spill; the default place would be a folder in the user's current one.
-        connection.execute("SET temp_directory = ?", [spill])
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET python_enable_replacements = false")
+def _answering(dataset: Dataset, sql: str) -> AbstractContextManager[QueryStream]:
+    state = dataset.state
+    there = ["sources", *table_names(state)]
+    tables: dict[str, pyarrow.dataset.Dataset] = {}
+
+    def prepare(connection: duckdb.DuckDBPyConnection, is_select: bool) -> None:
+        wanted = _named(sql, there)
+        if "sources" in wanted:
+            tables["sources"] = _sources(state)
+        tables.update(dataset_tables(dataset, wanted))
         for name, table in tables.items():
             connection.register(name, table)
         if {"transcript", "speakers"} <= tables.keys():
             connection.execute(_SPOKEN)
-        try:
-            statements = connection.extract_statements(sql)
-            kinds = [statement.type.name for statement in statements]
-            if len(kinds) != 1 or kinds[0] not in _READING:
-                raise UsageError(
-                    f"sql takes one statement that reads, not {' and '.join(kinds) or 'an empty one'}: "
-                    "use SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN"
-                )
-            if "sho" in sql.lower():  # `shots`, or SHOW: making the view costs more than a simple query
-                create_shots(connection, tables, state, sql if kinds == ["SELECT"] else None)
-            connection.execute("SET lock_configuration = true")
-            cursor = connection.execute(statements[0])
-            return QueryResult(tuple(column[0] for column in cursor.description or ()), cursor.fetchall())
-        except duckdb.Error as exc:
-            text = str(exc).strip()
-            if "reading the stream registered as" in text:
-                raise DatasetError(text) from exc
-            columns = {name: table.schema.names for name, table in tables.items()}
-            if "scenes" in tables:
-                columns[VIEW] = SHOTS_SCHEMA.names
-            if {"transcript", "speakers"} <= tables.keys():
-                columns["spoken"] = [*columns["transcript"], "speaker"]
-            raise UsageError(explain(text, sql, columns, root)) from exc
+        if "sho" in sql.lower():  # `shots`, or SHOW: making the view costs more than a simple query
+            create_shots(connection, tables, state, sql if is_select else None)
+
+    def explained(text: str) -> str:
+        columns = {name: tables[name].schema.names if name in tables else [] for name in there}
+        if "scenes" in there:
+            columns[VIEW] = SHOTS_SCHEMA.names
+        if {"transcript", "speakers"} <= tables.keys():
+            columns["spoken"] = [*columns["transcript"], "speaker"]
+        return explain(text, sql, columns, str(dataset.root))
+
+    return answering(sql, prepare, explained)
+
+
+def _named(sql: str, there: Collection[str]) -> set[str]:
+    """The tables that a statement may read: all whose names, or those of views over them, stand in it."""
+    if _MAY_READ_ALL.search(sql):
+        return set(there)
+    text = sql.lower()
+    behind = {table for view, tables in _VIEWS.items() if view in text for table in tables}
+    return {name for name in there if name.lower() in text or name in behind}

@@ -9,6 +9,8 @@ def _field(name: str, kind: pa.DataType, doc: str, *, nullable: bool = True) -> 
     return pa.field(name, kind, nullable, metadata={"doc": doc})
 
 
+SOURCE_ID = _field("source_id", pa.string(), "content id of the source", nullable=False)
+
 ERRORS_SCHEMA = pa.schema(
     [
         _field("source_id", pa.string(), "content id of the input; null where its bytes could not be read"),

@@ -68,7 +68,11 @@ class ExpectedCosts:
 
     def _read_runs(self, dataset: Dataset) -> int:
         """Work of all runs over the length of what they made."""
-        runs = dataset_tables(dataset)["runs"].to_table(columns=["seconds", "elapsed_seconds"]).to_pylist()
+        runs = (
+            dataset_tables(dataset, ["runs"])["runs"]
+            .to_table(columns=["seconds", "elapsed_seconds"])
+            .to_pylist()
+        )
         took: defaultdict[str, float] = defaultdict(float)
         for run in runs:
             for name, seconds in run["seconds"]:

@@ -189,8 +189,8 @@ def test_a_part_that_is_published_while_it_is_read_is_no_error(
     part.rename(hidden)
     real = queries.dataset_tables
 
-    def then_publish(dataset: Dataset) -> object:
-        tables = real(dataset)
+    def then_publish(dataset: Dataset, names: object) -> object:
+        tables = real(dataset, names)
         if hidden.exists():
             hidden.rename(part)
         return tables
@@ -202,8 +202,8 @@ def test_a_part_that_is_published_while_it_is_read_is_no_error(
 def test_a_part_that_goes_while_it_is_read_is_no_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = queries.dataset_tables, []
 
-    def then_compact(dataset: Dataset) -> object:
-        tables = real(dataset)
+    def then_compact(dataset: Dataset, names: object) -> object:
+        tables = real(dataset, names)
         if not calls:
             other = Dataset.open(root, create=False)
             with other.hold("c"):

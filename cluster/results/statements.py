@@ -1,0 +1,129 @@
+"""One statement in DuckDB over tables that are handed to it, with rows as they come.
+
+The engine gets no file at all, half of the machine's memory, and a folder of its own for what does not fit.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from framemill.cluster.machine import memory_bytes, usable_cores
+from framemill.errors import DatasetError, UsageError
+
+# What DuckDB may hold of the machine's memory before it spills; its own default is most of it.
+_MEMORY_SHARE = 0.5
+_ROWS_AT_ONCE = 2048  # as many as DuckDB makes at a time
+_READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
+_ZONED = re.compile(r"TIMESTAMP(_NS)? WITH TIME ZONE")
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStream:
+    """Column names, and rows as they come: no more are held than DuckDB makes at a time."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+
+
+@contextmanager
+def answering(
+    sql: str,
+    prepare: Callable[[duckdb.DuckDBPyConnection, bool], None],
+    explain: Callable[[str], str],
+) -> Iterator[QueryStream]:
+    """Runs one reading statement; its rows can be had inside of the block.
+
+    Args:
+        prepare: registers tables and makes views on a connection; told whether the statement is a SELECT.
+        explain: turns what DuckDB says against a statement into words for a person.
+
+    Raises:
+        UsageError: it is not one statement, does not read, or DuckDB refuses it: also while rows come.
+        DatasetError: a table cannot be read.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="framemill-sql-") as spill,
+        duckdb.connect(":memory:") as connection,
+        _own_errors(explain),
+    ):
+        # Large sorts spill; the default place would be a folder in the user's current one.
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute(f"SET memory_limit = '{int(_MEMORY_SHARE * memory_bytes())}B'")
+        connection.execute(f"SET threads = {usable_cores()}")
+        connection.execute("SET TimeZone = 'UTC'")  # the same answer wherever it is asked
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
+        statements = connection.extract_statements(sql)
+        kinds = [statement.type.name for statement in statements]
+        if len(kinds) != 1 or kinds[0] not in _READING:
+            raise UsageError(
+                f"sql takes one statement that reads, not {' and '.join(kinds) or 'an empty one'}: "
+                "use SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN"
+            )
+        prepare(connection, kinds[0] == "SELECT")
+        connection.execute("SET lock_configuration = true")
+        cursor = connection.execute(statements[0])
+        description = cursor.description or []
+        types = [str(column[1]) for column in description]
+        if any(map(_ZONED.search, types)):
+            cursor = connection.execute(_without_zones(sql, types))
+        rows = _rows(cursor, [n for n, kind in enumerate(types) if _ZONED.fullmatch(kind)])
+        yield QueryStream(tuple(str(column[0]) for column in description), _telling(rows, explain))
+
+
+def _without_zones(sql: str, types: Sequence[str]) -> str:
+    """The statement with times in UTC instead of times with a zone, inside of lists and structs as text.
+
+    DuckDB's way to Python values wants a package for those that Python itself no longer needs; its way over
+    Arrow knows no infinite dates, and takes numbers of 128 bits for decimals.
+    """
+    ends = [at for at, kind in duckdb.tokenize(sql) if sql[at] == ";" and kind == duckdb.token_type.operator]
+    columns = [
+        f"CAST(c{n} AS TIMESTAMP)"
+        if _ZONED.fullmatch(kind)
+        else f"CAST(c{n} AS {_ZONED.sub('VARCHAR', kind)})"
+        if _ZONED.search(kind)
+        else f"c{n}"
+        for n, kind in enumerate(types)
+    ]
+    names = ", ".join(f"c{n}" for n in range(len(types)))
+    return f"SELECT {', '.join(columns)} FROM ({sql[: ends[0]] if ends else sql}\n) AS answer({names})"
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, zoned: Sequence[int]) -> Iterator[Row]:
+    while batch := cursor.fetchmany(_ROWS_AT_ONCE):
+        if not zoned:
+            yield from batch
+            continue
+        for row in map(list, batch):
+            for n in zoned:
+                if isinstance(row[n], datetime):  # those beyond the years of Python come as text
+                    row[n] = row[n].replace(tzinfo=UTC)
+            yield tuple(row)
+
+
+def _telling(rows: Iterator[Row], explain: Callable[[str], str]) -> Iterator[Row]:
+    """Rows are asked for outside of the block in which the statement was run: errors come there too."""
+    with _own_errors(explain):
+        yield from rows
+
+
+@contextmanager
+def _own_errors(explain: Callable[[str], str]) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as exc:
+        text = str(exc).strip()
+        if "reading the stream registered as" in text:
+            raise DatasetError(text) from exc
+        raise UsageError(explain(text)) from exc
