@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from benchmarks.harness import BenchmarkError, Command, Setting, remove
+from framemill.models.registry import ModelEntry, resolve
+
+MODELS = Path(__file__).with_name("models.toml")
+
+
+def named_model(role: str) -> ModelEntry:
+    """The model that the benchmarks name for a role."""
+    return resolve(role, tomllib.loads(MODELS.read_text("utf-8"))["model"][role])
 
 
 def extract(
@@ -44,6 +53,8 @@ def extract(
         output,
         "--json",
         "-q",
+        "--config",
+        MODELS,
         *options,
     ]
     return Command(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from framemill.models.model_io import check_graph
 from framemill.models.onnx_batching import check_batching, input_shapes, load_graph
 from framemill.models.registry import (
     DEFAULTS,
+    KNOWN,
     LABEL_SETS,
     ModelEntry,
     all_entries,
@@ -49,6 +50,8 @@ def add(
 ) -> dict[str, Any]:
     """Registers an ONNX file for a role; what is not given is taken from the file, its family, then the role.
 
+    A family that is not given is the first of those that known models of the role have which fits the file.
+
     Args:
         source: path of a file, which stays where it is, or an https URL, fetched into the cache.
         name: key in the registry; the file's name without suffix if empty.
@@ -65,9 +68,8 @@ def add(
     if role not in DEFAULTS:
         raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
     default = DEFAULTS[role]
-    family = family or default.family
-    check_role(role, family)
-    usual = FAMILY_DEFAULTS.get(family) or asdict(default)
+    families = [family] if family else list(dict.fromkeys(e.family for e in KNOWN if e.role == role))
+    check_role(role, families[0])
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.split("?")[0]).stem).strip("-._")
     if name in {entry.name for entry in all_entries()}:
         raise UsageError(f"a model named {name!r} exists; choose another `name`")
@@ -84,7 +86,6 @@ def add(
         block = {
             "name": name,
             "role": role,
-            "family": family,
             "sha256": hashlib.sha256(content).hexdigest(),
             "num_bytes": len(content),
             "licence": licence,
@@ -92,13 +93,10 @@ def add(
             "urls": [url] if url else [],
             "path": "" if url else str(path),
             "input_size": size,
-            "colour": usual["colour"] if colour is None else colour,
-            "mean": usual["mean"] if mean is None else mean,
-            "scale": usual["scale"] if scale is None else scale,
-            "labels": usual.get("labels", default.labels) if labels is None else labels,
         }
-        entry = parse_entry(block)
-        check_graph(entry, model)
+        given = {"colour": colour, "mean": mean, "scale": scale, "labels": labels}
+        block |= {key: value for key, value in given.items() if value is not None}
+        entry = _fitting(block, families, model, default)
         batching, reason = check_batching(model, size)
         entry = replace(entry, batching=batching)
         if url:
@@ -107,6 +105,26 @@ def add(
         if url:
             path.unlink(missing_ok=True)
     return {**asdict(entry), "block": str(write_block(entry)), "reason": reason}
+
+
+def _fitting(
+    block: Mapping[str, Any], families: Sequence[str], model: Any, default: ModelEntry
+) -> ModelEntry:
+    """The entry of the first of these families that fits a model; raises what the first one does if none."""
+    problem: ModelError | None = None
+    for family in families:
+        usual = FAMILY_DEFAULTS.get(family) or asdict(default)
+        known = {key: usual[key] for key in ("colour", "mean", "scale")}
+        labels = usual.get("labels", default.labels)
+        entry = parse_entry({"family": family, **known, "labels": labels, **block})
+        try:
+            check_graph(entry, model)
+        except ModelError as exc:
+            problem = problem or exc
+        else:
+            return entry
+    assert problem is not None
+    raise problem
 
 
 def _check_opens(path: Path) -> None:

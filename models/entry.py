@@ -66,6 +66,8 @@ class ModelEntry:
         mean, scale: the model takes (value - mean) * scale, value in 0..255; one number for all channels
             or one per channel; empty means 0 and 1.
         labels: names of the classes by class index.
+        same_above: of a model of faces, the least cosine at which its publisher takes two vectors to be of
+            one person; 0 where none is stated.
         vectors_of: of a head on embeddings, the image model whose vectors it takes; empty for any.
         batching: `dynamic`: the first axis takes any length; `fixed`: published for one row, made dynamic
             where batches pay; `none`: always one row at a time.
@@ -90,6 +92,7 @@ class ModelEntry:
     mean: _Channels = ()
     scale: _Channels = ()
     labels: _Labels = ()
+    same_above: Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
     vectors_of: _Text = ""
     batching: Annotated[Batching, Meta(description="dynamic, fixed or none")] = "none"
 

@@ -35,8 +35,10 @@ FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("preprocessor_config.json", ""),
     ),
     "sentence": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
+    "e5": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
     "clip_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
     "siglip_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
+    "siglip2_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
 }
 
 

@@ -6,6 +6,7 @@ yolo_end_to_end: exports that choose among the boxes themselves (YOLOv10, or wit
 rtdetr, dfine: the deployed graphs of the authors of RT-DETR (Zhao et al., arXiv:2304.08069) and D-FINE
 (Peng et al., arXiv:2410.13842), which take the size that boxes are wanted in.
 detr: the bare network of either, as Hugging Face's exports give it: a logit per class and relative boxes.
+rfdetr: the same of RF-DETR (Roboflow, 2025), whose classes are numbered as COCO does it.
 
 Other families are described where they are decoded (`ops.faces.decoders`, `ops.objects.pose_families` and so
 on); what they give is checked there, at the first call.
@@ -28,7 +29,19 @@ SIZED_FAMILIES = ("rtdetr", "dfine")
 # Families that take normalised pictures with their channels first, or last; they need a picture size, which
 # the entry states where the graph does not.
 PLANAR_FAMILIES = (
-    *("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr", "ultraface", "yunet", "scrfd"),
+    *(
+        "yolox",
+        "yolov8",
+        "yolo_end_to_end",
+        "rtdetr",
+        "dfine",
+        "detr",
+        "rfdetr",
+        "ultraface",
+        "yunet",
+        "scrfd",
+    ),
+    *("fer_aligned", "hsemotion"),
     *("arcface", "fer_rgb", "rtmpose", "imagenet", "clip", "siglip", "dinov2", "nima", "text_orientation"),
     *("eye_state", "ocec"),
 )
@@ -77,10 +90,12 @@ def expected_outputs(entry: ModelEntry) -> Shapes:
     num_labels = len(entry.labels)
     if _is_sized(entry):
         return {"labels": (None, None), "boxes": (None, None, 4), "scores": (None, None)}
+    bare: Shapes = {"logits": (None, None, num_labels), "pred_boxes": (None, None, 4)}
     shapes: Mapping[str, Shapes] = {
+        "detr": bare,
+        "rfdetr": bare,
         "yolov8": {"": (None, 4 + num_labels, None)},
         "yolo_end_to_end": {"": (None, None, 6)},
-        "detr": {"logits": (None, None, num_labels), "pred_boxes": (None, None, 4)},
     }
     return shapes.get(entry.family, {})
 

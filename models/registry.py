@@ -22,10 +22,11 @@ from framemill.models.family_defaults import FAMILY_DEFAULTS
 from framemill.models.folders import digest_file, digest_files, list_folder
 
 # Files of `labels/`: names of classes by class index, a line each. `coco80`: the 80 training classes of the
-# COCO detection task. `imagenet1000`: those of ILSVRC 2012 in the order of their synset numbers, the first
+# COCO detection task; `coco91`: the same by category number, 0 to 90, where numbers that name nothing are
+# called unused. `imagenet1000`: those of ILSVRC 2012 in the order of their synset numbers, the first
 # name of each synset, made distinct where two share it. `audioset527`: all of AudioSet, in its own
 # order (Gemmeke et al., ICASSP 2017); `audioset521`: the same without the six that YAMNet leaves out.
-LABEL_SETS = ("audioset521", "audioset527", "coco80", "imagenet1000")
+LABEL_SETS = ("audioset521", "audioset527", "coco80", "coco91", "imagenet1000")
 
 # Files of `entries/`, in the order in which models are listed.
 _FILES = ("objects", "vad", "faces", "poses", "text", "speech", "sounds", "embeddings", "aesthetics")
@@ -63,12 +64,14 @@ def label_set(name: str) -> tuple[str, ...]:
 
 # Families that serve a role but of which no checkpoint is known here.
 MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "objects": ("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr"),
+    "objects": ("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr", "rfdetr"),
     "aesthetics": ("laion", "nima", "nima_keras"),
     "sounds": ("panns", "vggish", "openl3", "clap"),
     "faces": ("scrfd", "ultraface", "yunet"),
     "face_landmarks": ("scrfd", "yunet"),
     "eyes": ("eye_state", "ocec"),
+    "emotions": ("fer", "fer_rgb", "fer_aligned", "hsemotion"),
+    "text_embeddings": ("sentence", "e5"),
     "poses": ("blazepose", "rtmpose"),
 }
 

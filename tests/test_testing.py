@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from framemill.errors import UsageError
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.chunks import Chunk, Frames, ShardInfo
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, FrameOp, Op, Partial, Reads, TableOp
 from framemill.testing import NUM_FRAMES, check_operation
+from tests.small_models import SMALL
 
 COLUMNS = (
     column("frame_index", pa.int64(), "0-based position"),
@@ -188,7 +188,7 @@ class _Means:
 
 
 def test_models_are_given() -> None:
-    check_operation(Modelled, models={"objects": Model(DEFAULTS["objects"], _Means())})
+    check_operation(Modelled, models={"objects": Model(SMALL["objects"], _Means())})
     with pytest.raises(UsageError, match="good runs a model for the role 'objects': give"):
         check_operation(Modelled)
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from framemill.models.registry import DEFAULTS
+from benchmarks.extracting import named_model
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
 from framemill.ops.faces.embeddings import FaceEmbeddings
@@ -102,7 +102,7 @@ def main() -> None:
     models, folder, step, output = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
     kinds = (Faces, Emotions, FaceEmbeddings)
     loaded = {
-        role: Model(DEFAULTS[role], OneRow(models / DEFAULTS[role].file_name))
+        role: Model(named_model(role), OneRow(models / named_model(role).file_name))
         for kind in kinds
         for role in kind.models
     }

@@ -116,13 +116,12 @@ def weigh(path: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
 
 def infer_bare(model: str, batch: int, seconds: float) -> dict[str, float]:
     """One model on one batch that lies on the device, again and again."""
-    from dataclasses import replace
 
+    from benchmarks.extracting import named_model
     from framemill.models.arrays import cupy_module
-    from framemill.models.registry import DEFAULTS
     from framemill.models.session import open_model
 
-    opened, report = open_model(replace(DEFAULTS["objects"]), Path(model), 1)
+    opened, report = open_model(named_model("objects"), Path(model), 1)
     if report.provider not in ("tensorrt", "cuda"):
         raise RuntimeError(f"the model runs on {report.provider}")
     width, height = opened.entry.input_size or (416, 416)

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.extracting import named_model
 from benchmarks.peers.faces_one_by_one import OnePicture, OneRow
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.faces.embeddings import FaceEmbeddings
 from framemill.ops.faces.faces import Faces
@@ -30,7 +30,7 @@ ZOOM = 0.25
 def main() -> None:
     models, clip = Path(sys.argv[1]), sys.argv[2]
     loaded = {
-        role: Model(DEFAULTS[role], OneRow(models / DEFAULTS[role].file_name))
+        role: Model(named_model(role), OneRow(models / named_model(role).file_name))
         for kind in (Faces, FaceEmbeddings)
         for role in kind.models
     }

@@ -208,7 +208,7 @@ def check(invocation: Invocation, names: tuple[str, ...]) -> int:
     "--name", metavar="NAME", default="", help="Its name in the registry [default: the file's name]."
 )
 @click.option(
-    "--family", default="", help="Layout of inputs and outputs [default: that of the role's default]."
+    "--family", default="", help="Layout of inputs and outputs [default: the first of the role's that fits]."
 )
 @click.option("--input-size", metavar="WxH", help="Picture size in pixels [default: as the file says].")
 @click.option("--colour", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of the channels.")

@@ -16,7 +16,7 @@ from framemill.cluster.cli.output import Invocation, conventions, held, print_js
     type=float,
     metavar="X",
     help="Least average similarity of the faces of one person, -1 to 1; higher gives more people "
-    "[default: 0.5].",
+    "[default: what the model states, or 0.5].",
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="People to show."
@@ -45,7 +45,7 @@ def people(
     """
     from framemill.cluster.cli.results import print_records
     from framemill.cluster.corpus.names import name_person
-    from framemill.cluster.corpus.people import SOURCE_TABLE, THRESHOLD, find_people
+    from framemill.cluster.corpus.people import SOURCE_TABLE, find_people
     from framemill.cluster.results.corpus_tables import outdated_note
 
     given = [text.partition("=") for text in named]
@@ -54,7 +54,7 @@ def people(
     with held(invocation, output) as (dataset, run_id):
         for person, _, name in given:
             name_person(dataset, run_id, person, name)
-        found = find_people(dataset, run_id, THRESHOLD if threshold is None else threshold)
+        found = find_people(dataset, run_id, threshold)
     if invocation.as_json:
         print_json(dataclasses.asdict(found))
         return

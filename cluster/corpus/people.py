@@ -27,15 +27,17 @@ from framemill.cluster.results.corpus_tables import (
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows
 from framemill.errors import UsageError
+from framemill.models.registry import all_entries
 from framemill.ops.audio.linkage import average_linkage
 from framemill.ops.columns import column
 
 TABLE = "people"
 SOURCE_TABLE = "face_embeddings"
 VERSION = 1
-# Faces belong to one person where they are this similar on average. With the default models, pairs of one
-# person on the head-pose clip have at least 0.68 and pairs of two people at most 0.32; two boys of 20 pixels
-# in the classroom clip are 0.70 like themselves and 0.48 like each other on average (measured).
+# Faces belong to one person where they are this similar on average, unless their model states another value.
+# With yunet_2022mar and mobilefacenet, pairs of one person on the head-pose clip have at least 0.68 and pairs
+# of two people at most 0.32; two boys of 20 pixels in the classroom clip are 0.70 like themselves and 0.48
+# like each other on average (measured).
 THRESHOLD = 0.5
 
 PEOPLE_SCHEMA = pa.schema(
@@ -87,7 +89,7 @@ class PeopleReport:
     changed: bool
 
 
-def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> PeopleReport:
+def find_people(dataset: Dataset, run_id: str, threshold: float | None = None) -> PeopleReport:
     """Clusters all faces by average linkage and replaces the table `people`. Call it inside `dataset.hold`.
 
     Vectors of two models are not comparable: faces with such as are not the newest are left out.
@@ -95,12 +97,15 @@ def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> 
     A person that shares most faces with one of an earlier run keeps that one's id.
 
     Args:
-        threshold: least average similarity of the faces of one person, -1..1.
+        threshold: least average similarity of the faces of one person, -1..1; None for what the model of the
+            embeddings states, or `THRESHOLD`.
 
     Raises:
         UsageError: the threshold is out of range, or the dataset has no face embeddings.
         DatasetError: the storage refuses, or the lease is lost.
     """
+    if threshold is None:
+        threshold = _threshold(dataset)
     if not -1 <= threshold <= 1:
         raise UsageError(f"the threshold is {threshold}; it must be -1 to 1, such as {THRESHOLD}")
     key = corpus_key(dataset, TABLE, SOURCE_TABLE, VERSION, {"threshold": threshold})
@@ -120,6 +125,13 @@ def find_people(dataset: Dataset, run_id: str, threshold: float = THRESHOLD) -> 
         rows = _rows(faces, ids, distances)
         replace_table(dataset, run_id, TABLE, SOURCE_TABLE, key, rows, outdated)
     return _report(dataset, faces, ids, distances, set(earlier.values()), len(outdated), changed=changed)
+
+
+def _threshold(dataset: Dataset) -> float:
+    """What the model of the embeddings takes for one person."""
+    key = dataset.state.keys.get(SOURCE_TABLE, {}).get("models", {}).get(SOURCE_TABLE)
+    stated = [entry.same_above for entry in all_entries() if entry.role == SOURCE_TABLE and entry.key == key]
+    return next(filter(None, stated), THRESHOLD)
 
 
 def name_clusters(

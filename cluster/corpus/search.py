@@ -27,7 +27,7 @@ from framemill.models.session import open_model
 from framemill.models.store import find, locate
 from framemill.ops.chunks import Float32Array
 from framemill.ops.frames.embeddings import ImageEmbeddings
-from framemill.ops.text.encoder import TextEncoder
+from framemill.ops.text.encoder import TEXT_FAMILIES, TOWER_FAMILIES, TextEncoder
 
 IMAGES = "image_embeddings"
 TEXTS = ("text_embeddings", "transcript_embeddings")
@@ -143,8 +143,8 @@ def _meaning(
     if kind == "frames" or (kind == "auto" and (tower or not tables)):
         if tower is None:
             raise _no_text_tower(dataset, bool(tables))
-        encoder = TextEncoder(IMAGE_TEXT, _open(tower), ("clip_text", "siglip_text"))
-        return _nearest(dataset, [IMAGES], encoder.encode([query])[0], top, on_note)
+        encoder = TextEncoder(IMAGE_TEXT, _open(tower), TOWER_FAMILIES)
+        return _nearest(dataset, [IMAGES], encoder.encode([query], are_queries=True)[0], top, on_note)
     if not tables:
         raise UsageError(
             f"{dataset.root} has no vectors of text: run `framemill extract SOURCES -o {dataset.root} "
@@ -153,8 +153,8 @@ def _meaning(
     hits = []
     for table in tables:
         entry = _model_of(dataset, table, TEXT_ROLE, chosen)
-        encoder = TextEncoder(TEXT_ROLE, _open(entry), ("sentence",))
-        hits += _nearest(dataset, [table], encoder.encode([query])[0], top, on_note)
+        encoder = TextEncoder(TEXT_ROLE, _open(entry), TEXT_FAMILIES)
+        hits += _nearest(dataset, [table], encoder.encode([query], are_queries=True)[0], top, on_note)
     return sorted(hits, key=_order)[:top]
 
 

@@ -1,7 +1,8 @@
 """Families of audio networks that take windows of sound: their inputs and outputs.
 
 yamnet: MobileNet v1 on log-mel spectrograms that it makes itself (Hershey et al., "CNN architectures for
-large-scale audio classification", ICASSP 2017); one window a call.
+large-scale audio classification", ICASSP 2017); one window a call. Conversions name the outputs differently,
+and give the spectrogram as a third.
 panns: the audio networks of Kong et al. (arXiv:1912.10211), from waveforms at 32 kHz.
 vggish: the embedding of Hershey et al. from log-mel spectrograms made here.
 openl3: Cramer et al., "Look, listen and learn more" (ICASSP 2019), exported with its own log-mel front end.
@@ -32,6 +33,8 @@ class SoundFamily:
         prepare: from windows float32 [n, window] to its input, which is usually called `input_name`.
         is_batched: whether its input has an axis for windows.
         repeats: whether a sound shorter than a window is repeated; else silence follows it.
+        embedding_width: numbers of an embedding, by which outputs of other names are told apart: such are as
+            wide as there are labels, or this wide; 0 where names decide.
     """
 
     sample_rate: int
@@ -42,6 +45,7 @@ class SoundFamily:
     input_name: str = "input"
     is_batched: bool = True
     repeats: bool = False
+    embedding_width: int = 0
 
     @property
     def window_seconds(self) -> float:
@@ -114,6 +118,7 @@ FAMILIES: Mapping[str, SoundFamily] = {
         prepare=lambda windows: windows[0],
         input_name="waveform_binary",
         is_batched=False,
+        embedding_width=1024,
     ),
     "panns": SoundFamily(
         sample_rate=32_000,

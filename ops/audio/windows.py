@@ -213,6 +213,12 @@ class _Windows:
     def _read(self, outputs: Mapping[str, npt.NDArray[Any]], num_windows: int) -> list[Output]:
         entry, family = self._op.model.entry, self._family
         wanted = [name for name in (family.scores, family.embedding) if name]
+        if family.embedding_width and not set(wanted) <= set(outputs):
+            widths = {len(entry.labels): family.scores or "", family.embedding_width: family.embedding}
+            found = {
+                widths[a.shape[-1]]: a for a in outputs.values() if a.ndim == 2 and a.shape[-1] in widths
+            }
+            outputs = {**outputs, **found}
         if "" in (family.scores, family.embedding) and len(outputs) == 1:
             outputs = {"": next(iter(outputs.values()))}
         elif missing := [name for name in wanted if name not in outputs]:

@@ -70,7 +70,7 @@ def align_faces(
         points = (faces.points - squares[:, None, :2]) * zoom[:, None, None]
         found = np.ones(len(faces), np.bool_)
     middles = np.where(found[:, None], points.mean(axis=1), centre)
-    points, found = _find_points(regions, middles, sides, _tilts(points) * found, detector, LAST_SCORE)
+    points, found = _find_points(regions, middles, sides, tilts(points) * found, detector, LAST_SCORE)
     # Without points the template is laid over the box's square.
     squared = (TEMPLATE / TEMPLATE_SIDE - 0.5) * (sides * BOX_MARGIN)[:, None, None] + centre[:, None]
     points = np.where(found[:, None, None], points, squared)
@@ -105,7 +105,7 @@ def similarities(points: Float64Array, target: Float64Array) -> Float64Array:
     return matrix
 
 
-def _tilts(points: Float64Array) -> Float64Array:
+def tilts(points: Float64Array) -> Float64Array:
     """Angle of the line between the eyes in radians, [m], 0 where it is level."""
     line = points[:, 1] - points[:, 0]
     angle: Float64Array = np.arctan2(line[:, 1], line[:, 0])

@@ -1,8 +1,8 @@
 """Embeddings of frames: frames with similar content have similar vectors.
 
-CLIP: Radford et al., arXiv:2103.00020. SigLIP: Zhai et al., arXiv:2303.15343. DINOv2: Oquab et al.,
-arXiv:2304.07193. MobileNet: Howard et al., arXiv:1704.04861. The first two have a text tower beside them,
-whose vectors compare with those of pictures.
+CLIP: Radford et al., arXiv:2103.00020. SigLIP: Zhai et al., arXiv:2303.15343, SigLIP 2: Tschannen et al.,
+arXiv:2502.14786. DINOv2: Oquab et al., arXiv:2304.07193. MobileNet: Howard et al., arXiv:1704.04861. The
+first three have a text tower beside them, whose vectors compare with those of pictures.
 """
 
 from __future__ import annotations
@@ -62,9 +62,8 @@ class ImageEmbeddings(FrameOp):
             column(
                 "vector",
                 pa.list_(pa.float32()),
-                "embedding of length 1, of as many numbers as the model has (1024 in the default one); "
-                "compare by dot product, -1..1: with the default model frames of one scene have about 0.9, "
-                "others 0.5 to 0.6",
+                "embedding of length 1, of as many numbers as the model has (768 in the default one); "
+                "compare by dot product, -1..1: the higher, the more alike two frames are",
             ),
         ]
     )

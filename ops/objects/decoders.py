@@ -101,7 +101,7 @@ def decode_sized(outputs: Outputs, size: tuple[int, int], least_score: float) ->
 
 
 def decode_detr(outputs: Outputs, size: tuple[int, int], least_score: float) -> Detections:
-    """RT-DETR and D-FINE bare: `logits` [q, classes]; `pred_boxes` [q, 4], centre and size, 0..1.
+    """RT-DETR, D-FINE and RF-DETR bare: `logits` [q, classes]; `pred_boxes` [q, 4], centre and size, 0..1.
 
     Every class of a query stands for itself (focal loss), so a query may be read as several objects.
     """
@@ -124,4 +124,5 @@ FAMILIES: Mapping[str, Family] = {
     "rtdetr": Family(decode_sized, "stretched", False),
     "dfine": Family(decode_sized, "stretched", False),
     "detr": Family(decode_detr, "stretched", False),
+    "rfdetr": Family(decode_detr, "stretched", False),
 }

@@ -15,7 +15,7 @@ from framemill.models.runner import Model
 from framemill.ops.chunks import ShardInfo
 from framemill.ops.columns import column, vector_column
 from framemill.ops.operation import TableOp
-from framemill.ops.text.encoder import TextEncoder, embed_unique
+from framemill.ops.text.encoder import TEXT_FAMILIES, TextEncoder, embed_unique
 
 
 class TextEmbeddings(TableOp):
@@ -32,15 +32,16 @@ class TextEmbeddings(TableOp):
             column(
                 "vector",
                 pa.list_(pa.float32()),
-                "embedding of length 1 (384 numbers with the default model) of the text's first 256 tokens; "
-                "compare by dot product, -1..1: with the default model above about 0.5 for the same matter",
+                "embedding of length 1 (384 numbers with the default model) of the text's first tokens (512 "
+                "there); compare by dot product, -1..1: with the default model most lie from 0.7 to 1, so "
+                "the order tells more than the value",
             ),
         ]
     )
 
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
         super().__init__(options, models)
-        self._encoder = TextEncoder(self.name, models["text_embeddings"], ("sentence",))
+        self._encoder = TextEncoder(self.name, models["text_embeddings"], TEXT_FAMILIES)
 
     def combine(self, upstream: Mapping[str, pa.Table], source: ShardInfo) -> pa.Table:
         rows = upstream[self.after[0]].select(["start_seconds", "end_seconds", "text"])

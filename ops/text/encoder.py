@@ -1,7 +1,8 @@
 """Embeddings of texts: sentences of similar meaning have similar vectors.
 
-Sentence-BERT: Reimers and Gurevych, arXiv:1908.10084: the mean of the last layer over all tokens. The text
-towers of CLIP and SigLIP give vectors that compare with those of pictures.
+Sentence-BERT: Reimers and Gurevych, arXiv:1908.10084: the mean of the last layer over all tokens. E5: Wang et
+al., arXiv:2402.05672: the same, of texts and questions that begin with words of their own. The text towers of
+CLIP, SigLIP and SigLIP 2 give vectors that compare with those of pictures.
 """
 
 from __future__ import annotations
@@ -32,20 +33,34 @@ class _Family:
         max_tokens: longer texts are cut. inputs: names, all int64 [n, tokens].
         output: name of the output. padding: the token that fills every text up to `max_tokens`, or empty
             where texts keep their length.
+        passage, query: words that texts and questions about them begin with. lowers: whether it knows
+            small letters alone.
+        is_mean: whether the vector is the mean of the output over all tokens.
     """
 
     max_tokens: int
     inputs: tuple[str, ...]
     output: str
     padding: str = ""
+    passage: str = ""
+    query: str = ""
+    lowers: bool = False
+    is_mean: bool = False
 
 
+_BERT = ("input_ids", "attention_mask", "token_type_ids")
 FAMILIES: Mapping[str, _Family] = {
-    "sentence": _Family(256, ("input_ids", "attention_mask", "token_type_ids"), "last_hidden_state"),
+    "sentence": _Family(256, _BERT, "last_hidden_state", is_mean=True),
+    "e5": _Family(512, _BERT, "last_hidden_state", passage="passage: ", query="query: ", is_mean=True),
     "clip_text": _Family(77, ("input_ids", "attention_mask"), "text_embeds"),
     # It was trained on texts of exactly 64 tokens and reads the last one.
     "siglip_text": _Family(64, ("input_ids",), "pooler_output", padding="</s>"),
+    "siglip2_text": _Family(64, ("input_ids",), "pooler_output", padding="<pad>", lowers=True),
 }
+
+# Those of texts by themselves, and those whose vectors compare with pictures'.
+TEXT_FAMILIES = ("sentence", "e5")
+TOWER_FAMILIES = ("clip_text", "siglip_text", "siglip2_text")
 
 
 class TextEncoder:
@@ -65,13 +80,15 @@ class TextEncoder:
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self._model.entry, self._family.max_tokens)
 
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Vectors float32 [n, d] of n >= 1 texts.
+    def encode(self, texts: Sequence[str], *, are_queries: bool = False) -> Float32Array:
+        """Vectors float32 [n, d] of n >= 1 texts, or of questions that look for such texts.
 
         Texts of as many tokens run together, so that none is padded for another: a text's vector does not
         depend on its neighbours.
         """
-        ids = self._tokenizer.encode(texts)
+        first = self._family.query if are_queries else self._family.passage
+        given = [first + (text.lower() if self._family.lowers else text) for text in texts]
+        ids = self._tokenizer.encode(given)
         if self._family.padding:
             fill = self._tokenizer.id_of(self._family.padding)
             ids = [row + [fill] * (self._family.max_tokens - len(row)) for row in ids]
@@ -95,7 +112,7 @@ class TextEncoder:
         raw = outputs.get(self._family.output)
         if raw is None and len(outputs) == 1:
             raw = next(iter(outputs.values()))
-        if raw is not None and raw.ndim == 3 and self._model.entry.family == "sentence":
+        if raw is not None and raw.ndim == 3 and self._family.is_mean:
             raw = raw.mean(axis=1)
         if raw is None or raw.ndim != 2 or len(raw) != len(ids):
             shapes = {name: list(array.shape) for name, array in outputs.items()}

@@ -25,11 +25,11 @@ from framemill.actors.indexing import index_source
 from framemill.actors.pyav_colours import plane_samples
 from framemill.actors.pyav_frames import PyavFrames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
-from framemill.models.registry import DEFAULTS
 from framemill.models.session import open_model
 from framemill.ops import load_op
 from framemill.ops.chunks import Frames
 from tests.actors.clips import write_clip
+from tests.small_models import SMALL
 
 Row = dict[str, Any]
 
@@ -46,7 +46,7 @@ def ops(models_dir: Path) -> dict[str, Any]:
     opened = {}
     for name in OPS:
         kind = load_op(name)
-        entry = DEFAULTS[kind.models[0]]
+        entry = SMALL[kind.models[0]]
         model = open_model(entry, models_dir / entry.file_name, 1, "cpu")[0]
         opened[name] = kind(kind.Options(), {kind.models[0]: model})
     return opened

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import row_stages
-from framemill.models.registry import DEFAULTS
 from framemill.models.session import open_model
 from framemill.ops.objects.objects import Objects, ObjectsOptions
 from framemill.ops.pixels.boxes import overlaps
 from tests.cluster.extraction import render_clip
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import SMALL
 
 
 def test_frames_and_sound_of_a_clip(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_objects_are_those_of_ours(media_dir: Path, models_dir: Path) -> None:
     rows = list(row_stages.decode({"path": str(media_dir / "video" / "car-detection.mp4")}, 2.0))
     frames = [row["frame"] for row in rows]
     found = row_stages.FindObjects(str(weights))({"frame": frames})["objects"].to_pylist()
-    model, _ = open_model(DEFAULTS["objects"], weights, threads=1)
+    model, _ = open_model(SMALL["objects"], weights, threads=1)
     pictures = ArrayFrames(np.stack([frame[..., ::-1] for frame in frames]))
     ours = Objects(ObjectsOptions(), {"objects": model}).run(pictures, {}).to_pylist()
     clear = [row for row in ours if row["score"] > 0.35]

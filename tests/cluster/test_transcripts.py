@@ -20,6 +20,7 @@ from tests.actors.clips import sine, write_sound
 from tests.actors.subtitled import CueTuple, with_packets, write_subtitled
 from tests.cluster.extraction import extract, failures, render_clip, rows_of
 from tests.models.graphs import save
+from tests.small_models import flags
 
 ENGLISH: list[CueTuple] = [
     (0.5, 2.0, r"{\i1}Well{\i0}, then\Nlet us begin"),
@@ -234,6 +235,7 @@ def test_what_is_said_is_in_the_subtitles_at_its_time(
     ops = "media,speech,transcript,sounds,beats,audio_levels,speakers"
     speaker_model = stand_in_speaker_model(tmp_path / "voices.onnx")
     line = ["extract", str(folder), "-o", str(out), "--ops", ops, "--model", "transcript=whisper_words", "-q"]
+    line += flags("sounds")
     assert main([*line, "--model", f"speaker_embeddings={speaker_model}"]) == 0
     assert main(["export", str(out), "--format", "srt", "-o", str(subs), "--json"]) == 0
     described = json.loads((folder / "transcripts.json").read_text("utf-8"))

@@ -19,12 +19,12 @@ from framemill.cluster.gpu_checks import gpu_checks
 from framemill.models import cuda, provider_sessions
 from framemill.models.arrays import cupy_module
 from framemill.models.memory_plan import plan_memory
-from framemill.models.registry import DEFAULTS
 from framemill.models.session import open_model
 from framemill.ops.pixels.boxes import overlaps
+from tests.small_models import SMALL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OBJECTS = DEFAULTS["objects"]
+OBJECTS = SMALL["objects"]
 needs_tensorrt = pytest.mark.skipif(
     not cuda.version_of(*cuda.TENSORRT_PACKAGES), reason="TensorRT is not installed (extra `gpu`)"
 )
@@ -88,7 +88,7 @@ def test_out_of_memory_halves_the_batch(models_dir: Path, monkeypatch: pytest.Mo
 
 
 def test_whisper_runs_on_its_own_cublas(models_dir: Path) -> None:
-    entry = replace(DEFAULTS["transcript"], path=str(models_dir / "whisper_words"))
+    entry = replace(SMALL["transcript"], path=str(models_dir / "whisper_words"))
     assert open_model(entry, models_dir / "whisper_words", 1, "cuda")[1].provider == "cuda"
 
 

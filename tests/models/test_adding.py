@@ -15,6 +15,7 @@ from framemill.models.adding import add
 from framemill.models.registry import label_set, resolve, user_folder
 from framemill.models.store import find, list_models, verify
 from tests.models.graphs import external, mixer, quantizer, save, scaler
+from tests.ops.objects.object_networks import write_network
 
 
 def test_an_added_file_is_found_by_name(tmp_path: Path) -> None:
@@ -73,6 +74,16 @@ def test_a_url_is_fetched_checked_and_kept_in_the_cache(tmp_path: Path) -> None:
     path = find(resolve("objects", "m"))  # the server is gone: it is in the cache
     assert path.read_bytes() == content
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_family_is_the_first_of_the_role_s_that_fits(tmp_path: Path) -> None:
+    size = (64, 64)
+    answers = {"logits": np.zeros((3, 80), np.float32), "pred_boxes": np.zeros((3, 4), np.float32)}
+    queries = write_network(tmp_path / "queries.onnx", size, answers, input_name="pixel_values")
+    assert add(str(queries), "objects")["family"] == "detr"
+    assert add(str(scaler(tmp_path / "cells.onnx")), "objects")["family"] == "yolox"
+    with pytest.raises(ModelError, match="family 'detr' with 80 labels asks for logits"):
+        add(str(scaler(tmp_path / "named.onnx")), "objects", family="detr")
 
 
 @pytest.mark.parametrize(

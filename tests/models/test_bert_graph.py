@@ -170,7 +170,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"lacks model\.onnx or model\.safetensors"):
         list_folder(tmp_path, "sentence")
-    entry = resolve("text_embeddings")
+    entry = resolve("text_embeddings", "minilm_l6_v2")
     with pytest.raises(ModelError, match=r"holds tokenizer\.json; it needs an \.onnx file"):
         graph_file(replace(entry, files=entry.files[2:]), tmp_path)
 
@@ -182,7 +182,7 @@ def test_minilm_gives_its_published_vectors() -> None:
     from framemill.ops.text.encoder import TextEncoder
 
     entry = resolve("text_embeddings", "minilm_l6_v2_package")
-    assert entry.key == resolve("text_embeddings").key
+    assert entry.key == resolve("text_embeddings", "minilm_l6_v2").key
     model, _ = open_model(entry, find(entry), 1, "cpu")
     vectors = TextEncoder("text_embeddings", model, ("sentence",)).encode(
         ["This is an example sentence", "Each sentence is converted"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -54,12 +55,25 @@ def test_known_entries_are_complete(entry: ModelEntry) -> None:
     assert {other.sha256 for other in namesakes} == {entry.sha256}
 
 
+@pytest.mark.parametrize("entry", DEFAULTS.values(), ids=lambda entry: entry.role)
+def test_a_default_can_be_had_by_everybody(entry: ModelEntry) -> None:
+    """From an address, or inside of a wheel that the constraints pin."""
+    assert len(entry.sha256) == 64 and entry.num_bytes and entry.licence and entry.trained_on
+    assert entry.commercial == "yes" and not {"sha256", "urls", "num_bytes"} & set(entry.unconfirmed)
+    if not entry.urls:
+        pins = (Path(__file__).parents[2] / "constraints" / "cpu.txt").read_text("utf-8")
+        package = entry.package_file.partition("/")[0].replace("_", "[-_]")
+        assert re.search(rf"^{package}==\S+", pins, re.MULTILINE | re.IGNORECASE), entry.package_file
+    for url in entry.urls:  # nothing that may change: a commit, or a file of a release
+        assert re.search(r"/[0-9a-f]{40}/|/releases/download/|/public/2022\.1/", url), url
+
+
 def test_the_keys_of_known_entries_are_those_that_rows_were_made_with() -> None:
     lines = "".join(f"{entry.role} {entry.name} {entry.key}\n" for entry in KNOWN)
     # A changed key computes rows again in every folder that a user has: change this line on purpose only.
     assert (
         hashlib.sha256(lines.encode()).hexdigest()
-        == "b9921797225d925aedd5129c99365cd83d45b486fda42785def921a70d237e67"
+        == "d12141c0b5ba71067c39b40fd0dd6e74ae7b13bc1fba55601fa3a6b71e1bab28"
     )
 
 
@@ -74,7 +88,7 @@ def test_every_file_of_known_entries_is_read() -> None:
 
 def test_one_file_may_serve_several_roles() -> None:
     assert resolve("faces", "yunet_2022mar").role == "faces"
-    assert resolve("face_landmarks").name == resolve("face_landmarks", "yunet_2022mar").name
+    assert resolve("face_landmarks").name == resolve("faces").name == "yunet_2023mar"
     with pytest.raises(UsageError, match="serves role 'face_landmarks' and 'faces', not 'objects'"):
         resolve("objects", "yunet_2022mar")
 
@@ -86,16 +100,16 @@ def test_coco_has_its_80_names_in_order() -> None:
 
 
 def test_empty_choice_is_the_default_of_the_role() -> None:
-    assert resolve("objects").name == "yolox_nano"
+    assert resolve("objects").name == "dfine_n"
     assert resolve("vad").name == "silero_vad_v6"
-    assert resolve("objects", "yolox_nano") is DEFAULTS["objects"]
+    assert resolve("objects", "dfine_n") is DEFAULTS["objects"]
 
 
 @pytest.mark.parametrize(
     ("role", "choice", "words"),
     [
         ("nose", "", "unknown model role 'nose'; known roles: .*objects.*, vad"),
-        ("objects", "yolo99", "no model 'yolo99' for role 'objects'; known: yolox_nano"),
+        ("objects", "yolo99", "no model 'yolo99' for role 'objects'; known: dfine_n"),
         ("objects", "silero_vad_v6", "serves role 'vad', not 'objects'"),
     ],
 )
@@ -106,7 +120,7 @@ def test_wrong_choices_are_usage_errors(role: str, choice: str, words: str) -> N
 
 def test_a_file_has_the_contract_of_the_role_but_its_own_digest(tmp_path: Path) -> None:
     entry = resolve("objects", str(scaler(tmp_path / "own.onnx")))
-    assert (entry.name, entry.family, entry.labels) == ("own", "yolox", label_set("coco80"))
+    assert (entry.name, entry.family, entry.labels) == ("own", "detr", label_set("coco80"))
     assert entry.path == str(tmp_path / "own.onnx") and not entry.urls and entry.input_size is None
     assert entry.sha256 != DEFAULTS["objects"].sha256 and entry.commercial == "unclear"
     with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
@@ -115,7 +129,8 @@ def test_a_file_has_the_contract_of_the_role_but_its_own_digest(tmp_path: Path) 
 
 def test_a_known_file_keeps_its_entry(models_dir: Path) -> None:
     path = models_dir / "yolox_nano.onnx"
-    assert resolve("objects", str(path)) == replace(DEFAULTS["objects"], path=str(path.resolve()))
+    known = resolve("objects", "yolox_nano")
+    assert resolve("objects", str(path)) == replace(known, path=str(path.resolve()))
 
 
 def test_user_blocks_are_found() -> None:
@@ -197,7 +212,7 @@ def test_whole_numbers_stay_whole_so_that_keys_stay_as_they_are() -> None:
 
 
 def test_key_changes_with_what_changes_rows_and_nothing_else() -> None:
-    entry = DEFAULTS["objects"]
+    entry = resolve("objects", "yolox_nano")
     for change in ({"sha256": "1" * 64}, {"labels": ("a",)}, {"mean": (1.0,)}, {"batching": "none"}):
         assert replace(entry, **change).key != entry.key
     assert replace(entry, name="n", urls=("https://elsewhere/x",), licence="MIT", path="/x").key == entry.key

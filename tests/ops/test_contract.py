@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops import OPS, load_op
 from framemill.testing import CHECKS, Case, make_operation
@@ -19,6 +18,7 @@ from tests.ops.faces.face_stand_ins import FACE_STAND_INS
 from tests.ops.frames.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS
 from tests.ops.objects.pose_stand_ins import POSE_STAND_INS
 from tests.ops.text.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
+from tests.small_models import SMALL
 
 
 class YoloxRunner:
@@ -65,7 +65,7 @@ STAND_INS: dict[str, Callable[[], Any]] = {
 }
 
 
-ENTRIES = {**DEFAULTS, **TEXT_ENTRIES, **EMBEDDING_ENTRIES}
+ENTRIES = {**SMALL, **TEXT_ENTRIES, **EMBEDDING_ENTRIES}
 
 
 class StandIns(dict[str, Model]):

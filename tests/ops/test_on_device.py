@@ -11,13 +11,13 @@ import pytest
 
 from framemill.actors.dali_frames import DaliFrames
 from framemill.models.arrays import to_host
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops import OPS, load_op
 from framemill.ops.operation import Reads
 from tests.actors.clips import decode_all
 from tests.ops.faces.test_faces import HEAD_POSE
+from tests.small_models import SMALL
 
 strict = pytest.importorskip("array_api_strict")
 ON_DEVICE = [name for name in OPS if load_op(name).on_device]
@@ -61,7 +61,7 @@ def test_rows_are_those_of_the_host(name: str, media_dir: Path, models_dir: Path
     height, width = pixels.shape[1:3]
     kind = load_op(name)
     (role,) = kind.models
-    entry = DEFAULTS[role]
+    entry = SMALL[role]
     runner = open_model(entry, models_dir / entry.file_name, 1, "cpu")[0]
     rows = []
     for array, module in ((pixels, "numpy"), (strict.asarray(pixels), "array_api_strict")):

@@ -18,13 +18,13 @@ from framemill.actors.batcher import Batcher
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.models.onnx_batching import dynamic_variant
-from framemill.models.registry import resolve
 from framemill.models.runner import Model
 from framemill.models.store import find
 from framemill.ops import load_op
 from framemill.ops.chunks import Frames
 from framemill.ops.operation import Op
 from tests.ops.stand_ins import OrtRunner, shard
+from tests.small_models import SMALL
 
 OPS = (
     "objects",
@@ -97,7 +97,7 @@ class Setup:
         self.ops: list[Op] = [load_op(op)(load_op(op).Options(), loaded) for op in ops]
 
     def _model(self, role: str, max_batch: int) -> Model:
-        entry = resolve(role)
+        entry = SMALL[role]
         path, limit = find(entry), max_batch
         if entry.batching == "fixed":
             variant, reason = dynamic_variant(entry, path)

@@ -173,6 +173,7 @@ def test_models_add(mirror: Path, tmp_path: Path, capsys: Capture) -> None:
     own = tmp_path / "own.onnx"
     own.write_bytes((mirror / "yolox_nano.onnx").read_bytes())
     command = ["models", "add", str(own), "--role", "objects", "--name", "mine", "--colour", "rgb"]
+    command += ["--family", "yolox"]
     command += ["--input-size", "416x416", "--mean", "1,2,3", "--labels", "coco80", "--licence", "MIT"]
     entry = answer(capsys, *command)
     assert entry["sha256"] == hashlib.sha256(own.read_bytes()).hexdigest()
@@ -190,6 +191,7 @@ def test_models_add_takes_labels_from_a_file(mirror: Path, tmp_path: Path, capsy
     names.write_text("cat\n\ndog\n")
     source = str(mirror / "yolox_nano.onnx")
     entry = answer(
-        capsys, "models", "add", source, "--role", "objects", "--name", "two", "--labels", f"@{names}"
-    )
+        capsys, "models", "add", source, "--role", "objects", "--family", "yolox", "--name", "two",
+        "--labels", f"@{names}",
+    )  # fmt: skip
     assert entry["labels"] == ["cat", "dog"]

@@ -11,6 +11,7 @@ import cv2
 import pytest
 
 from framemill.cluster.cli.main import main
+from tests.small_models import flags
 
 
 def test_clips_are_named_and_found_again(
@@ -28,7 +29,8 @@ def test_clips_are_named_and_found_again(
     out = str(tmp_path / "out")
     sources = [*(str(media_dir / "video" / name) for name in names), str(copy)]
     ops = "frames,labels,image_embeddings"
-    assert main(["extract", *sources, "-o", out, "--ops", ops, "--sample", "every:1", "-q"]) == 0
+    chosen = flags("labels", "image_embeddings")
+    assert main(["extract", *sources, "-o", out, "--ops", ops, "--sample", "every:1", "-q", *chosen]) == 0
     capsys.readouterr()
 
     def told(*command: str) -> Any:

@@ -17,6 +17,7 @@ from framemill.cluster.results.commits import Commit, Entry, SourceRecord, plan_
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import read_rows, write_part
 from framemill.errors import UsageError
+from framemill.models.registry import resolve
 from framemill.ops.faces.embeddings import FaceEmbeddings
 
 NAMES = ("ada", "ben", "cleo", "dan")
@@ -91,6 +92,17 @@ def test_a_second_run_changes_nothing(dataset: Dataset) -> None:
     assert dataset.state.sequence == sequence and not again.changed
     assert [(p.person_id, p.uri) for p in again.people] == [(p.person_id, p.uri) for p in first.people]
     assert not any(p.is_new for p in again.people)
+
+
+def test_the_threshold_is_what_the_model_states(dataset: Dataset) -> None:
+    entry = resolve("face_embeddings", "sface_2021dec")
+    assert entry.same_above == 0.363
+    with dataset.hold("p"):
+        key = {"digest": "k", "models": {"face_embeddings": entry.key}}
+        dataset.commit(Commit(run_id="p", keys={"face_embeddings": key}))
+        find_people(dataset, "p")
+        assert not find_people(dataset, "p2", 0.363).changed
+        assert find_people(dataset, "p3", 0.5).changed
 
 
 def test_ids_do_not_depend_on_what_was_run_before(dataset: Dataset, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from framemill.cluster.cli.main import main
+from tests.small_models import flags
 
 
 def test_three_people_in_two_clips(
@@ -30,6 +31,7 @@ def test_three_people_in_two_clips(
         "faces,emotions,face_embeddings",
         "--sample",
         "every:0.5",
+        *flags("faces", "face_landmarks", "emotions", "face_embeddings"),
     ]
     assert main([*command, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

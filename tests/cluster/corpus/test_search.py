@@ -107,7 +107,7 @@ def test_words_and_pictures_find_frames(tmp_path: Path, capsys: pytest.CaptureFi
     folder = tmp_path / "other"
     folder.mkdir()
     word_tokenizer(folder / "tokenizer.json")
-    text_tower(folder / "model.onnx", "clip_text", np.ones((len(WORDS) + 2, 5), np.float32))
+    text_tower(folder / "model.onnx", "siglip2_text", np.ones((len(WORDS) + 2, 5), np.float32))
     with pytest.raises(ModelError, match="has 5 numbers, those of image_embeddings have 3"):
         search_text(Dataset.open(out, create=False), "dog", 3, models={"image_text": str(folder)})
 
@@ -118,7 +118,7 @@ def test_a_model_without_words_is_exit_5(tmp_path: Path, capsys: pytest.CaptureF
     (user_folder() / "tiny_clip_text.toml").unlink()
     assert main(["search", out, "the dog"]) == 5
     said = capsys.readouterr().err
-    assert "understands no words" in said and "--model image_embeddings=clip_vit_b32 --replace" in said
+    assert "understands no words" in said and "--model image_embeddings=siglip2_base --replace" in said
     (user_folder() / "tiny_clip.toml").unlink()
     with pytest.raises(SetupError, match="not in the registry"):
         search_text(Dataset.open(out, create=False), "dog", 3)
@@ -137,7 +137,7 @@ def test_text_is_found_by_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     entry = resolve("text_embeddings", str(folder))
     texts = ["the dog runs", "a cat sleeps on the beach"]
-    vectors = TextEncoder("text_embeddings", _open(entry), ("sentence",)).encode(texts)
+    vectors = TextEncoder("text_embeddings", _open(entry), (entry.family,)).encode(texts)
     dataset = Dataset.open(tmp_path / "out", create=True)
     rows = pa.table(
         {"start_seconds": [1.0, 7.5], "end_seconds": [2.0, 9.0], "text": texts, "vector": vectors.tolist()},

@@ -14,7 +14,7 @@ import pytest
 from onnx import helper
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS, parse_entry
+from framemill.models.registry import parse_entry
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops.audio.embeddings import AudioEmbeddings
@@ -27,10 +27,11 @@ from tests.models.graphs import save
 from tests.ops.audio.sound_clips import RATE, read_sound, rows_of, rows_of_native
 from tests.ops.audio.sound_stand_ins import YamnetStandIn
 from tests.ops.stand_ins import OrtRunner, shard
+from tests.small_models import SMALL
 
 
 def make(kind: type[Op], runner: Any, **options: Any) -> Op:
-    return kind(kind.Options(**options), {"sounds": Model(DEFAULTS["sounds"], runner)})
+    return kind(kind.Options(**options), {"sounds": Model(SMALL["sounds"], runner)})
 
 
 def noise(seconds: float, level: float = 0.5) -> np.ndarray:
@@ -69,6 +70,21 @@ def test_rows_are_the_best_classes_over_the_threshold() -> None:
     assert np.allclose(rows["score"], [0.7, 0.3])
     assert rows_of(make(Sounds, YamnetStandIn(), top=1), noise(0.975, 0.3))["label"].to_pylist() == ["Music"]
     assert rows_of(make(Sounds, YamnetStandIn(), threshold=0.8), noise(0.975, 0.3)).num_rows == 0
+
+
+def test_outputs_of_other_conversions_are_told_apart_by_their_width() -> None:
+    class Published(YamnetStandIn):
+        """As tf2onnx converts the network of TensorFlow Hub: numbered outputs, the spectrogram the third."""
+
+        def run_whole(self, inputs: Any) -> Any:
+            told = super().run_whole(inputs)
+            spectrogram = np.zeros((96, 64), np.float32)
+            return {"output_2": spectrogram, "output_1": told["embedding"], "output_0": told["scores"]}
+
+    for kind in (Sounds, AudioEmbeddings):
+        ours = rows_of(make(kind, YamnetStandIn()), noise(2, 0.3))
+        theirs = rows_of(make(kind, Published()), noise(2, 0.3))
+        assert theirs.num_rows and theirs.equals(ours)
 
 
 def test_a_model_of_another_shape_is_refused() -> None:
@@ -213,7 +229,7 @@ def test_a_network_without_classes_serves_embeddings_alone(tmp_path: Path) -> No
     with pytest.raises(ModelError, match=r"tells no classes.* one of family yamnet, panns for sounds"):
         Sounds(Sounds.Options(), {"sounds": model})
     with pytest.raises(ModelError, match="is of family 'whisper'; sound is heard by models of yamnet, panns"):
-        make_entry = replace(DEFAULTS["sounds"], family="whisper")
+        make_entry = replace(SMALL["sounds"], family="whisper")
         AudioEmbeddings(AudioEmbeddings.Options(), {"sounds": Model(make_entry, YamnetStandIn())})
 
 

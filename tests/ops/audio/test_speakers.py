@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.audio import speakers
 from framemill.ops.audio.filterbank import centred_filterbank
@@ -22,6 +21,7 @@ from framemill.ops.chunks import Float32Array
 from tests.ops.audio.sound_clips import RATE, read_sound, rows_of
 from tests.ops.audio.sound_stand_ins import SegmentationStandIn, SpeakerStandIn
 from tests.ops.stand_ins import OrtRunner
+from tests.small_models import SMALL
 
 Turn = tuple[float, float, str]
 
@@ -33,7 +33,7 @@ def make(
         "speaker_segmentation": segmentation or SegmentationStandIn(),
         "speaker_embeddings": embeddings or SpeakerStandIn(),
     }
-    models = {role: Model(DEFAULTS[role], runner) for role, runner in runners.items()}
+    models = {role: Model(SMALL[role], runner) for role, runner in runners.items()}
     embedder = models["speaker_embeddings"]
     models["speaker_embeddings"] = replace(embedder, entry=replace(embedder.entry, family=family))
     return Speakers(SpeakersOptions(threshold=threshold), models)

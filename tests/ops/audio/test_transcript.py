@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.models.transcription import MAX_SAMPLES, Decoding, Span, Transcription, Word
 from framemill.ops.audio.transcriber import GROUP, NO_REPEAT_TOKENS
@@ -21,6 +20,7 @@ from tests.ops.audio.speech_stand_ins import WhisperStandIn
 from tests.ops.audio.test_speech import loudness
 from tests.ops.stand_ins import audio_chunks, shard
 from tests.ops.test_contract import LoudnessRunner
+from tests.small_models import SMALL
 
 SECOND = 16_000
 
@@ -34,8 +34,8 @@ def transcribe(
     **options: Any,
 ) -> pa.Table:
     models = {
-        "vad": Model(DEFAULTS["vad"], vad or LoudnessRunner()),
-        "transcript": Model(DEFAULTS["transcript"], whisper),
+        "vad": Model(SMALL["vad"], vad or LoudnessRunner()),
+        "transcript": Model(SMALL["transcript"], whisper),
     }
     extractor = Transcript(TranscriptOptions(**options), models).open(shard())
     for chunk in audio_chunks(samples, repeat(size), start_sample):
@@ -182,8 +182,8 @@ def test_subtitles_are_rows_of_their_own_beside_speech() -> None:
     for name in ("avg_logprob", "no_speech_prob", "words"):
         assert rows[name].null_count == 2
     models = {
-        "vad": Model(DEFAULTS["vad"], LoudnessRunner()),
-        "transcript": Model(DEFAULTS["transcript"], WhisperStandIn()),
+        "vad": Model(SMALL["vad"], LoudnessRunner()),
+        "transcript": Model(SMALL["transcript"], WhisperStandIn()),
     }
     both = Transcript(TranscriptOptions(), models).open(replace(shard(seconds=20), audio_stream=2))
     both.feed(Subtitles(4, "eng", cues[:1]), {})
@@ -199,8 +199,8 @@ def test_sound_is_not_kept() -> None:
     extractor = Transcript(
         TranscriptOptions(),
         {
-            "vad": Model(DEFAULTS["vad"], LoudnessRunner()),
-            "transcript": Model(DEFAULTS["transcript"], WhisperStandIn()),
+            "vad": Model(SMALL["vad"], LoudnessRunner()),
+            "transcript": Model(SMALL["transcript"], WhisperStandIn()),
         },
     ).open(shard())
     most = 0
@@ -310,7 +310,7 @@ def test_rows_are_those_of_the_batched_pipeline(
 
 def test_rows_do_not_depend_on_chunks(clips: dict[str, Any], whisper: Any, vad: Any) -> None:
     samples = clips["en_10.flac"]["samples"]
-    models = {"vad": Model(DEFAULTS["vad"], vad), "transcript": Model(DEFAULTS["transcript"], whisper)}
+    models = {"vad": Model(SMALL["vad"], vad), "transcript": Model(SMALL["transcript"], whisper)}
     extractor = Transcript(TranscriptOptions(), models).open(shard())
     for chunk in audio_chunks(samples, cycle([1, 511, 7000])):
         extractor.feed(chunk, {})

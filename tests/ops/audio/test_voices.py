@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.audio.filterbank import slaney_bands
 from framemill.ops.audio.voices import VOICES, embed_voice
 from framemill.ops.chunks import Float32Array
 from tests.ops.audio.sound_clips import RATE, read_sound
 from tests.ops.stand_ins import OrtRunner
+from tests.small_models import SMALL
 
 
 def tone(hertz: float, seconds: float, level: float = 0.3) -> Float32Array:
@@ -53,7 +53,7 @@ def test_bands_of_slaneys_scale_have_equal_areas_and_are_linear_below_a_kilohert
 
 def test_readers_are_told_apart_by_real_weights(media_dir: Path, models_dir: Path) -> None:
     runner: Any = OrtRunner(models_dir / "resemblyzer_ge2e.onnx")
-    model = Model(replace(DEFAULTS["speaker_embeddings"], family="ge2e"), runner)
+    model = Model(replace(SMALL["speaker_embeddings"], family="ge2e"), runner)
     folder = media_dir / "audio" / "hifitts"
     names = ["hartmann_01_fawcett_0317", "hartmann_12_fawcett_0088", "roots_19_morris_0392"]
     vectors = [embed_voice(model, read_sound(folder / f"{name}.wav")) for name in names]

@@ -13,11 +13,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from framemill.errors import ModelError
-from framemill.models.registry import DEFAULTS, ModelEntry
+from framemill.models.registry import ModelEntry
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops.faces.detectors import FaceDetector
 from tests.ops.faces.face_stand_ins import UltraFaceRunner
+from tests.small_models import SMALL
 
 SIZE = (96, 64)
 Answers = dict[str, npt.NDArray[np.float32]]
@@ -164,7 +165,7 @@ def test_other_outputs_are_refused_with_both_shapes(tmp_path: Path, family: str)
     ("changes", "reason"), [({"family": "yolox"}, "known: ultraface"), ({"input_size": None}, "picture size")]
 )
 def test_an_entry_that_cannot_be_used_is_refused(changes: dict[str, Any], reason: str) -> None:
-    model = Model(replace(DEFAULTS["faces"], **changes), UltraFaceRunner())
+    model = Model(replace(SMALL["faces"], **changes), UltraFaceRunner())
     with pytest.raises(ModelError, match=reason):
         FaceDetector("faces", model)
 
@@ -178,6 +179,6 @@ def test_small_pictures_lie_in_the_corner_on_the_familys_grey() -> None:
             return super().run(inputs)
 
     white = np.full((2, 100, 320, 3), 255, np.uint8)
-    FaceDetector("faces", Model(DEFAULTS["faces"], Remember())).candidates(white, 0.5)
+    FaceDetector("faces", Model(SMALL["faces"], Remember())).candidates(white, 0.5)
     assert (seen[0][:, :, :100] == 1).all()
     assert (seen[0][:, :, 100:] == 0).all()

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS, resolve
+from framemill.models.registry import resolve
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops.chunks import Frames
@@ -31,16 +31,17 @@ from framemill.ops.faces.rows import read_faces
 from framemill.ops.pixels.boxes import BOX
 from tests.ops.faces.face_stand_ins import FACE_STAND_INS, YunetRunner
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import NAMES, SMALL
 
 HEAD_POSE = "gif/head-pose-face-detection-female-and-male.gif"
-# Stated for the default models: pairs of one person lie above the first, of two people below the second.
+# With these models: pairs of one person lie above the first, of two people below the second.
 SAME_PERSON, OTHER_PERSON = 0.6, 0.4
 
 Vectors = npt.NDArray[np.float32]
 
 
 def stand_in(kind: type[Any], **options: Any) -> Any:
-    loaded = {role: Model(DEFAULTS[role], FACE_STAND_INS[role]()) for role in kind.models}
+    loaded = {role: Model(SMALL[role], FACE_STAND_INS[role]()) for role in kind.models}
     return kind(kind.Options(**options), loaded)
 
 
@@ -48,7 +49,7 @@ def stand_in(kind: type[Any], **options: Any) -> Any:
 def real(kind: type[Any], models_dir: Path, *choices: tuple[str, str]) -> Any:
     loaded = {}
     for role in kind.models:
-        entry = resolve(role, dict(choices).get(role, ""))
+        entry = resolve(role, dict(choices).get(role, NAMES.get(role, "")))
         loaded[role], _ = open_model(entry, models_dir / entry.file_name, 2, "cpu")
     return kind(kind.Options(), loaded)
 
@@ -150,7 +151,7 @@ def test_colour_classifiers_give_logits_of_planes(tmp_path: Path) -> None:
 
 
 def test_emotion_models_with_other_labels_are_refused() -> None:
-    entry = replace(DEFAULTS["emotions"], labels=("glad", "cross"))
+    entry = replace(SMALL["emotions"], labels=("glad", "cross"))
     op = Emotions(Emotions.Options(), {"emotions": Model(entry, FACE_STAND_INS["emotions"]())})
     with pytest.raises(ModelError, match=r"2 labels ask for one output \[1, 2\]"):
         op.run(grey(1), {"faces": stand_in(Faces).run(grey(1), {})})
@@ -158,8 +159,8 @@ def test_emotion_models_with_other_labels_are_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "role"), [(Emotions, "emotions"), (FaceEmbeddings, "face_embeddings")])
 def test_models_of_other_families_are_refused(kind: type[Any], role: str) -> None:
-    loaded = {name: Model(DEFAULTS[name], FACE_STAND_INS[name]()) for name in kind.models}
-    loaded[role] = Model(replace(DEFAULTS[role], family="yolox"), loaded[role].runner)
+    loaded = {name: Model(SMALL[name], FACE_STAND_INS[name]()) for name in kind.models}
+    loaded[role] = Model(replace(SMALL[role], family="yolox"), loaded[role].runner)
     with pytest.raises(ModelError, match=f"{role}: model .* is of family 'yolox'"):
         kind(kind.Options(), loaded)
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from framemill.actors.pictures import read_pictures
 from framemill.errors import ModelError, UsageError
 from framemill.models.onnx_batching import dynamic_variant
-from framemill.models.registry import DEFAULTS, parse_entry
+from framemill.models.registry import parse_entry
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops.chunks import Frames
@@ -26,13 +26,14 @@ from framemill.ops.faces.quality import FaceQuality, FaceQualityOptions
 from framemill.ops.pixels.boxes import BOX
 from tests.ops.faces.face_stand_ins import FACE_STAND_INS, EyeRunner, YunetRunner
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import SMALL
 
 HEAD_POSE = "gif/head-pose-face-detection-female-and-male.gif"
 
 
 def stand_in(**options: Any) -> FaceQuality:
     asked = FaceQualityOptions(**options)
-    loaded = {role: Model(DEFAULTS[role], FACE_STAND_INS[role]()) for role in FaceQuality.roles(asked)}
+    loaded = {role: Model(SMALL[role], FACE_STAND_INS[role]()) for role in FaceQuality.roles(asked)}
     return FaceQuality(asked, loaded)
 
 
@@ -103,7 +104,7 @@ class _OpenAlone(EyeRunner):
 def test_a_model_may_tell_the_open_class_alone() -> None:
     block = {"name": "ocec_s", "role": "eyes", "family": "ocec", "sha256": "0" * 64, "input_size": [40, 24]}
     models = {
-        "face_landmarks": Model(DEFAULTS["face_landmarks"], FACE_STAND_INS["face_landmarks"]()),
+        "face_landmarks": Model(SMALL["face_landmarks"], FACE_STAND_INS["face_landmarks"]()),
         "eyes": Model(parse_entry(block), _OpenAlone()),
     }
     frames = shades(51, 204)
@@ -122,8 +123,8 @@ class _NoFace(YunetRunner):
 
 def test_faces_without_points_have_no_eyes() -> None:
     models = {
-        "face_landmarks": Model(DEFAULTS["face_landmarks"], _NoFace()),
-        "eyes": Model(DEFAULTS["eyes"], EyeRunner()),
+        "face_landmarks": Model(SMALL["face_landmarks"], _NoFace()),
+        "eyes": Model(SMALL["eyes"], EyeRunner()),
     }
     frames = shades(200)
     rows = FaceQuality(FaceQualityOptions(), models).run(frames, {"faces": face_rows(frames, LARGE)})
@@ -133,12 +134,12 @@ def test_faces_without_points_have_no_eyes() -> None:
 def test_wrong_options_and_models_are_refused() -> None:
     with pytest.raises(UsageError, match="must be 16 to 1024"):
         FaceQualityOptions(least_pixels=8)
-    loaded = {role: Model(DEFAULTS[role], FACE_STAND_INS[role]()) for role in FaceQuality.models}
+    loaded = {role: Model(SMALL[role], FACE_STAND_INS[role]()) for role in FaceQuality.models}
     for wrong in ({"family": "yolox"}, {"labels": ("shut",)}, {"input_size": None}):
-        entry = replace(DEFAULTS["eyes"], **wrong)
+        entry = replace(SMALL["eyes"], **wrong)
         with pytest.raises(ModelError, match="eye_state or ocec with its picture size and a label 'open'"):
             FaceQuality(FaceQualityOptions(), {**loaded, "eyes": Model(entry, EyeRunner())})
-    entry = replace(DEFAULTS["eyes"], labels=("open", "shut", "half"))
+    entry = replace(SMALL["eyes"], labels=("open", "shut", "half"))
     op = FaceQuality(FaceQualityOptions(), {**loaded, "eyes": Model(entry, EyeRunner())})
     frames = shades(100)
     with pytest.raises(ModelError, match=r"ask for one output \[2, 3\]"):
@@ -163,10 +164,10 @@ def eye_network(path: Path) -> Path:
 
 def test_a_network_of_the_contract_is_opened_and_asked_in_batches(tmp_path: Path) -> None:
     path = eye_network(tmp_path / "eyes.onnx")
-    entry = replace(DEFAULTS["eyes"], sha256="0" * 64)
+    entry = replace(SMALL["eyes"], sha256="0" * 64)
     assert dynamic_variant(entry, path) is not None
     opened, _ = open_model(entry, path, 1, "cpu")
-    landmarks = Model(DEFAULTS["face_landmarks"], FACE_STAND_INS["face_landmarks"]())
+    landmarks = Model(SMALL["face_landmarks"], FACE_STAND_INS["face_landmarks"]())
     frames = shades(20, 240)
     models = {"face_landmarks": landmarks, "eyes": Model(entry, opened.runner)}
     rows = FaceQuality(FaceQualityOptions(), models).run(frames, {"faces": face_rows(frames, LARGE, LARGE)})
@@ -189,10 +190,10 @@ def test_eyes_of_a_real_face_lie_in_the_middle_of_what_is_cut(media_dir: Path, m
     """The man on the right of the head-pose clip, whose eyes are open: the iris is what is darkest."""
     loaded = {}
     for role in ("faces", "face_landmarks"):
-        entry = DEFAULTS[role]
+        entry = SMALL[role]
         loaded[role], _ = open_model(entry, models_dir / entry.file_name, 1, "cpu")
     watcher = _Watcher()
-    models = {"face_landmarks": loaded["face_landmarks"], "eyes": Model(DEFAULTS["eyes"], watcher)}
+    models = {"face_landmarks": loaded["face_landmarks"], "eyes": Model(SMALL["eyes"], watcher)}
     op = FaceQuality(FaceQualityOptions(least_pixels=50), models)
     count = 0
     for frames in read_pictures(str(media_dir / HEAD_POSE), np.arange(0, 40, 5)):

@@ -18,14 +18,15 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.adding import add
 from framemill.models.entry import ModelEntry
 from framemill.models.family_defaults import FAMILY_DEFAULTS
-from framemill.models.registry import DEFAULTS, resolve
+from framemill.models.registry import resolve
 from framemill.models.session import open_model
 from framemill.models.store import find
 from framemill.ops.frames.aesthetics import Aesthetics, mean_vote
 from framemill.ops.frames.embeddings import ImageEmbeddings, vector_column
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import SMALL
 
-HEAD = DEFAULTS["aesthetics"]
+HEAD = SMALL["aesthetics"]
 SIZE = (8, 8)
 
 

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import pytest
 
 from framemill.errors import ModelError
-from framemill.models.registry import DEFAULTS, resolve
+from framemill.models.registry import resolve
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.ops.frames.embeddings import ImageEmbeddings
 from tests.ops.frames.embedding_stand_ins import ImageRunner
 from tests.ops.frames.towers import image_tower
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import SMALL
 
 COLOURS = np.array([[200, 30, 60], [10, 90, 250], [0, 0, 0]], np.uint8)
 KNOWN = {"clip": "clip_vit_b32", "siglip": "siglip_base", "dinov2": "dinov2_small"}
@@ -63,7 +64,7 @@ def test_clip_sees_the_middle_and_siglip_all(family: str, marked: tuple[int, int
 
 def test_mobilenet_gets_bytes() -> None:
     op = ImageEmbeddings(
-        ImageEmbeddings.Options(), {"image_embeddings": Model(DEFAULTS["image_embeddings"], ImageRunner())}
+        ImageEmbeddings.Options(), {"image_embeddings": Model(SMALL["image_embeddings"], ImageRunner())}
     )
     found = vectors(op)
     expected = COLOURS / np.maximum(np.linalg.norm(COLOURS.astype(float), axis=1, keepdims=True), 1)
@@ -72,7 +73,7 @@ def test_mobilenet_gets_bytes() -> None:
 
 @pytest.mark.parametrize("change", [{"family": "arcface"}, {"input_size": None}])
 def test_models_of_another_kind_are_refused(change: dict[str, Any]) -> None:
-    entry = replace(DEFAULTS["image_embeddings"], **change)
+    entry = replace(SMALL["image_embeddings"], **change)
     with pytest.raises(ModelError, match="add one of mobilenet_embed, clip, siglip, dinov2"):
         ImageEmbeddings(ImageEmbeddings.Options(), {"image_embeddings": Model(entry, ImageRunner())})
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.frames.labels import Labels, LabelsOptions
 from framemill.ops.pixels.framing import frame_pictures
 from tests.ops.frames.embedding_stand_ins import LabelsRunner
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import SMALL
 
-ENTRY = DEFAULTS["labels"]
+ENTRY = SMALL["labels"]
 
 
 def make(**options: Any) -> Labels:

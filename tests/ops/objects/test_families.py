@@ -176,6 +176,22 @@ def test_a_query_may_be_several_objects(tmp_path: Path) -> None:
     ]
 
 
+def test_rf_detr_numbers_its_classes_as_coco_does(tmp_path: Path) -> None:
+    logits = np.full((2, 91), -20, np.float32)
+    logits[0, 18], logits[1, 90] = np.log(3), 0
+    boxes = np.array([[0.5, 0.5, 0.5, 0.25], [0.5] * 4], np.float32)
+    path = write_network(
+        tmp_path / "tiny.onnx", SIZE, {"logits": logits, "pred_boxes": boxes}, input_name="pixel_values"
+    )
+    told = add(str(path), "objects", family="rfdetr")
+    assert (told["mean"], told["colour"]) == ((123.675, 116.28, 103.53), "rgb")
+    found = rows(run("tiny", frames()))
+    assert [(label, score) for label, score, _ in found] == [("dog", 0.75), ("toothbrush", 0.5)]
+    names = label_set("coco91")
+    assert len(names) == len(set(names)) == 91
+    assert [name for name in names if not name.startswith("unused")] == list(label_set("coco80"))
+
+
 def test_nothing_seen_gives_no_row(tmp_path: Path) -> None:
     add(str(yolov8(tmp_path / "tiny.onnx")), "objects", family="yolov8", labels=LABELS)
     assert run("tiny", frames(), score=0.95).num_rows == 0

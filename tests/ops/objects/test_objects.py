@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.objects.decoders import cell_grid
 from framemill.ops.objects.objects import Objects, ObjectsOptions
 from framemill.ops.pixels.boxes import overlaps
 from framemill.ops.pixels.model_input import letterbox
 from tests.ops.frames_stub import ArrayFrames
+from tests.small_models import SMALL
 
-ENTRY = replace(DEFAULTS["objects"], input_size=(96, 64), labels=("cat", "dog", "cow"))
+ENTRY = replace(SMALL["objects"], input_size=(96, 64), labels=("cat", "dog", "cow"))
 CELLS = (12 * 8) + (6 * 4) + (3 * 2)
 
 
@@ -201,7 +201,7 @@ def decoded(path: Path, every: int) -> ArrayFrames:
 def detector(models_dir: Path) -> Objects:
     from framemill.models.session import open_model
 
-    model, _ = open_model(DEFAULTS["objects"], models_dir / "yolox_nano.onnx", threads=2)
+    model, _ = open_model(SMALL["objects"], models_dir / "yolox_nano.onnx", threads=2)
     return Objects(ObjectsOptions(), {"objects": model})
 
 

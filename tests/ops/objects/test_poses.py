@@ -14,7 +14,6 @@ import pytest
 
 from framemill.errors import ModelError, UsageError
 from framemill.models.entry import ModelEntry
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.ops.objects.objects import Objects, ObjectsOptions
 from framemill.ops.objects.pose_families import BLAZEPOSE_33, COCO_17
@@ -22,8 +21,9 @@ from framemill.ops.objects.poses import PosesOp, PosesOptions, crop_regions
 from tests.ops.frames_stub import ArrayFrames
 from tests.ops.objects.object_tables import objects_table
 from tests.ops.stand_ins import OrtRunner
+from tests.small_models import SMALL
 
-BLAZEPOSE = DEFAULTS["poses"]
+BLAZEPOSE = SMALL["poses"]
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375)}
 RTMPOSE = replace(
     BLAZEPOSE, name="tiny", family="rtmpose", input_size=(192, 256), batching="dynamic", **IMAGENET
@@ -228,7 +228,7 @@ def test_squats_are_within_a_tenth_of_the_body_of_the_golden_keypoints(
         ]
     indices = [i for i, _ in every]
     frames = ArrayFrames(np.stack([pixels for _, pixels in every]), frame_index=indices)
-    detector, _ = open_model(DEFAULTS["objects"], models_dir / "yolox_nano.onnx", threads=2)
+    detector, _ = open_model(SMALL["objects"], models_dir / "yolox_nano.onnx", threads=2)
     model, _ = open_model(BLAZEPOSE, models_dir / "blazepose_landmark_lite.onnx", threads=2)
     objects = Objects(ObjectsOptions(), {"objects": detector}).run(frames, {})
     rows = PosesOp(PosesOptions(), {"poses": model}).run(frames, {"objects": objects}).to_pylist()

@@ -155,11 +155,11 @@ def test_options_out_of_range_are_named(options: dict[str, float]) -> None:
 def test_people_who_come_one_by_one_have_a_track_each(media_dir: Path, models_dir: Path) -> None:
     import av
 
-    from framemill.models.registry import DEFAULTS
     from framemill.models.runner import Model
     from framemill.ops.objects.objects import Objects, ObjectsOptions
     from tests.ops.frames_stub import ArrayFrames
     from tests.ops.stand_ins import OrtRunner
+    from tests.small_models import SMALL
 
     with av.open(str(media_dir / "video" / "one-by-one-person-detection.mp4")) as container:
         stream = container.streams.video[0]
@@ -173,7 +173,7 @@ def test_people_who_come_one_by_one_have_a_track_each(media_dir: Path, models_di
     frames = ArrayFrames(
         np.stack([p for _, p in kept]), frame_index=indices, pts_seconds=np.array(indices) / every
     )
-    model = Model(DEFAULTS["objects"], OrtRunner(models_dir / "yolox_nano.onnx"))
+    model = Model(SMALL["objects"], OrtRunner(models_dir / "yolox_nano.onnx"))
     objects = Objects(ObjectsOptions(), {"objects": model}).run(frames, {})
     upstream = {"frames": sampled(indices, every), "objects": objects, "faces": NO_FACES}
     rows = Tracks(TracksOptions(), {}).combine(upstream, shard(indices[-1] + 1, frames.width, frames.height))

@@ -11,12 +11,11 @@ import pyarrow as pa
 import pytest
 
 from framemill.errors import ModelError
-from framemill.models.registry import DEFAULTS
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.models.store import find
 from framemill.ops.text.embeddings import TextEmbeddings, TranscriptEmbeddings
-from framemill.ops.text.encoder import TextEncoder, embed_unique
+from framemill.ops.text.encoder import TEXT_FAMILIES, TOWER_FAMILIES, TextEncoder, embed_unique
 from tests.ops.frames.embedding_stand_ins import (
     EMBEDDING_ENTRIES,
     WORDS,
@@ -26,6 +25,7 @@ from tests.ops.frames.embedding_stand_ins import (
 )
 from tests.ops.frames.towers import text_tower
 from tests.ops.stand_ins import shard
+from tests.small_models import SMALL
 
 ENTRY = EMBEDDING_ENTRIES["text_embeddings"]
 TABLE = np.random.default_rng(5).normal(size=(len(WORDS) + 2, 6)).astype(np.float32)
@@ -43,7 +43,7 @@ def tower(folder: Path, family: str) -> TextEncoder:
     text_tower(folder / "model.onnx", family, TABLE)
     entry = folder_entry(folder, "tiny", "image_text", family)
     model, _ = open_model(entry, find(entry), 1, "cpu")
-    return TextEncoder("image_text", model, ("clip_text", "siglip_text"))
+    return TextEncoder("image_text", model, TOWER_FAMILIES)
 
 
 def ids(text: str) -> list[int]:
@@ -70,6 +70,37 @@ def test_siglip_texts_are_filled_to_64_tokens(tmp_path: Path) -> None:
         unit(TABLE[ids(text)].sum(axis=0) + fill * TABLE[1]) for text, fill in zip(TEXTS, fills, strict=True)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_siglip2_knows_small_letters_and_fills_with_its_own_token(tmp_path: Path) -> None:
+    encoder = tower(tmp_path, "siglip2_text")
+    found = encoder.encode(TEXTS)
+    np.testing.assert_array_equal(encoder.encode([text.upper() for text in TEXTS]), found)
+    # The tokenizer here has no <pad>: what fills is token 0.
+    expected = [unit(TABLE[ids(text)].sum(axis=0) + (64 - len(ids(text))) * TABLE[0]) for text in TEXTS]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_e5_tells_texts_from_questions_by_their_first_word() -> None:
+    class Heard(SentenceRunner):
+        """Remembers the tokens it gets."""
+
+        def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+            heard.append(inputs["input_ids"].shape[1])
+            return super().run(inputs)
+
+    heard: list[int] = []
+    entry = replace(ENTRY, family="e5")
+    encoder = TextEncoder("text_embeddings", Model(entry, Heard()), TEXT_FAMILIES)
+    said: list[str] = []
+    real = encoder._tokenizer.encode
+    encoder._tokenizer.encode = lambda texts: said.extend(texts) or real(texts)  # type: ignore[method-assign,func-returns-value]
+    passages, queries = encoder.encode(["a dog"]), encoder.encode(["a dog"], are_queries=True)
+    assert said == ["passage: a dog", "query: a dog"]
+    # The tokenizer here knows neither word, nor the colon: each is one token of its own.
+    assert heard == [4, 4] and passages.shape == queries.shape
+    plain = TextEncoder("text_embeddings", Model(ENTRY, SentenceRunner()), TEXT_FAMILIES)
+    np.testing.assert_array_equal(plain.encode(["a dog"]), plain.encode(["a dog"], are_queries=True))
 
 
 def test_sentences_are_the_mean_of_their_tokens() -> None:
@@ -118,4 +149,4 @@ def test_rows_speak_of_the_rows_they_come_from(kind: type[TextEmbeddings]) -> No
 
 def test_neither_runs_the_other() -> None:
     assert TextEmbeddings.after == ("text_spans",) and TranscriptEmbeddings.after == ("transcript",)
-    assert DEFAULTS["text_embeddings"].family == "sentence"
+    assert SMALL["text_embeddings"].family == "sentence"

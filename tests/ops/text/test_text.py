@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framemill.errors import ModelError, UsageError
-from framemill.models.registry import DEFAULTS, resolve
+from framemill.models.registry import resolve
 from framemill.models.runner import Model
 from framemill.models.store import find
 from framemill.ops.pixels.stillness import StillPicture
@@ -24,13 +24,14 @@ from framemill.ops.text.recognition import cut_line, decode
 from framemill.ops.text.text import Text, TextOptions
 from tests.ops.stand_ins import ArrayFrames, OrtRunner, shard
 from tests.ops.text.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
+from tests.small_models import SMALL
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def stand_in(**options: Any) -> Text:
     models = {
-        role: Model(TEXT_ENTRIES.get(role, DEFAULTS[role]), TEXT_STAND_INS[role]()) for role in Text.models
+        role: Model(TEXT_ENTRIES.get(role, SMALL[role]), TEXT_STAND_INS[role]()) for role in Text.models
     }
     return Text(TextOptions(**options), models)
 
@@ -39,7 +40,7 @@ def stand_in(**options: Any) -> Text:
 def real() -> Text:
     if find_spec("rapidocr") is None:
         pytest.skip("the package rapidocr, which holds the models, is not installed")
-    entries = [DEFAULTS[role] for role in Text.models]
+    entries = [SMALL[role] for role in Text.models]
     return Text(TextOptions(), {e.role: Model(e, OrtRunner(find(e))) for e in entries})
 
 

@@ -55,7 +55,11 @@ def test_objects_of_divided_real_video(
 ) -> None:
     monkeypatch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
     clip = media_dir / "video" / "bigbuckbunny.mp4"
-    asked: dict[str, Any] = {"sample": "every:1", "ops": ("objects", "scenes")}
+    asked: dict[str, Any] = {
+        "sample": "every:1",
+        "ops": ("objects", "scenes"),
+        "models": {"objects": "yolox_nano"},
+    }
     extract(clip, out=divided(tmp_path / "divided", 1.0), **asked)
     extract(clip, out=tmp_path / "whole", **asked)
     assert tables_of(tmp_path / "divided") == tables_of(tmp_path / "whole")

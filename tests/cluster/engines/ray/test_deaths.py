@@ -216,7 +216,7 @@ def test_a_file_that_no_worker_tells_of_is_left_to_the_next_run(
 def test_a_model_that_is_missing_ends_the_run_at_once(clips: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(SetupError, match=r"yolox_nano"):
-        extract_on_ray(clips, out=tmp_path / "out", ops=("objects",))
+        extract_on_ray(clips, out=tmp_path / "out", ops=("objects",), models={"objects": "yolox_nano"})
     assert time.monotonic() - started < 20
 
 

@@ -27,6 +27,7 @@ from tests.cluster.extraction import (
     tables_of,
 )
 from tests.shared import SHARED
+from tests.small_models import NAMES
 
 pytestmark = pytest.mark.cluster
 MIRROR = SHARED / "models"
@@ -109,7 +110,8 @@ def test_models_on_real_video(
 ) -> None:
     monkeypatch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
     clip = media_dir / "video" / "bigbuckbunny.mp4"
-    asked: dict[str, Any] = {"sample": "every:2", "ops": ops}
+    models = {role: NAMES[role] for role in ("objects", "faces", "emotions")}
+    asked: dict[str, Any] = {"sample": "every:2", "ops": ops, "models": models}
     assert extract(clip, out=divided(tmp_path / "local"), **asked).exit_code == 0
     assert extract_on_ray(clip, out=divided(tmp_path / "ray"), **asked).exit_code == 0
     _same(tmp_path / "ray", tmp_path / "local")
