@@ -80,6 +80,7 @@ def expected_inputs(entry: ModelEntry) -> Shapes:
         "clap": {"": (None, 1, 1001, 64)},
         "pyannote_powerset": {"": (None, 1, None)},
         "wespeaker": {"": (None, None, None)},
+        "3d_speaker": {"": (None, None, 80)},
         "ge2e": {"": (None, None, 40)},
     }
     return picture.get(entry.family, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -16,23 +17,27 @@ LOWEST_HZ = 20.0
 _PRE_EMPHASIS = 0.97
 
 
-def centred_filterbank(samples: Float32Array) -> Float32Array:
+def centred_filterbank(
+    samples: Float32Array, *, scale: float = 32768, window: Literal["hamming", "povey"] = "hamming"
+) -> Float32Array:
     """Features of whole frames, less each band's mean over time.
 
-    Kaldi's defaults without dither and with a Hamming window, as the models of WeSpeaker expect them: sound
-    on the scale of 16-bit numbers, each frame less its mean, pre-emphasis 0.97, power spectrum.
+    Kaldi's defaults without dither: each frame less its mean, pre-emphasis 0.97, power spectrum.
 
     Args:
         samples: float32 [FRAME + (n - 1) * HOP], nominally -1..1.
+        scale: of the sound: as 16-bit numbers, as the models of WeSpeaker expect it, or 1, as those of
+            3D-Speaker do. It shows where sound is so quiet that energies reach the least that is told.
+        window: WeSpeaker's, or Kaldi's own.
 
     Returns:
         float32 [n, NUM_BANDS], natural logarithms.
     """
-    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP] * np.float32(32768)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP] * np.float32(scale)
     frames = frames - frames.mean(axis=1, keepdims=True)
     # Kaldi takes the first sample as its own predecessor.
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
-    spectrum = np.fft.rfft((frames - np.float32(_PRE_EMPHASIS) * before) * _window(), SIZE)
+    spectrum = np.fft.rfft((frames - np.float32(_PRE_EMPHASIS) * before) * _window(window), SIZE)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     levels = np.log(np.maximum(power[:, : SIZE // 2] @ _bands(), np.finfo(np.float32).eps))
     centred: Float32Array = levels - levels.mean(axis=0)
@@ -40,8 +45,9 @@ def centred_filterbank(samples: Float32Array) -> Float32Array:
 
 
 @cache
-def _window() -> Float32Array:
-    return np.hamming(FRAME).astype(np.float32)
+def _window(name: str) -> Float32Array:
+    shape = np.hamming(FRAME) if name == "hamming" else np.hanning(FRAME) ** 0.85
+    return shape.astype(np.float32)
 
 
 @cache

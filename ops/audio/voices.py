@@ -1,6 +1,8 @@
 """Families of networks that turn a voice into a vector: how they are fed.
 
 wespeaker: ResNets of the WeSpeaker toolkit (Wang et al., ICASSP 2023), on Kaldi's log-mel features.
+3d_speaker: networks of the toolkit 3D-Speaker, such as CAM++ (Wang et al., arXiv:2303.00332), on features of
+another window and scale.
 ge2e: the LSTM of Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), as
 Resemblyzer trained it: on mel powers without logarithm, in stretches of 160 frames.
 """
@@ -27,12 +29,14 @@ class VoiceFamily:
     """How a network is fed.
 
     Attributes:
-        input_name: of its input. prepare: from samples float32 [n] at 16 kHz, at least FRAME of them, to its
-            input, float32 [stretches, frames, bands]; the vectors of all stretches are averaged.
+        input_name: of its input. output: name of its output.
+        prepare: from samples float32 [n] at 16 kHz, at least FRAME of them, to its input, float32
+            [stretches, frames, bands]; the vectors of all stretches are averaged.
     """
 
     input_name: str
     prepare: Callable[[Float32Array], Float32Array]
+    output: str = "embs"
 
 
 def embed_voice(model: Model, samples: Float32Array) -> Float32Array:
@@ -49,10 +53,10 @@ def embed_voice(model: Model, samples: Float32Array) -> Float32Array:
         )
     family = VOICES[entry.family]
     features = family.prepare(samples)
-    vectors = model.runner.run({family.input_name: features}).get("embs", np.zeros(0, np.float32))
+    vectors = model.runner.run({family.input_name: features}).get(family.output, np.zeros(0, np.float32))
     if vectors.ndim != 2 or len(vectors) != len(features):
         raise ModelError(
-            f"model {entry.name} gives {list(vectors.shape)} as output `embs` for features "
+            f"model {entry.name} gives {list(vectors.shape)} as output `{family.output}` for features "
             f"{list(features.shape)}; expected [{len(features)}, d]: choose one of family "
             + " or ".join(VOICES)
         )
@@ -62,6 +66,10 @@ def embed_voice(model: Model, samples: Float32Array) -> Float32Array:
 
 def _kaldi_features(samples: Float32Array) -> Float32Array:
     return centred_filterbank(samples)[None]
+
+
+def _3d_speaker_features(samples: Float32Array) -> Float32Array:
+    return centred_filterbank(samples, scale=1, window="povey")[None]
 
 
 def _mel_powers(samples: Float32Array) -> Float32Array:
@@ -90,4 +98,5 @@ def _ge2e_bands() -> Float32Array:
 VOICES: Mapping[str, VoiceFamily] = {
     "wespeaker": VoiceFamily(input_name="feats", prepare=_kaldi_features),
     "ge2e": VoiceFamily(input_name="mels", prepare=_mel_powers),
+    "3d_speaker": VoiceFamily(input_name="x", output="embedding", prepare=_3d_speaker_features),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from framemill.models.registry import resolve
 from framemill.models.runner import Model
 from framemill.ops.audio.filterbank import slaney_bands
 from framemill.ops.audio.voices import VOICES, embed_voice
@@ -49,6 +50,45 @@ def test_bands_of_slaneys_scale_have_equal_areas_and_are_linear_below_a_kilohert
     assert np.allclose(low, low.mean(), atol=RATE / 4096)
     high = np.diff(np.log(centres[centres > 1100]))
     assert np.allclose(high, high.mean(), atol=0.01)
+
+
+def _kaldi_levels(samples: Float32Array) -> Any:
+    """Log-mel energies of 400 samples by Kaldi's definitions; its window is Hann's to the power of 0.85."""
+    shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
+    frame = samples.astype(np.float64) - samples.mean()
+    frame = (frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])) * shape
+    power = np.abs(np.fft.rfft(frame, 512)) ** 2
+    mels = 1127 * np.log1p(np.arange(257) * 16_000 / 512 / 700)
+    corners = np.linspace(1127 * np.log1p(20 / 700), 1127 * np.log1p(8000 / 700), 82)
+    rise = (mels[:, None] - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    fall = (corners[2:] - mels[:, None]) / (corners[2:] - corners[1:-1])
+    return np.log(power[:256] @ np.clip(np.minimum(rise, fall), 0, None)[:256])
+
+
+def test_3d_speaker_has_a_window_and_a_scale_of_its_own() -> None:
+    class Heard:
+        """The mean of each band."""
+
+        max_batch = 1
+
+        def run(self, inputs: Any) -> Any:
+            (features,) = inputs.values()
+            seen.append(features)
+            return {"embedding": features.mean(axis=1) + features[:, 0]}
+
+    seen: list[Float32Array] = []
+    runner: Any = Heard()
+    sound = tone(440, 1.0) + np.float32(0.05) * np.random.default_rng(1).normal(size=RATE).astype(np.float32)
+    vector = embed_voice(Model(resolve("speaker_embeddings", "campplus_voxceleb"), runner), sound)
+    assert vector.shape == (80,) and seen[0].shape == (1, 98, 80)
+    np.testing.assert_allclose(seen[0][0].mean(axis=0), 0, atol=1e-4)
+    # Each band is less its mean over time, which the difference of two frames does without.
+    expected = _kaldi_levels(sound[:400]) - _kaldi_levels(sound[160:560])
+    np.testing.assert_allclose(seen[0][0, 0] - seen[0][0, 1], expected, atol=2e-2)
+    # At full scale, quiet sound is told apart from silence; at scale 1 it is not.
+    quiet = np.float32(1e-6) * sound
+    assert np.abs(VOICES["wespeaker"].prepare(quiet)).max() > 1
+    assert np.abs(VOICES["3d_speaker"].prepare(quiet)).max() < 1e-3
 
 
 def test_readers_are_told_apart_by_real_weights(media_dir: Path, models_dir: Path) -> None:
