@@ -18,7 +18,7 @@ from framemill.errors import UsageError
 SHOTS = "shots"
 _TIMES = ("start_seconds", "end_seconds")
 _FRAMES = ("start_frame", "end_frame")
-_LABELS = 3  # shown of each stretch
+MARKER_LABELS = 3  # shown of each stretch
 Row = Mapping[str, Any]
 
 
@@ -50,7 +50,7 @@ class Shot:
     @property
     def marker(self) -> str:
         """What an editing program shows of it; "" where nothing is known."""
-        return ", ".join([self.name] * bool(self.name) + list(self.labels[:_LABELS]))
+        return ", ".join([self.name] * bool(self.name) + list(self.labels[:MARKER_LABELS]))
 
     @property
     def title(self) -> str:

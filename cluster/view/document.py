@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from framemill.actors.object_store import is_remote
+from framemill.cluster.editing.timeline_files import reel_names
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.run.sources import paths_of
@@ -28,7 +29,15 @@ Document = dict[str, Any]
 _MEDIA = (
     *("uri", "num_bytes", "container", "duration_seconds", "start_seconds", "status"),
     *("video_codec", "width", "height", "rotation_degrees", "pixel_format", "bit_depth"),
-    *("fps", "is_variable_rate", "num_frames", "audio_codec", "sample_rate", "num_channels"),
+    *(
+        "fps",
+        "start_timecode",
+        "is_variable_rate",
+        "num_frames",
+        "audio_codec",
+        "sample_rate",
+        "num_channels",
+    ),
 )
 # Measured in Chromium: what it plays of each kind of file. No HEVC, which few machines play.
 _PLAYED = {
@@ -91,6 +100,7 @@ def plan_files(
         rows: reads the tables of `sources`. media, shots: read by it.
     """
     uris = uris_by_source(dataset)
+    reels = reel_names(sorted(own[0] for own in uris.values()))
     lanes = LaneTables(rows)
     words = rows.by_source("transcript", ["start_seconds", "end_seconds", "text", "origin", "words"])
     texts = rows.by_source("text_spans", ["start_seconds", "end_seconds", "text"])
@@ -111,6 +121,9 @@ def plan_files(
                 "url": playable_url(uri, described),
                 "seconds": round(seconds, 3),
                 "fps": described.get("fps") or 0.0,
+                "varies": bool(described.get("is_variable_rate")),
+                "timecode": described.get("start_timecode") or "",
+                "reel": reels[uri],
                 "width": described.get("width") or 0,
                 "height": described.get("height") or 0,
                 "offset": described.get("start_seconds") or 0.0,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from framemill.cluster.exports.stretches import MARKER_LABELS
 from framemill.cluster.view.document import playable_url
 from framemill.cluster.view.shot_pages import still_frame
 from framemill.cluster.view.stills import Box, Wanted
@@ -45,6 +46,7 @@ def shot_row(shot: Mapping[str, Any]) -> Row:
             for box in shot["boxes"] or ()
         ],
         "labels": [[each["label"], each["number"], each["score"]] for each in shot["shown"] or ()],
+        "marker": ", ".join((shot["labels"] or [])[:MARKER_LABELS]),
         "text": shot["text"] or [],
         "words": shot["words"] or "",
         "people": shot["people"],
@@ -53,6 +55,8 @@ def shot_row(shot: Mapping[str, Any]) -> Row:
         "width": shot["width"] or 0,
         "height": shot["height"] or 0,
         "fps": shot["fps"] or 0.0,
+        "varies": bool(shot["is_variable_rate"]),
+        "timecode": shot["start_timecode"] or "",
         "offset": shot["file_start_seconds"] or 0.0,
     }
 

@@ -42,7 +42,7 @@ from framemill.cluster.view.source_tables import narrow_state
 from framemill.errors import DatasetError
 from framemill.models.store import cache_folder
 
-FORMAT = 1  # raised where what is read for the tables below changes
+FORMAT = 2  # raised where what is read for the tables below changes
 MEMORY = "128MB"
 BATCH_ROWS, BATCH_SOURCES = 200_000, 500
 SMALL_ROWS = 20_000  # so many are read in this process

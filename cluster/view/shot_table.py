@@ -26,7 +26,8 @@ from framemill.errors import DatasetError
 MEDIA_COLUMNS = {
     "container": pa.string(), "start_seconds": pa.float64(), "duration_seconds": pa.float64(),
     "video_codec": pa.string(), "audio_codec": pa.string(), "pixel_format": pa.string(), "width": pa.int32(),
-    "height": pa.int32(), "fps": pa.float64(), "status": pa.string(),
+    "height": pa.int32(), "fps": pa.float64(),
+    "start_timecode": pa.string(), "is_variable_rate": pa.bool_(), "status": pa.string(),
 }  # fmt: skip
 FILES_SCHEMA = pa.schema(
     [
@@ -45,7 +46,8 @@ READ_TABLES = tuple(name for name in READ if name not in CURATED.values())  # wh
 _ON_CARD = (
     *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
     *("transition", "best_frame", "best_seconds", "text", "words", "people", "uri", "container"),
-    *("video_codec", "pixel_format", "width", "height", "fps", "file_start_seconds"),
+    *("video_codec", "pixel_format", "width", "height", "fps", "start_timecode", "is_variable_rate"),
+    *("file_start_seconds", "labels"),
 )
 _MEASURED = ("sharpness", "motion", "loudness")
 _CARD = ", ".join(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from framemill.cluster.exports.stretches import MARKER_LABELS
 from framemill.cluster.view.best_frames import find_best_frames
 from framemill.cluster.view.source_rows import Row, SourceRows
 from framemill.cluster.view.stills import Box
@@ -53,7 +54,7 @@ def plan_shots(tables: ShotTables, source_id: str) -> list[Row]:
     Returns:
         Per shot: start, end (seconds), first, last (frames, half-open), transition, frame and at (frame index
         and seconds of the still: the best sampled frame, or the middle where none was sampled), boxes (kind,
-        name, x0, y0, x1, y1 in display pixels), labels.
+        name, x0, y0, x1, y1 in display pixels), labels, and marker: what an EDL says of it.
     """
     shots = []
     for scene in tables.scenes.get(source_id, []):
@@ -72,6 +73,7 @@ def plan_shots(tables: ShotTables, source_id: str) -> list[Row]:
                 "at": round((start + end) / 2 if best is None else best.pts_seconds, 3),
                 "boxes": _boxes(tables, source_id, frame),
                 "labels": _labels(tables, source_id, start, end),
+                "marker": _marker(tables, source_id, scene),
             }
         )
     return shots
@@ -139,3 +141,19 @@ def _labels(tables: ShotTables, source_id: str, start: float, end: float) -> lis
     best = sorted(scores.items(), key=lambda item: -item[1])[:MAX_LABELS]
     objects = [[label, number, 0] for label, number in at_once.most_common(MAX_LABELS)]
     return [*objects, *([label, 0, round(score, 2)] for label, score in best)]
+
+
+def _marker(tables: ShotTables, source_id: str, scene: Row) -> str:
+    """Labels by the number of frames that show them, as `labels` of the view `shots` has them."""
+    seen = {(row["frame_index"], row["label"]) for row in _in_frames(tables.objects, source_id, scene)}
+    found = _in_frames(tables.labels, source_id, scene)
+    seen |= {(row["frame_index"], row["label"]) for row in found if row["rank"] == 0}
+    counts = Counter(label for _, label in seen)
+    return ", ".join(sorted(counts, key=lambda label: (-counts[label], label))[:MARKER_LABELS])
+
+
+def _in_frames(rows: BySource, source_id: str, scene: Row) -> Sequence[Row]:
+    own, index = rows.get(source_id, []), itemgetter("frame_index")
+    return own[
+        bisect_left(own, scene["start_frame"], key=index) : bisect_left(own, scene["end_frame"], key=index)
+    ]

@@ -43,8 +43,8 @@ function card(page, file, index, player) {
   const number = index + 1;
   const key = `${file.id}:${index}`;
   const says = during(file, shot);
-  const start = timecode(shot.first, file.fps);
-  const end = timecode(shot.last, file.fps);
+  const start = timecode(shot.first, file.fps, file.timecode);
+  const end = timecode(shot.last, file.fps, file.timecode);
   const show = el("button", { class: "show", type: "button",
     "aria-label": isolated(`Shot ${number} of ${file.name}, ${start} to ${end}`),
     onclick: () => player.seek(shot.start, shot.end), ondblclick: () => player.play(shot.start, shot.end) },

@@ -175,9 +175,9 @@ def test_ticked_shots_are_copied_as_csv_and_edl(page: Page, folder: Dataset) -> 
     edl = page.locator("dialog textarea").input_value().splitlines()
     events = [line.split() for line in edl if line[:3].isdigit()]
     _, first, last = scenes[1]
-    assert events[0][:4] == ["001", "R001", "V", "C"]
+    assert (events[0][0], *events[0][2:4]) == ("001", "V", "C") and len(events[0][1]) == 8
     assert events[0][4] == f"00:00:{first // 25:02}:{first % 25:02}"
-    assert events[1][6] == f"00:00:{(last - first) // 25:02}:{(last - first) % 25:02}"
+    assert events[1][6] == f"01:00:{(last - first) // 25:02}:{(last - first) % 25:02}"
     assert "FCM: NON-DROP FRAME" in edl
 
 
