@@ -132,7 +132,10 @@ def broken_values(table: str, rows: pa.Table, extents: Mapping[str, Extent]) -> 
 
 
 def misfits(table: str, found: pa.Schema, wanted: pa.Schema) -> list[Broken]:
-    """Where names or types of columns are not those of the table."""
+    """Where names or types of columns are not those of the table.
+
+    Vectors may have a fixed size, which depends on the model.
+    """
     if found.equals(wanted):
         return []
     if found.names != wanted.names:
@@ -143,8 +146,14 @@ def misfits(table: str, found: pa.Schema, wanted: pa.Schema) -> list[Broken]:
             table, field.name, "", 1, f"its type is {found.field(field.name).type} instead of {field.type}"
         )
         for field in wanted
-        if found.field(field.name).type != field.type
+        if not _fits(found.field(field.name).type, field.type)
     ]
+
+
+def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(found) and pa.types.is_list(wanted):
+        return bool(found.value_type == wanted.value_type)
+    return bool(found == wanted)
 
 
 class _Check:

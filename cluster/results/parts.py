@@ -61,6 +61,7 @@ def write_part(
     rows = pa.concat_tables(tables) if tables else None
     if rows is None or rows.num_rows == 0:
         return None
+    rows = with_fixed_vectors(rows)
     return _write(root, table, part_name(run_id, seed), rows.schema, [rows])
 
 
@@ -94,7 +95,7 @@ def join_parts(root: ResultPath, parts: Sequence[Part], *, run_id: str) -> Part:
         DatasetError: a part cannot be read, or the new one not be written.
     """
     with _reading(root / parts[0].table):
-        schema = pa.unify_schemas([_read_schema(root, part) for part in parts])
+        schema = unify_parts([_read_schema(root, part) for part in parts])
     batches = (rows for part in parts for rows in read_groups(root, part))
     joined = _write(root, parts[0].table, part_name(run_id, [part.name for part in parts]), schema, batches)
     if joined is None or joined.rows != sum(part.rows for part in parts):
@@ -120,7 +121,7 @@ def read_rows(
         columns: those to read, the owner's among them; None for all.
 
     Returns:
-        The rows, or None when there is none.
+        The rows, or None when there is none; vectors as lists of any size, as operations declare them.
     """
     wanted = None if owners is None else frozenset(owners)
     value_set = pa.array(sorted(wanted or ()), pa.string())
@@ -131,8 +132,47 @@ def read_rows(
                 if wanted is not None:
                     rows = rows.filter(pc.is_in(owners_of(table, rows), value_set=value_set))
                 if rows.num_rows:
-                    found.append(rows)
+                    found.append(rows.cast(pa.schema(map(_of_any_size, rows.schema))))
     return pa.concat_tables(found, promote_options="default") if found else None
+
+
+def with_fixed_vectors(rows: pa.Table) -> pa.Table:
+    """The same with `vector` as lists of fixed size, where all rows have equally many numbers.
+
+    The size is that of the model, which a table's schema cannot say. Readers need no offsets then, and DuckDB
+    has a type for it (FLOAT[n]).
+    """
+    if "vector" not in rows.column_names or not pa.types.is_list(rows.schema.field("vector").type):
+        return rows
+    place, vectors = rows.column_names.index("vector"), rows["vector"]
+    sizes = pc.min_max(pc.list_value_length(vectors)).as_py()
+    if vectors.null_count or not sizes["min"] or sizes["min"] != sizes["max"]:
+        return rows
+    field = rows.schema.field(place)
+    kind = pa.list_(field.type.value_type, sizes["min"])
+    return rows.set_column(place, field.with_type(kind), vectors.cast(kind))
+
+
+def unify_parts(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The schema of all parts of a table: fields that some lack, and lists of any size where sizes differ.
+
+    Raises:
+        pa.ArrowException: types of a field differ otherwise.
+    """
+    kinds: dict[str, set[pa.DataType]] = {}
+    for field in (field for schema in schemas for field in schema):
+        kinds.setdefault(field.name, set()).add(field.type)
+    return pa.unify_schemas(
+        [
+            pa.schema([_of_any_size(field) if len(kinds[field.name]) > 1 else field for field in schema])
+            for schema in schemas
+        ]
+    )
+
+
+def _of_any_size(field: pa.Field) -> pa.Field:
+    is_fixed = pa.types.is_fixed_size_list(field.type)
+    return field.with_type(pa.list_(field.type.value_type)) if is_fixed else field
 
 
 def read_groups(root: ResultPath, part: Part, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import DatasetState, Part
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.parts import unify_parts
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.shot_rows import READ
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW, create_shots
@@ -175,7 +176,7 @@ def dataset_tables(
         paths = list(map(arrow_path, layout.live_paths(dataset.root, name, [part.name for part in parts])))
         try:
             # Later versions may add fields: older parts answer null for them.
-            schema = pa.unify_schemas(_read_schemas(_one_of_each(parts, paths), files))
+            schema = unify_parts(_read_schemas(_one_of_each(parts, paths), files))
             tables[name] = pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=files)
         except (pa.ArrowException, OSError) as exc:
             raise DatasetError(f"table {name}: {exc}") from exc

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState
+from framemill.cluster.results.parts import unify_parts
 from framemill.cluster.results.queries import known_schemas
 from framemill.cluster.results.storage import REQUESTS_AT_ONCE, ResultPath, arrow_path, file_system
 from framemill.errors import DatasetError
@@ -66,7 +67,7 @@ def source_tables(
         try:
             with ThreadPoolExecutor(REQUESTS_AT_ONCE if files else 1) as pool:
                 schemas = list(pool.map(lambda path: pq.read_schema(path, filesystem=files), where))
-            merged = pa.unify_schemas(schemas) if schemas else schema
+            merged = unify_parts(schemas) if schemas else schema
             if merged is None:
                 continue
             # Columns that older parts lack are null, as where all parts are opened.
