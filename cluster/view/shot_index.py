@@ -44,7 +44,7 @@ from framemill.models.store import cache_folder
 
 FORMAT = 2  # raised where what is read for the tables below changes
 MEMORY = "128MB"
-BATCH_ROWS, BATCH_SOURCES = 200_000, 500
+BATCH_ROWS, BATCH_SOURCES = 120_000, 500
 SMALL_ROWS = 20_000  # so many are read in this process
 _ATTEMPTS = 5  # a compaction may replace parts while they are read
 OWN_NUMBER = "framemill_shot"  # a column that the view has beside those of `shots`

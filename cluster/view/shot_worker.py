@@ -82,21 +82,26 @@ def main() -> None:
     os.nice(10)  # whoever looks at pages comes first
     root = open_root(sys.argv[1])
     asked, answered = sys.stdin.buffer, sys.stdout.buffer
-    while data := _read(asked):
-        state = DatasetState()
-        state.apply(commit_from_json(data, "of the server"))
-        try:
-            tables = read_shots(root, state)
-        except FramemillError as exc:
-            _write(answered, _REFUSED)
-            _write(answered, str(exc).encode())
-            continue
-        _write(answered, _GIVEN)
-        for table in tables:
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
-            _write(answered, sink.getvalue())
+    with suppress(BrokenPipeError):  # the server has ended
+        while data := _read(asked):
+            _answer(root, data, answered)
+
+
+def _answer(root: ResultPath, data: bytes, answered: IO[bytes]) -> None:
+    state = DatasetState()
+    state.apply(commit_from_json(data, "of the server"))
+    try:
+        tables = read_shots(root, state)
+    except FramemillError as exc:
+        _write(answered, _REFUSED)
+        _write(answered, str(exc).encode())
+        return
+    _write(answered, _GIVEN)
+    for table in tables:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        _write(answered, sink.getvalue())
 
 
 def _write(stream: IO[bytes], data: bytes | pa.Buffer) -> None:
