@@ -20,14 +20,7 @@ from framemill.cluster.results.dataset import Dataset, advance_state
 from framemill.cluster.results.lease import is_dead, read_holder
 from framemill.cluster.view import corpus_pages
 from framemill.cluster.view.boxes import boxes_between
-from framemill.cluster.view.document import (
-    choose_sources,
-    media_of,
-    plan_document,
-    plan_files,
-    playable_url,
-    shown_sources,
-)
+from framemill.cluster.view.document import media_of, plan_files, playable_url
 from framemill.cluster.view.first_pages import files_by_path, shots_by_path
 from framemill.cluster.view.page_rows import PLAYED, file_row, shot_row, still_address
 from framemill.cluster.view.shot_filters import Filter
@@ -62,9 +55,8 @@ class LiveFolder:
         self._dataset = dataset
         self._lock = threading.Lock()
         self._pictures_lock = threading.Lock()
-        self._sequence = -1
-        self._document: dict[str, Any] = {}
         self._sightings: dict[str, list[Wanted]] = {}
+        self._named: tuple[int, dict[str, list[str]]] = (-1, {})
         self._made: OrderedDict[tuple[Wanted, ...], Mapping[Wanted, bytes | None]] = OrderedDict()
         self._index = ShotIndex(dataset.root, cache)
         self._pages = ShotPages(self._index, str(dataset.root))
@@ -72,10 +64,6 @@ class LiveFolder:
     def close(self) -> None:
         """Lets the table of shots go."""
         self._index.close()
-
-    def sequence(self) -> int:
-        """Position of the newest commit in the log; it grows while a run is at work."""
-        return self._now().state.sequence
 
     def _now(self) -> Dataset:
         """The folder at its newest commit, which stays as it is while it is read."""
@@ -85,6 +73,14 @@ class LiveFolder:
             now = Dataset(self.root, self._dataset.constants)
             now.state = self._dataset.state
         return now
+
+    def _uris(self, now: Dataset) -> dict[str, list[str]]:
+        """Content id -> the uris that hold it; made once a commit, since a page asks for many stills."""
+        sequence, uris = self._named
+        if sequence != now.state.sequence:
+            uris = uris_by_source(now)
+            self._named = (now.state.sequence, uris)
+        return uris
 
     def _answer(self, ask: Callable[[Dataset], Answer]) -> Answer:
         """What is answered of the folder as it is now.
@@ -162,7 +158,7 @@ class LiveFolder:
         """What `plan_files` says of one file, with addresses of its stills; None where there is none."""
 
         def ask(dataset: Dataset) -> Row | None:
-            if source_id not in uris_by_source(dataset):
+            if source_id not in self._uris(dataset):
                 return None
             rows, stills = SourceRows(dataset, [source_id]), Stills(dataset)
             media = media_of(rows)
@@ -253,22 +249,10 @@ class LiveFolder:
         told = self._answer(corpus_pages.overview)
         return {"rows": told["runs"], "models": told["models"], "costs": told["costs"]}
 
-    def document(self) -> dict[str, Any]:
-        """What `plan_document` says, with `sequence`, addresses of files, and `pictures`: one of each still.
-
-        Raises:
-            DatasetError: a table cannot be read.
-        """
-        sequence = self.sequence()
-        if sequence != self._sequence:
-            self._document = self._answer(_document)
-            self._sequence = self._document["sequence"]
-        return self._document
-
     def media(self, source_id: str) -> str:
         """Path of a source that browsers play; "" where there is none, or it is not there any more."""
         now = self._now()
-        uris = uris_by_source(now).get(source_id)
+        uris = self._uris(now).get(source_id)
         if uris is None:
             return ""
         media = SourceRows(now, [source_id]).by_source("media", PLAYED).get(source_id)
@@ -303,7 +287,7 @@ class LiveFolder:
 
     def _group(self, one: Wanted) -> tuple[Wanted, ...] | None:
         """The stills that are made with one, as a page asks for them together; None where it is not there."""
-        if one.source_id not in uris_by_source(self._now()):
+        if one.source_id not in self._uris(self._now()):
             return None
         if one.box is None:
             frames = self._shots().stills_of(one.source_id)
@@ -324,18 +308,3 @@ def _is_face(dataset: Dataset, one: Wanted) -> bool:
         "faces", ["frame_index", "box"], "frame_index", pc.field("frame_index") == one.frame_index
     )
     return any(corners(row["box"]) == one.box for row in rows)
-
-
-def _document(dataset: Dataset) -> dict[str, Any]:
-    sources = choose_sources(dataset, SourceRows(dataset))
-    stills = Stills(dataset)
-    document = plan_document(dataset, stills, SourceRows(dataset, sources), sources)
-    for file in document["files"]:
-        file["url"] = file["url"] and f"media/{file['id']}"
-    left_out = len(shown_sources(dataset)) - len(sources)
-    document["notices"] = (
-        [f"{left_out} more files are in the folder than a page has room for."] if left_out else []
-    )
-    document["pictures"] = [still_address(one) for one in stills.wanted()]
-    document["sequence"] = dataset.state.sequence
-    return document

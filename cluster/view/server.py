@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import secrets
 import socket
@@ -23,7 +22,7 @@ from framemill.cluster.view import api
 from framemill.cluster.view.guard import Guard
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.stills import Box
-from framemill.errors import DatasetError, UsageError
+from framemill.errors import UsageError
 
 HOST = "127.0.0.1"
 _STATIC = Path(__file__).resolve().parent / "static"
@@ -99,25 +98,12 @@ def open_viewer(dataset: Dataset, port: int = 0) -> Viewer:
 
 
 def make_pages(folder: LiveFolder, port: int, token: str) -> ASGIApp:
-    """What is served: the page, its document, stills and files by content id; all behind a `Guard`."""
+    """What is served: the page, its data, stills and files by content id; all behind a `Guard`."""
 
     async def page(request: Request) -> Response:
         return HTMLResponse(_PAGE)
 
     # Functions without `async` run on threads, so that reading tables holds nothing else up.
-    def document(request: Request) -> Response:
-        try:
-            text = json.dumps(folder.document(), separators=(",", ":"), default=str)
-        except DatasetError as exc:
-            return PlainTextResponse(str(exc), 500)
-        return Response(text, media_type="application/json")
-
-    def sequence(request: Request) -> Response:
-        try:
-            return Response(str(folder.sequence()), media_type="application/json")
-        except DatasetError as exc:
-            return PlainTextResponse(str(exc), 500)
-
     def still(request: Request) -> Response:
         box = _box(request.query_params.get("face"))
         picture = folder.still(request.path_params["source"], request.path_params["frame"], box)
@@ -137,8 +123,6 @@ def make_pages(folder: LiveFolder, port: int, token: str) -> ASGIApp:
 
     routes = [
         Route("/", page),
-        Route("/document", document),
-        Route("/sequence", sequence),
         *api.routes(folder),
         Route("/stills/{source}/{frame:int}", still),
         Route("/media/{source}", media),

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.server import make_pages, open_viewer
@@ -23,7 +24,7 @@ from tests.cluster.view.folders import LATE, SAMPLE, add_rows
 
 PORT, TOKEN = 5005, "a-token"
 BASE = f"http://127.0.0.1:{PORT}"
-PATHS = ("/", "/document", "/sequence", "/static/app.js", "/stills/x/0", "/media/x", "/nothing")
+PATHS = ("/", "/api/shots", "/api/sequence", "/static/app.js", "/stills/x/0", "/media/x", "/nothing")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def guest(stranger: TestClient) -> TestClient:
 
 
 def file_of(client: TestClient, name: str) -> dict[str, object]:
-    return next(file for file in client.get("/document").json()["files"] if file["name"] == name)
+    return next(file for file in client.get("/api/files").json()["rows"] if file["name"] == name)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -81,7 +82,7 @@ def test_this_machine_may_be_called_localhost(guest: TestClient) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_nothing_but_reading_is_served(guest: TestClient, method: str) -> None:
-    assert guest.request(method, "/document").status_code == 405
+    assert guest.request(method, "/static/app.js").status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/", "/static/page.css", "/nothing"])
@@ -131,10 +132,12 @@ def test_a_file_that_was_changed_is_not_served(guest: TestClient, folder: Datase
     assert guest.get(url).status_code == 200
 
 
-def test_every_picture_that_the_document_names_is_there_and_no_other(guest: TestClient) -> None:
-    document = guest.get("/document").json()
-    assert any("face=" in url for url in document["pictures"])
-    for url in document["pictures"]:
+def test_every_picture_that_the_data_names_is_there_and_no_other(guest: TestClient) -> None:
+    people = guest.get("/api/people").json()["rows"]
+    seen = [one["still"] for person in people for one in person["sightings"]]
+    shots = guest.get("/api/shots").json()["rows"]
+    assert seen and shots and all("face=" in url for url in seen)
+    for url in [*seen, *(shot["still"] for shot in shots)]:
         answer = guest.get(f"/{url}")
         assert (answer.status_code, answer.content[8:12]) == (200, b"WEBP"), url
     source = file_of(guest, SAMPLE)["id"]
@@ -142,17 +145,18 @@ def test_every_picture_that_the_document_names_is_there_and_no_other(guest: Test
         assert guest.get(f"/stills/{source}/{other}").status_code == 404, other
 
 
-def test_a_commit_shows_in_the_next_document(folder: Dataset, tmp_path: Path) -> None:
+def test_a_commit_shows_in_the_next_answers(folder: Dataset, tmp_path: Path) -> None:
     shutil.copytree(str(folder.root), tmp_path / "out")
     own = Dataset.open(tmp_path / "out", create=False)
-    live = LiveFolder(Dataset.open(tmp_path / "out", create=False))
-    before = live.document()
-    assert live.sequence() == before["sequence"]
-    add_rows(own, "sounds", {before["files"][0]["id"]: []})
-    assert live.sequence() == before["sequence"] + 1
-    after = live.document()
+    live = LiveFolder(Dataset.open(tmp_path / "out", create=False), tmp_path / "cache")
+    before = live.overview()
+    assert live.state()["sequence"] == before["sequence"]
+    add_rows(own, "sounds", {next(iter(uris_by_source(own))): []})
+    assert live.state()["sequence"] == before["sequence"] + 1
+    after = live.overview()
     assert after["sequence"] == before["sequence"] + 1
     assert set(after["tables"]) - set(before["tables"]) == {"sounds"}
+    live.close()
 
 
 def test_a_port_that_is_taken_is_named(folder: Dataset) -> None:
