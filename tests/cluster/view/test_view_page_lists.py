@@ -152,3 +152,10 @@ def test_a_folder_without_vectors_says_what_would_help(page: Page) -> None:
     page.locator(f".show[aria-label*='Shot 1 of {SAMPLE}']").click()
     page.get_by_role("button", name="More like this").click()
     page.locator(".like", has_text="image_embeddings").wait_for()
+
+
+def test_a_still_that_cannot_be_had_leaves_word_in_its_place(page: Page) -> None:
+    page.route("**/stills/**", lambda route: route.fulfill(status=404))
+    page.reload()
+    page.locator("li.card .no-still", has_text="no picture").first.wait_for()
+    assert page.locator("li.card img").count() == 0
