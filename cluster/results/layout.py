@@ -65,19 +65,16 @@ def live_path(root: ResultPath, table: str, name: str) -> ResultPath:
     return hidden if hidden.exists() else path
 
 
-def live_paths(root: ResultPath, table: str, names: Sequence[str]) -> list[ResultPath]:
-    """The same of many parts of one table, with one look at its folder."""
-    if isinstance(root, RemotePath) or not names:
-        return [visible_path(root, table, name) for name in names]
-    try:
-        there = set(os.listdir(root / table))
-    except FileNotFoundError:
-        there = set()
+def live_files(root: ResultPath, table: str, names: Sequence[str]) -> list[str]:
+    """The same of many parts of one table, as pyarrow names them, with one look at the folder."""
+    if isinstance(root, RemotePath):
+        return [(root / table / name).key for name in names]
+    folder = str(root / table)
+    there = set(os.listdir(folder)) if names and os.path.isdir(folder) else set()
     return [
-        hidden_path(root, table, name)
-        if name not in there and f".{name}{HIDDEN_SUFFIX}" in there
-        else visible_path(root, table, name)
+        os.path.join(folder, name if name in there or hidden not in there else hidden)
         for name in names
+        for hidden in [f".{name}{HIDDEN_SUFFIX}"]
     ]
 
 

@@ -34,8 +34,6 @@ from framemill.cluster.results.sql_hints import explain
 from framemill.cluster.results.statements import QueryStream, Row, answering
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
-    ResultPath,
-    arrow_path,
     file_system,
 )
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA, SOURCE_ID, SOURCES_SCHEMA
@@ -173,7 +171,7 @@ def dataset_tables(
     files = file_system(dataset.root)
     for name in [name for name in state.tables() if names is None or name in names]:
         parts = state.parts_of(name)
-        paths = list(map(arrow_path, layout.live_paths(dataset.root, name, [part.name for part in parts])))
+        paths = _live_files(dataset, parts)
         try:
             # Later versions may add fields: older parts answer null for them.
             schema = unify_parts(_read_schemas(_one_of_each(parts, paths), files))
@@ -195,14 +193,14 @@ def _read_schemas(paths: Sequence[str], files: Any) -> list[pa.Schema]:
         return list(pool.map(lambda path: pq.read_schema(path, filesystem=files), paths))
 
 
-def live_paths(dataset: Dataset) -> set[ResultPath]:
+def live_paths(dataset: Dataset) -> set[str]:
     """Compared instead of the parts: publishing moves a file without a new commit."""
     state = dataset.state
-    return {
-        path
-        for table in state.tables()
-        for path in layout.live_paths(dataset.root, table, [part.name for part in state.parts_of(table)])
-    }
+    return {path for table in state.tables() for path in _live_files(dataset, state.parts_of(table))}
+
+
+def _live_files(dataset: Dataset, parts: Sequence[Part]) -> list[str]:
+    return layout.live_files(dataset.root, parts[0].table, [part.name for part in parts])
 
 
 def known_schemas(state: DatasetState, names: Collection[str] | None = None) -> dict[str, pa.Schema]:
