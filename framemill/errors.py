@@ -27,10 +27,15 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'NAME'?)` for messages about an unknown name; empty where no known one is like it."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """` (did you mean 'NAME'?)` for messages about an unknown name; empty where no known one is like it.
+
+    Args:
+        most: names to give, the nearest first.
+    """
+    close = list(map(repr, difflib.get_close_matches(name.lower(), list(known), n=most)))
+    listed = " or ".join(filter(None, [", ".join(close[:-1]), *close[-1:]]))
+    return f" (did you mean {listed}?)" if close else ""
 
 
 class FramemillError(Exception):

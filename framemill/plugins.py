@@ -105,10 +105,10 @@ def find_plugin(asked: str) -> Plugin:
         return _load(asked, os.getcwd())
     offers = offered()
     if asked not in offers:
-        known = ", ".join([*OPS, *(name for name in offers if name not in OPS)])
+        nearest = did_you_mean(asked, [*OPS, *offers], most=3)
         raise UsageError(
-            f"unknown operation {asked!r}{did_you_mean(asked, [*OPS, *offers])}; known: {known} "
-            "(see `framemill ops`). One of your own is known once it is asked for as package.module:Class"
+            f"unknown operation {asked!r}{nearest}: `framemill ops` lists all; one of your own is asked for as "
+            "package.module:Class"
         )
     plugin = _load(offers[asked], "")
     if plugin.name != asked:

@@ -347,7 +347,9 @@ def test_packages_that_offer_one_name_twice_or_another_than_the_class_are_refuse
     monkeypatch.setattr(plugins.importlib.metadata, "entry_points", lambda group: offers)
     with pytest.raises(UsageError, match=r"as the operation 'blurred', and its class says name = 'blur'"):
         find_plugin("blurred")
-    with pytest.raises(UsageError, match=r"unknown operation 'nothing'; known: .*, blurred "):
+    with pytest.raises(UsageError, match=r"unknown operation 'blured' \(did you mean 'blurred'\?\)"):
+        find_plugin("blured")
+    with pytest.raises(UsageError, match=r"unknown operation 'nothing': `framemill ops` lists all"):
         find_plugin("nothing")
     offers.append(_Entry("blurred", f"{name}:Other"))
     with pytest.raises(UsageError, match=r"offer .*:Blur and .*:Other as the operation 'blurred'"):

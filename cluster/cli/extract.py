@@ -313,6 +313,8 @@ def _print_first_look(output: str, sources: tuple[str, ...]) -> None:
 
 
 def _print_summary(summary: RunSummary) -> None:
+    if not summary.files_total and not summary.files_skipped:
+        return  # that there is nothing has been said
     if summary.rows:
         print_table(("table", "new rows"), sorted(summary.rows.items()))
         click.echo()

@@ -157,7 +157,9 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         _show_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        report("interrupted; the same command goes on from here")
+        # Others begin anew, or, as the viewer, are meant to be ended so.
+        goes_on = given[:1] == ["extract"]
+        report("interrupted" + ("; the same command goes on from here" if goes_on else ""))
         return exit_code_of(error.number if isinstance(error, Ended) else signal.SIGINT)
     except BrokenPipeError:
         raise

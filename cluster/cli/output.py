@@ -157,8 +157,13 @@ def _as_flag(match: re.Match[str]) -> str:
 
 
 def report(text: str) -> None:
-    """One message on stderr."""
-    click.echo("\n".join(map(printable, as_flags(text).splitlines())), err=True)
+    """One message on stderr, with paths from the current folder on."""
+    click.echo("\n".join(map(printable, _from_here_in(as_flags(text)).splitlines())), err=True)
+
+
+def _from_here_in(text: str) -> str:
+    here = os.path.join(os.getcwd(), "")
+    return text if here == os.sep else re.sub(rf"(?<![^\s'\"`(=,]){re.escape(here)}(?=[^\s/])", "", text)
 
 
 # What a command has to show: as a table, or as JSON.

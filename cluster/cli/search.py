@@ -61,7 +61,7 @@ def search(
     if not all(role and name for role, equals, name in (text.partition("=") for text in models)):
         raise click.UsageError("--model takes ROLE=NAME")
     from framemill.cluster.cli.results import print_records
-    from framemill.cluster.corpus.search import search_image, search_text
+    from framemill.cluster.corpus.search import describe_search, search_image, search_text
     from framemill.cluster.results.dataset import Dataset
 
     dataset = Dataset.open(output, create=False)
@@ -80,4 +80,4 @@ def search(
             shown.remove("text")
         print_records([{name: record[name] for name in shown} for record in records])
     elif invocation.verbosity >= 0:
-        report("nothing found")
+        report(describe_search(dataset, "frames" if image is not None else kind))

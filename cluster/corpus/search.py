@@ -5,6 +5,7 @@ Queries go through the model that made the vectors of the dataset, or the text t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framemill.actors.stills import read_still
-from framemill.cluster.corpus.word_search import LINES, SPOKEN, WORD_TABLES, find_words
+from framemill.cluster.corpus.word_search import LINES, SPANS, SPOKEN, WORD_TABLES, find_words
 from framemill.cluster.results.corpus_tables import outdated_note, uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import dataset_tables
@@ -96,6 +97,11 @@ def search_text(
             f"{dataset.root} has neither transcripts nor text on screen: run `framemill extract SOURCES -o "
             f"{dataset.root} --ops {SPOKEN},{LINES}` first"
         )
+    if kind == "auto" and not has_words and not has_vectors:
+        raise UsageError(
+            f"{dataset.root} has nothing to search, neither words nor vectors of pictures: run `framemill "
+            f"extract SOURCES -o {dataset.root} --ops {SPOKEN},{SPANS},{IMAGES}`, or some of these, first"
+        )
     hits = _standing(dataset, query, top) if has_words else []
     if kind == "words" or (has_words and not has_vectors) or len(hits) >= top:
         return hits
@@ -109,6 +115,28 @@ def search_text(
         return hits
     told = {(hit.uri, hit.text) for hit in hits}
     return [*hits, *(hit for hit in meant if not hit.text or (hit.uri, hit.text) not in told)][:top]
+
+
+def describe_search(dataset: Dataset, kind: str) -> str:
+    """What a search that found nothing has looked through, and which operations would add to it.
+
+    Args:
+        kind: as in `search_text`.
+    """
+    tables = {"words": WORD_TABLES, "frames": (IMAGES,), "text": (*WORD_TABLES, *TEXTS)}.get(
+        kind, (*WORD_TABLES, IMAGES, *TEXTS)
+    )
+    state = dataset.state
+    files = Counter(entry.table for entry in state.entries.values() if entry.rows_key)
+    looked = [
+        f"{table} ({files[table]} {'file' if files[table] == 1 else 'files'})"
+        for table in tables
+        if table in state.keys
+    ]
+    written = SPANS if LINES not in state.keys else LINES
+    more = [t for t in (SPOKEN, written, IMAGES) if t in tables and t not in state.keys]
+    remedy = f"; `ops={more}` would add to it" if more else ""
+    return f"nothing found in {', '.join(looked)}{remedy}"
 
 
 def _standing(dataset: Dataset, query: str, top: int) -> list[Hit]:
@@ -234,8 +262,9 @@ def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
         problem = f"{dataset.root} has no vectors of frames"
     with_towers = [e.name for e in all_entries() if e.role == IMAGE_TEXT]
     name = with_towers[0].removesuffix("_text") if with_towers else "NAME"
+    replace = " --replace" if IMAGES in dataset.state.keys else ""
     remedy = (
-        f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name} --replace` "
+        f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name}{replace}` "
         f"and `framemill models pull {text_tower_name(name)}`, or search by `image`"
     )
     in_text = ", or with `in='text'`" if has_texts else ""

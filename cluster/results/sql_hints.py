@@ -9,6 +9,9 @@ from framemill.errors import did_you_mean
 from framemill.ops import OPS, PLUGINS
 
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+_NO_FILE = re.compile(r'Cannot access file ("[^"]*")')
+# What DuckDB says of names and of grammar begins so; of values otherwise.
+_OF_TABLES = ("Binder", "Catalog", "Parser")
 _LINE = re.compile(r"^LINE \d+: (.*)$", re.MULTILINE)
 _NO_COLUMN = re.compile(r'Referenced column "([^"]+)" |does not have a column named "([^"]+)"')
 # Tables that other commands make -> what makes them.
@@ -32,6 +35,10 @@ def explain(text: str, sql: str, tables: Mapping[str, Sequence[str]], root: str)
     """
     if found := _NO_TABLE.search(text):
         return f"{_no_table(found[1].lower(), tables, root)}; tables here: {', '.join(sorted(tables))}"
+    if found := _NO_FILE.search(text):
+        return (
+            f"{found[1]} is a file, and sql reads the tables of the folder alone: {', '.join(sorted(tables))}"
+        )
     first = text.partition("\n")[0].rstrip("!")
     if found := _LINE.search(text):
         first += f" in: {found[1].strip()}"
@@ -41,6 +48,8 @@ def explain(text: str, sql: str, tables: Mapping[str, Sequence[str]], root: str)
         named = {table: columns for table, columns in tables.items() if table in words}
         columns = dict.fromkeys(column for of in named.values() for column in of)
         return f"{first}{did_you_mean(name, columns)}; columns of {_listed(named)}"
+    if not first.startswith(_OF_TABLES):
+        return first
     return f"{first}; tables here: {', '.join(sorted(tables))}"
 
 

@@ -168,7 +168,10 @@ def test_the_command_finds_words_without_any_model(
         }
     ]  # fmt: skip
     assert main(["search", out, "nothing"]) == 0
-    assert capsys.readouterr() == ("", "nothing found\n")
+    assert capsys.readouterr() == (
+        "",
+        "nothing found in transcript (1 file); --ops text_spans,image_embeddings would add to it\n",
+    )
     # Vectors that no model here fits take nothing away, and it is said.
     with dataset.hold("s"):
         dataset.commit(Commit(run_id="s", keys={"image_embeddings": unknown}))

@@ -76,7 +76,7 @@ def test_the_policy_scenes_takes_two_stages_and_adds_scenes() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"ops": ("frame",)}, r"'frame'.*known: .*frames"),
+        ({"ops": ("frame",)}, r"'frame' \(did you mean 'frames', .*framemill ops"),
         ({"ops": ("frames",), "options": {"scenes": {}}}, "add it to `ops`"),
         ({"ops": ("frames",), "options": {"frames": {"image": True}}}, r"'image'.*images"),
         ({"ops": ("frames",), "models": {"objects": "x"}}, r"`models=\{'objects': \.\.\.\}`"),
