@@ -107,8 +107,8 @@ def find_plugin(asked: str) -> Plugin:
     if asked not in offers:
         nearest = did_you_mean(asked, [*OPS, *offers], most=3)
         raise UsageError(
-            f"unknown operation {asked!r}{nearest}: `framemill ops` lists all; one of your own is asked for as "
-            "package.module:Class"
+            f"unknown operation {asked!r}{nearest}: `framemill ops` lists all; one of your own is asked for "
+            "as package.module:Class"
         )
     plugin = _load(offers[asked], "")
     if plugin.name != asked:
