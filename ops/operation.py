@@ -83,6 +83,7 @@ class Op(ABC):
     default: ClassVar[bool] = False  # whether it runs when no operation is named
     Options: ClassVar[type[Any]] = NoOptions
     additions: ClassVar[tuple[str, ...]] = ()  # switches in Options that fill in columns and change no row
+    addition_options: ClassVar[tuple[str, ...]] = ()  # further ones that say how these columns are filled in
     sound_rate: int = 16_000  # hertz of the `Audio` it is fed
     on_device: ClassVar[bool] = False  # whether it takes views of frames as arrays of a device (CuPy's)
 

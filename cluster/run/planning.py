@@ -36,8 +36,9 @@ class PlannedOp:
         key: the operation key.
         reads: what it is fed.
         after: operations whose rows it needs first, in this run.
-        additions: of its options that fill in columns and change no row (`Op.additions`), those that are on.
-            They are no part of the key: what lacks them is filled in.
+        additions: of its options that fill in columns and change no row (`Op.additions`), those that are on,
+            with how they are made, such as "images quality=90". They are no part of the key: what lacks them
+            is filled in.
     """
 
     name: str
@@ -55,10 +56,13 @@ class PlannedOp:
         return _digest({"key": self.key["digest"], "additions": sorted(self.additions)})
 
     def additions_of(self, entry: Entry) -> frozenset[str]:
-        """Which columns the rows of an entry under this key have filled in."""
-        if entry.additions is not None:
-            return frozenset(entry.additions)
-        return frozenset(name for name in load_op(self.name).additions if self.key["options"].get(name))
+        """Which columns the rows of an entry under this key have filled in, and how."""
+        kind, options = load_op(self.name), self.key["options"]
+        names = entry.additions
+        if names is None:
+            names = tuple(name for name in kind.additions if options.get(name))
+        # A name alone is of before it was written down how: the key told that.
+        return frozenset(name if "=" in name else _addition(kind, name, options) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,9 @@ def plan_ops(
         key["digest"] = _digest(key)
         if name in held and _is_but_for_additions(kind, key, held[name]):
             key = dict(held[name])
-        additions = frozenset(option for option in kind.additions if options[option])
+        additions = frozenset(
+            _addition(kind, option, options) for option in kind.additions if options[option]
+        )
         planned[name] = PlannedOp(name, options, key, kind.reads, afters[name], additions)
     added = tuple(name for name in planned if name not in asked)
     return OpsPlan(planned, sampling, added, tuple(plugins[name] for name in planned if name in plugins))
@@ -183,8 +189,14 @@ def _without_additions(kind: type[Op]) -> Options:
     return {
         field.name: field.default
         for field in dataclasses.fields(kind.Options)
-        if field.name in kind.additions
+        if field.name in (*kind.additions, *kind.addition_options)
     }
+
+
+def _addition(kind: type[Op], name: str, options: Options) -> str:
+    """An option that fills in columns, with how it does: "images quality=90"."""
+    how = {**_without_additions(kind), **options}
+    return " ".join([name, *(f"{option}={how[option]}" for option in kind.addition_options)])
 
 
 def _is_but_for_additions(kind: type[Op], key: OperationKey, there: OperationKey) -> bool:

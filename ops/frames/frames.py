@@ -52,6 +52,7 @@ class FramesOp(FrameOp):
     default = True
     Options = FramesOptions
     additions = ("images",)
+    addition_options = ("quality",)
     schema = pa.schema(
         [
             column("frame_index", pa.int64(), "0-based position among the presented frames"),

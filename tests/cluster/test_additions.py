@@ -64,6 +64,44 @@ def test_a_folder_whose_key_says_pictures_is_gone_on_with(
     assert rows(out)[1] == 7
 
 
+def picture_bytes(out: Path) -> int:
+    return sum(len(row["image"]) for row in rows_of(out, "frames"))
+
+
+def test_pictures_of_another_quality_are_made_anew_and_nothing_else(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    poor = {"frames": {"images": True, "quality": 20}}
+    extract(clips, out=out, ops=OPS, options=WITH)
+    before, large = tables_of(out), picture_bytes(out)
+    assert extract(clips, out=out, ops=OPS, options=poor).rows.keys() == {"frames"}
+    assert picture_bytes(out) < large
+    for options in (poor, {}, {"frames": {"quality": 20}}):
+        assert extract(clips, out=out, ops=OPS, options=options).files_computed == 0
+    fresh = tmp_path / "fresh"
+    extract(clips, out=fresh, ops=OPS, options=poor)
+    assert tables_of(out) == tables_of(fresh)
+    extract(clips, out=out, ops=OPS, options=WITH)
+    assert tables_of(out) == before
+
+
+def test_a_folder_whose_key_says_the_quality_is_gone_on_with(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(clips / "a.mp4", folder)
+    poor = {"frames": {"images": True, "quality": 20}}
+    with monkeypatch.context() as patched:  # as keys were made before the quality was no part of them
+        patched.setattr(FramesOp, "addition_options", ())
+        extract(folder, out=out, ops=OPS, options=poor)
+    small = picture_bytes(out)
+    for options in (poor, {}):
+        assert extract(folder, out=out, ops=OPS, options=options).files_computed == 0
+    assert extract(folder, out=out, ops=OPS, options=WITH).rows.keys() == {"frames"}
+    assert picture_bytes(out) > small
+    assert extract(folder, out=out, ops=OPS, options=WITH).files_computed == 0
+
+
 def test_pictures_half_made_are_not_taken_for_rows_without_or_with(clips: Path, tmp_path: Path) -> None:
     from framemill.cluster.run.planning import plan_ops
 

@@ -34,9 +34,11 @@ def test_a_key_changes_with_what_changes_rows_and_with_nothing_else() -> None:
     assert ordered == before
     sampled = _digests(_plan(ops=("frames", "scenes", "audio_levels"), sample="every:1"))
     assert {name for name in before if sampled[name] != before[name]} == {"frames"}
-    options: dict[str, dict[str, Any]] = {"frames": {"quality": 80}}
+    options: dict[str, dict[str, Any]] = {"scenes": {"cut_threshold": 9.0}}
     changed = _digests(_plan(ops=("frames", "scenes", "audio_levels"), options=options))
-    assert {name for name in before if changed[name] != before[name]} == {"frames"}
+    assert {name for name in before if changed[name] != before[name]} == {"scenes"}
+    options = {"frames": {"images": True, "quality": 80}}  # pictures change no row
+    assert _digests(_plan(ops=("frames", "scenes", "audio_levels"), options=options)) == before
     options = {"frames": {"images": True}}  # fills in a column, and changes no row
     assert _digests(_plan(ops=("frames", "scenes", "audio_levels"), options=options)) == before
     assert _digests(_plan(ops=("frames",), threads=7, memory_bytes=1, profile="p")) == {
