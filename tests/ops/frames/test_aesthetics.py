@@ -162,7 +162,7 @@ def test_other_outputs_are_refused_by_name(tmp_path: Path) -> None:
 def test_what_is_no_head_is_refused_when_added(tmp_path: Path) -> None:
     path = votes(tmp_path / "m.onnx", channels_last=True)
     with pytest.raises(ModelError, match=r"takes given \[n, 8, 8, 3\], .*'laion' asks for \[any, any\]"):
-        add(str(path), "aesthetics")
+        add(str(path), "aesthetics", family="laion")
     with pytest.raises(ModelError, match=r"takes given \[n, 8, 8, 3\], .*'nima' asks for \[any, 3, 8, 8\]"):
         add(str(path), "aesthetics", family="nima")
 
