@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ID = re.compile(r"[0-9a-f]{32,64}")
 _SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 # What other commands than `extract` call theirs.
-_NO_SETTINGS = ("image", "in", "input_size", "line_width", "max_loss", "name", "preview")
+_NO_SETTINGS = ("image", "in", "input_size", "line_width", "max_loss", "name", "of", "preview", "where")
 # Rows that are laid out together, and the most that are counted where they are not shown.
 _LOT, _MOST_COUNTED = 10_000, 1_000_000
 
