@@ -58,13 +58,12 @@ def errors(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[Row]]:
 def people(dataset: Dataset) -> list[Row]:
     """The most frequent people: person, name, faces, files, and sightings with the still of each.
 
-    A sighting has source, index (of its shot; -1 without scenes), at (seconds), still (its address),
-    and wanted (what is to be made of it).
+    A sighting has source, frame, at (seconds), still (its address), and wanted (what is to be made of it).
 
     Raises:
         DatasetError: a part cannot be read.
     """
-    tables = source_tables(dataset.root, dataset.state, ("people", "faces", "scenes"), None)
+    tables = source_tables(dataset.root, dataset.state, ("people", "faces"), None)
     if not {"people", "faces"} <= tables.keys():
         return []
     with connected(tables) as connection:
@@ -72,36 +71,28 @@ def people(dataset: Dataset) -> list[Row]:
             f"""SELECT person_id, count(*) AS faces, count(DISTINCT source_id) AS files FROM people
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_PEOPLE}"""
         ).fetchall()
-        connection.register(
-            "counted", pa.table({"person_id": pa.array([row[0] for row in counted], pa.string())})
-        )
+        persons = pa.array([row[0] for row in counted], pa.string())
+        connection.register("counted", pa.table({"person_id": persons}))
+        # As written: DuckDB takes tables whose rows it cannot count for small, and would hold all faces.
+        connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         connection.execute(
-            f"""CREATE TABLE seen AS SELECT person_id, source_id, frame_index, f.pts_seconds,
-                [f.box.x0, f.box.y0, f.box.x1, f.box.y1] AS box,
-                (f.box.x1 - f.box.x0)::DOUBLE * (f.box.y1 - f.box.y0) * f.score AS telling
-            FROM people JOIN counted USING (person_id) JOIN faces f USING (source_id, frame_index, face_index)
-            QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY telling DESC, source_id, frame_index)
-                <= {MAX_SIGHTINGS}"""
-        )
-        index = "-1" if "scenes" not in tables else "coalesce(s.scene_index, -1)"
-        scenes = (
-            ""
-            if "scenes" not in tables
-            else ("ASOF LEFT JOIN scenes s ON r.source_id = s.source_id AND r.frame_index >= s.start_frame")
+            "CREATE TABLE chosen AS SELECT people.* FROM people JOIN counted USING (person_id)"
         )
         seen = connection.execute(
-            f"""SELECT r.person_id, r.source_id, {index}, r.frame_index, r.pts_seconds, r.box
-            FROM seen r {scenes}
-            ORDER BY r.telling DESC, r.source_id, r.frame_index"""
+            f"""SELECT person_id, source_id, frame_index, pts_seconds, [box.x0, box.y0, box.x1, box.y1] FROM (
+                SELECT *, (box.x1 - box.x0)::DOUBLE * (box.y1 - box.y0) * score AS telling
+                FROM faces JOIN chosen USING (source_id, frame_index, face_index)
+            ) QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY telling DESC, source_id, frame_index)
+                <= {MAX_SIGHTINGS} ORDER BY telling DESC, source_id, frame_index"""
         ).fetchall()
     names = read_names(dataset)
     sightings: dict[str, list[Row]] = {}
-    for person, source, position, frame, at, box in seen:
+    for person, source, frame, at, box in seen:
         wanted = Wanted(source, frame, corners_of(box))
         sightings.setdefault(person, []).append(
             {
                 "source": source,
-                "index": position,
+                "frame": frame,
                 "at": round(at, 3),
                 "still": still_address(wanted),
                 "wanted": wanted,

@@ -56,6 +56,7 @@ class LiveFolder:
         self._lock = threading.Lock()
         self._pictures_lock = threading.Lock()
         self._sightings: dict[str, list[Wanted]] = {}
+        self._people: tuple[int, list[Row]] = (-1, [])
         self._named: tuple[int, dict[str, list[str]]] = (-1, {})
         self._made: OrderedDict[tuple[Wanted, ...], Mapping[Wanted, bytes | None]] = OrderedDict()
         self._index = ShotIndex(dataset.root, cache)
@@ -193,14 +194,21 @@ class LiveFolder:
         }
 
     def people(self) -> Row:
-        """The most frequent people."""
-        rows = self._answer(corpus_pages.people)
-        sightings: dict[str, list[Wanted]] = {}
-        for row in rows:
-            for seen in row["sightings"]:
-                sightings.setdefault(seen["source"], []).append(seen.pop("wanted"))
-        with self._lock:
-            self._sightings = sightings
+        """The most frequent people, with the shot of each sighting: -1 where it is in none."""
+        sequence, rows = self._people
+        now = self._now()
+        if sequence != now.state.sequence:
+            rows = self._answer(corpus_pages.people)
+            seen = [one for row in rows for one in row["sightings"]]
+            found = self._shots().shots_of_frames([(one["source"], one["frame"]) for one in seen])
+            sightings: dict[str, list[Wanted]] = {}
+            for one, place in zip(seen, found, strict=True):
+                one["index"] = -1 if place is None else place[1]
+                sightings.setdefault(one["source"], []).append(one.pop("wanted"))
+            with self._lock:
+                self._sightings = sightings
+                if self.progress()["ready"]:
+                    self._people = (now.state.sequence, rows)
         return {"rows": rows}
 
     def tags(self) -> Row:

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from framemill.cluster.results.shots import VIEW
 from framemill.cluster.results.sql_hints import explain
+from framemill.cluster.view.index_tables import OWN_NUMBER
 from framemill.cluster.view.shot_filters import FACETS, Filter, conditions
-from framemill.cluster.view.shot_index import OWN_NUMBER, ShotIndex
+from framemill.cluster.view.shot_index import ShotIndex
 from framemill.cluster.view.shot_table import COLUMNS
 from framemill.errors import UsageError
 

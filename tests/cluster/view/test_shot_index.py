@@ -14,7 +14,7 @@ from framemill.cluster.results.commits import Commit, DatasetState, plan_removal
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset, advance_state
 from framemill.cluster.results.storage import ResultPath
-from framemill.cluster.view import shot_index, shot_pages
+from framemill.cluster.view import index_plan, shot_index, shot_pages
 from framemill.cluster.view.first_pages import files_by_path, shots_by_path
 from framemill.cluster.view.shot_filters import Filter
 from framemill.cluster.view.shot_index import ShotIndex
@@ -59,7 +59,7 @@ def test_rows_are_those_of_the_view_whatever_is_read_at_once(
     own: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
     monkeypatch.setattr(shot_index, "SMALL_ROWS", small)
-    monkeypatch.setattr(shot_index, "BATCH_SOURCES", 1 if small else 3)
+    monkeypatch.setattr(index_plan, "BATCH_SOURCES", 1 if small else 3)
     index = ShotIndex(own.root, tmp_path / "cache")
     index.follow(own.state, 60)
     try:
@@ -133,7 +133,7 @@ def test_a_kept_table_is_used_again_and_a_damaged_one_made_anew(
         mended.follow(own.state, 60)
         assert kept(mended) == of_view(own)
         mended.close()
-    monkeypatch.setattr(shot_index, "FORMAT", 2)
+    monkeypatch.setattr(shot_index, "FORMAT", shot_index.FORMAT + 1)
     other = ShotIndex(own.root, tmp_path / "cache")
     assert kept(other) == []
     other.close()
