@@ -4,12 +4,14 @@ import { el, foreign, plural } from "../dom.js";
 import { get } from "./ask.js";
 
 const EVERY = 2000; // milliseconds
+const LONG = 1500; // the same: after each commit of a run the table is behind for a moment, which is no news
 const GATHERING = 400; // the same while the viewer's own table is not ready
 
 /** `place` tells how far the run and the viewer's own table are; `changed()` is called when there is more to show. */
 export function watch(app, first, place, changed) {
   let known = first;
   let shownAt = 0;
+  let unready = null; // since when the table is behind
   const told = el("span");
   const bar = el("progress", { "aria-label": "Progress" });
   const mark = (now) => JSON.stringify([now.sequence, now.index?.done, now.index?.ready]);
@@ -18,13 +20,16 @@ export function watch(app, first, place, changed) {
     app.index = index;
     const parts = [];
     if (running) parts.push(saying(running));
-    if (index && !index.ready) {
+    if (!index || index.ready) unready = null;
+    else unready ??= Date.now();
+    const isLong = unready !== null && Date.now() - unready > LONG;
+    if (isLong) {
       const far = `${index.done.toLocaleString("en")} of ${plural(index.total, "file")}`;
       parts.push(index.total ? `Gathering shots: ${far}; counts are of these so far.` : "Gathering shots …");
       bar.max = Math.max(1, index.total);
       bar.value = index.done;
     }
-    bar.hidden = !index || index.ready;
+    bar.hidden = !isLong;
     told.replaceChildren(foreign(parts.join(" ")));
     place.hidden = !parts.length;
   }
