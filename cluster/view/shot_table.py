@@ -199,7 +199,8 @@ def _boxes(tables: Tables) -> str:
             NULL::STRUCT(kind VARCHAR, name VARCHAR, x0 FLOAT, y0 FLOAT, x1 FLOAT, y1 FLOAT)[] AS boxes
             FROM made WHERE false"""
     return f"""SELECT made.source_id, scene_index, list({box} ORDER BY place, within)[:{MAX_BOXES}] AS boxes
-        FROM made JOIN ({" UNION ALL ".join(found)}) seen
+        FROM made JOIN ({" UNION ALL ".join(found)})
+            seen(source_id, frame_index, kind, name, x0, y0, x1, y1, place, within)
         ON made.source_id = seen.source_id AND made.best_frame = seen.frame_index GROUP BY 1, 2"""
 
 

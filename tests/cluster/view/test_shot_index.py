@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,8 @@ from framemill.cluster.view.shot_index import ShotIndex
 from framemill.cluster.view.shot_pages import ShotPages
 from framemill.cluster.view.shot_table import COLUMNS, read_shots
 from framemill.errors import DatasetError, UsageError
+from tests.cluster.results.hand_made import make_folder
+from tests.cluster.results.test_shots import SCENES, box, frame
 from tests.cluster.view.folders import SAMPLE, add_rows
 
 
@@ -79,6 +82,37 @@ def test_rows_are_those_of_the_view_whatever_is_read_at_once(
                 )
     finally:
         index.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "boxes"),
+    [
+        ("faces", {"face_index": 0, "box": box(1, 2, 3, 4)}, [("face", "face")]),
+        ("objects", {"label": "dog", "score": 0.9, "box": box(1, 2, 3, 4)}, [("object", "dog")]),
+        (
+            "text",
+            {"text_index": 0, "text": "EXIT", "polygon": [1.0, 2, 3, 2, 3, 4, 1, 4]},
+            [("text", "EXIT")],
+        ),
+        ("labels", {"rank": 0, "label": "dog", "score": 0.9}, []),
+    ],
+)
+def test_each_of_the_tables_with_boxes_is_enough(
+    tmp_path: Path, table: str, row: dict[str, Any], boxes: list[tuple[str, str]]
+) -> None:
+    tables = {
+        "scenes": SCENES,
+        "frames": {"a": [frame(50, frame_score=0.9)]},
+        table: {"a": [frame(50, **row)]},
+    }
+    dataset = make_folder(tmp_path / "out", tables)
+    index = ShotIndex(dataset.root, tmp_path / "cache")
+    index.follow(dataset.state, 60)
+    try:
+        first = ShotPages(index, "out").shots(Filter(), "file", 0, 10)[1][0]
+    finally:
+        index.close()
+    assert boxes == [(seen["kind"], seen["name"]) for seen in first["boxes"] or ()]
 
 
 def test_first_pages_are_those_of_the_table(own: Dataset, index: ShotIndex) -> None:

@@ -20,6 +20,7 @@ export function watch(app, first, place, changed) {
     app.index = index;
     const parts = [];
     if (running) parts.push(saying(running));
+    if (index?.problem) parts.push(`Shots cannot be gathered: ${index.problem}`);
     if (!index || index.ready) unready = null;
     else unready ??= Date.now();
     const isLong = unready !== null && Date.now() - unready > LONG;
