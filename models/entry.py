@@ -12,6 +12,7 @@ from framemill.models.folders import ModelFile
 
 # Raise it when `framemill.models.onnx_batching` would make a different graph of the same file.
 BATCH_TRANSFORM_VERSION = 1
+_SURE_FROM = 0.9
 
 Batching: TypeAlias = Literal["dynamic", "fixed", "none"]
 Commercial: TypeAlias = Literal["yes", "no", "unclear"]
@@ -68,6 +69,7 @@ class ModelEntry:
         labels: names of the classes by class index.
         same_above: of a model of faces, the least cosine at which its publisher takes two vectors to be of
             one person; 0 where none is stated.
+        sure_from: of a model of faces, the score above which it finds what is one, seen upright and large.
         vectors_of: of a head on embeddings, the image model whose vectors it takes; empty for any.
         batching: `dynamic`: the first axis takes any length; `fixed`: published for one row, made dynamic
             where batches pay; `none`: always one row at a time.
@@ -93,6 +95,7 @@ class ModelEntry:
     scale: _Channels = ()
     labels: _Labels = ()
     same_above: Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
+    sure_from: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")] = _SURE_FROM
     vectors_of: _Text = ""
     batching: Annotated[Batching, Meta(description="dynamic, fixed or none")] = "none"
 
@@ -105,6 +108,8 @@ class ModelEntry:
     def key(self) -> str:
         """Changes when rows made with this model could change; part of an operation key."""
         contract = repr((self.input_size, self.colour, self.mean, self.scale, self.labels))
+        if self.sure_from != _SURE_FROM:  # else keys are as they were before entries could state it
+            contract += repr(self.sure_from)
         transform = BATCH_TRANSFORM_VERSION if self.batching == "fixed" else 0
         digest = hashlib.sha256(contract.encode()).hexdigest()
         return f"{self.family}:{self.sha256}:{digest[:16]}:{transform}"

@@ -307,6 +307,7 @@ def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEnt
         licence_of_code="",
         trained_on="",
         unconfirmed=(),
+        same_above=0.0,
         urls=(),
         path=located,
         package_file="",

@@ -5,6 +5,8 @@ picture only; embeddings need them within a few per cent of the face. So the det
 region around each face: first as it is, then turned upright by the points of the first pass. On the head-pose
 clip (faces of 60 pixels) the least similarity of one person grows from 0.18 to 0.68, and the largest of two
 people shrinks from 0.48 to 0.32 (measured with YuNet's points from the whole frame and with those from here).
+Where `faces` has points, the first pass looks by them; without it, the least similarity is 0.15 with those of
+yunet_2023mar (measured).
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ REGION = 3.5
 REGION_PIXELS = 384
 # Height of what the landmark model sees, in sides of the box: its own training faces fill about this share.
 VIEW = 2.6
-# The first pass only has to find which way is up. In the second, faces turned upright score 0.99 and above,
-# backs of heads that the detector took for faces at most 0.9 and mostly under 0.6 (measured with YuNet).
-FIRST_SCORE, LAST_SCORE = 0.3, 0.9
+# The first pass only has to find which way is up. In the second, faces turned upright score 0.99 and above
+# with yunet_2022mar, backs of heads that the detector took for faces at most 0.9 and mostly under 0.6
+# (measured); an entry states where its model parts them (`ModelEntry.sure_from`).
+FIRST_SCORE = 0.3
 # Largest distance of the points' centre from the face's, in sides of the box; beyond it is another face.
 NEAR = 0.5
 # Side of a square around a face without points, in longer sides of its box.
@@ -64,13 +67,16 @@ def align_faces(
     zoom = region_pixels / (squares[:, 2] - squares[:, 0]).astype(np.float64)
     centre = np.full((len(faces), 2), region_pixels / 2)
     sides = np.full(len(faces), region_pixels / REGION)
-    if faces.points is None:
-        points, found = _find_points(regions, centre, sides, np.zeros(len(faces)), detector, FIRST_SCORE)
-    else:
-        points = (faces.points - squares[:, None, :2]) * zoom[:, None, None]
-        found = np.ones(len(faces), np.bool_)
+    middles, angles = centre, np.zeros(len(faces))
+    given = None
+    if faces.points is not None:  # from the whole frame: they tell where to look, and which way is up
+        given = (faces.points - squares[:, None, :2]) * zoom[:, None, None]
+        middles, angles = given.mean(axis=1), tilts(given)
+    points, found = _find_points(regions, middles, sides, angles, detector, FIRST_SCORE)
+    if given is not None:
+        points, found = np.where(found[:, None, None], points, given), np.ones(len(faces), np.bool_)
     middles = np.where(found[:, None], points.mean(axis=1), centre)
-    points, found = _find_points(regions, middles, sides, tilts(points) * found, detector, LAST_SCORE)
+    points, found = _find_points(regions, middles, sides, tilts(points) * found, detector, detector.sure_from)
     # Without points the template is laid over the box's square.
     squared = (TEMPLATE / TEMPLATE_SIDE - 0.5) * (sides * BOX_MARGIN)[:, None, None] + centre[:, None]
     points = np.where(found[:, None, None], points, squared)

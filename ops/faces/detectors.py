@@ -56,6 +56,11 @@ class FaceDetector:
         self._model = model
         self._family = FAMILIES[model.entry.family]
 
+    @property
+    def sure_from(self) -> float:
+        """The score from which on a face that is seen upright and large is one."""
+        return self._model.entry.sure_from
+
     def candidates(self, pictures: UInt8Array, least_score: float) -> list[Candidates]:
         """Per picture, what scores at least `least_score`, in the order of the model's cells.
 

@@ -32,6 +32,7 @@ class FaceEmbeddings(FrameOp):
     """One row a face."""
 
     name = "face_embeddings"
+    version = 2
     after = ("faces",)
     models = ("face_landmarks", "face_embeddings")
     schema = pa.schema(

@@ -57,6 +57,7 @@ class FaceQuality(FrameOp):
     """One row a face."""
 
     name = "face_quality"
+    version = 2
     after = ("faces",)
     models = ("face_landmarks", "eyes")
     Options = FaceQualityOptions

@@ -209,10 +209,19 @@ def test_faces_of_the_head_pose_clip_and_none_among_cars(media_dir: Path, models
         assert op.run(frames, {}).num_rows == 0
 
 
-@pytest.mark.parametrize("choice", ["ultraface_rfb_320", "yunet_2022mar"])
-def test_embeddings_tell_two_people_apart(media_dir: Path, models_dir: Path, choice: str) -> None:
+@pytest.mark.parametrize(
+    ("choice", "landmarks"),
+    [
+        ("ultraface_rfb_320", "yunet_2022mar"),
+        ("yunet_2022mar", "yunet_2022mar"),
+        ("yunet_2023mar", "yunet_2023mar"),
+    ],
+)
+def test_embeddings_tell_two_people_apart(
+    media_dir: Path, models_dir: Path, choice: str, landmarks: str
+) -> None:
     detect = real(Faces, models_dir, ("faces", choice))
-    embed = real(FaceEmbeddings, models_dir)
+    embed = real(FaceEmbeddings, models_dir, ("face_landmarks", landmarks))
     faces, embeddings = [], []
     for frames in frames_of(media_dir / HEAD_POSE):
         faces.append(detect.run(frames, {}))
