@@ -102,10 +102,11 @@ def _print_by_role(records: Sequence[Record]) -> None:
         f"{num_here} of {len(records)} are here; the first of a role is its default; "
         "framemill models pull NAME fetches one"
     )
-    doubts = {r["name"]: ", ".join(r["unconfirmed"]) for r in records if r["unconfirmed"]}
+    doubts = {record["name"]: record["unconfirmed"] for record in records if record["unconfirmed"]}
     if doubts:
-        told = "; ".join(f"{name}: {fields}" for name, fields in doubts.items())
-        click.echo(f"not confirmed by a publisher: {told}")
+        click.echo("confirmed by no publisher's page or file:")
+    for name, fields in doubts.items():
+        click.echo(f"  {name}: {', '.join(fields)}")
 
 
 @models.command()
