@@ -84,6 +84,9 @@ def bert_graph(weights: Weights, config: Mapping[str, Any]) -> Any:
     Inputs are `input_ids`, `attention_mask` and `token_type_ids`, int64 [n, tokens]; the output is
     `last_hidden_state`, float32 [n, tokens, hidden_size].
 
+    Args:
+        weights: tensors by name; those of a network with a head of its own begin with `bert.`.
+
     Raises:
         ModelError: another kind of network, or a tensor is missing.
     """
@@ -93,7 +96,8 @@ def bert_graph(weights: Weights, config: Mapping[str, Any]) -> Any:
             "built; only bert with gelu can: export the model as ONNX"
         )
     try:
-        builder = _Builder(weights, float(config["layer_norm_eps"]))
+        named = {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
+        builder = _Builder(named, float(config["layer_norm_eps"]))
         return builder.encoder(
             num_layers=int(config["num_hidden_layers"]),
             num_heads=int(config["num_attention_heads"]),

@@ -122,6 +122,13 @@ def test_other_networks_are_refused(change: dict[str, str], words: str) -> None:
         bert_graph(tiny_weights(), {**CONFIG, **change})
 
 
+def test_a_network_below_a_head_has_its_tensors_named_apart() -> None:
+    below = {f"bert.{name}": tensor for name, tensor in tiny_weights().items()}
+    below["cls.predictions.bias"] = np.zeros(20, np.float32)
+    same = bert_graph(below, CONFIG).SerializeToString()
+    assert same == bert_graph(tiny_weights(), CONFIG).SerializeToString()
+
+
 def test_a_missing_tensor_is_named() -> None:
     weights = tiny_weights()
     del weights["encoder.layer.1.output.dense.bias"]
