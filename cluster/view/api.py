@@ -90,7 +90,7 @@ def routes(folder: LiveFolder) -> Sequence[BaseRoute]:
     def sql(request: Request, asked: _Statement) -> Any:
         if not 0 < asked.limit <= 10_000:
             raise UsageError(f"limit {asked.limit}: ask for 1 to 10,000 rows")
-        found = query(folder.root, asked.sql)
+        found = query(folder.root, asked.sql, asked.limit + 1)
         rows = [[plain(value) for value in row] for row in found.rows[: asked.limit]]
         return {"columns": found.columns, "rows": rows, "more": len(found.rows) > asked.limit}
 

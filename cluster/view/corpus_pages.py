@@ -67,8 +67,9 @@ def people(dataset: Dataset) -> list[Row]:
     if not {"people", "faces"} <= tables.keys():
         return []
     with connected(tables) as connection:
+        connection.execute("SET threads = 1")  # each holds groups of its own
         counted = connection.execute(
-            f"""SELECT person_id, count(*) AS faces, count(DISTINCT source_id) AS files FROM people
+            f"""SELECT person_id, count(*) AS faces, count(DISTINCT hash(source_id)) AS files FROM people
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_PEOPLE}"""
         ).fetchall()
         persons = pa.array([row[0] for row in counted], pa.string())

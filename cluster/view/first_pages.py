@@ -12,6 +12,8 @@ from framemill.cluster.view.source_tables import narrow_state
 
 Row = dict[str, Any]
 
+_OF_FILES = ("media", "scenes", "frames", "thumbnails")  # what rows of files are made of
+
 
 def shots_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[Row]]:
     """How many shots there are, and some of them as `ShotPages.shots` has them, by path and position.
@@ -50,7 +52,7 @@ def files_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[
     chosen = sources[offset : offset + limit]
     if not chosen:
         return len(sources), []
-    files, _ = read_shots(dataset.root, narrow_state(dataset.state, READ_TABLES, chosen))
+    files, _ = read_shots(dataset.root, narrow_state(dataset.state, _OF_FILES, chosen))
     return len(sources), sorted(files.to_pylist(), key=lambda file: (file["uri"], file["source_id"]))
 
 

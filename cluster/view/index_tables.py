@@ -1,7 +1,7 @@
 """The tables of the viewer's own database, and how they change.
 
-`files`, `shots` with the value of each facet that has one, `labels` and `people` with those of facets that have
-several, `cards` with what a grid shows; over them the view `shots`, for conditions that people write.
+`files`, `shots` with the value of each facet that has one, `labels` and `people` with those of facets that
+have several, `cards` with what a grid shows; over them the view `shots`, for conditions that people write.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VALUES = {
 }
 _TABLES = f"""
 CREATE SCHEMA held;
-CREATE TABLE held.about (made_by VARCHAR);
+CREATE TABLE held.about (made_by VARCHAR, sequence BIGINT);
 CREATE TABLE held.sources (source_id VARCHAR, fingerprint VARCHAR);
 CREATE SEQUENCE held.file_numbers;
 CREATE SEQUENCE held.shot_numbers;
@@ -62,7 +62,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection, made_by: str) -> None:
     connection.execute("BEGIN")
     for statement in _TABLES.split(";\n"):
         connection.execute(statement)
-    connection.execute("INSERT INTO held.about VALUES (?)", [made_by])
+    connection.execute("INSERT INTO held.about VALUES (?, -1)", [made_by])
     connection.execute("COMMIT")
 
 

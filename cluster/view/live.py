@@ -24,7 +24,7 @@ from framemill.cluster.view.document import media_of, plan_files, playable_url
 from framemill.cluster.view.first_pages import files_by_path, shots_by_path
 from framemill.cluster.view.page_rows import PLAYED, file_row, shot_row, still_address
 from framemill.cluster.view.shot_filters import Filter
-from framemill.cluster.view.shot_index import ShotIndex
+from framemill.cluster.view.shot_index import SMALL_ROWS, ShotIndex
 from framemill.cluster.view.shot_pages import ShotPages
 from framemill.cluster.view.shots import ShotTables, corners
 from framemill.cluster.view.similar import TABLE, nearest_frames
@@ -101,6 +101,16 @@ class LiveFolder:
         self._index.follow(self._now().state, WAIT_SECONDS)
         return self._pages
 
+    def _is_there_soon(self) -> bool:
+        """Whether the table of shots is there; of a small folder, after waiting for it.
+
+        That of a large one is not begun yet: what can be answered without it comes first.
+        """
+        now = self._now()
+        if sum(part.rows for part in now.state.parts.values()) <= SMALL_ROWS:
+            self._index.follow(now.state, WAIT_SECONDS)
+        return self._index.is_at(now.state)
+
     def wait(self, seconds: float) -> bool:
         """Waits for the table of shots to be that of the newest commit, and answers whether it is."""
         self._index.follow(self._now().state, seconds)
@@ -135,11 +145,10 @@ class LiveFolder:
 
     def shots(self, wanted: Filter, sort: str, offset: int, limit: int) -> Row:
         """How many shots fit, and a page of them."""
-        pages = self._shots()
-        if wanted.is_empty() and sort == "file" and not self.progress()["ready"]:
+        if wanted.is_empty() and sort == "file" and not self._is_there_soon():
             total, rows = self._answer(lambda dataset: shots_by_path(dataset, offset, limit))
         else:
-            total, rows = pages.shots(wanted, sort, offset, limit)
+            total, rows = self._shots().shots(wanted, sort, offset, limit)
         return {"total": total, "rows": [shot_row(row) for row in rows]}
 
     def facets(self, wanted: Filter) -> Row:
@@ -148,11 +157,10 @@ class LiveFolder:
 
     def files(self, wanted: Filter, offset: int, limit: int) -> Row:
         """How many files fit, and a page of them."""
-        pages = self._shots()
-        if wanted.is_empty() and not self.progress()["ready"]:
+        if wanted.is_empty() and not self._is_there_soon():
             total, rows = self._answer(lambda dataset: files_by_path(dataset, offset, limit))
         else:
-            total, rows = pages.files(wanted, offset, limit)
+            total, rows = self._shots().files(wanted, offset, limit)
         return {"total": total, "rows": [file_row(row) for row in rows]}
 
     def file(self, source_id: str) -> Row | None:

@@ -102,8 +102,12 @@ class ShotIndex:
     def _open(self) -> duckdb.DuckDBPyConnection:
         with suppress(duckdb.Error):  # of another version, damaged, or new
             connection = self._connect()
-            with suppress(duckdb.Error):
-                if connection.execute("SELECT made_by FROM held.about").fetchall() == [(self._made_by,)]:
+            with suppress(duckdb.Error, ValueError):
+                ((made_by, sequence),) = connection.execute("FROM held.about").fetchall()
+                if made_by == self._made_by:
+                    self._sequence = sequence
+                    ((self._total,),) = connection.execute("SELECT count(*) FROM held.sources").fetchall()
+                    self._done = self._total
                     return connection
             connection.close()
         for path in self._file.parent.glob(f"{self._file.name}*"):
@@ -147,6 +151,10 @@ class ShotIndex:
             ready = self._wanted is not None and self._sequence == self._wanted.sequence
             told = {"ready": ready, "done": self._done, "total": self._total}
             return told | {"problem": self.problem} if self.problem else told
+
+    def is_at(self, state: DatasetState) -> bool:
+        """Whether the table says what this state says."""
+        return self._sequence == state.sequence
 
     def follow(self, state: DatasetState, wait_seconds: float = 0.0) -> None:
         """Brings the table to a state of the log, in the background.
@@ -239,6 +247,7 @@ class ShotIndex:
                     cursor, digest, tags if has["tags"] else None, names if has["names"] else None
                 )
                 self.generation += 1
+            cursor.execute("UPDATE held.about SET sequence = ?", [state.sequence])
         with self._lock:
             self._sequence = state.sequence
 
