@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.server import make_pages
-from tests.cluster.view.folders import BOX, HOSTILE_TEXT, LATE, SAMPLE
+from tests.cluster.view.folders import BOX, HOSTILE_TEXT, LATE, SAMPLE, add_rows
 
 PORT, TOKEN = 5005, "a-token"
 BASE = f"http://127.0.0.1:{PORT}"
@@ -321,3 +322,31 @@ def test_what_cannot_be_written_is_refused_in_words(written: tuple[Dataset, Test
         assert "a-run" in post(client, "tags", {"tag": "x", "shots": [[sample, 0]]}, 409)["error"]
         assert ask(client, "sequence")["running"]["run"] == "a-run"
     assert ask(client, "tags")["tags"] == []
+
+
+def test_likeness_finds_each_shot_once_by_its_nearest_frame(
+    written: tuple[Dataset, TestClient], sample: str
+) -> None:
+    own, client = written
+    other = next(row["source"] for row in ask(client, "shots")["rows"] if row["source"] != sample)
+    angles = {second: second * math.pi / 24 for second in range(12)}
+    rows = [
+        {"frame_index": 25 * at, "pts_seconds": float(at), "vector": [math.cos(angle), math.sin(angle)]}
+        for at, angle in angles.items()
+    ]
+    last = {"frame_index": 1, "pts_seconds": 0.0, "vector": [math.cos(0.5), math.sin(0.5)]}
+    add_rows(own, "image_embeddings", {sample: rows, other: [last]})
+    asked = ask(client, "similar", source=sample, frame=30, limit=3)
+    assert asked["table"] == "image_embeddings"
+    shots = ask(client, "shots", filter={"file": sample})["rows"]
+    wanted = angles[1]  # of the frame closest to the one asked for
+    near = {(other, 0): math.cos(0.5 - wanted)}
+    for at, angle in angles.items():
+        index = next(shot["index"] for shot in shots if shot["first"] <= 25 * at < shot["last"])
+        place = (sample, index)
+        near[place] = max(near.get(place, -1), math.cos(angle - wanted))
+    del near[sample, 0]  # the shot itself
+    best = sorted(near, key=lambda place: -near[place])[:3]
+    assert places(asked) == best
+    assert [row["score"] for row in asked["rows"]] == pytest.approx([near[place] for place in best], abs=1e-4)
+    assert "no vectors" in ask(client, "similar", status=404, source="nobody", frame=0)["error"]
