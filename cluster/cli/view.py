@@ -1,4 +1,4 @@
-"""`framemill view`: the pages of a report, live, in this machine's browser."""
+"""`framemill view`: a result folder, live, in this machine's browser."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from framemill.cluster.cli.output import report as say
 def view(invocation: Invocation, output: str, port: int, opens: bool) -> None:
     """Show what is in OUT in the browser, as it is now.
 
-    The pages of a report, served to this machine alone; the address that is printed holds a token. Videos
-    play, stills are made as they are looked at, and the page tells when a run has added to OUT. Ctrl-C
-    ends it.
+    Shots with facets, words and conditions in SQL, videos with boxes over them, files with timelines, people
+    to name, tags, duplicates, SQL, errors and runs, for this machine alone: the address that is printed holds
+    a token. What a run at work adds to OUT comes in by itself. Ctrl-C ends it.
 
     \b
     framemill view OUT --open
