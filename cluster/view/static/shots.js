@@ -6,6 +6,7 @@ import { during, marked } from "./search.js";
 import { clock, timecode } from "./times.js";
 
 const GROUP = 8; // cards that are made when the first of them comes near
+const LOT = 12 * GROUP; // places of cards that are laid out in one frame
 
 /**
  * A list of cards, one for each of `chosen` (positions in file.shots). `page` has data, query, ticked (a Map), and
@@ -17,12 +18,24 @@ export function shotGrid(page, file, chosen, player) {
     if (!item.firstChild) item.append(...card(page, file, Number(item.dataset.shot), player));
   });
   const items = chosen.map((index) => el("li", { class: "card", data: { shot: index } }));
-  grid.append(...items);
-  grid.style.setProperty("contain-intrinsic-height", `auto ${Math.ceil(items.length / 4) * 326}px`);
-  for (let at = 0; at < items.length; at += GROUP) {
-    items[at].group = items.slice(at, at + GROUP);
-    observer.observe(items[at]);
-  }
+  const height = `${Math.ceil(items.length / 4) * 326}px`;
+  grid.style.setProperty("contain-intrinsic-height", `auto ${height}`);
+  let placed = 0;
+  const place = () => {
+    const lot = items.slice(placed, placed + LOT);
+    grid.append(...lot);
+    for (let at = 0; at < lot.length; at += GROUP) {
+      lot[at].group = lot.slice(at, at + GROUP);
+      observer.observe(lot[at]);
+    }
+    placed += LOT;
+    if (placed < items.length) requestAnimationFrame(place);
+    else grid.style.minHeight = "";
+  };
+  if (items.length > LOT) {
+    grid.style.minHeight = height;
+    requestAnimationFrame(place);
+  } else place();
   grid.addEventListener("keydown", (event) => {
     const item = event.target.closest("li");
     const cards = [...grid.children];

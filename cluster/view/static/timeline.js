@@ -3,6 +3,11 @@
 import { el, foreign, isolated, svg } from "./dom.js";
 import { clock } from "./times.js";
 
+// More shots than these are stripes in one path: each as an element of its own takes a frame or two to lay out.
+const MOST_SPANS = 150;
+// Spans narrower than this share of the file have no room for a word.
+const LEAST_NAMED = 0.008;
+
 /** `seek(seconds)` is called for a place that is chosen. The element's `show(seconds)` moves the playhead. */
 export function timeline(file, seek) {
   const length = Math.max(file.seconds, ...file.shots.map((shot) => shot.end), 0.001);
@@ -26,9 +31,17 @@ export function timeline(file, seek) {
   add("ruler", "", ruler);
   if (file.shots.length) {
     const lane = el("div", { class: "lane shot" });
-    file.shots.forEach((shot, index) => {
-      lane.append(span(shot.start, shot.end, `shot ${index + 1}`, String(index + 1)));
-    });
+    if (file.shots.length > MOST_SPANS) {
+      const part = (seconds) => ((seconds / length) * 1000).toFixed(2);
+      const stripes = (odd) => svg("path", { class: odd ? "odd" : "even", d: file.shots
+        .filter((_, index) => index % 2 === Number(odd))
+        .map((shot) => `M${part(shot.start)} 0H${part(shot.end)}V1H${part(shot.start)}Z`).join("") });
+      lane.append(svg("svg", { viewBox: "0 0 1000 1", preserveAspectRatio: "none" }, stripes(false), stripes(true)));
+    } else {
+      file.shots.forEach((shot, index) => {
+        lane.append(span(shot.start, shot.end, `shot ${index + 1}`, String(index + 1)));
+      });
+    }
     add("shot", "shots", lane);
   }
   for (const lane of file.lanes) add(lane.kind, lane.name, drawn(lane));
@@ -36,7 +49,8 @@ export function timeline(file, seek) {
 
   function span(start, end, says, shown) {
     return el("span", { class: "span", title: isolated(says), css: { left: percent(start),
-      width: `max(2px, calc(${percent(Math.max(0, end - start))} - 1px))` } }, shown ? foreign(shown) : null);
+      width: `max(2px, calc(${percent(Math.max(0, end - start))} - 1px))` } },
+    shown && (end - start) / length > LEAST_NAMED ? foreign(shown) : null);
   }
 
   function drawn(lane) {
