@@ -65,7 +65,7 @@ class Stills:
                 # A preview keeps small pictures: a face's box is in pixels of the whole frame.
                 for one in by_frame.get((row["source_id"], row["frame_index"]), ()):
                     if one not in made and (one.box is None or table != "preview"):
-                        made[one] = _encode(_cut(_decode(row["image"]), one.box))
+                        made[one] = _encode(_cut(_decode(row["image"], one.box), one.box))
         missing: dict[str, list[Wanted]] = {}
         for wanted in self._numbers:
             if wanted not in made:
@@ -121,15 +121,20 @@ def _roomy(box: Box) -> Box:
     return x - half, y - half, x + half, y + half
 
 
-def _decode(image: bytes) -> UInt8Array:
+def _decode(image: bytes, box: Box | None) -> UInt8Array:
+    """B G R; a whole frame at a quarter of its size where that is enough, which costs a third of the time."""
     import cv2
 
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    data = np.frombuffer(image, np.uint8)
+    picture = None if box else cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_4)
+    if picture is None or max(picture.shape[:2]) < LONG_SIDE:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert picture is not None, "a kept picture is a JPEG"
-    return np.ascontiguousarray(picture[:, :, ::-1]).astype(np.uint8, copy=False)
+    return picture.astype(np.uint8, copy=False)
 
 
 def _cut(picture: UInt8Array, box: Box | None) -> UInt8Array:
+    """R G B of a B G R picture, or of a region of it."""
     import cv2
 
     height, width = picture.shape[:2]
@@ -139,7 +144,7 @@ def _cut(picture: UInt8Array, box: Box | None) -> UInt8Array:
         picture = picture[max(0, y0) : max(1, y1), max(0, x0) : max(1, x1)]
         size = (FACE_SIDE, FACE_SIDE)
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
+    return np.asarray(small[:, :, ::-1], np.uint8)
 
 
 def _encode(picture: UInt8Array) -> bytes:
