@@ -13,7 +13,7 @@ from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.errors import UnsupportedError
 from framemill.ops import load_op
 from framemill.ops.chunks import ShardInfo, Subtitles
-from framemill.ops.operation import Op, Reads, takes_under
+from framemill.ops.operation import Op, Reads
 
 
 def lack_of_sound(index: SourceIndex, ops: Iterable[str]) -> str:
@@ -31,7 +31,7 @@ def reads_subtitles(options: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether one of these operations, each with its options, reads the subtitles of files."""
     kinds = {name: load_op(name) for name in options}
     return any(
-        kind.reads is Reads.AUDIO and Subtitles in takes_under(kind, options[name])
+        kind.reads is Reads.AUDIO and Subtitles in kind.takes_under(kind.Options(**options[name]))
         for name, kind in kinds.items()
     )
 

@@ -101,9 +101,14 @@ class Op(ABC):
         """Of the operations that it comes after in a run, those that it cannot do without."""
         return tuple(other for other in after if other not in cls.may_fail)
 
+    @classmethod
+    def takes_under(cls, options: Any) -> tuple[type[Chunk], ...]:
+        """The kinds of chunks it is fed under these options; by default the one that `reads` says."""
+        return _CHUNKS.get(cls.reads, ())
+
     def takes(self) -> tuple[type[Chunk], ...]:
-        """The kinds of chunks it is fed; by default the one that `reads` says."""
-        return _CHUNKS.get(self.reads, ())
+        """The kinds of chunks that this one is fed."""
+        return self.takes_under(self.options)
 
     @classmethod
     def follows(cls, asked: Collection[str], entry_of: Callable[[str], ModelEntry]) -> tuple[str, ...]:
@@ -176,11 +181,6 @@ class TableOp(Op):
 
     def open(self, shard: ShardInfo) -> Extractor:
         raise TypeError(f"{self.name} reads tables: it is combined, not fed")
-
-
-def takes_under(kind: type[Op], options: Mapping[str, Any]) -> tuple[type[Chunk], ...]:
-    """The chunks that an operation is fed under these options."""
-    return kind(kind.Options(**options), {}).takes()
 
 
 # Class of the error of an operation that was not tried, since one that it builds on failed.

@@ -8,7 +8,7 @@ from typing import Any
 from framemill.cluster.run.messages import Opened
 from framemill.ops import load_op
 from framemill.ops.chunks import Subtitles
-from framemill.ops.operation import Reads, takes_under
+from framemill.ops.operation import Reads
 
 
 def lost_ops(opened: Opened, ops: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -23,7 +23,7 @@ def lost_ops(opened: Opened, ops: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         problem = ""
         if kind.reads in (Reads.FRAMES, Reads.SIGNALS):
             problem = opened.picture_problem
-        elif kind.reads is Reads.AUDIO and takes_under(kind, options) != (Subtitles,):
+        elif kind.reads is Reads.AUDIO and kind.takes_under(kind.Options(**options)) != (Subtitles,):
             problem = opened.sound_problem
         if problem:
             lost[name] = problem

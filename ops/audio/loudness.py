@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,8 @@ class Loudness(Op):
         ]
     )
 
-    def takes(self) -> tuple[type[Chunk], ...]:
+    @classmethod
+    def takes_under(cls, options: Any) -> tuple[type[Chunk], ...]:
         return (NativeAudio,)
 
     def open(self, shard: ShardInfo) -> Extractor:

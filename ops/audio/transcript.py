@@ -101,9 +101,10 @@ class Transcript(Op):
     def roles(cls, options: Any) -> tuple[str, ...]:
         return () if options.origin == "subtitles" else cls.models
 
-    def takes(self) -> tuple[type[Chunk], ...]:
+    @classmethod
+    def takes_under(cls, options: Any) -> tuple[type[Chunk], ...]:
         kinds = {"all": (Audio, Subtitles), "speech": (Audio,), "subtitles": (Subtitles,)}
-        return kinds[self.options.origin]
+        return kinds[options.origin]
 
     def open(self, shard: ShardInfo) -> Extractor:
         transcriber = None

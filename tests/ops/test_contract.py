@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from framemill.actors.audio_probe import reads_subtitles
 from framemill.models.runner import Model
 from framemill.ops import OPS, load_op
 from framemill.testing import CHECKS, Case, make_operation
@@ -92,3 +93,10 @@ def test_name_is_its_key(case: Case) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_every_operation_keeps_the_contract(case: Case, check: Callable[[Case], None]) -> None:
     check(case)
+
+
+def test_what_an_operation_is_fed_is_known_before_its_models_are(case: Case) -> None:
+    name, kind = case.op.name, type(case.op)
+    assert kind.takes_under(case.op.options) == case.op.takes()
+    # Asked of every run before anything is loaded.
+    assert reads_subtitles({name: {}}) is (name == "transcript")
