@@ -94,6 +94,10 @@ class Pieces:
             for first, last in _cut(text, start, end, widths, most):
                 self.starts.append(first)
                 self.ends.append(last)
+        self._has_number = any(
+            text[first].isdecimal() and text[last - 1].isdecimal()
+            for first, last in zip(self.starts, self.ends, strict=True)
+        )
         self._left = [widths[at] for at in self.starts]
         self._right = [widths[at] for at in self.ends]
 
@@ -113,7 +117,10 @@ class Pieces:
         if self.width(first, end) <= most - taken:
             return True
         second = bisect_right(self._right, self._left[first] + most - taken)
-        return second > first and self.width(second, end) <= most
+        if second == first or self.width(second, end) > most:
+            return False
+        # Most texts hold no line of digits, which must not stand alone.
+        return not self._has_number or len(self.lines(first, end, most, taken)) > 1
 
     def lines(self, first: int, end: int, most: int, taken: int) -> tuple[str, ...]:
         """These pieces on one line, or on two of about the same width, parted behind a clause where one ends.

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from framemill.cluster.exports.cues import Cue, cues_of, in_brackets, lines_of
@@ -52,6 +52,7 @@ def segments(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @settings(max_examples=150, deadline=None)
+@example([row(0.0, 0.0, "0" * 17, None)], 16, False)
 @given(segments(), st.sampled_from([16, 24, 42]), st.booleans())
 def test_no_letter_is_lost_and_every_cue_is_short_and_behind_the_one_before(
     rows: list[dict[str, Any]], line_width: int, is_named: bool
