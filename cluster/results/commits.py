@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -179,7 +180,9 @@ def _pack(kind: type[Record], records: Sequence[Record]) -> _Packed:
 
 
 def _unpack(kind: type[Record], packed: _Packed) -> tuple[Record, ...]:
-    records = [dict(zip(packed.fields, values, strict=True)) for values in packed.values]
+    # Names of tables, owners and keys come again and again: each text is held once.
+    own = [[intern(value) if type(value) is str else value for value in values] for values in packed.values]
+    records = [dict(zip(packed.fields, values, strict=True)) for values in own]
     return msgspec.convert(records, tuple[kind, ...])  # type: ignore[valid-type]
 
 

@@ -20,6 +20,7 @@ from framemill.cluster.view.source_tables import source_tables
 from framemill.cluster.view.stills import Wanted
 
 MAX_PEOPLE, MAX_SIGHTINGS = 40, 5
+_MEMORY = "64MB"
 MAX_GROUPS, MAX_TWINS = 100, 8
 
 Row = dict[str, Any]
@@ -66,7 +67,7 @@ def people(dataset: Dataset) -> list[Row]:
     tables = source_tables(dataset.root, dataset.state, ("people", "faces"), None)
     if not {"people", "faces"} <= tables.keys():
         return []
-    with connected(tables) as connection:
+    with connected(tables, _MEMORY) as connection:
         connection.execute("SET threads = 1")  # each holds groups of its own
         counted = connection.execute(
             f"""SELECT person_id, count(*) AS faces, count(DISTINCT hash(source_id)) AS files FROM people
@@ -122,7 +123,7 @@ def duplicates(dataset: Dataset) -> list[Row]:
     tables = source_tables(dataset.root, dataset.state, ("duplicates", "scenes"), None)
     if "duplicates" not in tables:
         return []
-    with connected(tables) as connection:
+    with connected(tables, _MEMORY) as connection:
         rows = connection.execute(
             f"""WITH groups AS (
                 SELECT kind, group_id, count(*) AS size, count(DISTINCT source_id) AS files FROM duplicates

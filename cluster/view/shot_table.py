@@ -65,7 +65,7 @@ Tables = Mapping[str, pyarrow.dataset.Dataset]
 
 @contextmanager
 def connected(
-    tables: Mapping[str, pyarrow.dataset.Dataset | pa.Table],
+    tables: Mapping[str, pyarrow.dataset.Dataset | pa.Table], memory: str = MEMORY
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB over tables of a result folder, of bounded memory.
 
@@ -77,7 +77,7 @@ def connected(
         duckdb.connect(":memory:") as connection,
     ):
         connection.execute("SET temp_directory = ?", [spill])
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute(f"SET memory_limit = '{memory}'")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET python_enable_replacements = false")
         for name, table in tables.items():
