@@ -88,6 +88,7 @@ def main() -> None:
                 times = [_ask(client, path, filter=wanted, **query)[0] for _ in range(REPEATS)]
                 what = " ".join((path, *query.values()))
                 print(f"{name}, {what}: {times[0]:.0f} ms, again {statistics.median(times[1:]):.0f} ms")
+            print(f"{_megabytes(process)} MB at most")
         shot = _ask(client, "shots")[1]["rows"][0]
         asked: Mapping[str, dict[str, Any]] = {
             f"files/{shot['source']}": {},
@@ -96,8 +97,8 @@ def main() -> None:
             **{path: {} for path in ("people", "duplicates", "errors", "runs", "tags", "overview")},
         }
         for path, query in asked.items():
-            print(f"{path.partition('/')[0]}: {_ask(client, path, **query)[0]:.0f} ms")
-        print(f"{_megabytes(process)} MB at most")
+            took = _ask(client, path, **query)[0]
+            print(f"{path.partition('/')[0]}: {took:.0f} ms, {_megabytes(process)} MB at most")
 
 
 if __name__ == "__main__":

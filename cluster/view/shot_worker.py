@@ -80,6 +80,7 @@ class ShotWorker:
 def main() -> None:
     """Answers until nothing more is asked."""
     os.nice(10)  # whoever looks at pages comes first
+    pa.set_memory_pool(pa.system_memory_pool())  # as the server
     root = open_root(sys.argv[1])
     asked, answered = sys.stdin.buffer, sys.stdout.buffer
     with suppress(BrokenPipeError):  # the server has ended

@@ -63,9 +63,9 @@ def _nearest(table: Any, condition: pc.Expression | None, wanted: npt.NDArray[np
     best: list[Near] = []
     least = -np.inf
     columns = ["source_id", "frame_index", "vector"]
-    batches = table.to_batches(
-        columns=columns, filter=condition, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1
-    )
+    # One batch after the other: what is read ahead, or by several threads, is memory.
+    ahead = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+    batches = table.to_batches(columns=columns, filter=condition, batch_size=_BATCH_ROWS, **ahead)
     for batch in batches:
         if not batch.num_rows:
             continue
