@@ -14,7 +14,7 @@ from tests.cluster.view.folders import BOX, HOSTILE_TEXT, SAMPLE
 from tests.cluster.view.test_report_page import LOADED, SOUGHT, VIDEO, scenes_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 PAGES = ("shots", "files", "people", "twins", "sql", "errors", "runs", "overview")
 REFUSED = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
@@ -123,6 +123,25 @@ def test_boxes_stand_where_the_table_says_over_the_playing_video(
         page.locator(".kind.object input").uncheck()
         wait_until(page, "!document.querySelector('.screen rect.object')")
         assert heard.errors == []
+
+
+def test_boxes_stand_on_the_still_of_a_file_that_does_not_play(page: Page) -> None:
+    def unplayable(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        route.fulfill(response=answer, json={**told, "rows": [{**row, "url": ""} for row in told["rows"]]})
+
+    page.route("**/api/shots*", unplayable)
+    page.reload()
+    open_shot(page, 2)
+    page.keyboard.press("p")
+    box = page.locator(".screen rect.object")
+    box.wait_for()
+    picture, drawn = page.locator(".screen .picture").bounding_box(), box.bounding_box()
+    assert picture is not None and drawn is not None
+    scale = picture["width"] / 320
+    assert drawn["x"] - picture["x"] == pytest.approx(BOX["x0"] * scale, abs=1.5)  # and half a line
+    assert drawn["width"] == pytest.approx((BOX["x1"] - BOX["x0"]) * scale, abs=2.5)
 
 
 def test_facets_filter_and_the_way_back_forward_and_a_reload_keep_what_was_chosen(

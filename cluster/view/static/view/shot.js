@@ -125,7 +125,7 @@ export function shotDialog(app) {
     const act = { ArrowLeft: () => app.step(-1), ArrowRight: () => app.step(1), t: () => tags.focus(),
       ",": () => video && screen.seek(Math.max(0, video.currentTime - Math.max(0, held.offset ?? 0) - frame)),
       ".": () => video && screen.seek(video.currentTime - Math.max(0, held.offset ?? 0) + frame),
-      p: () => (video && !video.paused ? video.pause() : screen.play(held.start, held.end)) }[event.key];
+      p: () => video && (video.paused ? screen.play(held.start, held.end) : video.pause()) }[event.key];
     // A video that has the keyboard seeks by itself.
     if (!act || (event.target === video && event.key.startsWith("Arrow"))) return;
     event.preventDefault();
