@@ -28,31 +28,47 @@ class Tidied:
     num_bytes_after: int
 
 
-def plan_compaction(state: DatasetState, target_bytes: int = TARGET_BYTES) -> dict[str, list[list[Part]]]:
-    """Which parts to join, per table: those under half the target, by age, in groups of about the target."""
+def plan_compaction(
+    state: DatasetState, target_bytes: int = TARGET_BYTES, least_parts: int = 2
+) -> dict[str, list[list[Part]]]:
+    """Which parts to join, per table: those under half the target, by age, in groups of about the target.
+
+    Args:
+        least_parts: tables with fewer such parts are left as they are.
+    """
     plan: dict[str, list[list[Part]]] = {}
     for table in state.tables():
+        small = [part for part in state.parts_of(table) if part.num_bytes * 2 < target_bytes]
+        if len(small) < least_parts:
+            continue
         groups: list[list[Part]] = [[]]
-        for part in state.parts_of(table):
-            if part.num_bytes * 2 < target_bytes:
-                groups[-1].append(part)
-                if sum(p.num_bytes for p in groups[-1]) >= target_bytes:
-                    groups.append([])
+        num_bytes = 0
+        for part in small:
+            groups[-1].append(part)
+            num_bytes += part.num_bytes
+            if num_bytes >= target_bytes:
+                groups.append([])
+                num_bytes = 0
         if worthwhile := [group for group in groups if len(group) > 1]:
             plan[table] = worthwhile
     return plan
 
 
-def compact(dataset: Dataset, run_id: str, target_bytes: int = TARGET_BYTES) -> list[Tidied]:
+def compact(
+    dataset: Dataset, run_id: str, target_bytes: int = TARGET_BYTES, least_parts: int = 2
+) -> list[Tidied]:
     """Joins small parts, one commit per table. Call it inside `dataset.hold`.
 
     Killed at any moment, each table is either as before or compacted.
+
+    Args:
+        target_bytes, least_parts: as in `plan_compaction`.
 
     Raises:
         DatasetError: a part cannot be read or written, or the disk is full.
     """
     done = []
-    for table, groups in plan_compaction(dataset.state, target_bytes).items():
+    for table, groups in plan_compaction(dataset.state, target_bytes, least_parts).items():
         before = dataset.state.parts_of(table)
         joined = tuple(join_parts(dataset.root, group, run_id=run_id) for group in groups)
         removed = tuple((part.table, part.name) for group in groups for part in group)

@@ -244,12 +244,13 @@ def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 def _regroup(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Gathers small batches until they make a row group: many small ones would read slowly."""
     waiting: list[pa.Table] = []
+    num_rows = num_bytes = 0
     for batch in batches:
         waiting.append(batch)
-        full_rows = sum(rows.num_rows for rows in waiting) >= ROW_GROUP_ROWS
-        if full_rows or sum(rows.nbytes for rows in waiting) >= ROW_GROUP_BYTES:
+        num_rows, num_bytes = num_rows + batch.num_rows, num_bytes + batch.nbytes
+        if num_rows >= ROW_GROUP_ROWS or num_bytes >= ROW_GROUP_BYTES:
             yield pa.concat_tables(waiting)
-            waiting = []
+            waiting, num_rows, num_bytes = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting)
 

@@ -8,13 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from framemill.cluster import extraction
 from framemill.cluster.results import parts
 from framemill.cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord, error_owner
 from framemill.cluster.results.compaction import compact, plan_compaction, plan_prune, prune
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import join_parts, owners_of, read_rows, write_part
+from framemill.cluster.results.queries import query
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from framemill.errors import DatasetError
+from tests.cluster.extraction import extract, render_clip
 from tests.cluster.results.dataset_models import assert_holds, one_part, put, rows_of
 
 
@@ -33,6 +36,27 @@ def test_plan_joins_small_neighbours_up_to_the_target() -> None:
     plan = plan_compaction(state_with(*small, sized("p9", 60), sized("x", 10, "u")), target_bytes=100)
     assert plan == {"t": [small[:3], small[3:]]}
     assert plan_compaction(state_with(sized("a", 60), sized("b", 10)), target_bytes=100) == {}
+
+
+def test_only_tables_with_many_small_parts_are_joined_where_so_many_are_asked_for() -> None:
+    small = [sized(f"p{i}", 40) for i in range(5)]
+    state = state_with(*small, sized("x", 40, "u"), sized("y", 40, "u"))
+    assert plan_compaction(state, target_bytes=1000, least_parts=3) == {"t": [small]}
+    assert plan_compaction(state, target_bytes=1000, least_parts=6) == {}
+
+
+def test_a_run_joins_what_it_leaves_in_many_small_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "MANY_PARTS", 3)
+    counts = []
+    for number in range(4):
+        clip = render_clip(tmp_path / f"{number}.mp4", seed=number, seconds=1.0)
+        assert extract(clip, out=tmp_path / "out", ops=("media",)).exit_code == 0
+        counts.append(len(Dataset.open(tmp_path / "out", create=False).state.parts_of("media")))
+    assert counts == [1, 2, 1, 2]
+    found = query(tmp_path / "out", "SELECT count(*), count(DISTINCT source_id) FROM media")
+    assert found.rows == [(4, 4)]
 
 
 def test_compact_joins_once_and_keeps_every_row(tmp_path: Path) -> None:
