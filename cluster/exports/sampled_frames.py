@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,13 @@ from framemill.cluster.corpus.shots import find_shots
 from framemill.cluster.editing.source_pictures import SourcePictures
 from framemill.cluster.exports.naming import stems_of
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.queries import query
+from framemill.cluster.results.queries import ask
 from framemill.errors import UsageError
 
 _TOUCHING_SECONDS = 1e-6
 _PICTURES_AT_ONCE = 32  # of 1080p some 15 MB as JPEG
+_FILES_AT_ONCE, _ROWS_AT_ONCE = 64, 20_000
+_TABLES = ("frames", "objects", "tracks", "labels", "image_embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Source:
 
 
 class SampledFrames:
-    """Reads the sampled frames; those of one source are held at a time.
+    """Reads the sampled frames; those of some sources are held at a time, but of one their pictures.
 
     Attributes:
         tables: those of the folder.
@@ -114,7 +116,7 @@ class SampledFrames:
         self.tables = dataset.state.keys.keys()
         # Vectors of two models in one column would be compared by whoever reads it.
         self._without_vectors = dataset.state.outdated("image_embeddings")
-        self._root, self._say, self._every = root, say, every
+        self._dataset, self._root, self._say, self._every = dataset, root, say, every
         self._pictures = SourcePictures(dataset)
         self.problems: Mapping[str, str] = self._pictures.problems
         self._need("media", "frames")
@@ -147,47 +149,85 @@ class SampledFrames:
 
     def sources(self) -> Iterator[Source]:
         """Those with a sampled frame, by uri."""
-        for number, row in enumerate(self._media, 1):
-            source_id, uri, stem, width, height, fps, num_frames, duration = row
-            of = _of(source_id)
-            sampled = self._ask(
-                "SELECT frame_index, pts_seconds, image IS NOT NULL FROM frames "
-                f"WHERE {of} ORDER BY frame_index"
+        done = 0
+        for lot in self._lots():
+            ids = [row[0] for row in lot]
+            of, narrow = _of(ids), self._dataset.narrowed(_TABLES, ids)
+            sampled = _by_source(
+                narrow,
+                "SELECT source_id, frame_index, pts_seconds, image IS NOT NULL FROM frames "
+                f"WHERE {of} ORDER BY frame_index",
             )
-            spans = [(0.0, math.inf)] if self._shots is None else self._shots[source_id]
-            kept = [
-                (*row, stretch)
-                for row in sampled
-                for stretch, (start, end) in enumerate(spans)
-                if start <= row[1] < end
-            ]
-            if self._every > 0:
-                # By the number of the period: of a dictionary that is made backwards, the first ones stay.
-                kept = list({int(row[1] / self._every + 1e-6): row for row in reversed(kept)}.values())[::-1]
-            if not kept:
-                continue
-            boxes, labels = self._boxes(of, width, height), self._labels(of)
-            vectors = {} if source_id in self._without_vectors else self._vectors(of)
-            frames = [
-                Frame(index, at, boxes.get(index, ()), labels.get(index, ()), vectors.get(index), stretch)
-                for index, at, _, stretch in kept
-            ]
-            self._say(f"{number} of {len(self._media)}: {uri}, {len(frames)} frames")
-            has_pictures = all(row[2] for row in kept)
-            yield Source(source_id, uri, stem, width, height, fps, num_frames, duration, frames, has_pictures)
+            boxes, labels, vectors = (
+                self._boxes(narrow, of),
+                self._labels(narrow, of),
+                self._vectors(narrow, of),
+            )
+            for source_id, uri, stem, width, height, fps, num_frames, duration in lot:
+                done += 1
+                kept = self._kept(source_id, sampled.get(source_id, ()))
+                if not kept:
+                    continue
+                own_boxes = _inside(boxes.get(source_id, ()), width, height)
+                own_labels, own_vectors = dict(labels.get(source_id, ())), dict(vectors.get(source_id, ()))
+                frames = [
+                    Frame(
+                        index, at, own_boxes.get(index, ()), own_labels.get(index, ()),
+                        own_vectors.get(index), stretch,
+                    )
+                    for index, at, _, stretch in kept
+                ]  # fmt: skip
+                self._say(f"{done} of {len(self._media)}: {uri}, {len(frames)} frames")
+                has_pictures = all(row[2] for row in kept)
+                yield Source(
+                    source_id, uri, stem, width, height, fps, num_frames, duration, frames, has_pictures
+                )
+
+    def _lots(self) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The files in lots, whose rows are held: each question has its cost."""
+        entries = self._dataset.state.entries
+        lot: list[tuple[Any, ...]] = []
+        num_rows = 0
+        for row in self._media:
+            held = (entries.get((table, row[0])) for table in ("frames", "objects"))
+            own = sum(entry.rows for entry in held if entry is not None)
+            if lot and (num_rows + own > _ROWS_AT_ONCE or len(lot) == _FILES_AT_ONCE):
+                yield lot
+                lot, num_rows = [], 0
+            lot.append(row)
+            num_rows += own
+        if lot:
+            yield lot
+
+    def _kept(
+        self, source_id: str, sampled: Sequence[tuple[int, float, bool]]
+    ) -> list[tuple[int, float, bool, int]]:
+        """Of the frames of a source those that are asked for, with the number of the stretch they are in."""
+        spans = [(0.0, math.inf)] if self._shots is None else self._shots[source_id]
+        kept = [
+            (*row, stretch)
+            for row in sampled
+            for stretch, (start, end) in enumerate(spans)
+            if start <= row[1] < end
+        ]
+        if self._every > 0:
+            # By the number of the period: of a dictionary that is made backwards, the first ones stay.
+            kept = list({int(row[1] / self._every + 1e-6): row for row in reversed(kept)}.values())[::-1]
+        return kept
 
     def pictures(self, source: Source) -> Iterator[tuple[Frame, bytes]]:
         """Each frame and its JPEG at display size; frames that cannot be had are left out."""
+        narrow = self._dataset.narrowed(["frames"], [source.source_id])
         for start in range(0, len(source.frames), _PICTURES_AT_ONCE):
             frames = source.frames[start : start + _PICTURES_AT_ONCE]
             if source.has_pictures:
                 first, last = frames[0].frame_index, frames[-1].frame_index
-                kept = dict(
-                    self._ask(
-                        f"SELECT frame_index, image FROM frames WHERE {_of(source.source_id)} "
-                        f"AND frame_index BETWEEN {first} AND {last}"
-                    )
+                found = ask(
+                    narrow,
+                    f"SELECT frame_index, image FROM frames WHERE {_of([source.source_id])} "
+                    f"AND frame_index BETWEEN {first} AND {last}",
                 )
+                kept: dict[int, bytes | None] = dict(found.rows)
                 images = [kept.get(frame.frame_index) for frame in frames]
             else:
                 wanted = np.array([frame.frame_index for frame in frames], np.int64)
@@ -196,47 +236,61 @@ class SampledFrames:
                 if image is not None:
                     yield frame, image
 
-    def _boxes(self, of: str, width: int, height: int) -> Mapping[int, Sequence[Box]]:
+    def _boxes(self, narrow: Dataset, of: str) -> Mapping[str, Sequence[tuple[Any, ...]]]:
         if "objects" not in self.tables:
             return {}
         track, join = "NULL", ""
         if "tracks" in self.tables:
             track = "t.track_id"
             join = (
-                "LEFT JOIN (SELECT * FROM tracks WHERE \"table\" = 'objects') t ON "
+                f"LEFT JOIN (SELECT * FROM tracks WHERE \"table\" = 'objects' AND {of}) t ON "
                 "t.source_id = o.source_id AND t.frame_index = o.frame_index "
                 "AND t.item_index = o.object_index"
             )
-        found: dict[int, list[Box]] = {}
-        rows = self._ask(
-            f"SELECT o.frame_index, o.label, o.score, o.box, {track} FROM objects o {join} "
-            f"WHERE o.{of} ORDER BY o.frame_index, o.object_index"
+        return _by_source(
+            narrow,
+            f"SELECT o.source_id, o.frame_index, o.label, o.score, o.box, {track} FROM objects o {join} "
+            f"WHERE o.{of} ORDER BY o.frame_index, o.object_index",
         )
-        for index, label, score, box, track_id in rows:
-            x0, x1 = (min(max(box[side], 0.0), width) for side in ("x0", "x1"))
-            y0, y1 = (min(max(box[side], 0.0), height) for side in ("y0", "y1"))
-            if x1 > x0 and y1 > y0:
-                found.setdefault(index, []).append(Box(label, score, x0, y0, x1, y1, track_id))
-        return found
 
-    def _labels(self, of: str) -> Mapping[int, Sequence[str]]:
+    def _labels(self, narrow: Dataset, of: str) -> Mapping[str, Sequence[tuple[Any, ...]]]:
         if "labels" not in self.tables:
             return {}
-        sql = f"SELECT frame_index, list(label ORDER BY rank) FROM labels WHERE {of} GROUP BY 1"
-        return dict(self._ask(sql))
+        listed = "SELECT source_id, frame_index, list(label ORDER BY rank) FROM labels"
+        return _by_source(narrow, f"{listed} WHERE {of} GROUP BY 1, 2")
 
-    def _vectors(self, of: str) -> Mapping[int, Sequence[float]]:
+    def _vectors(self, narrow: Dataset, of: str) -> Mapping[str, Sequence[tuple[Any, ...]]]:
         if "image_embeddings" not in self.tables:
             return {}
-        return dict(self._ask(f"SELECT frame_index, vector FROM image_embeddings WHERE {of}"))
+        found = _by_source(narrow, f"SELECT source_id, frame_index, vector FROM image_embeddings WHERE {of}")
+        return {source: rows for source, rows in found.items() if source not in self._without_vectors}
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(self._root, sql).rows
+        return ask(self._dataset, sql).rows
 
 
-def _of(source_id: str) -> str:
-    literal = source_id.replace("'", "''")
-    return f"source_id = '{literal}'"
+def _of(source_ids: Iterable[str]) -> str:
+    literals = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
+    return f"source_id IN ({literals})"
+
+
+def _by_source(dataset: Dataset, sql: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Rows of a statement whose first column is the source, without that column, by source."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for source_id, *row in ask(dataset, sql).rows:
+        found.setdefault(source_id, []).append(tuple(row))
+    return found
+
+
+def _inside(rows: Sequence[tuple[Any, ...]], width: int, height: int) -> Mapping[int, Sequence[Box]]:
+    """Boxes by frame, cut at the picture's edges."""
+    found: dict[int, list[Box]] = {}
+    for index, label, score, box, track_id in rows:
+        x0, x1 = (min(max(box[side], 0.0), width) for side in ("x0", "x1"))
+        y0, y1 = (min(max(box[side], 0.0), height) for side in ("y0", "y1"))
+        if x1 > x0 and y1 > y0:
+            found.setdefault(index, []).append(Box(label, score, x0, y0, x1, y1, track_id))
+    return found
 
 
 def _spans(root: str | os.PathLike[str], where: str | None) -> Mapping[str, list[tuple[float, float]]] | None:

@@ -10,14 +10,14 @@ import numpy as np
 from framemill.cluster.editing.source_pictures import SourcePictures
 from framemill.cluster.exports.stretches import Shot
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.queries import query
+from framemill.cluster.results.queries import ask
 
 
 class ShotPictures:
     """Finds the pictures of stretches: in the table `frames`, else in the files themselves."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self._root = dataset.root
+        self._dataset = dataset
         self._has_frames = "frames" in dataset.state.keys
         self._pictures = SourcePictures(dataset)
 
@@ -58,14 +58,14 @@ class ShotPictures:
         if not self._has_frames:
             return []
         sql = f"SELECT frame_index, pts_seconds, coalesce(frame_score, 0) FROM frames WHERE {_of(source_id)}"
-        return query(self._root, f"{sql} ORDER BY frame_index").rows
+        return ask(self._dataset.narrowed(["frames"], [source_id]), f"{sql} ORDER BY frame_index").rows
 
     def _kept(self, source_id: str, frames: Sequence[int]) -> dict[int, bytes]:
         if not self._has_frames or not frames:
             return {}
         wanted = f"frame_index IN ({', '.join(map(str, frames))}) AND image IS NOT NULL"
         sql = f"SELECT frame_index, image FROM frames WHERE {_of(source_id)} AND {wanted}"
-        return dict(query(self._root, sql).rows)
+        return dict(ask(self._dataset.narrowed(["frames"], [source_id]), sql).rows)
 
 
 def _best(shot: Shot, media: Mapping[str, Any], sampled: Sequence[tuple[int, float, float]]) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from sys import intern
 from typing import Any
@@ -285,6 +285,24 @@ class DatasetState:
         """The parts of a table, oldest run first."""
         ours = (part for part in self.parts.values() if part.table == table)
         return sorted(ours, key=lambda part: part.name)
+
+    def narrowed(self, tables: Iterable[str], sources: Collection[str]) -> DatasetState:
+        """What it says of some tables of some sources alone.
+
+        Args:
+            sources: content ids.
+        """
+        ids = frozenset(sources)
+        records = {uri: record for uri, record in self.sources.items() if record.source_id in ids}
+        owners = ids.union(records)
+        keys = [(table, owner) for table in (*tables, WHOLE_SOURCE) for owner in owners]
+        return DatasetState(
+            self.sequence,
+            records,
+            {key: self.entries[key] for key in keys if key in self.entries},
+            {(table, part.name): part for table in tables for part, _ in self.plan_drop(table, owners)},
+            self.keys,
+        )
 
     def plan_drop(self, table: str, owners: Collection[str]) -> list[tuple[Part, frozenset[str]]]:
         """Which parts hold rows of `owners`, each with those among them that it holds."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -105,6 +105,12 @@ class Dataset:
         dataset = cls(path, read_constants(marker))
         dataset.reload()
         return dataset
+
+    def narrowed(self, tables: Iterable[str], sources: Collection[str]) -> Dataset:
+        """The same folder, for reading, with what its state says of some tables of some sources alone."""
+        narrow = Dataset(self.root, self.constants)
+        narrow.state = self.state.narrowed(tables, sources)
+        return narrow
 
     def reload(self) -> None:
         """Reads the commit log again."""

@@ -101,11 +101,21 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str, limit: int | None
         DatasetError: a part cannot be read.
     """
 
+    return ask(Dataset.open(root, create=False), sql, limit)
+
+
+def ask(dataset: Dataset, sql: str, limit: int | None = None) -> QueryResult:
+    """As `query`, of a folder that is open, whose state is taken as it is.
+
+    Where it is narrowed (`Dataset.narrowed`), parts of other sources are not opened; the statement has to
+    name the sources all the same, since a part holds several.
+    """
+
     def collect(dataset: Dataset) -> QueryResult:
         with _answering(dataset, sql) as stream:
             return QueryResult(stream.columns, list(islice(stream.rows, limit)))
 
-    return _of_one_state(Dataset.open(root, create=False), collect)
+    return _of_one_state(dataset, collect)
 
 
 @contextmanager
