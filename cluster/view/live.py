@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from framemill.cluster.corpus.names import name_person, read_names
 from framemill.cluster.corpus.tags import tag_shots
 from framemill.cluster.editing.source_pictures import find_file
+from framemill.cluster.editing.timeline_files import reel_names
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import new_run_id
 from framemill.cluster.results.corpus_tables import uris_by_source
@@ -58,6 +59,7 @@ class LiveFolder:
         self._sightings: dict[str, list[Wanted]] = {}
         self._people: tuple[int, list[Row]] = (-1, [])
         self._named: tuple[int, dict[str, list[str]]] = (-1, {})
+        self._reels: tuple[int, dict[str, str]] = (-1, {})
         self._made: OrderedDict[tuple[Wanted, ...], Mapping[Wanted, bytes | None]] = OrderedDict()
         self._index = ShotIndex(dataset.root, cache)
         self._pages = ShotPages(self._index, str(dataset.root))
@@ -82,6 +84,15 @@ class LiveFolder:
             uris = uris_by_source(now)
             self._named = (now.state.sequence, uris)
         return uris
+
+    def _shot_rows(self, shots: Sequence[Row]) -> list[Row]:
+        """Shots as pages read them; reels are named as exporters name them, once a commit."""
+        now = self._now()
+        sequence, reels = self._reels
+        if sequence != now.state.sequence:
+            reels = reel_names(sorted(own[0] for own in self._uris(now).values()))
+            self._reels = (now.state.sequence, reels)
+        return [shot_row(shot, reels) for shot in shots]
 
     def _answer(self, ask: Callable[[Dataset], Answer]) -> Answer:
         """What is answered of the folder as it is now.
@@ -149,7 +160,7 @@ class LiveFolder:
             total, rows = self._answer(lambda dataset: shots_by_path(dataset, offset, limit))
         else:
             total, rows = self._shots().shots(wanted, sort, offset, limit)
-        return {"total": total, "rows": [shot_row(row) for row in rows]}
+        return {"total": total, "rows": self._shot_rows(rows)}
 
     def facets(self, wanted: Filter) -> Row:
         """Counts of the values of each facet."""
@@ -195,7 +206,7 @@ class LiveFolder:
         # The shot that was asked with is the most like itself.
         own = self._shots().shots_of_frames([(source_id, frame_index)])[0]
         places = [place for place in scores if place != own][:limit]
-        rows = [shot_row(row) for row in self._shots().shots_by_place(places)]
+        rows = self._shot_rows(self._shots().shots_by_place(places))
         return {
             "rows": [row | {"score": round(scores[row["source"], row["index"]], 4)} for row in rows],
             "table": TABLE,

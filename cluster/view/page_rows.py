@@ -21,17 +21,20 @@ def still_address(wanted: Wanted) -> str:
     return f"stills/{wanted.source_id}/{wanted.frame_index}{face}"
 
 
-def shot_row(shot: Mapping[str, Any]) -> Row:
+def shot_row(shot: Mapping[str, Any], reels: Mapping[str, str]) -> Row:
     """One shot of a grid.
 
     Args:
         shot: as `ShotPages` has it.
+        reels: what an EDL calls each file, by uri; one that has just come in may lack it.
     """
     source, frame, at = shot["source_id"], still_frame(shot), shot["best_seconds"]
     return {
         "source": source,
         "index": shot["scene_index"],
         "name": shot["name"],
+        "uri": shot["uri"],
+        "reel": reels.get(shot["uri"], ""),
         "url": file_url(source, shot["uri"], shot),
         "start": round(shot["start_seconds"], 3),
         "end": round(shot["end_seconds"], 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,15 @@ class Viewed:
 
 @pytest.fixture(scope="module")
 def viewed(folder: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewed]:
-    """Serves a copy of the folder on a thread, without handling of signals."""
     root = tmp_path_factory.mktemp("viewed") / "out"
     shutil.copytree(str(folder.root), root)
+    with serving(root) as viewed:
+        yield viewed
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[Viewed]:
+    """Serves a folder on a thread, without handling of signals, once its table of shots is there."""
     viewer = open_viewer(Dataset.open(root, create=False))
     server = uvicorn.Server(uvicorn.Config(viewer._pages, log_config=None, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [viewer._socket]})

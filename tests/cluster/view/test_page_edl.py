@@ -13,9 +13,10 @@ from framemill.cluster.exports.formats import export_shots
 from framemill.cluster.view.report import write_report
 from tests.browser import opened_page
 from tests.cluster.results.hand_made import make_folder
+from tests.cluster.view.conftest import serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 NTSC = Fraction(30000, 1001)
 NAME = "/clips/It's (1) 100% \u00e9!*\u00a0#a.b.mov"
@@ -67,27 +68,32 @@ def page_edl(browser: Browser, path: Path) -> str:
     with opened_page(browser, path.as_uri()) as (page, heard):
         page.locator("#tab-shots").click()
         page.locator(".find select").select_option(index=2)
-        boxes = page.locator("section.file li.card .tick input")
-        boxes.nth(len(CUTS) - 2).wait_for()
-        for number in range(len(CUTS) - 1):
-            boxes.nth(number).check()
-        page.get_by_role("button", name="Copy as EDL").click()
-        text = page.locator("dialog textarea").input_value()
+        text = copied_edl(page, "section.file li.card .tick input")
         assert not heard.errors
     return text
 
 
-@pytest.mark.parametrize(
-    ("rate", "start", "more"),
-    [
-        (NTSC, "00:59:59;28", {}),
-        (NTSC, "00:59:59:28", {}),
-        (Fraction(60000, 1001), None, {}),
-        (Fraction(25), "23:59:58:24", {}),
-        (Fraction(24), None, {"is_variable_rate": True}),
-        (Fraction(25), "10:00:00:25", {}),
-    ],
-)
+def copied_edl(page: Page, boxes: str) -> str:
+    """Ticks every shot, and copies."""
+    ticks = page.locator(boxes)
+    ticks.nth(len(CUTS) - 2).wait_for()
+    for number in range(len(CUTS) - 1):
+        ticks.nth(number).check()
+    page.get_by_role("button", name="Copy as EDL").click()
+    return page.locator("dialog textarea").input_value()
+
+
+KINDS = [
+    (NTSC, "00:59:59;28", {}),
+    (NTSC, "00:59:59:28", {}),
+    (Fraction(60000, 1001), None, {}),
+    (Fraction(25), "23:59:58:24", {}),
+    (Fraction(24), None, {"is_variable_rate": True}),
+    (Fraction(25), "10:00:00:25", {}),
+]
+
+
+@pytest.mark.parametrize(("rate", "start", "more"), KINDS)
 def test_the_page_s_edl_is_the_exporter_s(
     tmp_path: Path, browser: Browser, rate: Fraction, start: str | None, more: dict[str, Any]
 ) -> None:
@@ -97,6 +103,18 @@ def test_the_page_s_edl_is_the_exporter_s(
     expected = Path(made.path).read_text()
     assert "GREEN   dog, cat, traffic light/red" in expected
     assert page_edl(browser, Path(report.path)) == expected
+
+
+@pytest.mark.parametrize(("rate", "start", "more"), KINDS)
+def test_the_viewer_s_edl_is_the_exporter_s(
+    tmp_path: Path, browser: Browser, rate: Fraction, start: str | None, more: dict[str, Any]
+) -> None:
+    folder = make(tmp_path / "out", rate, start, **more)
+    (made,), _ = export_shots(tmp_path / "out", "edl", tmp_path / "edl")
+    with serving(Path(str(folder.root))) as viewed, opened_page(browser, viewed.url) as (page, heard):
+        assert copied_edl(page, "li.card .tick input") == Path(made.path).read_text()
+        # The stills of files that are not there.
+        assert [error for error in heard.errors if "404" not in error] == []
 
 
 def test_the_page_tells_what_an_edl_cannot_say(tmp_path: Path, browser: Browser) -> None:

@@ -12,7 +12,8 @@ export const pictures = { picture: (address) => (address ? { url: address } : nu
 /** What is ticked of a row: as the report has it, with one object for each file. */
 export function tickOf(app, row) {
   if (!app.files.has(row.source)) {
-    app.files.set(row.source, { id: row.source, uri: row.uri ?? row.name, name: row.name, fps: row.fps });
+    const { source: id, uri, name, fps, varies, timecode: begins, reel } = row;
+    app.files.set(id, { id, uri, name, fps, varies, timecode: begins, reel });
   }
   return { file: app.files.get(row.source), shot: row, number: row.index + 1, text: (row.text ?? []).join(" · "),
     words: row.words ?? "" };
@@ -22,7 +23,7 @@ export function tickOf(app, row) {
 export function fillCard(app, item, row, index, query, ticked) {
   const key = shotKey(row.source, row.index);
   const number = row.index + 1;
-  const start = timecode(row.first, row.fps);
+  const start = timecode(row.first, row.fps, row.timecode);
   const tick = el("input", { type: "checkbox", "aria-keyshortcuts": "Space",
     "aria-label": isolated(`Tick shot ${number} of ${row.name}`),
     onclick: (event) => ticked(index, tick.checked, event.shiftKey) });

@@ -69,7 +69,7 @@ export function shotDialog(app) {
 
   function facts(row) {
     const rows = [
-      ["from", `${timecode(row.first, row.fps)}`], ["to", `${timecode(row.last, row.fps)}`],
+      ["from", timecode(row.first, row.fps, row.timecode)], ["to", timecode(row.last, row.fps, row.timecode)],
       ["lasts", `${(row.end - row.start).toFixed(2)} s`], ["frames", `${row.first}–${Math.max(row.first, row.last - 1)}`],
       ["begins with", row.transition], ["size", row.width ? `${row.width} x ${row.height}` : null],
       ["rate", row.fps ? `${Number(row.fps.toFixed(3))} fps` : null], ["sharpness", figure(row.sharpness)],
