@@ -193,7 +193,9 @@ class LiveFolder:
 
     def boxes(self, source_id: str, start: float, end: float) -> Row:
         """Boxes of each sampled frame of a stretch."""
-        return {"frames": self._answer(lambda dataset: boxes_between(dataset, source_id, start, end))}
+        names = self._shots().names()
+        found = self._answer(lambda dataset: boxes_between(dataset, source_id, start, end, names))
+        return {"frames": found}
 
     def similar(self, source_id: str, frame_index: int, limit: int) -> Row:
         """The shots that are most like one, each once, with `score`: cosine similarity, -1..1."""

@@ -129,13 +129,18 @@ class ShotPages:
         )
         for row in _rows(cursor, tagged):
             cards[row["number"]]["tags"].append(row["value"])
-        names = self._names(cursor)
+        names = _names(cursor)
         for card in cards.values():
+            for box in card["boxes"]:
+                if box["kind"] == "face":
+                    box["name"] = names.get(box["name"].removeprefix("person ")) or box["name"]
             card["people"] = [[person, names.get(person, "")] for person in card["people"] or ()]
         return [cards[number] for number in numbers]
 
-    def _names(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
-        return {row["person"]: row["name"] for row in _rows(cursor, "FROM held.names")}
+    def names(self) -> dict[str, str]:
+        """What people call persons, by id."""
+        with self._index.reading() as cursor:
+            return _names(cursor)
 
     def tags(self) -> list[list[Any]]:
         """Every tag and how many shots have it, the most frequent first."""
@@ -182,7 +187,7 @@ class ShotPages:
                 {" UNION ALL ".join(counts)}""",
                 [*found.facet_parameters, *found.parameters],
             )
-            names = self._names(cursor)
+            names = _names(cursor)
         by_name: dict[str, list[list[Any]]] = {}
         for row in rows:
             name, value = row["facet"], row["value"]
@@ -302,6 +307,10 @@ def _counted(name: str, mask: int, is_whole: bool) -> str:
             rows += " JOIN hits USING (number)"
     return f"""(SELECT '{name}' AS facet, {value} AS value, count(*) AS count FROM {rows}
         WHERE {condition} AND {value} IS NOT NULL GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {MAX_VALUES})"""
+
+
+def _names(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    return {row["person"]: row["name"] for row in _rows(cursor, "FROM held.names")}
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:

@@ -1,6 +1,6 @@
 // The grid of a file's shots. Cards are made when they come near the screen.
 
-import { el, isolated, whenNear } from "./dom.js";
+import { el, foreign, isolated, whenNear } from "./dom.js";
 import { still } from "./pictures.js";
 import { during, marked } from "./search.js";
 import { clock, timecode } from "./times.js";
@@ -54,7 +54,7 @@ export function shotGrid(page, file, chosen, player) {
 function card(page, file, index, player) {
   const shot = file.shots[index];
   const number = index + 1;
-  const key = `${file.id}:${index}`;
+  const key = `${file.id}.${index}`;
   const says = during(file, shot);
   const start = timecode(shot.first, file.fps, file.timecode);
   const end = timecode(shot.last, file.fps, file.timecode);
@@ -70,7 +70,7 @@ function card(page, file, index, player) {
     page.changed();
   } });
   tick.checked = page.ticked.has(key);
-  const labels = el("p", { class: "labels" });
+  const labels = el("p", { class: "labels" }, ...tagChips(shot));
   for (const [name, count, score] of shot.labels) {
     labels.append(el("span", { class: count ? "chip object" : "chip", title: score ? `score ${score}` : null },
       marked(name, page.query), count > 1 ? ` ×${count}` : ""));
@@ -82,11 +82,14 @@ function card(page, file, index, player) {
       el("p", { class: "codes" }, el("span", {}, start), el("span", { class: "arrow" }, "→"), el("span", {}, end)),
       el("p", { class: "frames" }, `frames ${shot.first}–${Math.max(shot.first, shot.last - 1)}`,
         el("span", { class: `transition ${shot.transition}` }, shot.transition)),
-      shot.labels.length ? labels : null,
+      labels,
       says.text ? el("p", { class: "says text", title: isolated(says.text) }, marked(says.text, page.query)) : null,
       says.words ? el("p", { class: "says words", title: isolated(says.words) }, marked(says.words, page.query)) : null),
   ];
 }
+
+/** What people said of a shot; a report does not tell it. */
+export const tagChips = (shot) => (shot.tags ?? []).map((tag) => el("span", { class: "chip tag" }, foreign(tag)));
 
 /** A bare line for where a file has no shots. */
 export function noShots(file) {

@@ -158,4 +158,6 @@ def test_a_still_that_cannot_be_had_leaves_word_in_its_place(page: Page) -> None
     page.route("**/stills/**", lambda route: route.fulfill(status=404))
     page.reload()
     page.locator("li.card .no-still", has_text="no picture").first.wait_for()
-    assert page.locator("li.card img").count() == 0
+    # Each goes when its own refusal comes in.
+    wait_until(page, "document.querySelectorAll('li.card img').length === 0")
+    assert page.locator("li.card .no-still").count() == page.locator("li.card .show").count()

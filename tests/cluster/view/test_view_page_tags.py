@@ -53,6 +53,29 @@ def test_ticked_shots_are_tagged_by_the_keyboard_and_found_by_their_tag(page: Pa
     assert tagged(viewed, "keep") == [3]
 
 
+def test_cards_of_a_file_s_page_show_tags_and_share_ticks_with_the_grid(page: Page, viewed: Viewed) -> None:
+    tick(page, 2)
+    turn_to(page, "files")
+    page.locator(f"a.poster:has-text('{SAMPLE}')").first.click()
+    boxes = page.locator("section.file li.card .tick input")
+    boxes.nth(1).wait_for()
+    assert [boxes.nth(number).is_checked() for number in range(3)] == [False, True, False]
+    boxes.nth(2).check()
+    page.locator(".tray", has_text="2 shots ticked").wait_for()
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_label("Add a tag").fill("both")
+    page.get_by_label("Add a tag").press("Enter")
+    page.locator("dialog.tags .chip", has_text="both").wait_for()
+    assert tagged(viewed, "both") == [1, 2]
+    page.keyboard.press("Escape")
+    shown = page.locator("section.file li.card:has(.chip.tag:has-text('both'))")
+    shown.nth(1).wait_for()
+    assert [shown.nth(n).get_attribute("data-shot") for n in range(shown.count())] == ["1", "2"]
+    page.reload()
+    shown.nth(1).wait_for()
+    assert [shown.nth(n).get_attribute("data-shot") for n in range(shown.count())] == ["1", "2"]
+
+
 def test_a_tag_that_is_refused_is_told_at_its_box(page: Page, viewed: Viewed) -> None:
     tick(page, 1)
     page.get_by_role("button", name="Tag", exact=True).click()

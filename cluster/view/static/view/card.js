@@ -3,6 +3,7 @@
 import { el, foreign, isolated } from "../dom.js";
 import { still } from "../pictures.js";
 import { holds, marked } from "../search.js";
+import { tagChips } from "../shots.js";
 import { timecode } from "../times.js";
 import { shotKey } from "./state.js";
 
@@ -42,7 +43,7 @@ export function fillCard(app, item, row, index, query, ticked) {
     el("div", { class: "about" },
       el("p", { class: "of" }, el("b", { title: isolated(row.name) }, foreign(row.name)), el("span", {}, start)),
       el("p", { class: "labels" },
-        ...(row.tags ?? []).map((tag) => el("span", { class: "chip tag" }, foreign(tag))),
+        ...tagChips(row),
         ...(row.people ?? []).map(([id, name]) => el("span", { class: "chip person" }, foreign(name || `person ${id}`))),
         ...(row.labels ?? []).map(([name, count]) => el("span", { class: count ? "chip object" : "chip" },
           marked(name, query), count > 1 ? ` ×${count}` : ""))),

@@ -3,6 +3,7 @@
 import { el, foreign, isolated, plural } from "../dom.js";
 import { parts } from "../files.js";
 import { still } from "../pictures.js";
+import { tagChips } from "../shots.js";
 import { clock } from "../times.js";
 import { get } from "./ask.js";
 import { pictures } from "./card.js";
@@ -72,6 +73,7 @@ export function filesPage(app) {
 export function filePage(app) {
   const node = el("div", { class: "files" });
   let shownFor = "";
+  let shots = [];
   let boxes = null;
 
   async function update() {
@@ -93,7 +95,10 @@ export function filePage(app) {
     const section = el("section", { class: "file", "aria-label": isolated(file.name) });
     const page = { data: pictures, query: "", ticked: app.ticked, changed: app.changed };
     // Ticks of one file share one object, wherever they were set.
-    section.append(...parts(page, Object.assign(held, file), held.shots.map((_, index) => index), section));
+    ({ shots } = Object.assign(held, file));
+    // What is ticked here is tagged as in the grid.
+    shots.forEach((shot, index) => Object.assign(shot, { source: id, index, tags: file.tags[index] ?? [] }));
+    section.append(...parts(page, held, shots.map((_, index) => index), section));
     node.replaceChildren(el("p", { class: "links" },
       el("a", { href: app.address({ page: "files", file: "" }) }, "‹ Files"),
       held.shots.length ? el("a", { href: app.address({ page: "shots", file: id }) }, "Its shots, to filter and tag") : null),
@@ -105,5 +110,12 @@ export function filePage(app) {
     }
     if (at) section.seek(Number(at));
   }
-  return { node, update, refresh() {}, close: () => boxes?.close() };
+  /** Draws tags anew. */
+  function refresh() {
+    for (const labels of node.querySelectorAll("li.card .labels")) {
+      for (const old of labels.querySelectorAll(".tag")) old.remove();
+      labels.prepend(...tagChips(shots[Number(labels.closest("li").dataset.shot)]));
+    }
+  }
+  return { node, update, refresh, close: () => boxes?.close() };
 }

@@ -81,7 +81,8 @@ export function overlay(screen, file) {
     over.dataset.seconds = frame?.[0] ?? "";
     group.replaceChildren(...(frame?.[1] ?? []).filter(([kind]) => !hidden.has(kind)).flatMap(shape));
   }
-  function shape([kind, name, x0, y0, x1, y1]) {
+  function shape([kind, name, x0, y0, x1, y1, limbs]) {
+    if (limbs) return limbs.map(([ax, ay, bx, by]) => svg("line", { class: `box ${kind}`, x1: ax, y1: ay, x2: bx, y2: by }));
     const size = { x: x0, y: y0, width: Math.max(0, x1 - x0), height: Math.max(0, y1 - y0) };
     return [svg("rect", { class: `box ${kind}`, ...size }, svg("title", {}, isolated(name))),
       kind === "text" ? null : svg("text", { class: `name ${kind}`, x: x0, y: Math.max(letters, y0 - letters / 3),

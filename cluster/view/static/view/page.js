@@ -78,7 +78,7 @@ export async function start() {
         const others = (row.tags ?? []).filter((one) => one !== tag);
         row.tags = isOn ? [...others, tag].sort() : others;
         const ticked = app.ticked.get(shotKey(row.source, row.index));
-        if (ticked) ticked.shot.tags = row.tags;
+        for (const same of [ticked?.shot, app.files.get(row.source)?.shots?.[row.index]]) if (same) same.tags = row.tags;
       }
       page.refresh();
     },
