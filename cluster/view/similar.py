@@ -42,13 +42,8 @@ def nearest_frames(dataset: Dataset, source_id: str, frame_index: int) -> list[N
         at = int(np.argmin(np.abs(rows["frame_index"].to_numpy() - frame_index)))
         wanted = np.asarray(rows["vector"][at].as_py(), np.float32)
         # Vectors of another model compare with nothing: rows that a replacing run has not got to yet.
-        key = str(state.keys[TABLE]["digest"])
-        others = [
-            owner
-            for (table, owner), entry in state.entries.items()
-            if table == TABLE and entry.rows_key != key
-        ]
-        same = ~pc.field("source_id").isin(pa.array(others, pa.string()))
+        others = state.outdated(TABLE)
+        same = ~pc.field("source_id").isin(pa.array(sorted(others), pa.string()))
         if source_id in others:
             raise UsageError(
                 f"the vectors of this file are of another model than those of most: {remedy} again"
