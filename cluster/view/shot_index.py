@@ -6,10 +6,8 @@ viewer's at a time: a second one on the same folder works in a file of its own, 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -28,6 +26,7 @@ from framemill.cluster.results.dataset import advance_state
 from framemill.cluster.results.shots import SHOTS_SCHEMA
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.view.curation import curation_digest, read_person_names, read_tags
+from framemill.cluster.view.index_files import delete_file, drop_unused, is_damage, take_lock
 from framemill.cluster.view.index_plan import batches, fingerprints, first_uris, rows_of
 from framemill.cluster.view.index_tables import (
     STATEMENTS,
@@ -81,20 +80,18 @@ class ShotIndex:
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._held: int | None = None
         self._file = self._take(folder or cache_folder() / "view")
+        self._fresh = self._file.with_name(f"{self._file.name}.fresh")
         self._connection = self._open()
+        self._is_mended = False
 
     def _take(self, folder: Path) -> Path:
         """A file that is ours alone: the kept one, or where another viewer has it, one of our own."""
         name = hashlib.blake2b(str(self._root).encode(), digest_size=12).hexdigest()
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-                raise
-            self._held = lock
+            self._held = take_lock(folder / f"{name}.lock")
+            os.utime(self._held)
+            drop_unused(folder)
             return folder / f"{name}.duckdb"
         self._own = tempfile.TemporaryDirectory(prefix="framemill-view-")
         return Path(self._own.name) / f"{name}.duckdb"
@@ -110,13 +107,32 @@ class ShotIndex:
                     self._done = self._total
                     return connection
             connection.close()
-        for path in self._file.parent.glob(f"{self._file.name}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        connection = self._connect()
+        return self._make(self._file)
+
+    def _make(self, file: Path) -> duckdb.DuckDBPyConnection:
+        delete_file(self._file)
+        connection = self._connect(file)
         create_tables(connection, self._made_by)
         return connection
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _mend(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Makes a damaged table anew, under another name, since others may still read this one.
+
+        Only once: what is damaged again lies on a disk that wants looking at.
+
+        Args:
+            connection: what the damage was found by.
+        """
+        with self._lock:
+            if self._is_mended or connection is not self._connection:
+                return
+            self._connection = self._make(self._fresh)
+            self._is_mended = True
+            self._sequence = -1
+            self._done = 0
+            self.generation += 1
+
+    def _connect(self, file: Path | None = None) -> duckdb.DuckDBPyConnection:
         # Locked from the start: a reader's condition runs here.
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY,
@@ -125,7 +141,7 @@ class ShotIndex:
             "python_enable_replacements": "false",
             "preserve_insertion_order": "false",
         }
-        connection = duckdb.connect(str(self._file), config=settings)
+        connection = duckdb.connect(str(file or self._file), config=settings)
         connection.execute("SET lock_configuration = true")
         return connection
 
@@ -139,6 +155,9 @@ class ShotIndex:
         if thread is not None:
             thread.join()
         self._connection.close()
+        if self._is_mended:
+            with suppress(OSError):
+                self._fresh.replace(self._file)
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -180,13 +199,20 @@ class ShotIndex:
         """A cursor that can change nothing.
 
         Raises:
-            DatasetError: the table cannot be read.
+            DatasetError: the table cannot be read; where that is for damage, it is made anew from now on.
         """
-        cursor = self._connection.cursor()
+        connection = self._connection
+        cursor = connection.cursor()
         try:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             yield cursor
         except duckdb.Error as exc:
+            if is_damage(exc):
+                self._mend(connection)
+                if connection is not self._connection:
+                    raise DatasetError(
+                        f"the viewer's table {self._file} was damaged, and is made anew: ask again"
+                    ) from exc
             raise DatasetError(
                 f"the viewer's table {self._file} cannot be read: {exc}; end `framemill view`, "
                 "delete the file, and start it again"
@@ -203,7 +229,14 @@ class ShotIndex:
                     state = self._wanted
                     if state is None or self._closing or state.sequence == self._sequence:
                         return
-                self._bring_to(state)
+                connection = self._connection
+                try:
+                    self._bring_to(state)
+                except duckdb.Error as exc:
+                    if is_damage(exc):
+                        self._mend(connection)
+                    if connection is self._connection:
+                        raise
         except (duckdb.Error, DatasetError, OSError) as exc:
             with self._lock:
                 self.problem = str(exc)
@@ -214,7 +247,8 @@ class ShotIndex:
 
     def _bring_to(self, state: DatasetState) -> None:
         wanted = fingerprints(state)
-        cursor = self._connection.cursor()
+        connection = self._connection
+        cursor = connection.cursor()
         with cursor:
             held = dict(cursor.execute("SELECT source_id, fingerprint FROM held.sources").fetchall())
             gone = sorted(held.keys() - wanted.keys())
@@ -249,7 +283,8 @@ class ShotIndex:
                 self.generation += 1
             cursor.execute("UPDATE held.about SET sequence = ?", [state.sequence])
         with self._lock:
-            self._sequence = state.sequence
+            if connection is self._connection:  # else this one is made anew
+                self._sequence = state.sequence
 
     def _read(
         self, state: DatasetState, batch: Sequence[str], worker: ShotWorker | None

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from framemill.cluster.results.shots import VIEW
 from framemill.cluster.results.sql_hints import explain
+from framemill.cluster.view.index_files import is_damage
 from framemill.cluster.view.index_tables import OWN_NUMBER
 from framemill.cluster.view.shot_filters import FACETS, Filter, conditions
 from framemill.cluster.view.shot_index import ShotIndex
@@ -287,6 +288,8 @@ def _bounded(cursor: duckdb.DuckDBPyConnection, sql: str, root: str) -> pa.Table
             "or use `framemill shots --where`"
         ) from exc
     except duckdb.Error as exc:
+        if is_damage(exc):
+            raise
         raise UsageError(explain(str(exc).strip(), sql, {VIEW: COLUMNS}, root)) from exc
     finally:
         timer.cancel()

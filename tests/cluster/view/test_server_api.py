@@ -222,6 +222,8 @@ def test_likeness_without_vectors_names_the_operation(guest: TestClient, sample:
     [
         ("shots", {"filter": {"where": "no_such_column = 1"}}, "no_such_column"),
         ("shots", {"filter": {"where": "true); SELECT (1"}}, "semicolon"),
+        ("shots", {"filter": {"where": "corrupt = 'corrupt database file'"}}, "corrupt"),
+        ("shots", {"filter": {"where": "error('corrupt database file')"}}, "corrupt"),
         ("facets", {"filter": {"facets": {"colour": ["red"]}}}, "there is no facet 'colour'"),
         ("files", {"filter": {"weather": "fine"}}, "weather"),
         ("shots", {"sort": "colour"}, "-sharpness"),

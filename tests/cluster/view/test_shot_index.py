@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from framemill.cluster.results.dataset import Dataset, advance_state
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.view import index_plan, shot_index, shot_pages
 from framemill.cluster.view.first_pages import files_by_path, shots_by_path
+from framemill.cluster.view.index_files import KEPT_DAYS, drop_unused
 from framemill.cluster.view.shot_filters import Filter
 from framemill.cluster.view.shot_index import ShotIndex
 from framemill.cluster.view.shot_pages import ShotPages
@@ -171,6 +175,65 @@ def test_a_kept_table_is_used_again_and_a_damaged_one_made_anew(
     other = ShotIndex(own.root, tmp_path / "cache")
     assert kept(other) == []
     other.close()
+
+
+@pytest.mark.parametrize("finder", ["a question", "a condition", "the next commit"])
+def test_a_table_that_is_damaged_deep_inside_is_made_anew_once(
+    own: Dataset, index: ShotIndex, tmp_path: Path, finder: str
+) -> None:
+    (file,) = (tmp_path / "cache").glob("*.duckdb")
+    index.close()
+    whole = file.read_bytes()
+    # All but the headers, which are read on opening, and the first blocks, which say what tables there are.
+    kept_open = ShotIndex(own.root, tmp_path / "cache")
+    try:
+        damaged = whole[:12_288] + bytes(len(whole) - 12_288)
+        assert len(damaged) == len(whole) and damaged != whole
+        with file.open("r+b") as content:
+            content.write(damaged)
+        if finder == "the next commit":
+            add_rows(own, "speakers", {sample_of(own): []})
+            add_rows(own, "sounds", {sample_of(own): []})
+        elif finder == "a condition":
+            with pytest.raises(DatasetError, match="made anew"):
+                ShotPages(kept_open, "out").shots(Filter(where="words <> 'x'"), "file", 0, 9)
+        else:
+            with pytest.raises(DatasetError, match="made anew"):
+                kept(kept_open)
+        kept_open.follow(own.state, 60)
+        assert kept_open.progress() == {"ready": True, "done": 4, "total": 4}
+        assert kept(kept_open) == of_view(own)
+    finally:
+        kept_open.close()
+    assert [path.name for path in file.parent.glob("*.duckdb*")] == [file.name]
+    again = ShotIndex(own.root, tmp_path / "cache")
+    assert again.is_at(own.state) and kept(again) == of_view(own)
+    again.close()
+
+
+def test_tables_that_nobody_looks_at_go_when_a_viewer_opens(
+    own: Dataset, index: ShotIndex, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    (mine,) = cache.glob("*.lock")
+    old = time.time() - (KEPT_DAYS + 1) * 86_400
+    for name in ("old", "new", "open"):
+        for ending in ("duckdb", "duckdb.wal", "lock"):
+            (cache / f"{name}.{ending}").write_bytes(b"")
+    for path in (mine, cache / "old.lock", cache / "open.lock"):
+        os.utime(path, (old, old))
+    with (cache / "open.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        drop_unused(cache)
+        assert {path.stem for path in cache.glob("*.lock")} == {"new", "open", mine.stem}
+        assert not list(cache.glob("old.*"))
+        assert [len(list(cache.glob(f"{name}.*"))) for name in ("new", "open")] == [3, 3]
+    assert kept(index) == of_view(own)
+    index.close()
+    again = ShotIndex(own.root, cache)
+    assert kept(again) == of_view(own) and mine.stat().st_mtime > old + 86_400
+    again.close()
+    assert not list(cache.glob("open.*"))
 
 
 def test_two_viewers_of_one_folder_have_a_table_each(own: Dataset, index: ShotIndex, tmp_path: Path) -> None:
