@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
 from framemill.cluster.results.shots import VIEW
@@ -23,7 +24,7 @@ from framemill.errors import UsageError
 
 MAX_VALUES = 30  # of a facet
 WHERE_SECONDS = 10.0
-_REMEMBERED = 32  # searches, of up to 4 bytes a shot
+_REMEMBERED = 32  # searches, of up to 4 bytes a shot; and as many counts
 _IN_FILES = "place, scene_index"
 SORTS: Mapping[str, str] = {
     "file": _IN_FILES,
@@ -51,6 +52,7 @@ class ShotPages:
         self._index, self._root = index, root
         self._lock = threading.Lock()
         self._searched: OrderedDict[tuple[int, str, str], pa.Table] = OrderedDict()
+        self._counted: OrderedDict[tuple[int, bytes], list[Row]] = OrderedDict()
 
     def shots(self, wanted: Filter, sort: str, offset: int, limit: int) -> tuple[int, list[Row]]:
         """How many shots fit, and some of them, as columns of `shots` with boxes and facts of their files.
@@ -174,17 +176,33 @@ class ShotPages:
         Raises:
             UsageError: DuckDB refuses the condition.
         """
+        asked = (self._index.generation, msgspec.json.encode(wanted))
+        with self._lock:
+            if asked in self._counted:
+                self._counted.move_to_end(asked)
+                return self._counted[asked]
+        answer = self._count(wanted)
+        with self._lock:
+            self._counted[asked] = answer
+            if len(self._counted) > _REMEMBERED:
+                self._counted.popitem(last=False)
+        return answer
+
+    def _count(self, wanted: Filter) -> list[Row]:
         with self._reading(wanted) as cursor:
             found = conditions(wanted)
             bits = {name: 1 << place for place, name in enumerate(found.facets)}
             missed = " + ".join(f"if({found.facets[name]}, 0, {bit})" for name, bit in bits.items()) or "0"
             values = ", ".join(f"facet_{name}" for name, facet in FACETS.items() if facet.value)
-            is_whole = wanted.is_empty()
-            counts = [_counted(name, ~bits.get(name, 0), is_whole) for name in FACETS]
+            # Where nothing but its own values is chosen, all shots count for a facet.
+            whole = {name for name in FACETS if not (bits.keys() - {name} or found.always)}
+            counts = [_counted(name, ~bits.get(name, 0), name in whole) for name in FACETS]
+            # What misses two facets counts for none.
             rows = _rows(
                 cursor,
-                f"""WITH hits AS MATERIALIZED (SELECT number, {missed} AS missed, {values} FROM held.shots
-                WHERE {" AND ".join(found.always) or "true"})
+                f"""WITH hits AS MATERIALIZED (
+                    FROM (SELECT number, {missed} AS missed, {values} FROM held.shots
+                        WHERE {" AND ".join(found.always) or "true"}) WHERE missed & (missed - 1) = 0)
                 {" UNION ALL ".join(counts)}""",
                 [*found.facet_parameters, *found.parameters],
             )

@@ -125,6 +125,25 @@ def test_counts_of_a_facet_are_made_under_all_filters_but_its_own(guest: TestCli
 
 
 @pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"facets": {"label": ["person"]}},
+        {"facets": {"faces": ["1"]}},
+        {"facets": {"label": ["person"], "faces": ["1", "0"], "length": ["2-4 s"]}},
+        {"facets": {"label": ["person"]}, "words": "milling"},
+    ],
+)
+def test_counts_are_those_of_the_shots_that_a_value_leaves(guest: TestClient, wanted: dict[str, Any]) -> None:
+    counted = {facet["name"]: facet["values"] for facet in ask(guest, "facets", filter=wanted)["facets"]}
+    assert {"label", "length", "faces"} <= counted.keys()
+    for name, values in counted.items():
+        for value, count, _ in values:
+            facets = wanted.get("facets", {}) | {name: [value]}
+            assert ask(guest, "shots", filter=wanted | {"facets": facets})["total"] == count > 0
+
+
+@pytest.mark.parametrize(
     ("words", "count"),
     [
         *(("MILLING", 1), ("milling words", 0), ("third SHOT", 2), ("gpj.MP4", 3), ("stopwatch", 2)),
