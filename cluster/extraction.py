@@ -76,12 +76,13 @@ class _Extraction:
             from framemill.actors.shards import SHARD_SECONDS
             from framemill.cluster.run.planning import plan_ops
             from framemill.cluster.run.precision import with_precision
+            from framemill.cluster.run.quality import with_quality
 
             shard_seconds = dataset.constants["shard_seconds"] if dataset else SHARD_SECONDS
             held = dataset.state.keys if dataset else {}
-            self.request = with_precision(
-                self.request, shard_seconds, held, self.engine.name == "ray", self._report
-            )
+            request = with_quality(self.request)
+            on_ray = self.engine.name == "ray"
+            self.request = with_precision(request, shard_seconds, held, on_ray, self._report)
             plan = plan_ops(self.request, shard_seconds, held)
             if plan.added:
                 self._report(f"also running {', '.join(plan.added)}, which others need")

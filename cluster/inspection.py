@@ -22,6 +22,7 @@ from framemill.cluster.run.expected_costs import ExpectedCosts
 from framemill.cluster.run.jobs import Job, missing_ops, remembered_id
 from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
 from framemill.cluster.run.precision import with_precision
+from framemill.cluster.run.quality import with_quality
 from framemill.cluster.run.replacing import plan_replacement, require_covered
 from framemill.cluster.run.source_files import SourceFile
 from framemill.cluster.run.sources import list_sources
@@ -70,7 +71,7 @@ def plan_sources(request: ExtractRequest) -> Record:
     shard_seconds = dataset.constants["shard_seconds"] if dataset is not None else SHARD_SECONDS
     held = dataset.state.keys if dataset is not None else {}
     on_ray = request.engine == "ray" or bool(request.address)
-    request = with_precision(request, shard_seconds, held, on_ray, lambda text: None)
+    request = with_precision(with_quality(request), shard_seconds, held, on_ray, lambda text: None)
     plan = plan_ops(request, shard_seconds, held)
     state = dataset.state if dataset is not None else DatasetState()
     listed = list_sources(request.sources, root, request.reads_subtitles_alone)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_
 import msgspec
 from msgspec import Meta
 
-from framemill.cluster.choices import Engine, Precision, Provider, Topology
+from framemill.cluster.choices import Engine, Precision, Provider, Quality, Topology
 from framemill.errors import UsageError
 
 # Kinds of values, with what errors say is allowed; a number may be infinite nowhere.
@@ -54,6 +54,7 @@ class ExtractRequest:
         cascade: of the operations above, those that see only the best of the sampled frames.
         options: per operation, option name -> value, such as {"frames": {"images": True}}.
         models: role -> registry name or path, such as {"objects": "yolox_nano"}.
+        quality: fast, balanced or best: which model of each role is taken where `models` names none.
         spare: operations and roles of the two above that may go unused, since a configuration file that
             serves several commands names them; any other is refused.
         engine: auto, local or ray; auto is ray inside a Ray job or where an address is given, else local.
@@ -91,6 +92,7 @@ class ExtractRequest:
     cascade: Names = ()
     options: OptionsOf = field(default_factory=dict)
     models: Choices = field(default_factory=dict)
+    quality: Quality = "balanced"
     spare: Names = ()
     engine: Engine = "auto"
     address: str = ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, TOPOLOGIES
+from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, QUALITIES, TOPOLOGIES
 from framemill.cluster.cli import completion
 from framemill.cluster.cli.output import (
     Invocation,
@@ -107,6 +107,12 @@ _SECTIONS = {
             metavar="ROLE=NAME|PATH",
             shell_complete=completion.of(completion.models_of_roles),
             help="Model for a role, such as objects=yolox_nano.",
+        ),
+        click.option(
+            "--quality",
+            metavar="|".join(QUALITIES),
+            shell_complete=completion.of(lambda: QUALITIES),
+            help="Models of the roles that --model does not name [default: balanced].",
         ),
         click.option(
             "--accept-licence",

@@ -26,6 +26,7 @@ actor_cpus = 2
 actor_gpus = 0.5
 require_provider = "cpu"
 precision = "int8"
+quality = "best"
 accept_licence = true
 cascade = "objects"
 replace = true
@@ -76,6 +77,7 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "actor_gpus": 0.5,
         "require_provider": "cpu",
         "precision": "int8",
+        "quality": "best",
         "accept_licence": True,
         "cascade": ("objects",),
         "topology": "split",

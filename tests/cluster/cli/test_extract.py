@@ -94,7 +94,7 @@ def test_every_option_reaches_the_request(engine: StandIn) -> None:
     command += (
         " --set speech.mode=fast --model objects=yolox_nano --engine local --require-provider cpu --replace"
     )
-    command += " --precision fp16 --retry-failed --keep-bytes 10GB --threads 2 --memory 1GiB"
+    command += " --precision fp16 --quality best --retry-failed --keep-bytes 10GB --threads 2 --memory 1GiB"
     command += " --deadline-factor 9 --profile t.json -vv"
     assert main(command.split()) == 0
     assert engine.requests == [
@@ -108,6 +108,7 @@ def test_every_option_reaches_the_request(engine: StandIn) -> None:
             engine="local",
             require_provider="cpu",
             precision="fp16",
+            quality="best",
             replace=True,
             retry_failed=True,
             keep_bytes=10_000_000_000,
