@@ -18,6 +18,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from framemill.cluster.choices import QUALITIES
 from framemill.cluster.cli.main import COMMANDS, SECTIONS, cli, main
 from framemill.cluster.cli.output import size
 from framemill.cluster.config import keywords
@@ -25,6 +26,7 @@ from framemill.cluster.exports.catalogue import FORMATS
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
+from framemill.models.quality import models_of
 from framemill.models.registry import DEFAULTS, KNOWN, MORE_FAMILIES
 from framemill.ops import OPS, load_op
 
@@ -236,6 +238,19 @@ def models() -> str:
     return table(header, rows)
 
 
+def qualities() -> str:
+    chosen = {quality: models_of(quality) for quality in QUALITIES}
+    known = {(entry.role, entry.name): entry for entry in KNOWN}
+
+    def cell(quality: str, role: str) -> str:
+        entry = known[role, chosen[quality].get(role, DEFAULTS[role].name)]
+        return f"`{entry.name}` ({size(entry.num_bytes)})"
+
+    roles = [role for role in DEFAULTS if any(role in named for named in chosen.values())]
+    rows = [(f"`{role}`", *(cell(quality, role) for quality in QUALITIES)) for role in sorted(roles)]
+    return table(("role", *QUALITIES), rows)
+
+
 def families() -> str:
     rows = []
     for role in DEFAULTS:
@@ -251,7 +266,7 @@ def formats() -> str:
 
 LISTS: dict[str, Callable[[], str]] = {
     make.__name__: make
-    for make in (overview, columns, operations, commands, settings, models, families, formats)
+    for make in (overview, columns, operations, commands, settings, qualities, models, families, formats)
 }
 
 

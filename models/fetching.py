@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -42,13 +43,20 @@ def fetch_model(entry: ModelEntry, path: Path, on_progress: OnProgress | None) -
 
 
 def _fetch_from(entry: ModelEntry, url: str, path: Path, on_progress: OnProgress | None) -> None:
+    before = 0
     for file in entry.files:
         target = path / file.name
         # What an interrupted download of the folder left whole is kept.
         if not target.is_file() or digest_file(target) != file.sha256:
-            _fetch_file(entry, url + file.name, target, file.sha256, file.num_bytes, on_progress)
+            progress = on_progress and partial(_tell_of_folder, on_progress, before, entry.num_bytes)
+            _fetch_file(entry, url + file.name, target, file.sha256, file.num_bytes, progress)
+        before += file.num_bytes
     if not entry.files:
         _fetch_file(entry, url, path, entry.sha256, entry.num_bytes, on_progress)
+
+
+def _tell_of_folder(on_progress: OnProgress, before: int, total: int, done: int, _: int, retry: str) -> None:
+    on_progress(before + done, total, retry)
 
 
 def _fetch_file(

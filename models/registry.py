@@ -183,28 +183,31 @@ def check_role(role: str, family: str) -> None:
         raise UsageError(f"family {family!r} does not serve role {role!r}; known: {', '.join(families)}")
 
 
-def check_licence(entry: ModelEntry, accepted: bool) -> None:
-    """Refuses a known model that may not be used commercially, unless its licence was accepted.
+def check_licences(entries: Iterable[ModelEntry], accepted: bool) -> None:
+    """Refuses known models that may not be used commercially, unless their licences were accepted.
 
     Where that is unclear, accepting it once is remembered. Models that the user added are not checked.
 
     Raises:
-        UsageError: it names the licence and the flag.
+        UsageError: it names each such model with its licence, and the flag.
         ModelError: what was accepted cannot be remembered.
     """
-    if entry.commercial == "yes" or entry.sha256 not in {known.sha256 for known in _known()}:
-        return
-    is_unclear = entry.commercial == "unclear"
-    if is_unclear and _is_remembered(entry):
-        return
-    if accepted:
-        if is_unclear:
+    ours = {known.sha256 for known in _known()}
+    limited = [entry for entry in entries if entry.commercial != "yes" and entry.sha256 in ours]
+    open_ = [entry for entry in limited if entry.commercial == "no" or not _is_remembered(entry)]
+    if open_ and not accepted:
+        raise UsageError("\n".join(map(_refusal, open_)))
+    for entry in open_:
+        if entry.commercial == "unclear":
             _remember(entry)
-        return
+
+
+def _refusal(entry: ModelEntry) -> str:
+    is_unclear = entry.commercial == "unclear"
     alike = [e.name for e in _known() if e.role == entry.role and e.commercial == "yes"]
     problem = "may be for commercial use or not" if is_unclear else "is not for commercial use"
     trained_on = f", trained on {entry.trained_on}" if entry.trained_on else ""
-    raise UsageError(
+    return (
         f"model {entry.name} (role {entry.role}) {problem}; its licence: {entry.licence}{trained_on}. "
         f"Say `accept_licence` {'once ' if is_unclear else ''}if your use is allowed, or choose "
         f"{' or '.join(alike[:3])}"

@@ -22,15 +22,13 @@ __all__ = ["media_dir", "models_dir"]
 Capture = pytest.CaptureFixture[str]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 # Those that are at hand stand in for what is too large for tests.
-STAND_INS = {"whisper_small": "whisper_words", "wespeaker_voxceleb_resnet34": "resemblyzer_ge2e"}
+STAND_INS = '[model]\ntranscript = "whisper_words"\nspeaker_embeddings = "resemblyzer_ge2e"\n'
 
 
 def recipe(title: str) -> list[list[str]]:
     """The arguments of each line below a heading."""
     text = PAGE.read_text("utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
-    for name, stand_in in STAND_INS.items():
-        blocks = blocks.replace(name, stand_in)
     typed = [shlex.split(line) for line in blocks.splitlines() if line.strip()]
     assert typed and all(words[0] == "framemill" for words in typed)
     return [words[1:] for words in typed]
@@ -42,6 +40,7 @@ def type_recipe(
 ) -> Callable[[str], list[str]]:
     """Types all lines of a recipe in an empty folder; gives what each printed, tables with tabs."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "framemill.toml").write_text(STAND_INS)
 
     def typed(title: str) -> list[str]:
         printed = []

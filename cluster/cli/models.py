@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from framemill.cluster.cli.output import (
     report,
     size,
 )
+from framemill.cluster.cli.pulling import download_bar, pull
 from framemill.errors import ModelError, UsageError
 
 _NAMES = completion.of(completion.models)
@@ -31,6 +31,9 @@ _STATES = {"ok": "here", "absent": "", "wrong": "wrong"}
 @click.group()
 def models() -> None:
     """List, fetch, check and add models."""
+
+
+models.add_command(pull)
 
 
 @models.command("list")
@@ -99,39 +102,12 @@ def _print_by_role(records: Sequence[Record]) -> None:
     )
     num_here = sum(bool(record["path"]) for record in records)
     click.echo(f"{num_here} of {len(records)} are here; the first of a role is its default")
-    click.echo("framemill models pull NAME fetches one")
+    click.echo("framemill models pull NAME fetches one, and with --for A,B all that operations need")
     doubts = {record["name"]: record["unconfirmed"] for record in records if record["unconfirmed"]}
     if doubts:
         click.echo("confirmed by no publisher's page or file:")
     for name, fields in doubts.items():
         click.echo(f"  {name}: {', '.join(fields)}")
-
-
-@models.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_NAMES)
-@click.option(
-    "--accept-licence",
-    is_flag=True,
-    help="Also fetch models that are not, or perhaps not, for commercial use.",
-)
-@conventions
-@click.pass_obj
-def pull(invocation: Invocation, names: tuple[str, ...], accept_licence: bool) -> None:
-    """Fetch models from the mirror folder or their origin, checked."""
-    from framemill.models import registry, store
-
-    entries = registry.named_entries(names)
-    for entry in entries.values():
-        registry.check_licence(entry, accept_licence)
-    records = []
-    for name, entry in entries.items():
-        with _download_bar(name, invocation.verbosity) as on_progress:
-            path = store.pull(entry, on_progress)
-        records.append({"name": name, "path": str(path)})
-    if invocation.as_json:
-        print_json(records)
-    else:
-        print_table(("model", "file"), [(record["name"], record["path"]) for record in records])
 
 
 @models.command()
@@ -235,7 +211,7 @@ def add(invocation: Invocation, /, source: str, **given: Any) -> None:
         given[name] = _numbers(given[name], f"--{name}", float, ",")
     if given["labels"] is not None:
         given["labels"] = _labels(given["labels"])
-    with _download_bar(source, invocation.verbosity) as on_progress:
+    with download_bar(f"model {source}", invocation.verbosity) as on_progress:
         entry = adding.add(source, **given, on_progress=on_progress)
     if invocation.as_json:
         print_json(entry)
@@ -324,26 +300,3 @@ def _labels(text: str) -> str | list[str]:
         ]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels: {text[1:]} cannot be read: {error}") from error
-
-
-@contextmanager
-def _download_bar(name: str, verbosity: int) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr that appears with the first byte and only on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(name, markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=verbosity < 0 or not console.is_terminal
-    ) as bar:
-        task: list[int] = []
-
-        def on_progress(done: int, total: int, retry: str) -> None:
-            if retry and verbosity >= 0:
-                console.print(printable(f"{name}: {retry}"), markup=False)
-            if not task:
-                task.append(bar.add_task(name, total=total or None))
-            bar.update(bar.tasks[0].id, completed=done, total=total or None)
-
-        yield on_progress

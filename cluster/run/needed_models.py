@@ -2,65 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from framemill.cluster.run.planning import OpsPlan
-from framemill.errors import ModelError
+from framemill.actors.shards import SHARD_SECONDS
+from framemill.cluster.choices import Quality
+from framemill.cluster.request import ExtractRequest
+from framemill.cluster.run.planning import OpsPlan, plan_ops
+from framemill.cluster.run.quality import with_quality
+from framemill.errors import ModelError, UsageError
 from framemill.models.entry import ModelEntry
+from framemill.models.pulling import absent, in_lines, name_of_all, pull_models
 from framemill.models.registry import KNOWN, resolve
-from framemill.models.store import find, locate
+from framemill.models.store import locate
+from framemill.ops import OPS
 
-if TYPE_CHECKING:
-    from framemill.models.download import OnProgress
+
+def models_of_run(request: ExtractRequest) -> list[ModelEntry]:
+    """The models that operations and those they come after need, under their options and `quality`.
+
+    Raises:
+        UsageError, ModelError: as `plan_ops` does.
+    """
+    request = with_quality(request)
+    plan = plan_ops(request, SHARD_SECONDS)
+    return [resolve(role, request.models.get(role, "")) for role in _roles(plan, plan.ops)]
 
 
 def require_models(
-    plan: OpsPlan, ops: Collection[str], choices: Mapping[str, str], report: Callable[[str], None]
+    plan: OpsPlan, ops: Collection[str], request: ExtractRequest, report: Callable[[str], None]
 ) -> None:
     """Downloads what some operations of a plan lack.
 
     Args:
-        ops: operations that will be computed. choices: role -> registry name or path, where not the default.
+        ops: operations that will be computed. request: with the models named that its quality stands for.
         report: called with a line on what is fetched.
 
     Raises:
-        ModelError: it names each role whose model cannot be had, the command that fetches it, and what can
-            run without it.
+        ModelError: it names each role whose model cannot be had, the command that fetches all of them, and
+            what can run without.
     """
-    problems: dict[str, str] = {}
-    for role in sorted({role for op in ops for role in plan.ops[op].key["models"]}):
-        entry = resolve(role, choices.get(role, ""))
+    entries = {role: resolve(role, request.models.get(role, "")) for role in _roles(plan, ops)}
+    problems: dict[str, ModelError] = {}
+    missing: dict[str, ModelEntry] = {}
+    for role, entry in entries.items():
         try:
             if locate(entry) is None:
-                find(entry, _reporting(entry, report))
+                missing[role] = entry
         except ModelError as exc:
-            problems[role] = f"no model for the role {role}: {exc}. {_remedy(entry)}"
+            problems[role] = exc
+    fetched = pull_models(missing.values(), in_lines(name_of_all(missing.values()), report))
+    for role, entry in missing.items():
+        if isinstance(outcome := fetched[entry.name], ModelError):
+            problems[role] = outcome
     if not problems:
         return
     blocked = set(_blocked(plan, set(problems)))
     asked = [name for name in plan.ops if name not in plan.added]
     free = [name for name in asked if name not in blocked]
     advice = f"these can run without: `ops={free!r}`" if free else "nothing else was asked for"
-    listed = "\n".join(problems.values())
-    raise ModelError(f"{listed}\nIt stops {', '.join(name for name in asked if name in blocked)}; {advice}")
+    stopped = [name for name in asked if name in blocked]
+    listed = [
+        f"no model for the role {role}: {problems[role]}. {_remedy(entries[role])}"
+        for role in entries
+        if role in problems
+    ]
+    still = [entry for role, entry in missing.items() if role in problems]
+    command = _command(still, stopped, request.quality)
+    raise ModelError("\n".join([*listed, *command, f"It stops {', '.join(stopped)}; {advice}"]))
 
 
-def _reporting(entry: ModelEntry, report: Callable[[str], None]) -> OnProgress:
-    """Reports how far a download is, at its first byte and at each fifth, and why it is tried again."""
-    fifths = [-1]
+def _roles(plan: OpsPlan, ops: Collection[str]) -> list[str]:
+    return sorted({role for op in ops for role in plan.ops[op].key["models"]})
 
-    def on_progress(done: int, total: int, retry: str) -> None:
-        if retry:
-            report(f"fetching model {entry.name}: {retry}")
-            return
-        fifth = 5 * done // max(total, done, 1) if total else 0
-        if fifth > fifths[0]:
-            fifths[0] = fifth
-            size = (total or entry.num_bytes) / 1e6
-            report(f"fetching model {entry.name}: {done / 1e6:.1f} of {size:.1f} MB")
 
-    return on_progress
+def _command(missing: Collection[ModelEntry], ops: Sequence[str], quality: Quality) -> list[str]:
+    """A line with the command that fetches what is missing and no more; none for files of one's own.
+
+    It names operations where these would fetch just that by themselves, without the options and models that
+    were chosen for this run.
+    """
+    wanted = {entry.name for entry in missing if entry.urls}
+    if not wanted:
+        return []
+    what = " ".join(sorted(wanted))
+    if set(ops) <= OPS.keys():
+        alone = ExtractRequest(sources=(), output="", ops=tuple(ops), quality=quality)
+        try:
+            would_fetch = {entry.name for entry in absent(models_of_run(alone))}
+        except UsageError:  # such as two models that do not go together unless one is named
+            would_fetch = set()
+        if would_fetch == wanted:
+            chosen = "" if quality == "balanced" else f" --quality {quality}"
+            what = f"--for {','.join(ops)}{chosen}"
+    return [f"Fetch what is missing: framemill models pull {what}"]
 
 
 def _remedy(entry: ModelEntry) -> str:

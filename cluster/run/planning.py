@@ -17,7 +17,7 @@ from framemill.cluster.request import ExtractRequest, convert
 from framemill.cluster.results.commits import Entry, OperationKey
 from framemill.errors import UsageError, did_you_mean
 from framemill.models.entry import ModelEntry
-from framemill.models.registry import check_licence, resolve
+from framemill.models.registry import check_licences, resolve
 from framemill.ops import OPS, load_op
 from framemill.ops.operation import Op, Reads
 from framemill.plugins import Plugin, name_of
@@ -146,8 +146,7 @@ def plan_ops(
                 f"`models={{{role!r}: ...}}`: no operation of this run uses that role; used: {known}"
                 + did_you_mean(role, roles)
             )
-    for role in sorted(roles):
-        check_licence(entry_of(role), request.accept_licence)
+    check_licences(map(entry_of, sorted(roles)), request.accept_licence)
     tracks = {"video": request.video_track, "audio": request.audio_track}
     named_tracks = {kind: track for kind, track in tracks.items() if track}
     planned: dict[str, PlannedOp] = {}

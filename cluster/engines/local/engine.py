@@ -39,7 +39,7 @@ class LocalEngine(Engine):
         state, retry = setup.dataset.state, setup.request.retry_failed
         wanted = {op for job in setup.jobs for op in missing_ops(job, setup.plan, state, retry)}
         report = setup.reporter.message
-        require_models(setup.plan, wanted, setup.request.models, lambda text: report(0, text))
+        require_models(setup.plan, wanted, setup.request, lambda text: report(0, text))
         worker = self._worker or WorkerProcess()
         self._worker = None  # the run owns it now
         return LocalRun(setup, worker).run(conclude)

@@ -321,7 +321,7 @@ def test_a_model_of_the_users_own_needs_no_consent(
     assert run(capsys, "models", "add", path, *words)[0] == 0
     entry: ModelEntry = registry.resolve("objects", "own")
     assert entry.commercial == "unclear"
-    registry.check_licence(entry, False)
+    registry.check_licences([entry], False)
 
 
 def test_permissive_models_come_first_in_each_role() -> None:
