@@ -12,7 +12,7 @@ from framemill.cluster.results.dataset import DEFAULT_CONSTANTS, Dataset
 from framemill.cluster.results.shot_rows import placed_tags
 from framemill.cluster.results.storage import ResultPath
 from framemill.cluster.view.shot_table import CURATED, connected
-from framemill.cluster.view.source_tables import narrow_state, source_tables
+from framemill.cluster.view.source_tables import source_tables
 
 _TAGS = pa.schema([("source_id", pa.string()), ("scene_index", pa.int32()), ("tag", pa.string())])
 
@@ -34,7 +34,7 @@ def read_tags(root: ResultPath, state: DatasetState) -> pa.Table:
         DatasetError: a part cannot be read.
     """
     sources = [owner for (table, owner), entry in state.entries.items() if table == "tags" and entry.rows]
-    narrow = narrow_state(state, ("tags", "scenes"), sources)
+    narrow = state.narrowed(("tags", "scenes"), sources)
     tables = source_tables(root, narrow, ("tags", "scenes"), sources)
     if not sources or "scenes" not in tables:
         return _TAGS.empty_table()

@@ -8,7 +8,6 @@ from typing import Any
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.shot_table import READ_TABLES, read_shots
-from framemill.cluster.view.source_tables import narrow_state
 
 Row = dict[str, Any]
 
@@ -35,7 +34,7 @@ def shots_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[
         total += count
     if not chosen:
         return total, []
-    _, shots = read_shots(dataset.root, narrow_state(dataset.state, READ_TABLES, chosen))
+    _, shots = read_shots(dataset.root, dataset.state.narrowed(READ_TABLES, chosen))
     cards = shots["card"][offset - before : offset - before + limit].to_pylist()
     # Tags and names come with the viewer's table.
     found = [json.loads(card) | {"tags": []} for card in cards]
@@ -52,7 +51,7 @@ def files_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[
     chosen = sources[offset : offset + limit]
     if not chosen:
         return len(sources), []
-    files, _ = read_shots(dataset.root, narrow_state(dataset.state, _OF_FILES, chosen))
+    files, _ = read_shots(dataset.root, dataset.state.narrowed(_OF_FILES, chosen))
     return len(sources), sorted(files.to_pylist(), key=lambda file: (file["uri"], file["source_id"]))
 
 

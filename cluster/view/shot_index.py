@@ -40,7 +40,6 @@ from framemill.cluster.view.shot_table import (
     read_shots,
 )
 from framemill.cluster.view.shot_worker import ShotWorker
-from framemill.cluster.view.source_tables import narrow_state
 from framemill.errors import DatasetError
 from framemill.models.store import cache_folder
 
@@ -290,7 +289,7 @@ class ShotIndex:
         self, state: DatasetState, batch: Sequence[str], worker: ShotWorker | None
     ) -> tuple[pa.Table, pa.Table]:
         for attempt in range(_ATTEMPTS):
-            narrow = narrow_state(state, READ_TABLES, batch)
+            narrow = state.narrowed(READ_TABLES, batch)
             try:
                 return read_shots(self._root, narrow) if worker is None else worker.read_shots(narrow)
             except DatasetError:

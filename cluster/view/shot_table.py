@@ -92,7 +92,7 @@ def read_shots(root: ResultPath, state: DatasetState) -> tuple[pa.Table, pa.Tabl
     """The rows of all sources of a state for `ShotIndex`.
 
     Args:
-        state: of some hundred sources at most (see `narrow_state`), since their tables are joined in memory.
+        state: of some hundred sources at most (`DatasetState.narrowed`): their tables are joined in memory.
 
     Returns:
         Files, in `FILES_SCHEMA`, and shots: `STORED` and `card`, which is JSON of what a grid shows of one:
