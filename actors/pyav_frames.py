@@ -26,6 +26,8 @@ from framemill.actors.pyav_colours import (
     luma_samples,
     plane_samples,
     rgb_pixels,
+    shrink,
+    small_rgb,
 )
 from framemill.ops.chunks import (
     BoolArray,
@@ -99,6 +101,15 @@ class PyavFrames(Frames):
         view: UInt8Array = self._views[key]
         return view
 
+    def small_rgb(self, size: tuple[int, int]) -> UInt8Array:
+        """For a person to look at: R G B, uint8 [n, height, width, 3], without aliasing, unlike `rgb`.
+
+        Args:
+            size: width, height, as displayed.
+        """
+        coded = self._coded(size)
+        return np.stack([self._shown(small_rgb(frame, self._scaler, coded)) for frame in self._frames])
+
     def crops(self, index: Int64Array, boxes: Float32Array, size: tuple[int, int]) -> UInt8Array:
         out = np.zeros((len(index), size[1], size[0], 3), np.uint8)
         for row, (i, box) in enumerate(zip(index.tolist(), boxes.astype(np.float64), strict=True)):
@@ -123,7 +134,7 @@ class PyavFrames(Frames):
             samples = cast(UInt8Array, cv2.cvtColor(self._coded_rgb(i), cv2.COLOR_RGB2GRAY))
         else:
             samples = luma_samples(frame, self._scaler)
-        return self._shown(brightness(_shrink(samples, self._coded(size)), frame))
+        return self._shown(brightness(shrink(samples, self._coded(size)), frame))
 
     def _one_rgb(self, i: int, size: tuple[int, int]) -> UInt8Array:
         return self._shown(_resized(self._coded_rgb(i), self._coded(size)))
@@ -158,16 +169,6 @@ def _arrived(pictures: Sequence[PackedFrame], made: Mapping[object, UInt8Array],
     frames = PyavFrames([unpack(picture) for picture in pictures], *rest)
     frames._views.update(made)
     return frames
-
-
-def _shrink(plane: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Resizes without aliasing: halved by averaging while more than twice too large, then linear."""
-    while plane.shape[1] >= 2 * size[0] and plane.shape[0] >= 2 * size[1]:
-        half = (plane.shape[1] // 2, plane.shape[0] // 2)
-        plane = cast(UInt8Array, cv2.resize(plane, half, interpolation=cv2.INTER_AREA))
-    if (plane.shape[1], plane.shape[0]) != size:
-        plane = cast(UInt8Array, cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR))
-    return plane
 
 
 def _resized(pixels: UInt8Array, size: tuple[int, int]) -> UInt8Array:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from framemill.actors.pictures import read_pictures
+from framemill.actors.pyav_frames import PyavFrames
 from framemill.cluster.editing.source_pictures import find_file, tracks_of
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.view.source_rows import SourceRows
 from framemill.errors import MediaError
-from framemill.ops.chunks import Frames, UInt8Array
+from framemill.ops.chunks import UInt8Array
 
 LONG_SIDE, FACE_SIDE = 240, 96
 # So many bytes at most, so that a shot stays under 8 kB in base64 with all that is said of it.
@@ -93,11 +94,11 @@ class Stills:
         return [made.get(wanted) for wanted in self._numbers]
 
 
-def _from_chunk(chunk: Frames, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
+def _from_chunk(chunk: PyavFrames, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
     at = {index: position for position, index in enumerate(chunk.frame_index.tolist())}
     ours = [one for one in wanted if one.frame_index in at]
     if any(one.box is None for one in ours):
-        small = chunk.rgb(_fit(chunk.width, chunk.height))
+        small = chunk.small_rgb(_fit(chunk.width, chunk.height))
         for one in ours:
             if one.box is None:
                 yield one, _encode(small[at[one.frame_index]])

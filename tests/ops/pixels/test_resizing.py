@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from framemill.actors.pyav_frames import _shrink
+from framemill.actors.pyav_colours import shrink as shrink_plane
 from framemill.models.arrays import to_host
 from framemill.ops.pixels.boxes import areas, nms, overlaps
 from framemill.ops.pixels.model_input import letterbox, planes
@@ -60,7 +60,7 @@ def test_halves_are_means(asarray: AsArray, height: int, width: int) -> None:
 @pytest.mark.parametrize("size", [(32, 32), (128, 72), (40, 23)])
 def test_shrinking_is_that_of_the_readers(asarray: AsArray, size: tuple[int, int]) -> None:
     given = pictures(2, 360, 642)[..., 1]
-    expected = np.stack([_shrink(p, size) for p in given])
+    expected = np.stack([shrink_plane(p, size) for p in given])
     assert worst(shrink(asarray(given), size), expected) <= 2
 
 
