@@ -1,4 +1,4 @@
-"""Which models `fast`, `balanced` and `best` stand for: the table is `entries/quality.toml`."""
+"""Which models `fast`, `balanced` and `best` stand for: the table is `quality.toml`."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def models_of(quality: str) -> Mapping[str, str]:
 
 @cache
 def _table() -> Mapping[str, Mapping[str, str]]:
-    return tomllib.loads((Path(__file__).parent / "entries" / "quality.toml").read_text("utf-8"))
+    return tomllib.loads(Path(__file__).with_name("quality.toml").read_text("utf-8"))
