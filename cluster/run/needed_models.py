@@ -84,7 +84,7 @@ def _command(missing: Collection[ModelEntry], ops: Sequence[str], quality: Quali
     wanted = {entry.name for entry in missing if entry.urls}
     if not wanted:
         return []
-    what = " ".join(sorted(wanted))
+    command = f"`framemill models pull {' '.join(sorted(wanted))}`"
     if set(ops) <= OPS.keys():
         alone = ExtractRequest(sources=(), output="", ops=tuple(ops), quality=quality)
         try:
@@ -92,9 +92,10 @@ def _command(missing: Collection[ModelEntry], ops: Sequence[str], quality: Quali
         except UsageError:  # such as two models that do not go together unless one is named
             would_fetch = set()
         if would_fetch == wanted:
-            chosen = "" if quality == "balanced" else f" --quality {quality}"
-            what = f"--for {','.join(ops)}{chosen}"
-    return [f"Fetch what is missing: framemill models pull {what}"]
+            command = f"`framemill models pull --for {','.join(ops)} --quality {quality}`"
+            if quality == "balanced":  # as it is without
+                command = f"`framemill models pull --for {','.join(ops)}`"
+    return [f"Fetch what is missing: {command}"]
 
 
 def _remedy(entry: ModelEntry) -> str:

@@ -177,7 +177,7 @@ def test_the_line_that_extract_offers_fetches_what_is_missing(
     monkeypatch.setenv("FRAMEMILL_OFFLINE", "1")
     code, _, err = run(capsys, "extract", clip, "-o", "out", *words)
     (line,) = [line for line in err.splitlines() if line.startswith("Fetch what is missing: ")]
-    assert code == 5 and line == f"Fetch what is missing: framemill models pull {command}"
+    assert code == 5 and line == f"Fetch what is missing: `framemill models pull {command}`"
     monkeypatch.delenv("FRAMEMILL_OFFLINE")
-    assert run(capsys, *line.split("framemill ")[1].split())[0] == 0
+    assert run(capsys, *line.split("`framemill ")[1].removesuffix("`").split())[0] == 0
     assert fetched(server) == missing
