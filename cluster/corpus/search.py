@@ -262,11 +262,12 @@ def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
         problem = f"{dataset.root} has no vectors of frames"
     with_towers = [e.name for e in all_entries() if e.role == IMAGE_TEXT]
     name = with_towers[0].removesuffix("_text") if with_towers else "NAME"
-    replace = " --replace" if IMAGES in dataset.state.keys else ""
-    remedy = (
-        f"run `framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name}{replace}` "
-        f"and `framemill models pull {text_tower_name(name)}`, or search by `image`"
+    command = (
+        f"`framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name} --replace`"
+        if IMAGES in dataset.state.keys
+        else f"`framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name}`"
     )
+    remedy = f"run {command} and `framemill models pull {text_tower_name(name)}`, or search by `image`"
     in_text = ", or with `in='text'`" if has_texts else ""
     return SetupError(f"{problem}; {remedy}{in_text}")
 
