@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test fuzz test-gpu bench-gpu lint bench docs check-models clean
+.PHONY: help setup demo test slow-test cluster-test fuzz test-gpu bench-gpu lint bench accuracy docs check-models clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | fuzz | test-gpu | bench-gpu | lint | bench | docs | check-models | clean"
+	@echo "#   make setup | slow-test | cluster-test | fuzz | test-gpu | bench-gpu | lint | bench | accuracy | docs | check-models | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -100,6 +100,10 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
+
+# Rows beside those of reference implementations, on the media and weights in ../shared; writes docs/accuracy.md.
+accuracy: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.accuracy
 
 # The lists in docs/ that come from the code.
 docs: $(VENV)/dev.stamp

@@ -22,16 +22,23 @@ from framemill.ops.faces.decoders import (
     decode_ultraface,
     decode_yunet,
 )
+from framemill.ops.pixels.boxes import letterbox_size
 from framemill.ops.pixels.model_input import planes
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What models of one family share; `padding` is a grey in 0..255."""
+    """What models of one family share.
+
+    Attributes:
+        padding: a grey in 0..255, beside frames of another shape than the model's picture.
+        is_stretched: whether such a frame is stretched over the whole picture instead.
+    """
 
     padding: int
     input_name: str
     decode: Callable[[Outputs, tuple[int, int]], Candidates]
+    is_stretched: bool = False
 
 
 class FaceDetector:
@@ -60,6 +67,10 @@ class FaceDetector:
     def sure_from(self) -> float:
         """The score from which on a face that is seen upright and large is one."""
         return self._model.entry.sure_from
+
+    def picture_size(self, display: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) at which a frame of this display size fits the model as its authors lay it in."""
+        return self.size if self._family.is_stretched else letterbox_size(*display, self.size)
 
     def candidates(self, pictures: UInt8Array, least_score: float) -> list[Candidates]:
         """Per picture, what scores at least `least_score`, in the order of the model's cells.
@@ -120,7 +131,7 @@ def _flat(values: npt.NDArray[Any]) -> Float32Array:
 
 
 FAMILIES: Mapping[str, _Family] = {
-    "ultraface": _Family(127, "input", decode_ultraface),
+    "ultraface": _Family(127, "input", decode_ultraface, is_stretched=True),
     "yunet": _Family(0, "input", decode_yunet),
     "scrfd": _Family(0, "input.1", decode_scrfd),
 }

@@ -16,7 +16,7 @@ from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.faces.decoders import Candidates
 from framemill.ops.faces.detectors import FaceDetector
 from framemill.ops.operation import FrameOp
-from framemill.ops.pixels.boxes import BOX, letterbox_size, nms
+from framemill.ops.pixels.boxes import BOX, nms
 
 # Frames prepared at once where the model takes one at a time.
 _SLICE = 8
@@ -57,6 +57,7 @@ class Faces(FrameOp):
     """Finds faces with a detector of the families UltraFace, YuNet or SCRFD."""
 
     name = "faces"
+    version = 2
     on_device = True
     models = ("faces",)
     Options = FacesOptions
@@ -84,7 +85,7 @@ class Faces(FrameOp):
     def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
         if not len(frames):
             return self.schema.empty_table()
-        inner = letterbox_size(frames.width, frames.height, self._detector.size)
+        inner = self._detector.picture_size((frames.width, frames.height))
         pictures = frames.rgb(inner)
         found: list[Candidates] = []
         for start in range(0, len(frames), self._slice):

@@ -16,9 +16,9 @@ from framemill.models.model_io import SIZED_FAMILIES, check_outputs
 from framemill.models.runner import Model
 from framemill.ops.chunks import Frames, UInt8Array
 from framemill.ops.columns import FRAME_COLUMNS, column
-from framemill.ops.objects.decoders import FAMILIES, STRIDES, Detections, cell_grid
+from framemill.ops.objects.decoders import FAMILIES, STRIDES, Detections, cell_grid, placed
 from framemill.ops.operation import FrameOp
-from framemill.ops.pixels.boxes import BOX, letterbox_size, nms
+from framemill.ops.pixels.boxes import BOX, nms
 from framemill.ops.pixels.model_input import letterbox
 
 PADDING = 114  # grey that the YOLO families were trained with, 0..255
@@ -54,6 +54,7 @@ class Objects(FrameOp):
     """Finds the objects that the model has labels for; a frame without any has no row."""
 
     name = "objects"
+    version = 2
     on_device = True
     models = ("objects",)
     Options = ObjectsOptions
@@ -90,11 +91,7 @@ class Objects(FrameOp):
     def run(self, frames: Frames, upstream: Mapping[str, pa.Table]) -> pa.Table:
         runner = self.loaded["objects"].runner
         display = (frames.width, frames.height)
-        inner = self._size if self._family.placing == "stretched" else letterbox_size(*display, self._size)
-        corner = (0, 0)
-        if self._family.placing == "centre":
-            corner = ((self._size[0] - inner[0]) // 2, (self._size[1] - inner[1]) // 2)
-        to_display = np.array([display[0] / inner[0], display[1] / inner[1]] * 2, np.float32)
+        inner, corner, to_display = placed(display, self._size, self._family.placing)
         pixels = frames.rgb(inner)
         step = max(runner.max_batch, _SLICE)
         found = []
@@ -106,7 +103,7 @@ class Objects(FrameOp):
                 scores, labels, boxes = self._family.decode(
                     {name: values[row] for name, values in outputs.items()}, self._size, self.options.score
                 )
-                boxes = (boxes - np.array(corner * 2, np.float32)) * to_display
+                boxes = (boxes - np.array(corner * 2, np.float32)) * np.array(to_display * 2, np.float32)
                 found.append(self._suppress(Detections(scores, labels, boxes), display))
         return self._rows(frames, found)
 

@@ -83,8 +83,8 @@ def pairs(vectors: Vectors) -> npt.NDArray[np.float32]:
 def test_boxes_come_back_in_display_pixels() -> None:
     rows = stand_in(Faces).run(grey(2), {}).to_pylist()
     assert [(row["frame_index"], row["face_index"]) for row in rows] == [(0, 0), (1, 0)]
-    # The model's picture is 320 x 240, of which 320 x 180 show the frame: 2 display pixels each.
-    assert rows[0]["box"] == pytest.approx({"x0": 256, "y0": 144, "x1": 384, "y1": 240})
+    # UltraFace's demo stretches frames to 320 x 240 pixels: 2 display pixels across and 1.5 down for each.
+    assert rows[0]["box"] == pytest.approx({"x0": 256, "y0": 108, "x1": 384, "y1": 180})
     assert rows[0]["landmarks"] is None
 
 

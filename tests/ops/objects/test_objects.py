@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
-from framemill.ops.objects.decoders import cell_grid
+from framemill.ops.objects.decoders import cell_grid, placed
 from framemill.ops.objects.objects import Objects, ObjectsOptions
 from framemill.ops.pixels.boxes import overlaps
 from framemill.ops.pixels.model_input import letterbox
@@ -56,10 +56,7 @@ def plainly(
     raw: npt.NDArray[np.float32], width: int, height: int, options: ObjectsOptions
 ) -> list[dict[str, Any]]:
     """The rows of one frame, cell by cell."""
-    if width * 64 >= height * 96:
-        inner = (96, max(1, height * 96 // width))
-    else:
-        inner = (max(1, width * 64 // height), 64)
+    scale = 1 / min(96 / width, 64 / height)
     cells = [(c, r, s) for s in (8, 16, 32) for r in range(64 // s) for c in range(96 // s)]
     assert len(cells) == len(raw)
     found = []
@@ -70,8 +67,7 @@ def plainly(
             continue
         x, y = (x + column) * stride, (y + row) * stride
         w, h = math.exp(w) * stride, math.exp(h) * stride
-        scale_x, scale_y = width / inner[0], height / inner[1]
-        box = [(x - w / 2) * scale_x, (y - h / 2) * scale_y, (x + w / 2) * scale_x, (y + h / 2) * scale_y]
+        box = [(x - w / 2) * scale, (y - h / 2) * scale, (x + w / 2) * scale, (y + h / 2) * scale]
         clipped = [min(max(e, 0), limit) for e, limit in zip(box, [width, height] * 2, strict=True)]
         if clipped[0] < clipped[2] and clipped[1] < clipped[3]:
             found.append((score, label, np.array(box, np.float32), clipped))
@@ -122,6 +118,14 @@ def test_rows_equal_the_plain_ones(
             assert row["label"] == want["label"] == ENTRY.labels[row["label_index"]]
             assert row["score"] == pytest.approx(want["score"], abs=1e-6)
             assert list(row["box"].values()) == pytest.approx(want["box"], rel=1e-4, abs=1e-3)
+
+
+def test_a_frame_is_laid_in_as_the_authors_of_yolox_do() -> None:
+    """432 * 416 / 768 is 234; the same in floating point is less, and is cut off."""
+    assert placed((768, 432), (416, 416), "corner")[0] == (416, 233)
+    assert placed((640, 360), (416, 416), "corner")[0] == (416, 234)
+    assert placed((4000, 3), (416, 416), "corner")[0] == (416, 1)
+    assert placed((768, 432), (416, 416), "corner")[1:] == ((0, 0), pytest.approx((768 / 416, 768 / 416)))
 
 
 def test_pictures_lie_top_left_on_grey_in_bgr() -> None:
