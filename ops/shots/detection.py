@@ -145,8 +145,10 @@ def find_boundaries(
     steps = cell_steps(features.thumbs)
     cuts, spikes = find_cuts(features, steps, ratio, floor, step_seconds)
     fades = find_fades(features, spikes, step_seconds)
+    dips, falls = find_dips(features, spikes, step_seconds)
+    cuts = [cut for cut in cuts if cut.position not in falls]
     dissolves = find_dissolves(features, steps, dissolve_floor, step_seconds)
-    return sorted(cuts + fades + dissolves, key=lambda b: b.position)
+    return sorted(cuts + fades + dips + dissolves, key=lambda b: b.position)
 
 
 def cell_steps(thumbs: UInt8Array) -> Float32Array:
@@ -228,6 +230,49 @@ def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> l
             depth = abs(float(np.median(around[:, : LUMA_CELLS**2])) - float(mean[first:end].mean()))
             found.append(Boundary(max(first + int(low[-1]), end - near), "fade", depth))
     return found
+
+
+def find_dips(features: Features, spikes: Int64Array, step_seconds: float) -> tuple[list[Boundary], set[int]]:
+    """Fades that fall to black within a few frames and rise slowly, such as ffmpeg's `fadeblack`.
+
+    Black is not held: it lasts no longer than a flash does. A cut to black that is held stays a cut, and a
+    picture that goes dark for a moment and comes back begins no shot.
+
+    Returns:
+        The fades, and the spikes that are falls to black, of those and of pictures that come back.
+    """
+    short, near = flash_length(step_seconds), max(half_lengths(step_seconds))
+    sudden = set(spikes.tolist())
+    thumbs = features.thumbs
+    dark = np.concatenate(
+        [solid_frames(thumbs[start : start + BLOCK])[0] for start in range(0, len(thumbs), BLOCK)]
+        or [np.zeros(0, np.bool_)]
+    )
+    found: list[Boundary] = []
+    falls: set[int] = set()
+    edges = np.flatnonzero(np.diff(np.r_[False, dark, False]))
+    for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if first == 0 or end == len(thumbs) or end - first > short:
+            continue
+        fall = {t for t in range(max(first - short, 1), end) if t in sudden}
+        is_quick = bool(fall) or _sudden(thumbs, first, first - near)
+        if not is_quick or end in sudden or _sudden(thumbs, end, end + near):
+            continue
+        before = thumbs[max(first - short - 1, 0)]
+        after = thumbs[min(end + near, len(thumbs)) - 1]
+        falls |= fall
+        if not _same_picture(before, after):
+            luma = thumbs[first:end, : LUMA_CELLS**2].mean(axis=1)
+            depth = float(np.maximum(before, after)[: LUMA_CELLS**2].mean() - luma.min())
+            found.append(Boundary(first + int(luma.argmin()), "fade", depth))
+    return found, falls
+
+
+def _same_picture(before: UInt8Array, after: UInt8Array) -> bool:
+    """Whether only the light changed between two frames."""
+    a, b = (thumb[: LUMA_CELLS**2].astype(np.float64) for thumb in (before, after))
+    a, b = a - a.mean(), b - b.mean()
+    return bool((a * b).sum() > SAME_PICTURE * np.sqrt((a**2).sum() * (b**2).sum()))
 
 
 def _sudden(thumbs: UInt8Array, at: int, far: int) -> bool:

@@ -91,7 +91,7 @@ class Scenes(Op):
     """One row per shot; together they cover the source without gap or overlap."""
 
     name = "scenes"
-    version = 2
+    version = 3
     reads = Reads.SIGNALS
     default = True
     Options = ScenesOptions

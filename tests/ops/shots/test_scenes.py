@@ -73,6 +73,32 @@ def mix(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], steps: int) -> list[np
     return [a + (b - a) * (i + 1) / (steps + 1) for i in range(steps)]
 
 
+def dip(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """Falls to black in three frames and rises in nine, as 12 frames of ffmpeg's `fadeblack`."""
+    black = np.full_like(before, 16.0)
+    fall = [black + (before - black) * share for share in (0.57, 0.06, 0.0)]
+    return fall + [black + (after - black) * (i + 1) / 10 for i in range(9)]
+
+
+def test_a_quick_fall_to_black_and_a_slow_rise_are_a_fade() -> None:
+    a, b = picture(1), picture(2)
+    found = starts_of([a] * 40 + dip(a, b) + [b] * 40)
+    assert [kind for _, kind in found] == ["start", "fade"]
+    assert 41 <= found[1][0] <= 43
+
+
+def test_a_picture_that_comes_back_out_of_black_begins_no_shot() -> None:
+    a = picture(1)
+    assert starts_of([a] * 40 + dip(a, a) + [a] * 40) == [(0, "start")]
+
+
+def test_a_cut_to_black_that_is_held_stays_a_cut() -> None:
+    a, b = picture(1), picture(2)
+    black = np.full_like(a, 16.0)
+    found = starts_of([a] * 40 + [black] * 25 + mix(black, b, 12) + [b] * 40)
+    assert found == [(0, "start"), (40, "cut")]
+
+
 def test_cut_fade_and_dissolve_are_told_apart() -> None:
     a, b, c, d = (picture(i) for i in range(4))
     black = np.full((HEIGHT, WIDTH), 16.0)
