@@ -157,7 +157,7 @@ class FindObjects:
     def _find(self, frame: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
         """As the model's authors show it: letterbox, grid to boxes, suppression within each label."""
         scale = min(SIDE / frame.shape[0], SIDE / frame.shape[1])
-        scaled = cv2.resize(frame, (round(frame.shape[1] * scale), round(frame.shape[0] * scale)))
+        scaled = cv2.resize(frame, (int(frame.shape[1] * scale), int(frame.shape[0] * scale)))
         picture = np.full((SIDE, SIDE, 3), PADDING, np.uint8)
         picture[: scaled.shape[0], : scaled.shape[1]] = scaled
         pixels = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32)

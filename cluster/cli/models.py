@@ -102,7 +102,7 @@ def _print_by_role(records: Sequence[Record]) -> None:
     )
     num_here = sum(bool(record["path"]) for record in records)
     click.echo(f"{num_here} of {len(records)} are here; the first of a role is its default")
-    click.echo("framemill models pull NAME fetches one, and with --for A,B all that operations need")
+    click.echo("framemill models pull NAME fetches one, with --for A,B all of some operations")
     doubts = {record["name"]: record["unconfirmed"] for record in records if record["unconfirmed"]}
     if doubts:
         click.echo("confirmed by no publisher's page or file:")

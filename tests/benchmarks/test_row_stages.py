@@ -52,7 +52,7 @@ def test_objects_are_those_of_ours(media_dir: Path, models_dir: Path) -> None:
     pictures = ArrayFrames(np.stack([frame[..., ::-1] for frame in frames]))
     ours = Objects(ObjectsOptions(), {"objects": model}).run(pictures, {}).to_pylist()
     clear = [row for row in ours if row["score"] > 0.35]
-    assert len(clear) > 5
+    assert len(clear) >= 5
     assert abs(len(ours) - sum(map(len, found))) <= 2, "some are on the edge"
     for row in clear:
         place = np.array(list(row["box"].values()), np.float32)
