@@ -103,6 +103,6 @@ def _unpack(url: str, packed: IO[bytes], member: str, file: IO[bytes], num_bytes
                 file.write(chunk)
                 if file.tell() > limit:
                     raise ModelError(f"{url} holds more than the {limit} bytes expected; check the URL")
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as exc:
+    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError) as exc:
         raise ModelError(f"{url} cannot be unpacked: {exc}; check the URL") from exc
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from framemill.cluster.editing.source_pictures import SourcePictures
 from framemill.cluster.exports.naming import stems_of
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import ask
+from framemill.cluster.results.source_batches import source_batches
 from framemill.errors import UsageError
 
 _TOUCHING_SECONDS = 1e-6
@@ -186,18 +187,13 @@ class SampledFrames:
     def _lots(self) -> Iterator[Sequence[tuple[Any, ...]]]:
         """The files in lots, whose rows are held: each question has its cost."""
         entries = self._dataset.state.entries
-        lot: list[tuple[Any, ...]] = []
-        num_rows = 0
-        for row in self._media:
-            held = (entries.get((table, row[0])) for table in ("frames", "objects"))
-            own = sum(entry.rows for entry in held if entry is not None)
-            if lot and (num_rows + own > _ROWS_AT_ONCE or len(lot) == _FILES_AT_ONCE):
-                yield lot
-                lot, num_rows = [], 0
-            lot.append(row)
-            num_rows += own
-        if lot:
-            yield lot
+        files = {row[0]: row for row in self._media}
+        counts = {}
+        for source_id in files:
+            held = (entries.get((table, source_id)) for table in ("frames", "objects"))
+            counts[source_id] = sum(entry.rows for entry in held if entry is not None)
+        for batch in source_batches(counts, _FILES_AT_ONCE, _ROWS_AT_ONCE):
+            yield [files[source_id] for source_id in batch]
 
     def _kept(
         self, source_id: str, sampled: Sequence[tuple[int, float, bool]]

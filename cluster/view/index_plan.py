@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
+from framemill.cluster.results.source_batches import source_batches
 from framemill.cluster.view.shot_table import READ_TABLES
 
 BATCH_ROWS, BATCH_SOURCES = 120_000, 500
@@ -59,13 +60,4 @@ def batches(counts: Mapping[str, int]) -> Iterator[list[str]]:
     Args:
         counts: source -> rows that are read of it.
     """
-    batch: list[str] = []
-    rows = 0
-    for source, own in counts.items():
-        if batch and (len(batch) == BATCH_SOURCES or rows + own > BATCH_ROWS):
-            yield batch
-            batch, rows = [], 0
-        batch.append(source)
-        rows += own
-    if batch:
-        yield batch
+    return source_batches(counts, BATCH_SOURCES, BATCH_ROWS)

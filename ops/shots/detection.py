@@ -144,8 +144,9 @@ def find_boundaries(
     """All transitions of a gapless series in order of position."""
     steps = cell_steps(features.thumbs)
     cuts, spikes = find_cuts(features, steps, ratio, floor, step_seconds)
-    fades = find_fades(features, spikes, step_seconds)
-    dips, falls = find_dips(features, spikes, step_seconds)
+    dark, bright = solid_frames(features.thumbs)
+    fades = find_fades(features, dark, bright, spikes, step_seconds)
+    dips, falls = find_dips(features, dark, spikes, step_seconds)
     cuts = [cut for cut in cuts if cut.position not in falls]
     dissolves = find_dissolves(features, steps, dissolve_floor, step_seconds)
     return sorted(cuts + fades + dips + dissolves, key=lambda b: b.position)
@@ -190,31 +191,35 @@ def _is_flash(thumbs: UInt8Array, t: int, longest: int) -> bool:
 
 
 def solid_frames(thumbs: UInt8Array) -> tuple[BoolArray, BoolArray]:
-    """Which frames are black (small text allowed) and which are white all over."""
-    luma = thumbs[:, : LUMA_CELLS**2].astype(np.float32)
-    mean, spread = luma.mean(axis=1), luma.std(axis=1)
-    return (spread < FLAT) & (mean < DARK), (spread < PLAIN) & (mean > BRIGHT)
+    """Which frames are black (small text allowed) and which are white all over, bool [n] each."""
+    dark = np.zeros(len(thumbs), np.bool_)
+    bright = np.zeros(len(thumbs), np.bool_)
+    for start in range(0, len(thumbs), BLOCK):
+        luma = thumbs[start : start + BLOCK, : LUMA_CELLS**2].astype(np.float32)
+        mean, spread = luma.mean(axis=1), luma.std(axis=1)
+        dark[start : start + BLOCK] = (spread < FLAT) & (mean < DARK)
+        bright[start : start + BLOCK] = (spread < PLAIN) & (mean > BRIGHT)
+    return dark, bright
 
 
-def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> list[Boundary]:
+def find_fades(
+    features: Features, dark: BoolArray, bright: BoolArray, spikes: Int64Array, step_seconds: float
+) -> list[Boundary]:
     """Fades from black or white: a solid colour that is held, with a gradual change before and after.
 
     The threshold method for fades (Lienhart 1999, "Comparison of automatic shot boundary detection
     algorithms"), on cell means. The shot begins with the rise out of the solid. A cut to black followed by a
     rise is one change of shot, which the cut already represents. White is a picture of its own (a title
     card) unless something with detail lies before or after it.
+
+    Args:
+        dark, bright: as `solid_frames` tells.
     """
     sudden = np.zeros(len(features) + 1, np.bool_)
     sudden[spikes] = True
     near = max(half_lengths(step_seconds))
     found = []
-    mean = np.zeros(len(features), np.float32)
-    dark = np.zeros(len(features), np.bool_)
-    bright = np.zeros(len(features), np.bool_)
-    for start in range(0, len(features), BLOCK):
-        block = features.thumbs[start : start + BLOCK]
-        mean[start : start + BLOCK] = block[:, : LUMA_CELLS**2].mean(axis=1)
-        dark[start : start + BLOCK], bright[start : start + BLOCK] = solid_frames(block)
+    mean = features.thumbs[:, : LUMA_CELLS**2].mean(axis=1).astype(np.float32)
     for held, sign in ((dark, 1.0), (bright, -1.0)):
         edges = np.flatnonzero(np.diff(np.r_[False, held, False]))
         for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
@@ -232,11 +237,16 @@ def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> l
     return found
 
 
-def find_dips(features: Features, spikes: Int64Array, step_seconds: float) -> tuple[list[Boundary], set[int]]:
+def find_dips(
+    features: Features, dark: BoolArray, spikes: Int64Array, step_seconds: float
+) -> tuple[list[Boundary], set[int]]:
     """Fades that fall to black within a few frames and rise slowly, such as ffmpeg's `fadeblack`.
 
     Black is not held: it lasts no longer than a flash does. A cut to black that is held stays a cut, and a
     picture that goes dark for a moment and comes back begins no shot.
+
+    Args:
+        dark: as `solid_frames` tells.
 
     Returns:
         The fades, and the spikes that are falls to black, of those and of pictures that come back.
@@ -244,10 +254,6 @@ def find_dips(features: Features, spikes: Int64Array, step_seconds: float) -> tu
     short, near = flash_length(step_seconds), max(half_lengths(step_seconds))
     sudden = set(spikes.tolist())
     thumbs = features.thumbs
-    dark = np.concatenate(
-        [solid_frames(thumbs[start : start + BLOCK])[0] for start in range(0, len(thumbs), BLOCK)]
-        or [np.zeros(0, np.bool_)]
-    )
     found: list[Boundary] = []
     falls: set[int] = set()
     edges = np.flatnonzero(np.diff(np.r_[False, dark, False]))
