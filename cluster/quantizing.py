@@ -21,7 +21,7 @@ from framemill.models.folders import digest_file
 from framemill.models.onnx_batching import check_batching, load_graph
 from framemill.models.probing import rows_per_second
 from framemill.models.quantizing import MAX_ROWS, MIN_ROWS, RECIPES, quantize, signed_beside, variant_name
-from framemill.models.registry import ModelEntry, named_entries
+from framemill.models.registry import ModelEntry, named_entries, resolve
 from framemill.models.runner import Model, Runner
 from framemill.models.session import open_model
 from framemill.models.store import cache_folder, find
@@ -184,11 +184,19 @@ def _box(row: Row) -> npt.NDArray[np.float32]:
 def _operation(entry: ModelEntry) -> type[FrameOp]:
     for name in OPS:
         kind = load_op(name)
-        if entry.role in kind.models and issubclass(kind, FrameOp) and not kind.after:
+        if entry.role in kind.models and issubclass(kind, FrameOp) and _needs_frames_alone(kind, entry):
             return kind
     raise UsageError(
         f"{entry.name} is for {entry.role}, which no operation on whole frames uses: it cannot be calibrated"
     )
+
+
+def _needs_frames_alone(kind: type[FrameOp], entry: ModelEntry) -> bool:
+    """Whether an operation needs no rows of others with this model."""
+    try:
+        return not kind.follows((), lambda role: entry if role == entry.role else resolve(role))
+    except UsageError:
+        return False
 
 
 def _open(entry: ModelEntry, path: Path) -> Model:
@@ -200,6 +208,7 @@ def _entry(entry: ModelEntry, made: Path, target: Path) -> ModelEntry:
     return replace(
         entry,
         name=variant_name(entry),
+        vectors_of=entry.space if entry.role == "image_embeddings" else entry.vectors_of,
         sha256=digest_file(made),
         num_bytes=made.stat().st_size,
         urls=(),

@@ -160,7 +160,8 @@ def _allowed(kind: Any) -> str:
         return str(meta.description)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(filter(None, get_args(kind)))}"
-    return _WORDS[kind]
+    # Of what may be left out, the kind that it has else.
+    return _WORDS[next(iter(get_args(kind)), kind)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

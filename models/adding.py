@@ -68,7 +68,10 @@ def add(
     if role not in DEFAULTS:
         raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(DEFAULTS))}")
     default = DEFAULTS[role]
-    families = [family] if family else list(dict.fromkeys(e.family for e in KNOWN if e.role == role))
+    ours = [e for e in KNOWN if e.role == role]
+    # A file does not tell whether it is of a family whose models are folders.
+    files = [e for e in ours if not e.files] or ours
+    families = [family] if family else list(dict.fromkeys(e.family for e in files))
     check_role(role, families[0])
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.split("?")[0]).stem).strip("-._")
     if name in {entry.name for entry in all_entries()}:

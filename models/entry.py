@@ -70,7 +70,11 @@ class ModelEntry:
         same_above: of a model of faces, the least cosine at which its publisher takes two vectors to be of
             one person; 0 where none is stated.
         sure_from: of a model of faces, the score above which it finds what is one, seen upright and large.
-        vectors_of: of a head on embeddings, the image model whose vectors it takes; empty for any.
+        vectors_of: of a head on embeddings, the image model whose vectors it takes, empty for any; of a text
+            tower, the image model whose vectors its own compare with; of a variant of an image model, the
+            one that it stands for.
+        logit_scale, logit_bias: of a text tower that names classes: their logits are the scale times the
+            cosine of picture and text, plus the bias; a scale of 0 where they are not known.
         batching: `dynamic`: the first axis takes any length; `fixed`: published for one row, made dynamic
             where batches pay; `none`: always one row at a time.
     """
@@ -97,6 +101,8 @@ class ModelEntry:
     same_above: Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
     sure_from: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")] = _SURE_FROM
     vectors_of: _Text = ""
+    logit_scale: Annotated[float, Meta(ge=0, description="a number >= 0")] = 0.0
+    logit_bias: Annotated[float, Meta(description="a number")] = 0.0
     batching: Annotated[Batching, Meta(description="dynamic, fixed or none")] = "none"
 
     @property
@@ -105,11 +111,23 @@ class ModelEntry:
         return self.name if self.files else f"{self.name}.onnx"
 
     @property
+    def space(self) -> str:
+        """The image model whose vectors it gives or takes; empty for a head that takes any.
+
+        A text tower that states none belongs to the image model that it is named after: `NAME_text`.
+        """
+        if self.vectors_of or self.role == "aesthetics":
+            return self.vectors_of
+        return self.name.removesuffix("_text")
+
+    @property
     def key(self) -> str:
         """Changes when rows made with this model could change; part of an operation key."""
         contract = repr((self.input_size, self.colour, self.mean, self.scale, self.labels))
         if self.sure_from != _SURE_FROM:  # else keys are as they were before entries could state it
             contract += repr(self.sure_from)
+        if self.logit_scale:
+            contract += repr((self.logit_scale, self.logit_bias))
         transform = BATCH_TRANSFORM_VERSION if self.batching == "fixed" else 0
         digest = hashlib.sha256(contract.encode()).hexdigest()
         return f"{self.family}:{self.sha256}:{digest[:16]}:{transform}"

@@ -32,7 +32,7 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "ocec": {**_UNIT_RGB, "labels": ("open",)},
     "blazepose": _UNIT_RGB,
     "rtmpose": _IMAGENET,
-    "imagenet": _IMAGENET,
+    "imagenet": {**_IMAGENET, "labels": "imagenet1000"},
     "dinov2": _IMAGENET,
     "siglip": _CENTRED_RGB,
     # Those of the pictures that CLIP was trained with (Radford et al., arXiv:2103.00020).

@@ -24,12 +24,24 @@ from framemill.models.folders import digest_file, digest_files, list_folder
 # Files of `labels/`: names of classes by class index, a line each. `coco80`: the 80 training classes of the
 # COCO detection task; `coco91`: the same by category number, 0 to 90, where numbers that name nothing are
 # called unused. `imagenet1000`: those of ILSVRC 2012 in the order of their synset numbers, the first
-# name of each synset, made distinct where two share it. `audioset527`: all of AudioSet, in its own
+# name of each synset, made distinct where two share it. `everyday`: what pictures often show, for models that
+# name classes by words. `audioset527`: all of AudioSet, in its own
 # order (Gemmeke et al., ICASSP 2017); `audioset521`: the same without the six that YAMNet leaves out.
-LABEL_SETS = ("audioset521", "audioset527", "coco80", "coco91", "imagenet1000")
+LABEL_SETS = ("audioset521", "audioset527", "coco80", "coco91", "everyday", "imagenet1000")
 
 # Files of `entries/`, in the order in which models are listed.
-_FILES = ("objects", "vad", "faces", "poses", "text", "speech", "sounds", "embeddings", "aesthetics")
+_FILES = (
+    "objects",
+    "vad",
+    "faces",
+    "poses",
+    "text",
+    "speech",
+    "sounds",
+    "labels",
+    "embeddings",
+    "aesthetics",
+)
 
 # The known entries, and by role the first of them, its default; both are read when first asked for.
 KNOWN: tuple[ModelEntry, ...]
@@ -259,9 +271,9 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
 
     Args:
         role: key of `DEFAULTS`.
-        choice: empty for the role's default, a registered name, or the path of an ONNX file (of a folder,
-            where the role's default is one), which is taken to have the contract of the role's default but
-            for the picture size.
+        choice: empty for the role's default, a registered name, or the path of an ONNX file or of a folder,
+            which is taken to have the contract of the role's first model that is one, but for the picture
+            size.
 
     Raises:
         UsageError: the role or the name is unknown, or the named model serves another role.
@@ -279,17 +291,20 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
         roles = " and ".join(map(repr, sorted(named)))
         raise UsageError(f"model {choice!r} serves role {roles}, not {role!r}")
     path = Path(choice).expanduser()
-    is_folder = bool(_defaults()[role].files)
+    first = {bool(entry.files): entry for entry in reversed(_known()) if entry.role == role}
+    is_folder = path.is_dir() if len(first) == 2 else True in first
     if os.sep in choice or (path.is_dir() if is_folder else choice.endswith(".onnx")):
-        return _entry_of_path(role, path, entries)
+        return _entry_of_path(first[is_folder], path, entries)
     names = ", ".join(entry.name for entry in entries if entry.role == role)
-    remedy = "a model folder's path" if is_folder else "an .onnx file's path"
+    remedy = " or ".join(words for kind, words in _PATHS.items() if kind in first)
     close = did_you_mean(choice, [entry.name for entry in entries if entry.role == role])
     raise UsageError(f"no model {choice!r} for role {role!r}; known: {names}; or give {remedy}{close}")
 
 
-def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEntry:
-    default = _defaults()[role]
+_PATHS = {True: "a model folder's path", False: "an .onnx file's path"}
+
+
+def _entry_of_path(default: ModelEntry, path: Path, entries: list[ModelEntry]) -> ModelEntry:
     files = list_folder(path, default.family) if default.files else ()
     if files:
         digest, num_bytes = digest_files(files), sum(file.num_bytes for file in files)
@@ -297,7 +312,7 @@ def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEnt
         digest, num_bytes = digest_file(path), path.stat().st_size
     located = str(path.resolve())
     for entry in entries:
-        if entry.role == role and entry.sha256 == digest:
+        if entry.role == default.role and entry.sha256 == digest:
             return replace(entry, path=located)
     return replace(
         default,
@@ -318,6 +333,6 @@ def _entry_of_path(role: str, path: Path, entries: list[ModelEntry]) -> ModelEnt
     )
 
 
-def text_tower_name(image_model: str) -> str:
-    """Name of the model that turns words into vectors comparable with those of an image model."""
-    return f"{image_model}_text"
+def fitting(role: str, image: ModelEntry) -> ModelEntry | None:
+    """The first model of a role that takes an image model's vectors, or gives such as compare with them."""
+    return next((entry for entry in all_entries() if entry.role == role and entry.space == image.space), None)

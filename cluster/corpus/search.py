@@ -22,13 +22,13 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import dataset_tables
 from framemill.errors import FramemillError, MediaError, ModelError, SetupError, UsageError
 from framemill.models.entry import ModelEntry
-from framemill.models.registry import all_entries, resolve, text_tower_name
+from framemill.models.registry import all_entries, fitting, resolve
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.models.store import find, locate
 from framemill.ops.chunks import Float32Array
 from framemill.ops.frames.embeddings import ImageEmbeddings
-from framemill.ops.text.encoder import TEXT_FAMILIES, TOWER_FAMILIES, TextEncoder
+from framemill.ops.frames.text_encoder import TEXT_FAMILIES, TOWER_FAMILIES, TextEncoder
 
 IMAGES = "image_embeddings"
 TEXTS = ("text_embeddings", "transcript_embeddings")
@@ -251,8 +251,7 @@ def _text_tower(dataset: Dataset, chosen: Mapping[str, str]) -> ModelEntry | Non
     """The model whose vectors of words compare with those of the frames; None where there is none."""
     if IMAGE_TEXT in chosen:
         return resolve(IMAGE_TEXT, chosen[IMAGE_TEXT])
-    wanted = text_tower_name(_model_of(dataset, IMAGES, IMAGES, chosen).name)
-    return next((e for e in all_entries() if e.role == IMAGE_TEXT and e.name == wanted), None)
+    return fitting(IMAGE_TEXT, _model_of(dataset, IMAGES, IMAGES, chosen))
 
 
 def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
@@ -260,14 +259,14 @@ def _no_text_tower(dataset: Dataset, has_texts: bool) -> SetupError:
         problem = f"the model of the frames' vectors in {dataset.root} understands no words"
     else:
         problem = f"{dataset.root} has no vectors of frames"
-    with_towers = [e.name for e in all_entries() if e.role == IMAGE_TEXT]
-    name = with_towers[0].removesuffix("_text") if with_towers else "NAME"
+    tower = resolve(IMAGE_TEXT)
+    name = tower.space
     command = (
         f"`framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name} --replace`"
         if IMAGES in dataset.state.keys
         else f"`framemill extract SOURCES -o {dataset.root} --ops {IMAGES} --model {IMAGES}={name}`"
     )
-    remedy = f"run {command} and `framemill models pull {text_tower_name(name)}`, or search by `image`"
+    remedy = f"run {command} and `framemill models pull {tower.name}`, or search by `image`"
     in_text = ", or with `in='text'`" if has_texts else ""
     return SetupError(f"{problem}; {remedy}{in_text}")
 

@@ -245,7 +245,8 @@ def _ordered(
 
     def is_cascaded(name: str) -> bool:
         kind = load_op(name)
-        return kind.reads is Reads.FRAMES and (name in cascade or any(map(is_cascaded, kind.after)))
+        behind = kind.follows(asked, entry_of)
+        return kind.reads is Reads.FRAMES and (name in cascade or any(map(is_cascaded, behind)))
 
     def picked_by(name: str) -> tuple[str, ...]:
         """The table with the very frames that an operation is to see."""

@@ -23,7 +23,7 @@ from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.crops import crop_squares, square_around
 from framemill.ops.faces.rows import FaceRows, read_faces
 from framemill.ops.faces.upright import to_level_box, to_template, warped
-from framemill.ops.frames.labels import softmax
+from framemill.ops.frames.zero_shot import softmax
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.model_input import planes
 

@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from framemill.errors import ModelError, UsageError
+from framemill.errors import ModelError
 from framemill.models.entry import ModelEntry
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames
 from framemill.ops.columns import FRAME_COLUMNS, column
+from framemill.ops.frames.embeddings import VECTORS, check_space, sorted_vectors
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
 
-_VECTORS = "image_embeddings"
 _INPUT = "input"
 _VOTES = np.arange(1, 11)
 # Shares whose sum differs from 1 by more come from a network without its softmax.
@@ -38,7 +37,7 @@ class Aesthetics(FrameOp):
     """One row a frame, from its vector (LAION) or its picture (NIMA)."""
 
     name = "aesthetics"
-    after = (_VECTORS,)
+    after = (VECTORS,)
     models = ("aesthetics",)
     schema = pa.schema(
         [
@@ -69,13 +68,7 @@ class Aesthetics(FrameOp):
         head = entry_of("aesthetics")
         if head.family != HEAD:
             return ()
-        given = entry_of(_VECTORS)
-        if head.vectors_of not in ("", given.name):
-            raise UsageError(
-                f"aesthetics: model {head.name} takes the vectors of {head.vectors_of}, but those of "
-                f"{_VECTORS} are {given.name}'s; add `models={{{_VECTORS!r}: {head.vectors_of!r}}}`, or "
-                "choose another with `models={'aesthetics': 'NAME'}`"
-            )
+        check_space(head, entry_of(VECTORS), (HEAD,))
         return cls.after
 
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
@@ -91,8 +84,7 @@ class Aesthetics(FrameOp):
         if not len(frames):
             return self.schema.empty_table()
         if self._entry.family == HEAD:
-            rows = upstream[_VECTORS].sort_by("frame_index").combine_chunks()
-            vectors = pc.list_flatten(rows["vector"]).to_numpy().reshape(rows.num_rows, -1)
+            rows, vectors = sorted_vectors(upstream[VECTORS])
             times = rows["frame_index"], rows["pts_seconds"]
             scores, deviations = self._head(vectors), pa.nulls(rows.num_rows, pa.float32())
         else:
@@ -108,7 +100,7 @@ class Aesthetics(FrameOp):
         except ModelError as exc:
             raise ModelError(
                 f"aesthetics: the head {self._entry.name} refuses vectors of {vectors.shape[1]} numbers: "
-                f"choose the image model that it was trained on (`models={{{_VECTORS!r}: 'NAME'}}`); {exc}"
+                f"choose the image model that it was trained on (`models={{{VECTORS!r}: 'NAME'}}`); {exc}"
             ) from exc
         return self._only(outputs, (len(vectors), 1))[:, 0]
 

@@ -7,15 +7,18 @@ first three have a text tower beside them, whose vectors compare with those of p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from framemill.errors import ModelError
+from framemill.errors import ModelError, UsageError
+from framemill.models.entry import ModelEntry
+from framemill.models.registry import all_entries
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
 from framemill.ops.columns import FRAME_COLUMNS, column, vector_column
@@ -23,6 +26,8 @@ from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
 
+# The operation, its table and its model role.
+VECTORS = "image_embeddings"
 _INPUT = "pixel_values"
 
 
@@ -113,6 +118,36 @@ class ImageEmbeddings(FrameOp):
                 "add a model of that kind"
             )
         return found
+
+
+def sorted_vectors(rows: pa.Table) -> tuple[pa.Table, Float32Array]:
+    """Rows of this table by frame, and their vectors, float32 [n, d], n >= 1."""
+    rows = rows.sort_by("frame_index").combine_chunks()
+    return rows, pc.list_flatten(rows["vector"]).to_numpy().reshape(rows.num_rows, -1)
+
+
+def check_space(entry: ModelEntry, image: ModelEntry, families: Collection[str]) -> None:
+    """Whether a model that takes vectors of pictures goes together with the image model that gives them.
+
+    Args:
+        entry: a text tower or a head. image: the image model of the run.
+        families: those of the role of `entry` that take vectors.
+
+    Raises:
+        UsageError: they do not; it names models that do.
+    """
+    if entry.space in ("", image.space):
+        return
+    others = [
+        other.name
+        for other in all_entries()
+        if other.role == entry.role and (other.family not in families or other.space in ("", image.space))
+    ]
+    raise UsageError(
+        f"{entry.role}: model {entry.name} takes the vectors of {entry.space}, but those of {VECTORS} are "
+        f"{image.name}'s; add `models={{{VECTORS!r}: {entry.space!r}}}`, or choose "
+        f"`models={{{entry.role!r}: 'NAME'}}` for one that goes with {image.name}: {', '.join(others)}"
+    )
 
 
 def unit_vectors(values: npt.NDArray[Any]) -> Float32Array:

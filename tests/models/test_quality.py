@@ -9,7 +9,7 @@ import pytest
 from framemill.cluster.choices import Quality
 from framemill.errors import UsageError
 from framemill.models.quality import _table, models_of
-from framemill.models.registry import DEFAULTS, KNOWN, resolve, text_tower_name
+from framemill.models.registry import DEFAULTS, KNOWN, fitting, resolve
 
 TAKEN = [(quality, role, name) for quality, models in _table().items() for role, name in models.items()]
 
@@ -35,7 +35,9 @@ def test_what_a_quality_takes_can_be_had_and_used_by_everybody(quality: str, rol
 @pytest.mark.parametrize("quality", get_args(Quality))
 def test_the_models_of_a_quality_fit_together(quality: str) -> None:
     taken = {role: resolve(role, models_of(quality).get(role, "")) for role in DEFAULTS}
-    assert taken["image_text"].name == text_tower_name(taken["image_embeddings"].name)
+    image = taken["image_embeddings"]
+    assert taken["image_text"] == fitting("image_text", image)
+    assert taken["labels"].family == "imagenet" or taken["labels"] == fitting("labels", image)
     # Both look for faces in the same run; two models would find two sets of them.
     assert taken["faces"].sha256 == taken["face_landmarks"].sha256
 

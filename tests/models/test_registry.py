@@ -73,7 +73,7 @@ def test_the_keys_of_known_entries_are_those_that_rows_were_made_with() -> None:
     # A changed key computes rows again in every folder that a user has: change this line on purpose only.
     assert (
         hashlib.sha256(lines.encode()).hexdigest()
-        == "363f1f0712582726810cc83cff951d218a08a4dd94858b5e6300b448e3d07f03"
+        == "e7a7f9d255a51320131d80b057eccec63b32a4f22d704161c6a5350513297daf"
     )
 
 
@@ -125,6 +125,23 @@ def test_a_file_has_the_contract_of_the_role_but_its_own_digest(tmp_path: Path) 
     assert entry.sha256 != DEFAULTS["objects"].sha256 and entry.commercial == "unclear"
     with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
         resolve("objects", str(tmp_path / "gone.onnx"))
+
+
+def test_where_a_role_has_files_and_folders_a_path_has_the_contract_of_its_kind(tmp_path: Path) -> None:
+    own = resolve("labels", str(scaler(tmp_path / "own.onnx")))
+    assert (own.name, own.family, own.labels) == ("own", "imagenet", label_set("imagenet1000"))
+    folder = tmp_path / "tower"
+    folder.mkdir()
+    for name in ("model.onnx", "tokenizer.json"):
+        (folder / name).write_text(name)
+    tower = resolve("labels", str(folder))
+    assert (tower.family, tower.labels, tower.space) == (
+        "siglip2_text",
+        label_set("everyday"),
+        "siglip2_base",
+    )
+    with pytest.raises(UsageError, match=r"or give a model folder's path or an \.onnx file's path"):
+        resolve("labels", "nonesuch")
 
 
 def test_a_known_file_keeps_its_entry(models_dir: Path) -> None:

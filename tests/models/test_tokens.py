@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framemill.errors import ModelError
-from framemill.models.registry import KNOWN, label_set, resolve, text_tower_name
+from framemill.models.registry import KNOWN, fitting, label_set, resolve
 from framemill.models.tokens import Tokenizer
 from tests.ops.frames.embedding_stand_ins import folder_entry, word_tokenizer
 
@@ -36,8 +36,21 @@ def test_text_towers_stand_beside_their_image_models() -> None:
     imagenet = label_set("imagenet1000")
     names = {entry.name for entry in KNOWN if entry.role == "image_embeddings"}
     towers = {entry.name for entry in KNOWN if entry.role == "image_text"}
-    assert towers == {text_tower_name(name) for name in ("clip_vit_b32", "siglip_base", "siglip2_base")}
-    assert {name.removesuffix("_text") for name in towers} <= names
+    found = {name: fitting("image_text", resolve("image_embeddings", name)) for name in names}
+    beside = {name: tower.name for name, tower in found.items() if tower}
+    assert beside == {name: f"{name}_text" for name in ("clip_vit_b32", "siglip_base", "siglip2_base")}
+    assert towers == set(beside.values())
     assert len(set(imagenet)) == 1000
     assert [imagenet[i] for i in (0, 207, 999)] == ["tench", "golden retriever", "toilet tissue"]
-    assert resolve("labels").labels is imagenet
+    assert resolve("labels", "mobilenet_v2").labels is imagenet
+
+
+def test_towers_that_name_classes_are_those_of_the_search_by_words() -> None:
+    named = [entry for entry in KNOWN if entry.role == "labels" and entry.files]
+    assert {entry.name for entry in named} == {entry.name for entry in KNOWN if entry.role == "image_text"}
+    for entry in named:
+        plain = replace(entry, role="image_text", logit_scale=0.0, logit_bias=0.0, labels=())
+        assert plain == resolve("image_text", entry.name)
+        assert entry.labels is label_set("everyday") and entry.logit_scale >= 100
+        assert (entry.logit_bias < 0) == entry.family.startswith("siglip")
+    assert len(set(label_set("everyday"))) == len(label_set("everyday")) > 300

@@ -31,8 +31,8 @@ OPS = (
     "faces",
     "emotions",
     "face_embeddings",
-    "labels",
     "image_embeddings",
+    "labels",
     "poses",
     "composition",
 )

@@ -133,7 +133,7 @@ def test_text_is_found_by_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[
     word_tokenizer(folder / "tokenizer.json")
     from framemill.cluster.corpus.search import _open
     from framemill.models.registry import resolve
-    from framemill.ops.text.encoder import TextEncoder
+    from framemill.ops.frames.text_encoder import TextEncoder
 
     entry = resolve("text_embeddings", str(folder))
     texts = ["the dog runs", "a cat sleeps on the beach"]

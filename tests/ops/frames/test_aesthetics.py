@@ -181,4 +181,8 @@ def test_a_head_runs_after_the_vectors_that_it_was_trained_on() -> None:
         UsageError, match=r"vectors of clip_vit_b32.*add `models=\{'image_embeddings': 'clip_vit_b32'\}`"
     ):
         _plan()
+    with pytest.raises(
+        UsageError, match=r"are clip_vit_l14's; .* for one that goes with clip_vit_l14: nima_mobilenet$"
+    ):
+        _plan(image_embeddings="clip_vit_l14")
     assert list(_plan(aesthetics="nima_mobilenet").ops) == ["aesthetics"]

@@ -6,6 +6,7 @@ tokens' rows in a table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from framemill.models.entry import ModelEntry
+from tests.ops.frames.embedding_stand_ins import folder_entry, word_tokenizer
 
 
 def image_tower(path: Path, family: str) -> Path:
@@ -54,6 +58,16 @@ def text_tower(path: Path, family: str, table: npt.NDArray[np.float32]) -> Path:
         nodes.append(helper.make_node("ReduceSum", ["rows", "one"], [output], keepdims=0))
     weights = {"table": table, "one": np.array([1], np.int64), "last": np.array([2], np.int64)}
     return _save(path, nodes, inputs, {output: ["n", table.shape[1]]}, weights)
+
+
+def word_tower(folder: Path, family: str, points: Mapping[str, Sequence[float]], **others: Any) -> ModelEntry:
+    """The entry of a text tower of the role labels: a sentence points where its one word of `points` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    word_tokenizer(folder / "tokenizer.json", list(points))
+    # Before the words stand what is unknown and </s>, which fills texts up: they point nowhere.
+    table = np.array([(0,) * 3, (0,) * 3, *points.values()], np.float32)
+    text_tower(folder / "model.onnx", family, table)
+    return folder_entry(folder, f"tiny_{family}", "labels", family, **others)
 
 
 def _save(

@@ -14,8 +14,8 @@ from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.models.session import open_model
 from framemill.models.store import find
+from framemill.ops.frames.text_encoder import TEXT_FAMILIES, TOWER_FAMILIES, TextEncoder, embed_unique
 from framemill.ops.text.embeddings import TextEmbeddings, TranscriptEmbeddings
-from framemill.ops.text.encoder import TEXT_FAMILIES, TOWER_FAMILIES, TextEncoder, embed_unique
 from tests.ops.frames.embedding_stand_ins import (
     EMBEDDING_ENTRIES,
     WORDS,
