@@ -21,7 +21,7 @@ from framemill.models.arrays import cupy_module
 from framemill.models.memory_plan import plan_memory
 from framemill.models.session import open_model
 from framemill.ops.pixels.boxes import overlaps
-from tests.small_models import SMALL
+from tests.small_models import SMALL, flags
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OBJECTS = SMALL["objects"]
@@ -99,6 +99,7 @@ def extract(media: Path, models: Path, output: Path, provider: str, decoder: str
     clips = [media / "video" / name for name in ("car-detection.mp4", "one-by-one-person-detection.mp4")]
     command = [sys.executable, "-m", "framemill", "extract", *map(str, clips), "-o", str(output), "-q"]
     command += ["--ops", ",".join(OPS), "--sample", "every:0.5", "--require-provider", provider]
+    command += flags("objects", "faces", "labels", "image_embeddings")
     environment = {"FRAMEMILL_MODEL_MIRROR": str(models), "FRAMEMILL_DECODER": decoder}
     subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=True, timeout=900)
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -271,18 +271,22 @@ class ShardProcessorActor:
         request = Write(tables={op: tuple(owners) for op, owners in tables.items()})
         written = self._writer.write(request, self._runner.finished, self._runner.sources.describe)
         if written.refused:
-            results[:] = [_without(result, written.refused) for result in results]
+            results[:] = [
+                _without(result, written.refused, self._runner.processor.after) for result in results
+            ]
             return self._write(results)
         return written.parts
 
 
-def _without(result: PieceResult, refused: Sequence[Refused]) -> PieceResult:
-    """What came of a piece, where some of its rows cannot be written."""
+def _without(
+    result: PieceResult, refused: Sequence[Refused], after: Callable[[str], Sequence[str]]
+) -> PieceResult:
+    """What came of a piece, where some of its rows cannot be written; `after` tells what an operation needs."""
     done, opened = result.done, result.piece.opened
     told = {each.operation: each for each in refused if opened is not None and each.owner == opened.source_id}
     if done is None or not told:
         return result
-    needs = {op: load_op(op).required(load_op(op).after) for op in done.rows}
+    needs = {op: load_op(op).required(after(op)) for op in done.rows}
     _, broken = runnable(needs, told)
     failures = {op: (InvariantError.__name__, each.message) for op, each in told.items()}
     failures |= {op: (BROKEN, describe_broken(need)) for op, need in broken.items()}
