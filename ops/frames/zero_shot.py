@@ -21,8 +21,8 @@ from framemill.ops.frames.text_encoder import TOWER_FAMILIES, TextEncoder
 
 Float64Array = npt.NDArray[np.float64]
 
-# For SigLIP a sentence is a third of the work of a frame (64 tokens to 196 patches), before the first row of a file,
-# whose time is limited.
+# For SigLIP a sentence is a third of the work of a frame (64 tokens to 196 patches), and all go through the
+# tower before the first row of a file, whose time is limited.
 MAX_WORDS = 1000
 # Longer ones would be cut: the towers read 64 tokens, or 77.
 MAX_LETTERS = 100

@@ -281,7 +281,7 @@ class ShardProcessorActor:
 def _without(
     result: PieceResult, refused: Sequence[Refused], after: Callable[[str], Sequence[str]]
 ) -> PieceResult:
-    """What came of a piece, where some of its rows cannot be written; `after` tells what an operation needs."""
+    """What came of a piece, where some of its rows cannot be written; `after`: what an operation needs."""
     done, opened = result.done, result.piece.opened
     told = {each.operation: each for each in refused if opened is not None and each.owner == opened.source_id}
     if done is None or not told:
