@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
-import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from framemill.cluster.engines.local.process import ENVIRONMENT
 from framemill.cluster.engines.ray.health_check import problem_with
 from framemill.cluster.engines.ray.pools import Pool, plan_pool
 from framemill.cluster.engines.ray.preflight import check_workers, nodes_there
 from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_logs, log_to_file, one_line
+from framemill.cluster.engines.ray.stream import settle_data
 from framemill.cluster.machine import import_root, usable_cores
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.storage import ResultPath
@@ -118,12 +119,12 @@ def _require_answer(address: str) -> None:
 def _settle(request: ExtractRequest) -> None:
     """The user's terminal shows our progress, not Ray's."""
     log_to_file(request.verbosity)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # Else Ray ends the run when nothing is finished for half an hour, as happens where one long shard is
-    # left. Tasks have deadlines of their own, and `StallWatch` tells when none is at work.
-    context.execution_no_progress_timeout_s = -1
+    settle_data()
+
+
+def beside_driver() -> Any:
+    """The scheduling strategy for what no other node is to take with it."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def open_pool(
@@ -134,7 +135,7 @@ def open_pool(
     run_id: str,
     report: Callable[[str], None] = lambda text: None,
 ) -> Pool:
-    """Connects, and plans and checks the pool of actors.
+    """Plans and checks the pool of actors; Ray must be connected.
 
     Args:
         models: role -> name or path, of every model that the run needs.
@@ -144,7 +145,6 @@ def open_pool(
     Raises:
         UsageError, SetupError: as the steps do.
     """
-    connect(request)
     known: Any = ray
     nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
     pool = plan_pool(request, [node["Resources"] for node in nodes])

@@ -7,15 +7,11 @@ import os
 import socket
 import time
 
-# How a client of HTTP/2 begins: a preface and an empty frame of settings (RFC 9113, 3.4 and 6.5). Ray's
-# servers speak it by gRPC, and answer with a frame of settings. A frozen process answers nothing, though its
-# machine still takes connections for it.
-_SETTINGS = b"\x04"
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0\0\0\0\0"
-
-
 # What is said of an address where nothing listens any more: the server has ended.
 REFUSED = os.strerror(errno.ECONNREFUSED)
+# The health check of gRPC, as a probe of Kubernetes asks it. Any status that a server gives is an answer: the
+# one of a node knows no such method, and with a token it refuses who brings none.
+_METHOD = "/grpc.health.v1.Health/Check"
 
 
 def problem_with(host: str, port: int, seconds: float) -> str:
@@ -25,15 +21,27 @@ def problem_with(host: str, port: int, seconds: float) -> str:
     """
     deadline = time.monotonic() + seconds
     try:
-        with socket.create_connection((host.strip("[]"), port), seconds) as there:
+        with socket.create_connection((host.strip("[]"), port), seconds):
             if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
                 return ""
-            there.settimeout(max(0.001, deadline - time.monotonic()))
-            there.sendall(_HELLO)
-            if there.recv(9, socket.MSG_WAITALL)[3:4] == _SETTINGS:
-                return ""
-            return "another kind of server listens there, such as the dashboard"
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except OSError as exc:
         return exc.strerror or str(exc)
+    return _ask(f"{host}:{port}", seconds, max(0.001, deadline - time.monotonic()))
+
+
+def _ask(address: str, seconds: float, left: float) -> str:
+    # A frozen process answers nothing, though its machine still takes connections for it.
+    import grpc
+
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary(_METHOD)
+        try:
+            ask(b"", timeout=left)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return f"no answer within {seconds:g} s"
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return "another kind of server listens there, such as the dashboard"
+    return ""

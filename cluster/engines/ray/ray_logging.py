@@ -11,20 +11,20 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import ray
 import ray.data
 import ray.exceptions
+
+from framemill.cluster.engines.ray.private import take_printed_lines
 
 LOUD = 2  # the verbosity from which on they are shown, too
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class PipelineError(ray.exceptions.RayError):
-    """What else than an error of Ray's ended a pipeline, such as one of Python's inside Ray Data."""
+    """What else than an error of Ray's ended a pipeline, such as one of Python's inside Ray Data: a line."""
 
 
 class _WordsFile(logging.FileHandler):
@@ -33,8 +33,10 @@ class _WordsFile(logging.FileHandler):
 
 def log_folder() -> str:
     """Folder of Ray's logs on this machine; empty where Ray is not connected."""
-    node = getattr(cast(Any, ray)._private.worker, "_global_node", None)
-    return str(node.get_logs_dir_path()) if node is not None else ""
+    if not ray.is_initialized():
+        return ""
+    context = ray.get_runtime_context()  # it knows by itself, also where the cluster does not answer any more
+    return str(Path(context.get_temp_dir(), context.get_session_name(), "logs"))
 
 
 def log_to_file(verbosity: int) -> None:
@@ -52,31 +54,25 @@ def log_to_file(verbosity: int) -> None:
             if isinstance(handler, _WordsFile):
                 logger.removeHandler(handler)
                 handler.close()
-            elif type(handler).__name__ == "PlainRayHandler" and file is not None:
+            elif _shows(handler) and file is not None:
                 handler.setLevel(logging.WARNING if verbosity >= LOUD else logging.CRITICAL + 1)
         if file is not None:
             logger.addHandler(file)
 
 
+def _shows(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+
+
 def keep_printed_logs() -> None:
-    """Lines that Ray would print go to its logger; to be called before Ray is connected.
-
-    Ray has no setting for the thread that prints what happens to workers and nodes.
-    """
-
-    def append(data: Mapping[str, Any], *rest: object, **options: object) -> None:
-        for line in data.get("lines", ()):
-            logging.getLogger("ray").warning("(%s) %s", data.get("pid", "ray"), line)
-
-    worker = cast(Any, ray)._private.worker
-    if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = append
+    """Lines that Ray would print go to its logger; to be called before Ray is connected."""
+    take_printed_lines(lambda who, line: logging.getLogger("ray").warning("(%s) %s", who, line))
 
 
 def one_line(error: BaseException) -> str:
     """What an error of Ray's says, without the traceback that its text may be: what was raised first."""
-    if isinstance(error, PipelineError) and error.__cause__ is not None:
-        error = error.__cause__
+    if isinstance(error, PipelineError):
+        return str(error)
     lines = [line for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     is_traceback = False
     for line in lines:

@@ -13,15 +13,15 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import ray
 import ray.data
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from framemill.cluster.engines.base import Setup
+from framemill.cluster.engines.ray.connecting import beside_driver
 from framemill.cluster.engines.ray.coordinator import Coordinator
 from framemill.cluster.engines.ray.head import HeadWatch
 from framemill.cluster.engines.ray.merging import Merges
@@ -60,13 +60,14 @@ COORDINATOR_SECONDS = 300.0  # it answers within milliseconds
 class RayRun(Run):
     """A run through pools of actors.
 
-    Ray must be connected, and `pool` must fit the cluster (`engines.ray.connecting`).
+    Ray must be connected, and `pool` must fit the cluster (`engines.ray.connecting`). `runner` is the handle
+    of a `PipelineRunner`.
     """
 
     # Parts are committed with all jobs whose rows they hold.
     most_sources = sys.maxsize
 
-    def __init__(self, setup: Setup, pool: Pool) -> None:
+    def __init__(self, setup: Setup, pool: Pool, runner: Any) -> None:
         super().__init__(setup)
         self.pool = pool
         worker = msgspec.structs.replace(setup.config, profile="", threads=pool.threads)
@@ -97,10 +98,11 @@ class RayRun(Run):
         self._next_watch = 0.0
         self._give_up = 0.0
         self._head = HeadWatch(ray.get_runtime_context().gcs_address)
-        # Beside the driver, which no other node can take with it; without a CPU, for a head often has none.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        coordinator: Any = ray.remote(num_cpus=0, scheduling_strategy=cast(Any, here))(Coordinator)
+        # Without a CPU, for a head often has none.
+        here = beside_driver()
+        coordinator: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator)
         self._coordinator = coordinator.remote(state, setup.plan, setup.request.retry_failed, len(setup.jobs))
+        self._runner = runner
         self._stream: ResultStream | None = None
         self._merges = Merges(self._actor_config, self._coordinator)
         self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)
@@ -118,9 +120,8 @@ class RayRun(Run):
         actors: list[Any] = []
         with contextlib.suppress(ray.exceptions.RayError):
             actors = ray.get(self._coordinator.stop.remote(), timeout=LAST_SECONDS)
-        if self._stream is not None:
-            self._stream.close(LAST_SECONDS)
         with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(self._runner)  # it ends the pipeline, which would miss the actors
             for actor in actors:
                 ray.kill(actor)
             if self._decoders is not None:
@@ -183,7 +184,7 @@ class RayRun(Run):
         decoders = None if is_alone else self._decoders
         config = msgspec.structs.replace(self._actor_config, is_alone=is_alone)
         results = run_actors(tasks, most, self.pool, config, self._coordinator, decoders)
-        self._stream = ResultStream(results)
+        self._stream = ResultStream(self._runner, results)
 
     def take(self, timeout_seconds: float) -> None:
         stream = self._stream

@@ -1,14 +1,18 @@
-"""Results of a Ray Data pipeline as they come, without ever being stuck in it."""
+"""Results of Ray Data pipelines as they come, without ever being stuck in one.
+
+Iterating over a pipeline cannot be interrupted, and Ray Data has no call that ends one from outside. So
+pipelines run in an actor of their own: who kills it ends them, with their tasks and the actors they own.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
 from typing import Any, cast
 
 import pyarrow as pa
+import ray
 import ray.data
 import ray.exceptions
 
@@ -18,29 +22,103 @@ from framemill.cluster.engines.ray.ray_logging import PipelineError, one_line
 STALL_SECONDS = 120.0
 # Results that wait to be looked at; more and the pipeline pauses.
 MOST_WAITING = 1024
+# The runner answers after so long, though there is nothing to tell.
+ANSWER_SECONDS = 10.0
+
+
+def settle_data() -> None:
+    """How Ray Data is to behave in this process."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Else Ray ends the run when nothing is finished for half an hour, as happens where one long shard is
+    # left. Tasks have deadlines of their own, and `StallWatch` tells when none is at work.
+    context.execution_no_progress_timeout_s = -1
+
+
+class PipelineRunner:
+    """Runs pipelines, one after the other: an actor beside the driver."""
+
+    def __init__(self) -> None:
+        settle_data()
+        self._waiting: queue.Queue[list[str] | BaseException | None] = queue.Queue(MOST_WAITING)
+
+    def begin(self, results: ray.data.Dataset) -> None:
+        """Begins a pipeline, in a thread; the one before must be through.
+
+        Args:
+            results: a dataset with a column `result` of text.
+        """
+        threading.Thread(target=self._read, args=(results,), name="ray-results", daemon=True).start()
+
+    def take(self) -> list[str] | None:
+        """The results that wait, or else the next; none after `ANSWER_SECONDS`, None when all were taken.
+
+        Raises:
+            RayError: what ended the pipeline; a `PipelineError` where that is none of Ray's.
+        """
+        taken: list[str] = []
+        try:
+            while True:
+                item = self._waiting.get(timeout=0.0 if taken else ANSWER_SECONDS)
+                if isinstance(item, list):
+                    taken += item
+                elif taken:
+                    # Told when these are taken. There is room: what ends a pipeline is the last of it.
+                    self._waiting.put(item)
+                    break
+                elif item is None:
+                    return None
+                else:
+                    raise _as_rays(item)
+        except queue.Empty:
+            pass
+        return taken
+
+    def _read(self, results: ray.data.Dataset) -> None:
+        try:
+            # With prefetching, Ray Data keeps each result back until the next one is there: rows would be
+            # committed late, and a failure that ends the run told late, by as long as a task takes.
+            for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                self._waiting.put(cast(pa.Table, batch)["result"].to_pylist())
+            self._waiting.put(None)
+        except BaseException as error:  # crosses to the thread that takes
+            self._waiting.put(error)
+
+
+def _as_rays(error: BaseException) -> ray.exceptions.RayError:
+    """The error, or a line of it: one of a task has a traceback for a text, and travels with it badly."""
+    if isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError):
+        return error
+    return PipelineError(one_line(error))
+
+
+def open_runner(here: Any) -> Any:
+    """Starts a `PipelineRunner`, and gives its handle; it holds no CPU.
+
+    Args:
+        here: the scheduling strategy that keeps it beside the driver.
+    """
+    runner: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(PipelineRunner)
+    return runner.remote()
 
 
 class ResultStream:
-    """Runs a pipeline in a thread of its own, for iterating over it cannot be interrupted.
+    """The driver's end of a pipeline.
 
     Args:
+        runner: handle of a `PipelineRunner` in which no other pipeline runs.
         results: a dataset with a column `result` of text.
 
     Attributes:
         is_done: whether every result was taken.
     """
 
-    def __init__(self, results: ray.data.Dataset) -> None:
+    def __init__(self, runner: Any, results: ray.data.Dataset) -> None:
         self.is_done = False
-        self._results = results
-        self._waiting: queue.Queue[list[str] | BaseException | None] = queue.Queue(MOST_WAITING)
-        self._is_closed = threading.Event()
-        self._executor: Any = None
-        # Ray Data hands its executor out with the first result, and a run may have to end before.
-        create: Any = results._create_executor
-        cast(Any, results)._create_executor = lambda: self._keep(create())
-        self._thread = threading.Thread(target=self._read, name="ray-results", daemon=True)
-        self._thread.start()
+        self._runner = runner
+        self._begun = runner.begin.remote(results)
+        self._asked = runner.take.remote()
 
     def take(self, timeout_seconds: float) -> list[str]:
         """The next results; none when none came in time, or none is left.
@@ -48,60 +126,19 @@ class ResultStream:
         Raises:
             RayError: what ended the pipeline; a `PipelineError` where that is none of Ray's.
         """
-        try:
-            taken = self._waiting.get(timeout=timeout_seconds)
-        except queue.Empty:
+        if not ray.wait([self._asked], timeout=timeout_seconds)[0]:
             return []
-        if isinstance(taken, ray.exceptions.RayError):
-            raise taken
-        if isinstance(taken, BaseException):
-            raise PipelineError(one_line(taken)) from taken
+        try:
+            ray.get(self._begun)
+            taken = ray.get(self._asked)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, ray.exceptions.RayError) else error from None
         if taken is None:
             self.is_done = True
             return []
-        return taken
-
-    def close(self, timeout_seconds: float) -> None:
-        """Ends the pipeline and its actors, waiting for so long; what they are working on is lost.
-
-        Else its thread would go on beside the end of the run: take the death of each actor for a failure
-        and tell of it on the terminal, or start Ray anew after it was shut down.
-        """
-        self._is_closed.set()
-        deadline = time.monotonic() + timeout_seconds
-        # In a thread, for the executor waits without limit for tasks that it cancelled.
-        end = threading.Thread(target=self._end, args=(deadline,), name="ray-results-end", daemon=True)
-        end.start()
-        while (self._thread.is_alive() or end.is_alive()) and time.monotonic() < deadline:
-            with contextlib.suppress(queue.Empty):  # the reader may wait for room in the queue
-                self._waiting.get(timeout=0.05)
-
-    def _end(self, deadline: float) -> None:
-        while self._thread.is_alive() and time.monotonic() < deadline:
-            if self._executor is not None:
-                with contextlib.suppress(Exception):
-                    self._executor.shutdown(force=True)  # does nothing before it has begun
-            self._thread.join(0.1)
-
-    def _keep(self, executor: Any) -> Any:
-        self._executor = executor
-        if self._is_closed.is_set():
-            raise PipelineError("closed before it began")
-        return executor
-
-    def _read(self) -> None:
-        try:
-            # With prefetching, Ray Data keeps each result back until the next one is there: rows would be
-            # committed late, and a failure that ends the run told late, by as long as a task takes.
-            for batch in self._results.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=0
-            ):
-                if self._is_closed.is_set():
-                    return
-                self._waiting.put(cast(pa.Table, batch)["result"].to_pylist())
-            self._waiting.put(None)
-        except BaseException as error:  # crosses to the thread that takes
-            self._waiting.put(error)
+        self._asked = self._runner.take.remote()
+        return cast(list[str], taken)
 
 
 class StallWatch:

@@ -16,6 +16,7 @@ pytest.importorskip("ray")
 
 from benchmarks.stand_ins import in_workers
 from framemill.cluster.engines.ray.metrics import without_credentials
+from framemill.cluster.engines.ray.ray_logging import log_folder
 from framemill.cluster.exposure import ray_servers
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
@@ -52,9 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def _lines(run_id: str) -> list[dict[str, Any]]:
-    import ray
-
-    logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+    logs = Path(log_folder())
     texts = [path.read_text(errors="replace") for path in logs.glob("worker-*.err")]
     lines = [json.loads(line) for text in texts for line in text.splitlines() if '"event": "shard"' in line]
     return [line for line in lines if line["run_id"] == run_id]

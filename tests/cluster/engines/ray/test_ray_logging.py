@@ -248,7 +248,4 @@ def test_an_error_is_one_line_and_no_traceback(error: Exception, said: str) -> N
 
 
 def test_an_error_that_is_none_of_rays_is_told_as_itself() -> None:
-    try:
-        raise PipelineError("KeyError: 'operator'") from KeyError("operator")
-    except PipelineError as error:
-        assert one_line(error) == "KeyError: 'operator'"
+    assert one_line(PipelineError("KeyError: 'operator'")) == "KeyError: 'operator'"
