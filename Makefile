@@ -4,10 +4,10 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test fuzz test-gpu bench-gpu lint bench accuracy docs check-models clean
+.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz test-gpu bench-gpu lint bench accuracy docs check-models clean
 
-# The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other.
-VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,.venv)
+# The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other. So has another Ray.
+VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,$(if $(filter ray-newest,$(MAKECMDGOALS)),.venv-ray-newest,.venv))
 BIN := $(VENV)/bin
 DEMO := demo
 VIDEOS ?=
@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | fuzz | test-gpu | bench-gpu | lint | bench | accuracy | docs | check-models | clean"
+	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | test-gpu | bench-gpu | lint | bench | accuracy | docs | check-models | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -77,6 +77,12 @@ check-models: $(VENV)/cpu.stamp
 cluster-test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m cluster
 
+# Nightly, where there is internet: the same with the newest Ray, whatever pyproject.toml asks for, of which pip tells.
+ray-newest: $(VENV)/dev.stamp
+	$(PIP) install --quiet --upgrade "ray[data,default]"
+	$(BIN)/python -c "import ray; print('Ray', ray.__version__)"
+	$(BIN)/python -m pytest -m cluster
+
 # On a machine with an NVIDIA GPU, from wheels that bring their own CUDA: no second resolution, see docs/install.md. What
 # finds no GPU there fails instead of being skipped.
 $(VENV)/gpu.stamp: $(PINS) constraints/gpu-cu13.txt | $(BIN)/python
@@ -110,4 +116,4 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf .venv .venv-gpu $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-gpu .venv-ray-newest $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -167,7 +167,7 @@ class PyavFrames(Frames):
 
 def _arrived(pictures: Sequence[PackedFrame], made: Mapping[object, UInt8Array], *rest: Any) -> PyavFrames:
     frames = PyavFrames([unpack(picture) for picture in pictures], *rest)
-    frames._views.update(made)
+    frames._views.update(made)  # noqa: SLF001  of its own class
     return frames
 
 

@@ -26,6 +26,8 @@ from framemill.errors import SetupError, UsageError
 from framemill.plugins import Plugin
 
 CONNECT_SECONDS = 5.0
+# The release of Ray that the tests run with; `pyproject.toml` asks for it.
+TESTED = "2.60"
 
 
 def connect(request: ExtractRequest) -> None:
@@ -120,6 +122,15 @@ def _settle(request: ExtractRequest) -> None:
     """The user's terminal shows our progress, not Ray's."""
     log_to_file(request.verbosity)
     settle_data()
+
+
+def describe_release(version: str = ray.__version__) -> str:
+    """What to tell where another Ray is installed than the tests run with; empty otherwise."""
+    if version.split(".")[:2] == TESTED.split("."):
+        return ""
+    return (
+        f"Ray {version} is installed, and Framemill is tested with {TESTED}: where it fails, install that one"
+    )
 
 
 def beside_driver() -> Any:

@@ -31,13 +31,20 @@ class RayEngine(Engine):
                 )
 
     def run(self, setup: Setup, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
-        from framemill.cluster.engines.ray.connecting import beside_driver, connect, open_pool
+        from framemill.cluster.engines.ray.connecting import (
+            beside_driver,
+            connect,
+            describe_release,
+            open_pool,
+        )
         from framemill.cluster.engines.ray.run import RayRun
         from framemill.cluster.engines.ray.stream import open_runner
 
         roles = {role for op in setup.plan.ops.values() for role in op.key["models"]}
         models = {role: setup.request.models.get(role, "") for role in roles}
         root, config, report = setup.dataset.root, setup.config, setup.reporter.message
+        if release := describe_release():
+            report(0, release)
         connect(setup.request)
         runner = open_runner(beside_driver())  # it starts while the workers are looked at
         pool = open_pool(
