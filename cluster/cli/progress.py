@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 5.0
 FAR_MORE = 1.25
+# While a file is left, so much is left at least.
+LEAST_LEFT = 1.0
 
 
 @contextmanager
@@ -73,7 +75,7 @@ class TimeLeft:
         left = seconds_left(snapshot)
         if left is None or snapshot.files_done >= snapshot.files_total:
             return ""
-        self._shown = min(self._shown, left)
+        self._shown = max(LEAST_LEFT, min(self._shown, left))
         return f"{'more than ' if left > FAR_MORE * self._shown else ''}{duration(self._shown)} left"
 
 

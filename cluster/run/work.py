@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Of a piece at work, at most so much counts as done: nobody knows before it is.
 MOST_OF_A_PIECE = 0.95
+# Bytes of a second of media, while the length of no file is known.
+BYTES_A_SECOND = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +56,41 @@ class Work:
         """Where the run stands at a monotonic time."""
         lengths = [(job.file.num_bytes, self._length(job)) for job in self._jobs]
         known = [(size, seconds) for size, seconds in lengths if seconds and size > 0]
-        a_byte = sum(seconds for _, seconds in known) / sum(size for size, _ in known) if known else 0.0
-        if not a_byte:
-            return Measured()
+        a_byte = 1 / BYTES_A_SECOND
+        if known:
+            a_byte = sum(seconds for _, seconds in known) / sum(size for size, _ in known)
         at_work = [job for job in self._jobs if job.state == "open" and job.running]
         for job in at_work:
             self._started.setdefault(id(job), now)
         pace = self._pace(now, a_byte)
-        done = total = 0.0
+        finished = total = 0.0
+        by_time: list[tuple[float, float]] = []  # of open jobs: work not finished, and what seems done
         for job, (size, seconds) in zip(self._jobs, lengths, strict=True):
             if job.is_duplicate:
                 continue
             work = self._work(job, seconds or max(size, 0) * a_byte)
             total += work
             if job.state in ("finished", "committed"):
-                done += work
+                finished += work
                 if id(job) in self._started:
                     self._took[id(job)] = (now - self._started.pop(id(job)), work)
-            elif job.state == "open" and pace:
+            elif job.state == "open":
+                share = self._finished(job)
+                finished += work * share
                 since = now - self._started.get(id(job), now)
-                done += work * self._share(job, since / (work * pace))
+                seems = self._share(job, since / (work * pace)) if pace else share
+                by_time.append((work * (1 - share), work * (seems - share)))
             elif job.state == "new":
                 self._started.pop(id(job), None)  # it begins again, after its worker died
         oldest = min(at_work, key=lambda job: self._started.get(id(job), now), default=None)
         file = oldest.file.uri if oldest is not None else ""
-        # As long as nothing is finished to tell the pace by, no number beats a wrong one.
-        return Measured(done, total, file) if pace else Measured(file=file)
+        if not finished:
+            # As long as nothing is finished to tell the pace by, no number beats a wrong one.
+            return Measured(file=file)
+        # What is finished vouches for what is at work: one small file that was quick says little of others.
+        vouched = finished / (finished + sum(work for work, _ in by_time))
+        done = finished + sum(min(seems, work * vouched) for work, seems in by_time)
+        return Measured(done, total, file)
 
     def _pace(self, now: float, a_byte: float) -> float:
         """Wall-clock seconds for a second of expected work, of what is finished; 0 while nothing is."""
@@ -97,6 +108,8 @@ class Work:
         # What operations read is imported with NumPy, and so not before the worker is started.
         from framemill.cluster.run.costs import A_FILE, cost_a_second
 
+        if not job.is_usable:
+            seconds = 0.0  # it was given up, most often at once
         ops = tuple(job.todo if job.state not in ("new", "opening") else self._ops[id(job)])
         if ops not in self._costs:
             self._costs[ops] = cost_a_second(self._plan, ops)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from framemill.actors.shards import Shard
-from framemill.cluster.request import ExtractRequest
+from framemill.cluster.cli.progress import TimeLeft, seconds_left
+from framemill.cluster.request import ExtractRequest, Snapshot
 from framemill.cluster.results.commits import DatasetState, Entry, SourceRecord
-from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.jobs import Job, JobFailure
 from framemill.cluster.run.planning import OpsPlan, plan_ops
 from framemill.cluster.run.source_files import SourceFile
 from framemill.cluster.run.work import Work
@@ -116,3 +120,96 @@ def test_the_estimate_is_near_the_truth_all_along() -> None:
     assert all(0.6 * true < left < 1.7 * true for left, true in late), [
         x for x in late if not 0.6 < x[0] / x[1] < 1.7
     ]
+
+
+@dataclass
+class Parallel:
+    """A simulated run with several places; times of its own instead of the clock's.
+
+    On Ray, nobody tells the driver when a file is begun, nor its length before it is through.
+    """
+
+    sizes: list[int]
+    seconds: list[float]
+    places: int
+    on_ray: bool
+
+    def __post_init__(self) -> None:
+        self.jobs = [job(str(n), 0.0, size, "new") for n, size in enumerate(self.sizes)]
+        self.work = Work(plan_of("frames"), self.jobs, DatasetState(), False)
+        self.shown: list[tuple[float, Snapshot, float]] = []  # when, what, and work that is not even begun
+
+    def begin(self, number: int) -> None:
+        if self.on_ray:
+            return
+        each = self.jobs[number]
+        each.state, each.running, each.duration_seconds = "open", 1, self.seconds[number]
+        each.shards, each.stages = (Shard(0, 1, False, each.duration_seconds),), [["frames"]]
+
+    def go(self) -> float:
+        """Runs it, and gives when it ended."""
+        now, waiting, at_work = 0.0, list(range(len(self.jobs))), list[tuple[float, int]]()
+        while waiting or at_work:
+            while waiting and len(at_work) < self.places:
+                number = waiting.pop(0)
+                self.begin(number)
+                heapq.heappush(at_work, (now + 0.1 + 0.2 * self.seconds[number], number))
+            self.look(now, waiting)
+            ends, number = heapq.heappop(at_work)
+            for part in (0.5, 0.99):
+                self.look(now + part * (ends - now), waiting)
+            now = ends
+            each = self.jobs[number]
+            each.state, each.running, each.stages = "committed", 0, []
+            each.duration_seconds = self.seconds[number]
+        return now
+
+    def look(self, now: float, waiting: list[int]) -> None:
+        measured = self.work.measure(now)
+        snapshot = Snapshot(
+            files_done=sum(each.state == "committed" for each in self.jobs), files_total=len(self.jobs),
+            files_failed=0, frames=0, rows=0, media_seconds_done=0.0, media_seconds_total=0.0,
+            elapsed_seconds=now, stage="", work_done=measured.done, work_total=measured.total,
+        )  # fmt: skip
+        share = sum(self.seconds[number] for number in waiting) / sum(self.seconds)
+        self.shown.append((now, snapshot, share))
+
+
+files = st.lists(st.tuples(st.floats(0.5, 3000.0), st.floats(0.7, 1.4)), min_size=2, max_size=14)
+
+
+@settings(max_examples=60, deadline=None)
+@given(files, st.integers(1, 16), st.booleans())
+def test_while_a_file_is_left_so_is_time(
+    lengths: list[tuple[float, float]], places: int, on_ray: bool
+) -> None:
+    seconds = [length for length, _ in lengths]
+    sizes = [round(100_000 * length * rate) for length, rate in lengths]
+    run = Parallel(sizes, seconds, places, on_ray)
+    end, shown = run.go(), TimeLeft()
+    for now, snapshot, share in run.shown:
+        left, text = seconds_left(snapshot), shown.show(snapshot)
+        if not snapshot.files_done or not now:
+            assert text == "", "nothing is finished to go by"
+            continue
+        assert left is not None and left > 0 and not text.startswith(("0.", "more than 0."))
+        # What is not begun takes its part at least, as far as sizes tell lengths.
+        assert left > 0.4 * now * share
+        if on_ray and places == 1 and now > 0.5 * end:
+            assert left < 3 * (end - now) + 0.2 * end
+
+
+def test_one_quick_file_of_eleven_says_little_of_ten_that_are_at_work() -> None:
+    run = Parallel([1000] + [1_000_000] * 10, [1.0] + [1000.0] * 10, 11, on_ray=False)
+    run.go()
+    lefts = [seconds_left(shown) for now, shown, _ in run.shown if shown.files_done == 1]
+    assert len(lefts) > 1 and all(left is not None and left > 5.0 for left in lefts), lefts
+
+
+def test_files_that_were_given_up_weigh_little() -> None:
+    jobs = [job("a", 0.0, 100_000_000, "new"), job("b", 10.0), job("c", 0.0, 1_000, "new")]
+    jobs[0].failures = [JobFailure("*", "failed", "DecodeError", "no media")]
+    work = Work(plan_of("frames"), jobs, DatasetState(), False)
+    jobs[0].state, jobs[1].state = "finished", "new"
+    measured = work.measure(1.0)
+    assert measured.total and measured.done < 0.5 * measured.total
