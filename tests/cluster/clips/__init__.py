@@ -1,0 +1,1 @@
+"""Tests of clips: planning, cutting, doubles, and what is written."""
