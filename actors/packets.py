@@ -82,7 +82,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 continue
             is_key = packet.is_keyframe
             if not is_key and len(packets) in stated_keys:
-                is_key = not _slice_kinds(packet)  # FFmpeg takes the mark from a key picture that is damaged
+                is_key = not slice_kinds(packet)  # FFmpeg takes the mark from a key picture that is damaged
             if listed_keys is not None and len(packets) < len(listed_keys):
                 is_key = bool(listed_keys[len(packets)])
             pts, dts = packet.pts, packet.dts
@@ -114,7 +114,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 first = _decode_alone(stream, packet)
             elif stream.codec_context.name == "h264" and num_keys <= MAX_TRIES and not keys_stand_alone:
                 # A few more are looked at, since the second may only be damaged.
-                kinds = _slice_kinds(packet)
+                kinds = slice_kinds(packet)
                 if kinds:
                     keys_stand_alone = 5 in kinds or _decode_alone(stream, packet) is not None
     except av.error.FFmpegError:
@@ -218,7 +218,7 @@ def _stated_keys(stream: VideoStream) -> frozenset[int]:
     return frozenset(number for number, is_key in enumerate(entries) if is_key)
 
 
-def _slice_kinds(packet: av.Packet[Any]) -> set[int]:
+def slice_kinds(packet: av.Packet[Any]) -> set[int]:
     """Which kinds of slices an H.264 packet holds, 1 to 5 (ITU-T H.264 table 7-1); none where it is damaged.
 
     An IDR picture has those of 5. Other key packets are recovery points: some are whole pictures, but in a

@@ -68,6 +68,11 @@ class PyavFrames(Frames):
         self._scaler = VideoReformatter()
 
     @property
+    def decoded(self) -> Sequence[av.VideoFrame]:
+        """The pictures as they were decoded: neither turned nor stretched."""
+        return self._frames
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the decoded planes."""
         return sum(plane.buffer_size for frame in self._frames for plane in frame.planes)

@@ -23,9 +23,9 @@ class Profile:
     says: str
 
 
-# `motion` is in 8-bit levels from frame to frame: at 1 and below `stretches` calls a picture static, and above
-# 40 it flickers or the camera is thrown about. `sharpness` is that of `frames`, where 100 is usual. A face of
-# 0.4% of the picture is 1/16 of its width and height.
+# `motion` is in 8-bit levels from frame to frame: at 1 and below `stretches` calls a picture static, and
+# above 40 it flickers or the camera is thrown about. `sharpness` is that of `frames`, where 100 is usual. A
+# face of 0.4% of the picture is 1/16 of its width and height.
 PROFILES: Mapping[str, Profile] = {
     "motion": Profile("motion > 1 AND motion <= 40", ("stretches",), "something moves, and nothing flickers"),
     "clean": Profile(

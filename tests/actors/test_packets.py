@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from framemill.actors.indexing import index_source
-from framemill.actors.packets import _is_hidden_vp8, _is_hidden_vp9, _slice_kinds, _timed_between
+from framemill.actors.packets import _is_hidden_vp8, _is_hidden_vp9, slice_kinds, _timed_between
 from tests.actors.clips import moving, write_clip
 from tests.actors.reading import read
 
@@ -71,9 +71,9 @@ def test_a_packet_without_a_time_that_gives_no_picture_is_not_shown() -> None:
 
 
 def test_damage_holds_no_slices() -> None:
-    assert _slice_kinds(av.Packet(bytes(40))) == set()
-    assert _slice_kinds(av.Packet(b"\0\0\1\x65rest\0\0\1\x41rest")) == {5, 1}
-    assert _slice_kinds(av.Packet(b"\0\0\0\2\x67\0\0\0\0\2\x65\0")) == {5}
+    assert slice_kinds(av.Packet(bytes(40))) == set()
+    assert slice_kinds(av.Packet(b"\0\0\1\x65rest\0\0\1\x41rest")) == {5, 1}
+    assert slice_kinds(av.Packet(b"\0\0\0\2\x67\0\0\0\0\2\x65\0")) == {5}
 
 
 def test_key_frames_that_are_destroyed_stay_wanted_and_count_as_lost(tmp_path: Path) -> None:
