@@ -239,10 +239,10 @@ class _Copying:
     def _begin(self, copy: _Copy) -> None:
         if copy.out is None:
             copy.out = clip_file(copy.clip.path)
-            copy.picture = copy.out.add_stream_from_template(self.picture)
+            copy.picture = copy.out.add_stream_from_template(self.picture, opaque=True)
             copy.picture.time_base = self.index.time_base
             if self.sound is not None:
-                copy.sound = copy.out.add_stream_from_template(self.sound)
+                copy.sound = copy.out.add_stream_from_template(self.sound, opaque=True)
 
     def _finished(self, is_end: bool) -> Iterator[tuple[int, bool]]:
         for copy in [copy for copy in self.open if copy.refused or copy.is_shown]:

@@ -82,6 +82,15 @@ def cut_clips(
         MediaError: the file cannot be opened.
         OSError: a clip cannot be written.
     """
+    try:
+        yield from _cut_all(path, requests, settings, tracks)
+    except av.error.FFmpegError as exc:  # what is met in reading has become a MediaError, or is left out
+        raise OSError(exc.errno, f"a clip cannot be written: {exc.strerror}") from exc
+
+
+def _cut_all(
+    path: str, requests: Sequence[ClipRequest], settings: CutSettings, tracks: Tracks
+) -> Iterator[CutClip]:
     index = index_source(path, tracks)
     clips: dict[int, Clip] = {}
     for number, asked in enumerate(requests):

@@ -187,7 +187,7 @@ class EncodedPicture:
         for plane, samples in zip(made.planes, turned, strict=True):
             lines = np.zeros((plane.height, plane.line_size), np.uint8)
             lines[:, : plane.width] = samples
-            plane.update(lines)
+            plane.update(lines.tobytes())
         return made
 
     def _converted(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:

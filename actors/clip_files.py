@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -96,5 +96,4 @@ def locate(index: SourceIndex, asked: ClipRequest) -> Clip:
 
 def clip_file(path: str) -> OutputContainer:
     """Opens a clip for writing, with its index at the start."""
-    opened = av.open("file:" + os.path.abspath(path), "w", format="mp4", options={"movflags": "+faststart"})
-    return cast("OutputContainer", opened)
+    return av.open("file:" + os.path.abspath(path), "w", format="mp4", options={"movflags": "+faststart"})

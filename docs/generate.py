@@ -78,6 +78,7 @@ ROWS = {
     "duplicates": "frame or video that is there twice",
     "thumbnails": "picked frame",
     "highlights": "picked stretch",
+    "clips": "clip of a plan, kept or dropped",
     "tags": "tag of a shot",
     "person_names": "face that a name hangs on",
     VIEW: "shot, with what all tables know of it",

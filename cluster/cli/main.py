@@ -37,6 +37,7 @@ SECTIONS = {
         "thumbnails": "framemill.cluster.cli.thumbnails",
         "highlights": "framemill.cluster.cli.highlights",
         "montage": "framemill.cluster.cli.montage",
+        "clips": "framemill.cluster.cli.clips",
         "export": "framemill.cluster.cli.export",
         "compact": "framemill.cluster.cli.results",
         "forget": "framemill.cluster.cli.forget",

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from framemill.cluster.cli.choosing import open_completed
-from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, report
-from framemill.errors import MediaError, UsageError
+from framemill.cluster.cli.output import Invocation, conventions, duration, parse_size, print_json, report
+from framemill.cluster.cli.progress import counting
+from framemill.errors import MediaError
 
 if TYPE_CHECKING:
     from framemill.actors.stream_choice import Tracks
     from framemill.cluster.editing.montage import Montage
-
-SECONDS_BETWEEN_LINES = 5.0
 
 
 @click.command()
@@ -68,7 +63,7 @@ def montage(
         check_path(film, (".mp4",), "the film")
     if path is not None:
         check_timeline_path(path)
-    width, height = SIZE if size is None else _size(size)
+    width, height = SIZE if size is None else parse_size(size)
     request = MontageRequest(
         seconds=seconds,
         music=music or "",
@@ -91,13 +86,6 @@ def montage(
     return MediaError.exit_code if made.problems else 0
 
 
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
-    if match is None:
-        raise UsageError(f"the size {text!r} is none: give width and height, as in 1280x720")
-    return int(match[1]), int(match[2])
-
-
 def _render(made: Montage, film: str, tracks: Tracks, verbosity: int) -> None:
     from framemill.actors.rendering import RenderClip, render
 
@@ -106,7 +94,7 @@ def _render(made: Montage, film: str, tracks: Tracks, verbosity: int) -> None:
         RenderClip(clip.uri, clip.start_frame / timeline.fps, clip.num_frames, tracks)
         for clip in timeline.clips
     ]
-    with _counting("rendering", verbosity) as progress:
+    with counting("rendering", "frames", verbosity) as progress:
         render(
             clips,
             film,
@@ -160,35 +148,3 @@ def _show(invocation: Invocation, made: Montage, path: str | None, film: str | N
             report("nothing was written")
     for uri, problem in made.problems.items():
         report(f"{uri}: {problem}")
-
-
-@contextmanager
-def _counting(stage: str, verbosity: int) -> Iterator[Callable[[int, int], None]]:
-    """Shows how many frames are done: a bar on a terminal, a line now and then elsewhere."""
-    from framemill.cluster.cli.progress import is_live
-
-    if verbosity >= 0 and is_live():
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, highlight=False)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} frames"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
-            task = bar.add_task(stage, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-    last = time.monotonic()
-
-    def line(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if verbosity >= 0 and now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            report(f"{stage}: {done}/{total} frames")
-
-    yield line

@@ -33,7 +33,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ID = re.compile(r"[0-9a-f]{32,64}")
 _SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 # What other commands than `extract` call theirs.
-_NO_SETTINGS = ("image", "in", "input_size", "line_width", "max_loss", "name", "of", "preview", "where")
+_NO_SETTINGS = (
+    "image", "in", "input_size", "line_width", "max_loss", "max_seconds", "min_seconds", "name", "of",
+    "preview", "where",
+)  # fmt: skip
 # Rows that are laid out together, and the most that are counted where they are not shown.
 _LOT, _MOST_COUNTED = 10_000, 1_000_000
 
@@ -367,3 +370,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
     return str(value)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of a size such as 1280x720.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from framemill.errors import UsageError
+
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None:
+        raise UsageError(f"the size {text!r} is none: give width and height, as in 1280x720")
+    return int(match[1]), int(match[2])

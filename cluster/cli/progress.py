@@ -149,3 +149,33 @@ class BarReporter:
 def is_live() -> bool:
     """Whether stderr is a terminal that can redraw a line."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+@contextmanager
+def counting(stage: str, unit: str, verbosity: int) -> Iterator[Callable[[int, int], None]]:
+    """Shows how many of something are done: a bar on a terminal, a line now and then elsewhere."""
+    if verbosity >= 0 and is_live():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, highlight=False)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn(f"{{task.completed}}/{{task.total}} {unit}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+            task = bar.add_task(stage, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if verbosity >= 0 and now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            report(f"{stage}: {done}/{total} {unit}")
+
+    yield line

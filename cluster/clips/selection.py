@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from framemill.cluster.clips.choices import profile_named
 from framemill.cluster.clips.intervals import Rules, Shot, Stretch, plan_source, strides
-from framemill.cluster.clips.profiles import profile_named
 from framemill.cluster.exports.stretches import read_stretches
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
@@ -71,7 +71,7 @@ def plan_clips(dataset: Dataset, selection: Selection) -> Planned:
     if every is not None and not rules.min_seconds <= float(every[1]) <= rules.max_seconds:
         raise UsageError(
             f"the plan {plan} makes no clips of {rules.min_seconds:g} to {rules.max_seconds:g} s: give a "
-            "length between these, or other limits with --min-seconds and --max-seconds"
+            "length between these, or other limits (`min_seconds`, `max_seconds`)"
         )
     _require_plan(plan)
     needs_shots = plan == SHOTS or not rules.across_cuts or bool(conditions)
@@ -89,7 +89,7 @@ def plan_clips(dataset: Dataset, selection: Selection) -> Planned:
             for source in known
         }
     else:
-        found = read_stretches(dataset.root, None, of=plan)
+        found = read_stretches(str(dataset.root), None, of=plan)
         wanted = {
             source: [_stretch(each, plan == HIGHLIGHTS) for each in own] for source, own in found.items()
         }
@@ -139,12 +139,12 @@ def _shots(
     shots: dict[str, list[Shot]] = {}
     facts = {}
     for row in found.rows:
-        source, *bounds = row[: len(_COLUMNS)]
+        source, shot = row[0], Shot(*row[1 : len(_COLUMNS)])
         verdicts = row[len(_COLUMNS) + len(FACTS) :]
         broken = next((name for name, passed in zip(conditions, verdicts, strict=True) if not passed), "")
-        shots.setdefault(source, []).append(Shot(*bounds, broken=broken))
+        shots.setdefault(source, []).append(replace(shot, broken=broken))
         told = dict(zip(FACTS, row[len(_COLUMNS) :], strict=False))
-        facts[source, bounds[0]] = {name: value for name, value in told.items() if value is not None}
+        facts[source, shot.scene_index] = {name: value for name, value in told.items() if value is not None}
     return shots, facts
 
 

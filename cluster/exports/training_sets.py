@@ -18,7 +18,7 @@ from framemill.errors import UsageError
 # 256 MiB in whole records: what readers over networks take at a time.
 SHARD_BYTES = 26_214 * tarfile.RECORDSIZE
 # Of two members at most: headers, two blocks more where the name is long or not ASCII, padding, the end.
-_TAR_BYTES = 12 * tarfile.BLOCKSIZE
+TAR_BYTES = 12 * tarfile.BLOCKSIZE
 _VECTORS_AT_ONCE = 4096
 
 
@@ -34,7 +34,7 @@ def write_webdataset(sampled: SampledFrames, folder: Path) -> int:
         for source in sampled.sources():
             for frame, jpeg in sampled.pictures(source):
                 data = json.dumps(_facts(source, frame)).encode()
-                needed = len(jpeg) + len(data) + _TAR_BYTES
+                needed = len(jpeg) + len(data) + TAR_BYTES
                 if shard is None or (shard.offset and shard.offset + needed > SHARD_BYTES):
                     if shard is not None:
                         shard.close()

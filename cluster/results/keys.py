@@ -45,6 +45,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "tags": ("start_seconds", "end_seconds", "tag"),
     "duplicates": ("kind", "frame_index"),
     **dict.fromkeys(("thumbnails", "highlights"), ("rank",)),
+    "clips": ("clip_index",),
     "recall": ("operation",),
 }
 # Whose key tells their rows apart in all of the folder.
@@ -63,6 +64,7 @@ RANKS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "speakers": ("speaker", ()),
     "preview": ("rank", ()),
     **dict.fromkeys(("thumbnails", "highlights"), ("rank", ())),
+    "clips": ("clip_index", ()),
 }
 # Never earlier in a later row of the same source, beside the key.
 _TIMES = {"frame_index": "pts_seconds"}

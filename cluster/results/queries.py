@@ -46,6 +46,7 @@ CORPUS_TABLES = {
     "duplicates": "framemill.cluster.corpus.duplicates:DUPLICATES_SCHEMA",
     "thumbnails": "framemill.cluster.editing.thumbnails:THUMBNAILS_SCHEMA",
     "highlights": "framemill.cluster.editing.highlights:HIGHLIGHTS_SCHEMA",
+    "clips": "framemill.cluster.clips.table:CLIPS_SCHEMA",
     "recall": "framemill.cluster.corpus.recall:RECALL_SCHEMA",
     "tags": "framemill.cluster.corpus.tags:TAGS_SCHEMA",
     "person_names": "framemill.cluster.corpus.names:NAMES_SCHEMA",

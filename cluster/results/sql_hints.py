@@ -20,6 +20,7 @@ _COMMANDS = {
     "duplicates": "`framemill duplicates {root}`",
     "thumbnails": "`framemill thumbnails {root}`",
     "highlights": "`framemill highlights {root}`",
+    "clips": "`framemill clips {root} -o DIR`",
     "shots": "`framemill extract SOURCES -o {root} --ops scenes`",
     "spoken": "`framemill extract SOURCES -o {root} --ops transcript,speakers`",
     "recall": "`framemill extract SOURCES -o {root} --ops objects --cascade objects`",

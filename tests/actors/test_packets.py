@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from framemill.actors.indexing import index_source
-from framemill.actors.packets import _is_hidden_vp8, _is_hidden_vp9, slice_kinds, _timed_between
+from framemill.actors.packets import _is_hidden_vp8, _is_hidden_vp9, _timed_between, slice_kinds
 from tests.actors.clips import moving, write_clip
 from tests.actors.reading import read
 

@@ -1,4 +1,4 @@
-"""Ready filters: each an expression on columns of the view `shots`, and the operations it needs."""
+"""What there is to choose from: formats, ways to find doubles, and ready filters on the view `shots`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from framemill.errors import UsageError, did_you_mean
+
+FORMATS = ("folder", "webdataset", "hf")
+# How doubles are found -> the operation that it reads.
+METHODS = {"hash": "frames", "embedding": "image_embeddings"}
 
 
 @dataclass(frozen=True, slots=True)
