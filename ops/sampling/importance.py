@@ -22,7 +22,7 @@ from framemill.ops.sampling.importance_curve import (
     runs_of,
     tier_bins,
 )
-from framemill.ops.shots.detection import THUMB_BYTES
+from framemill.ops.shots.features import THUMB_BYTES
 
 REASONS = {
     "onset": "something appears",

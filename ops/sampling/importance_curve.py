@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from framemill.ops.chunks import BoolArray, Float64Array, FrameIndex, Int64Array, UInt8Array
-from framemill.ops.shots.detection import CHROMA_CELLS, LUMA_CELLS
+from framemill.ops.shots.features import CHROMA_CELLS, LUMA_CELLS
 from framemill.ops.shots.selection import early_keys
 
 BIN_SECONDS = 0.25

@@ -11,7 +11,7 @@ import pyarrow as pa
 from framemill.ops.chunks import BoolArray, Chunk, FrameIndex, Int64Array, ShardInfo, Signals
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
-from framemill.ops.shots.detection import THUMB_BYTES, detail_of, thumbnail
+from framemill.ops.shots.features import THUMB_BYTES, detail_of, thumbnail
 
 # Where nearly every frame is a key frame, processing all of them would not be cheap.
 LEAST_GAP_SECONDS = 0.5

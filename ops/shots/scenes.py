@@ -12,14 +12,14 @@ from framemill.errors import UsageError
 from framemill.ops.chunks import Chunk, Float32Array, FrameIndex, Int64Array, ShardInfo, Signals, UInt8Array
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
-from framemill.ops.shots.detection import (
+from framemill.ops.shots.detection import find_boundaries
+from framemill.ops.shots.features import (
     THUMB_BYTES,
     Boundary,
     Features,
     Planes,
     change_between,
     detail_of,
-    find_boundaries,
     reach,
     thumbnail,
 )
@@ -91,7 +91,7 @@ class Scenes(Op):
     """One row per shot; together they cover the source without gap or overlap."""
 
     name = "scenes"
-    version = 3
+    version = 4
     reads = Reads.SIGNALS
     default = True
     Options = ScenesOptions

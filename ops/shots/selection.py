@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from framemill.ops.chunks import BoolArray, FrameIndex, Int64Array
-from framemill.ops.shots.detection import NEIGHBOURS, Boundary, Features, find_boundaries
+from framemill.ops.shots.detection import find_boundaries
+from framemill.ops.shots.features import NEIGHBOURS, Boundary, Features
 
 FORCED_GAP = 250  # x264's default maximum key interval: a key frame this late is no sign of a cut
 REGULAR_SPREAD = 0.1  # GOP lengths that differ by less than this are a rule, not a reaction to the picture

@@ -25,7 +25,7 @@ from framemill.ops.sampling.importance_curve import (
     tier_bins,
 )
 from framemill.ops.sampling.key_frames import LEAST_GAP_SECONDS, KeyFrames, select_key_frames
-from framemill.ops.shots.detection import THUMB_BYTES
+from framemill.ops.shots.features import THUMB_BYTES
 from tests.ops.stand_ins import shard, signals
 
 FPS = 25.0

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from framemill.errors import UsageError
 from framemill.ops.chunks import FrameIndex, Signals
 from framemill.ops.operation import Partial
-from framemill.ops.shots.detection import THUMB_BYTES, change_between, reach, thumbnail
+from framemill.ops.shots.features import THUMB_BYTES, change_between, reach, thumbnail
 from framemill.ops.shots.scenes import Scenes, ScenesOptions
 from framemill.ops.shots.selection import early_keys, select_frames
 from tests.ops.shots.scene_clips import (
