@@ -130,6 +130,15 @@ def _assignments(value: Any) -> Settings:
     return result
 
 
+def _tolerance(value: Any) -> str:
+    """A flag without a value, or true in a file, stands for all."""
+    text = str(value).strip().lower()
+    text = {"true": "all", "false": ""}.get(text, text)
+    if not re.fullmatch(r"(all|\d{1,12}|\d{1,3}(\.\d{1,9})?%)?", text):
+        raise ValueError("is no number of files, such as 10, no share of them, such as 5%, and not all")
+    return text
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
@@ -162,6 +171,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "model": _pairs,
     "keep_bytes": parse_size,
     "memory": parse_size,
+    "tolerate_failures": _tolerance,
 }
 # Settings that are called otherwise than their fields.
 _FIELDS = {"memory": "memory_bytes", "stall_after": "stall_seconds", "model": "models", "set": "options"}

@@ -96,7 +96,9 @@ class _Extraction:
             if dataset is None:
                 dataset = Dataset.open(self.root, create=True, constants={"shard_seconds": shard_seconds})
 
+            asked = time.monotonic()
             with dataset.hold(self.run_id, on_wait=self._report):
+                self.started += time.monotonic() - asked  # waiting for another run is none of this one's work
                 return self._compute(dataset, plan, files)
         finally:
             self.engine.close()
@@ -267,7 +269,8 @@ class _Extraction:
         elif unusable == len(files.files):
             exit_code = 4
         else:
-            exit_code = 3 if bad or known_bad else 0
+            is_well = self.request.tolerates(len(bad) + len(known_bad), len(files.files))
+            exit_code = 0 if is_well else 3
         good = [job for job in jobs if not (job.failures or job.keeps_partial)]
         copies = _copies([job for job in good if job.state == "committed"], dataset)
         failures = [

@@ -29,6 +29,13 @@ Track = Annotated[
         description="the index of a stream as a text, such as '1', or a language, such as 'eng'",
     ),
 ]
+Tolerance = Annotated[
+    str,
+    Meta(
+        pattern=r"^(all|\d{1,12}|\d{1,3}(\.\d{1,9})?%)?$",
+        description="a number of files as a text, such as '10', a share of them, such as '5%', or 'all'",
+    ),
+]
 Choices = Annotated[Mapping[str, str], Meta(description="a mapping of roles to names or paths as texts")]
 OptionsOf = Annotated[
     Mapping[str, Mapping[str, Any]],
@@ -75,6 +82,8 @@ class ExtractRequest:
             the commit that brings the new ones; where it fails they stay.
         replace_all: the same where the tables hold rows of other sources, too: those go when all is done.
         retry_failed: also try again what failed for good.
+        tolerate_failures: so many sources may be failed or partial without exit code 3: N, P% of all, or all;
+            empty for none. Where nothing at all is usable, the exit code stays 4.
         keep_bytes: after the run, prune the least recently used sources until the tables fit.
         threads: CPU threads in all; 0 means the cores this process may use.
         memory_bytes: memory the worker may use; 0 means a share of the machine's.
@@ -109,6 +118,7 @@ class ExtractRequest:
     replace: bool = False
     replace_all: bool = False
     retry_failed: bool = False
+    tolerate_failures: Tolerance = ""
     keep_bytes: Count = 0
     threads: Count = 0
     memory_bytes: Count = 0
@@ -120,6 +130,14 @@ class ExtractRequest:
     def replaces(self) -> bool:
         """Whether rows of other settings may be replaced."""
         return self.replace or self.replace_all
+
+    def tolerates(self, num_failed: int, num_files: int) -> bool:
+        """Whether so many failed or partial sources, of so many in all, leave the exit code at 0."""
+        if self.tolerate_failures.endswith("%"):
+            return 100 * num_failed <= float(self.tolerate_failures[:-1]) * num_files
+        if self.tolerate_failures == "all":
+            return True
+        return num_failed <= int(self.tolerate_failures or 0)
 
     @property
     def reads_subtitles_alone(self) -> bool:
@@ -219,8 +237,8 @@ class RunSummary:
 
     Attributes:
         run_id: name of the run in `runs` and in part names.
-        exit_code: 0 ok, 3 some inputs failed, 4 no usable input; interrupted: 130 by Ctrl-C,
-            143 by SIGTERM, 129 by SIGHUP.
+        exit_code: 0 ok, 3 more inputs failed or are partial than `tolerate_failures` says, 4 no usable input;
+            interrupted: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
         files_total, files_computed, files_cached, files_failed, files_partial, files_skipped: counts of
             sources; skipped ones were found in folders and are no media; failed and partial ones may be known
             from an earlier run.

@@ -13,7 +13,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp framemill
 COPY --from=build /opt/framemill /opt/framemill
-COPY --from=build --chmod=755 /src/k8s/framemill-job /usr/local/bin/framemill-job
 # All that Ray and the libraries write goes below /tmp, so the root file system can be read-only.
 ENV PATH=/opt/framemill/bin:$PATH \
     HOME=/tmp \

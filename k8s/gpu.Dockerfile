@@ -17,7 +17,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp framemill
 COPY --from=build /opt/framemill /opt/framemill
-COPY --from=build --chmod=755 /src/k8s/framemill-job /usr/local/bin/framemill-job
 # `video` mounts the driver's decoder library, without which no frame is decoded on the GPU.
 ENV PATH=/opt/framemill/bin:$PATH \
     HOME=/tmp \

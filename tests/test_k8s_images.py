@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def test_head_and_workers_have_the_same_packages() -> None:
 
 
 def test_ray_comes_with_its_job_server() -> None:
-    [ray] = map(Requirement, EXTRAS["ray"])
+    [ray] = [asked for asked in map(Requirement, EXTRAS["ray"]) if asked.name == "ray"]
     assert {"data", "default"} <= ray.extras, "`ray job submit` and KubeRay's probes need the dashboard"
     assert {"aiohttp", "prometheus-client", "virtualenv"} <= CPU_PINS.keys()
 
@@ -73,16 +72,7 @@ def test_the_build_gets_what_it_needs_and_no_more() -> None:
         PROJECT["project"]["readme"],
         *PROJECT["project"]["license-files"],
         "constraints",
-        "k8s/framemill-job",
     }
-
-
-@pytest.mark.parametrize(("code", "shown"), [(0, 0), (3, 0), (1, 1), (2, 2), (4, 4), (5, 5), (130, 130)])
-def test_failed_inputs_do_not_fail_the_job(code: int, shown: int) -> None:
-    done = subprocess.run(
-        [K8S / "framemill-job", "sh", "-c", f"exit {code}"], capture_output=True, timeout=10
-    )
-    assert done.returncode == shown
 
 
 def readme_commands() -> list[list[str]]:

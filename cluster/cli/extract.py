@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable
 from itertools import islice
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from framemill.cluster.request import ExtractRequest, RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
+_TOLERATE = "--tolerate-failures"
 WHOLE_FILE = "*"  # the operation of a failure that concerns all of a file
 
 # Values are parsed by `framemill.cluster.config`, in one way for flags, variables and the file.
@@ -199,6 +201,11 @@ _SECTIONS = {
     ),
     "Settings and messages": (
         click.option(
+            _TOLERATE,
+            metavar="[N|P%]",
+            help="Exit with 0, not 3, while no more inputs failed or are partial; alone, however many.",
+        ),
+        click.option(
             "--config",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help=f"Settings file [default: {FILE_NAME} in the current folder].",
@@ -210,6 +217,15 @@ _SECTIONS = {
 
 class _SectionedCommand(click.Command):
     """Its help lists the options under the titles of `_SECTIONS`; what all commands share comes last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """An option's value that may be left out is no source that comes after it."""
+        ours = args[: args.index("--")] if "--" in args else args
+        for number, word in enumerate(ours):
+            following = ours[number + 1] if number + 1 < len(ours) else ""
+            if word == _TOLERATE and not re.fullmatch(r"all|[\d.]+%?", following):
+                args = [*args[:number], f"{_TOLERATE}=all", *args[number + 1 :]]
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
@@ -346,6 +362,8 @@ def _print_summary(summary: RunSummary) -> None:
         click.echo(f"{role} ran on {provider}")
     for decoder, uris in sorted(summary.decoders.items()):
         click.echo(f"{_files(len(uris))} decoded by {printable(decoder)}")
+    if not summary.exit_code and (bad := summary.files_failed + summary.files_partial):
+        click.echo(f"{_files(bad)} failed or partial: tolerated")
     if summary.errors:
         click.echo()
         for error in summary.errors:  # in whole: a reason that is cut helps nobody
