@@ -202,12 +202,12 @@ class Machines:
         limit = f"--deadline-remaining-seconds={seconds}"
         subprocess.run([*line, limit], env=self.environment, check=True, capture_output=True, timeout=60)
 
-    def submit(self, *line: Path | str) -> subprocess.Popen[str]:
-        """`ray job submit` of a command of ours, as the README writes it."""
+    def submit(self, *line: Path | str, folder: Path = REPOSITORY) -> subprocess.Popen[str]:
+        """`ray job submit` of a command of ours from a checkout, as the README writes it."""
         command = [RAY, "job", "submit", "--address", self.jobs, "--working-dir", ".", "--", "python", "-m"]
         return subprocess.Popen(
             [*command, "framemill", *map(str, line)],
-            cwd=REPOSITORY, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def run_on(self, machine: Machine, *line: Path | str) -> subprocess.Popen[str]:

@@ -164,9 +164,19 @@ def report(text: str) -> None:
     click.echo("\n".join(map(printable, _from_here_in(as_flags(text)).splitlines())), err=True)
 
 
+def _here() -> str:
+    """The current folder with a separator behind it; empty where it was removed."""
+    try:
+        return os.path.join(os.getcwd(), "")
+    except FileNotFoundError:
+        return ""
+
+
 def _from_here_in(text: str) -> str:
-    here = os.path.join(os.getcwd(), "")
-    return text if here == os.sep else re.sub(rf"(?<![^\s'\"`(=,]){re.escape(here)}(?=[^\s/])", "", text)
+    here = _here()
+    return (
+        text if here in ("", os.sep) else re.sub(rf"(?<![^\s'\"`(=,]){re.escape(here)}(?=[^\s/])", "", text)
+    )
 
 
 # What a command has to show: as a table, or as JSON.
@@ -221,7 +231,7 @@ def _is_terminal() -> bool:
 
 def from_here(path: str) -> str:
     """A path as seen from the current folder, where it lies in it."""
-    here = os.path.join(os.getcwd(), "")
+    here = _here()
     return path[len(here) :] if path.startswith(here) and len(path) > len(here) else path
 
 

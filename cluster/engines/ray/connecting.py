@@ -144,6 +144,7 @@ def open_pool(
     models: Mapping[str, str],
     plugins: Sequence[Plugin],
     run_id: str,
+    code: str,
     report: Callable[[str], None] = lambda text: None,
 ) -> Pool:
     """Plans and checks the pool of actors; Ray must be connected.
@@ -151,6 +152,8 @@ def open_pool(
     Args:
         models: role -> name or path, of every model that the run needs.
         plugins: the operations of the run that are not ours.
+        code: `preflight.code_digest`, from before it was connected: then, other raylets of this machine may be
+            unpacking anew what this process runs in.
         report: called with a line where the check takes long.
 
     Raises:
@@ -159,5 +162,27 @@ def open_pool(
     known: Any = ray
     nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
     pool = plan_pool(request, [node["Resources"] for node in nodes])
-    check_workers(root, pool, nodes, models, plugins, run_id, report)
+    check_workers(root, pool, nodes, models, plugins, run_id, code, report)
     return pool
+
+
+def share_machines() -> bool:
+    """Whether several nodes of the cluster run on one machine."""
+    known: Any = ray
+    hosts = [node["NodeManagerHostname"] for node in known.nodes() if node["Alive"]]
+    return len(set(hosts)) < len(hosts)
+
+
+def current_folder() -> str:
+    """The current folder; empty where it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def return_to(folder: str) -> None:
+    """Enters the current folder again where it was removed meanwhile: there is another of its name now."""
+    if not current_folder():
+        with contextlib.suppress(OSError):
+            os.chdir(folder)

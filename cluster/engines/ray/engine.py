@@ -34,9 +34,13 @@ class RayEngine(Engine):
         from framemill.cluster.engines.ray.connecting import (
             beside_driver,
             connect,
+            current_folder,
             describe_release,
             open_pool,
+            return_to,
+            share_machines,
         )
+        from framemill.cluster.engines.ray.preflight import code_digest
         from framemill.cluster.engines.ray.run import RayRun
         from framemill.cluster.engines.ray.stream import open_runner
 
@@ -45,9 +49,12 @@ class RayEngine(Engine):
         root, config, report = setup.dataset.root, setup.config, setup.reporter.message
         if release := describe_release():
             report(0, release)
+        code, here = code_digest(), current_folder()
         connect(setup.request)
-        runner = open_runner(beside_driver())  # it starts while the workers are looked at
+        # It starts while the workers are looked at; but where the code may be just being unpacked, after that.
+        runner = None if share_machines() else open_runner(beside_driver())
         pool = open_pool(
-            setup.request, root, models, config.plugins, config.run_id, lambda text: report(0, text)
+            setup.request, root, models, config.plugins, config.run_id, code, lambda text: report(0, text)
         )
-        return RayRun(setup, pool, runner).run(conclude)
+        return_to(here)
+        return RayRun(setup, pool, runner or open_runner(beside_driver())).run(conclude)

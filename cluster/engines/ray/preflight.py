@@ -35,6 +35,9 @@ STORAGE_SECONDS = 10.0
 LOOK_SECONDS = 60.0
 TELL_SECONDS = 5.0
 MOST_ASKED = 256  # nodes at once
+# Ray 2.60: each raylet that begins with a job removes the folder that the job's code was unpacked to, and
+# unpacks it again. Raylets of one machine share that folder: what reads it meanwhile finds parts, or nothing.
+UNPACK_SECONDS = 10.0
 
 
 # As `ray.nodes()` gives it.
@@ -74,7 +77,11 @@ def describe_stall(seconds: float, num_waiting: int, num_merges: int, pool: Pool
 
 
 def code_digest() -> str:
-    """Tells two versions of Framemill's packages apart."""
+    """Tells two versions of Framemill's packages apart.
+
+    Raises:
+        OSError: a file went away meanwhile.
+    """
     digest = hashlib.blake2b(digest_size=8)
     home = import_root() / "framemill"
     for folder, folders, files in os.walk(home, followlinks=True):  # in the repository they are links
@@ -85,6 +92,20 @@ def code_digest() -> str:
                 digest.update(path.relative_to(home).as_posix().encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _is_same_code(code: str) -> bool:
+    """Whether the code here is the driver's; waits where it is just being unpacked."""
+    deadline = time.monotonic() + UNPACK_SECONDS
+    while True:
+        try:
+            if code_digest() == code:
+                return True
+        except OSError:
+            pass  # as below: a file that was listed is gone
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
 
 
 def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plugin], code: str) -> str:
@@ -101,7 +122,7 @@ def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plu
     from framemill.models.store import find, locate
 
     where = f"on node {cast(Any, ray.util).get_node_ip_address()}"
-    if code_digest() != code:
+    if not _is_same_code(code):
         return (
             f"another Framemill is installed {where}, in {import_root()}: "
             "install the same there, or use `ray job submit --working-dir .`"
@@ -126,6 +147,37 @@ def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plu
     except FramemillError as error:
         return f"no model for the role {role}: {error} ({where})"
     return ""
+
+
+def _looking(seconds: float) -> Callable[..., str]:
+    """What has a worker `look`: the node's own code is what runs, once it can be imported.
+
+    Args:
+        seconds: how long the code may be missing, since it is being unpacked.
+    """
+
+    # An inner function travels whole. By its name, a worker that cannot import it would never try again.
+    def look_there(*given: Any) -> str:
+        import importlib
+        import sys
+        import time
+
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                module = importlib.import_module("framemill.cluster.engines.ray.preflight")
+                if importlib.import_module("framemill").__file__ is None:
+                    raise ImportError("framemill is a folder without its __init__.py")
+                return str(module.look(*given))
+            except (ImportError, OSError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+            for name in [name for name in sys.modules if name.partition(".")[0] == "framemill"]:
+                del sys.modules[name]  # parts of what was there a moment ago
+            importlib.invalidate_caches()
+
+    return look_there
 
 
 def _look_at_storage(root: str, token: str, own: str, where: str) -> str:
@@ -225,6 +277,7 @@ def check_workers(
     models: Mapping[str, str],
     plugins: Sequence[Plugin],
     run_id: str,
+    code: str,
     report: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Tries on every node what will be needed there, and that one actor finds room.
@@ -232,6 +285,7 @@ def check_workers(
     Args:
         nodes: as `ray.nodes()` tells. Models are needed where an actor has room; files are opened and pieces
             merged wherever there is a CPU, each with all the `plugins`.
+        code: `code_digest` of the driver, from before it connected.
         report: called with a line where workers take long to start.
 
     Raises:
@@ -241,9 +295,7 @@ def check_workers(
     token = f"check-{run_id}"
     marker = root / SYSTEM_FOLDER / token
     marker.write_text("")
-    # Wrapped here and not where it is defined: so it travels by name, and the node's own code is what runs.
-    looking: Any = ray.remote(max_retries=0)(look)
-    code = code_digest()
+    looking: Any = ray.remote(max_retries=0)(_looking(UNPACK_SECONDS))
     waiting: dict[Any, Node] = {}
     try:
         _require_room(pool)

@@ -11,7 +11,7 @@ pytest.importorskip("ray")
 import ray
 
 from framemill.cluster.engines.ray.pools import Pool
-from framemill.cluster.engines.ray.preflight import check_workers
+from framemill.cluster.engines.ray.preflight import check_workers, code_digest
 from framemill.cluster.results.dataset import Dataset
 from framemill.errors import SetupError
 from framemill.plugins import Plugin
@@ -65,7 +65,7 @@ def test_a_node_that_lacks_a_module_or_has_another_is_named_before_any_work(proj
     other = Plugin("darkness", "darkness:Darkness", "0" * 32, str(project))
     with small_ray():
         with pytest.raises(SetupError, match=r"No module named 'darkness'.*on node .*--working-dir"):
-            check_workers(root, pool, ray.nodes(), {}, [lacking], "run")
+            check_workers(root, pool, ray.nodes(), {}, [lacking], "run", code_digest())
         with pytest.raises(SetupError, match=r"differs from the one in .*on node .*install it on every node"):
-            check_workers(root, pool, ray.nodes(), {}, [other], "run")
-        check_workers(root, pool, ray.nodes(), {}, [], "run")
+            check_workers(root, pool, ray.nodes(), {}, [other], "run", code_digest())
+        check_workers(root, pool, ray.nodes(), {}, [], "run", code_digest())
