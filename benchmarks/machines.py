@@ -202,11 +202,13 @@ class Machines:
         limit = f"--deadline-remaining-seconds={seconds}"
         subprocess.run([*line, limit], env=self.environment, check=True, capture_output=True, timeout=60)
 
-    def submit(self, *line: Path | str, folder: Path = REPOSITORY) -> subprocess.Popen[str]:
+    def submit(
+        self, *line: Path | str, folder: Path = REPOSITORY, program: Sequence[str] = ("-m", "framemill")
+    ) -> subprocess.Popen[str]:
         """`ray job submit` of a command of ours from a checkout, as the README writes it."""
-        command = [RAY, "job", "submit", "--address", self.jobs, "--working-dir", ".", "--", "python", "-m"]
+        command = [RAY, "job", "submit", "--address", self.jobs, "--working-dir", ".", "--", "python"]
         return subprocess.Popen(
-            [*command, "framemill", *map(str, line)],
+            [*command, *program, *map(str, line)],
             cwd=folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 

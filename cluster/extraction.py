@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from framemill.cluster.engines import load_engine
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.interrupts import exit_code_of
-from framemill.cluster.machine import usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Commit, new_run_id
@@ -33,7 +32,7 @@ MANY_PARTS, SMALL_PARTS_BYTES = 256, 8 << 20
 
 if TYPE_CHECKING:
     from framemill.cluster.run.committing import PendingRun
-    from framemill.cluster.run.messages import RunRow, WorkerConfig
+    from framemill.cluster.run.messages import RunRow
     from framemill.cluster.run.planning import OpsPlan
     from framemill.cluster.run.source_files import SourceFile
 
@@ -112,6 +111,7 @@ class _Extraction:
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
         from framemill.cluster.run.committing import PendingRun
+        from framemill.cluster.run.worker_config import worker_config
 
         self._check_rows_there(dataset, plan, files)
         jobs, cached = [], []
@@ -137,7 +137,7 @@ class _Extraction:
                 dataset=dataset,
                 plan=plan,
                 jobs=jobs,
-                config=self._config(dataset, plan),
+                config=worker_config(self.request, plan, dataset, self.run_id),
                 started=self.started,
                 num_cached=len(cached),
             )
@@ -215,30 +215,6 @@ class _Extraction:
             target = plan.ops["candidates"].options["recall_target"]
             for line in update_recall(dataset, self.run_id, target):
                 self._report(line)
-
-    def _config(self, dataset: Dataset, plan: OpsPlan) -> WorkerConfig:
-        from framemill.cluster.run.messages import WorkerConfig
-        from framemill.cluster.run.precision import device_precision
-
-        threads = self.request.threads or usable_cores()
-        return WorkerConfig(
-            root=str(dataset.root),
-            run_id=self.run_id,
-            keys={name: op.content_key for name, op in plan.ops.items()},
-            options={name: dict(op.options) for name, op in plan.ops.items()},
-            plugins=plan.plugins,
-            after={name: op.after for name, op in plan.ops.items()},
-            shard_seconds=dataset.constants["shard_seconds"],
-            models=self.request.models,
-            sampling=self.request.sample,
-            tracks=(self.request.video_track, self.request.audio_track),
-            threads=threads,
-            in_flight=threads,
-            require_provider=self.request.require_provider,
-            precision=device_precision(self.request),
-            memory_bytes=self.request.memory_bytes or worker_memory_bytes(),
-            profile=str(Path(self.request.profile).absolute()) if self.request.profile else "",
-        )
 
     def _summary(
         self,

@@ -81,19 +81,23 @@ def extract(
         raise UsageError(
             f"reporter={reporter!r} is not an object with methods progress(snapshot) and message(level, text)"
         )
-    request = _request(
-        sources=_listed([sources] if isinstance(sources, str | os.PathLike) else sources, _plain),
-        output=_plain(output),
-        ops=_listed(ops, _spec),
-        sample=sample,
-        options={} if options is None else options,
-        models={} if models is None else models,
+    asked = {"ops": ops, "sample": sample, "options": options, "models": models, **settings}
+    return run_extract(_request(sources, output, **asked), reporter or SilentReporter())
+
+
+def _request(
+    sources: Any, output: Any, *, ops: Any, sample: Any, options: Any, models: Any, **settings: Any
+) -> ExtractRequest:
+    """Of arguments as `extract` takes them."""
+    given = {
+        "sources": _listed([sources] if isinstance(sources, str | os.PathLike) else sources, _plain),
+        "output": _plain(output),
+        "ops": _listed(ops, _spec),
+        "sample": sample,
+        "options": {} if options is None else options,
+        "models": {} if models is None else models,
         **settings,
-    )
-    return run_extract(request, reporter or SilentReporter())
-
-
-def _request(**given: Any) -> ExtractRequest:
+    }
     from framemill.cluster.request import ExtractRequest, convert, kinds_of_fields
 
     kinds = kinds_of_fields()

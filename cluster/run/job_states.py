@@ -48,6 +48,10 @@ class JobStates:
         self.leaving = frozenset()
         self._by_content = {id_: job for id_, job in self._by_content.items() if job.state == "committed"}
 
+    def forget(self, source_id: str) -> None:
+        """The rows of a content are gone: another file that has it is computed anew."""
+        self._by_content.pop(source_id, None)
+
     def failed(self, job: Job, failure: JobFailure) -> None:
         """A task on this source gave nothing."""
         job.fail(failure)

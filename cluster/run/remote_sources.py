@@ -28,7 +28,7 @@ from framemill.cluster.run.source_files import (
     inside_output,
     looks_like_media,
 )
-from framemill.errors import SetupError
+from framemill.errors import SetupError, UsageError
 
 REQUESTS_AT_ONCE = 32
 
@@ -129,6 +129,23 @@ class RemoteSources:
             and (root.scheme, root.bucket) == (place.scheme, place.bucket)
             and f"{key}/".startswith(f"{root.key}/")
         )
+
+
+def find_object(text: str) -> SourceFile:
+    """The one object that an address names, and nothing is expanded; its size is -1 where there is none.
+
+    Raises:
+        UsageError: it cannot be used, or names a bucket or folder.
+        SetupError: the store does not answer, or lets us not in.
+    """
+    address = parse_uri(text)
+    if not address.key or address.key.endswith("/"):
+        raise UsageError(f"{text} names no object: give the address of one file")
+    require_reachable(address.scheme, address.bucket)
+    found = _look(address)
+    if isinstance(found, SetupError):
+        raise found
+    return found or SourceFile(str(address), str(address), -1, -1)
 
 
 def _look(address: Address) -> SourceFile | SetupError | None:

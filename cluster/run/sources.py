@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from framemill.actors.limits import SUBTITLE_ENDINGS
 from framemill.actors.object_store import is_remote
@@ -81,6 +82,43 @@ def list_sources(
             else:
                 num_skipped += 1
     return SourceList(tuple(found.values()), num_skipped)
+
+
+def place_of(uri: str) -> str:
+    """The path or address of the one file that a text names: an absolute path, file://, s3:// or gs://.
+
+    Raises:
+        UsageError: it is a relative path, or names a file of another machine.
+    """
+    path = uri
+    if uri.startswith("file://"):
+        host, slash, rest = uri.removeprefix("file://").partition("/")
+        if host not in ("", "localhost"):
+            raise UsageError(f"{uri!r} names a file of the machine {host!r}: give file:///PATH")
+        path = unquote(slash + rest)
+    elif is_remote(uri):
+        return uri
+    if not os.path.isabs(path):
+        raise UsageError(
+            f"{uri!r} is a relative path, which other machines cannot find: give an absolute one, or an "
+            "address with file://, s3:// or gs://"
+        )
+    return os.path.abspath(path)
+
+
+def find_source(uri: str) -> SourceFile:
+    """The one file that a text names, as `place_of` takes it; its size is -1 where it is not there.
+
+    Raises:
+        UsageError: as `place_of`, or an address that cannot be used.
+        SetupError: an object store does not answer, or lets us not in.
+    """
+    place = place_of(uri)
+    if is_remote(place):
+        from framemill.cluster.run.remote_sources import find_object
+
+        return find_object(place)
+    return _look_at(place)
 
 
 def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:

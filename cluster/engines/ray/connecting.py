@@ -152,8 +152,8 @@ def open_pool(
     Args:
         models: role -> name or path, of every model that the run needs.
         plugins: the operations of the run that are not ours.
-        code: `preflight.code_digest`, from before it was connected: then, other raylets of this machine may be
-            unpacking anew what this process runs in.
+        code: `preflight.code_digest`, from before it was connected: once it is, other raylets of this machine
+            may be unpacking anew what this process runs in.
         report: called with a line where the check takes long.
 
     Raises:

@@ -51,7 +51,7 @@ class RayEngine(Engine):
             report(0, release)
         code, here = code_digest(), current_folder()
         connect(setup.request)
-        # It starts while the workers are looked at; but where the code may be just being unpacked, after that.
+        # It starts while the workers are looked at; after that where code may just be unpacked meanwhile.
         runner = None if share_machines() else open_runner(beside_driver())
         pool = open_pool(
             setup.request, root, models, config.plugins, config.run_id, code, lambda text: report(0, text)

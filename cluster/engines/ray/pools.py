@@ -86,7 +86,7 @@ def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> 
     fit = min(fit, _times(there - 1, cpus))
     # Where actors have no GPU to keep busy, they share the CPUs with those that decode for them.
     usual = max(1, fit // 2 if is_split and not gpus else fit)
-    low, high = _range("actors", request.actors, usual)
+    low, high = read_range("actors", request.actors, usual)
     if low > fit:
         raise SetupError(
             f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
@@ -115,7 +115,7 @@ def _plan_decoders(
     cpus = request.decoder_cpus or 1.0
     fit, _ = _place(left, cpus, 0.0, 1 << 30)
     fit = min(fit, _times(there - 1 - taken, cpus))
-    low, high = _range("decoders", request.decoders, max(fit, 1))
+    low, high = read_range("decoders", request.decoders, max(fit, 1))
     if low > fit:
         raise SetupError(
             f"{low} decoders of {cpus:g} CPUs do not fit beside the actors, which hold {taken:g} of the "
@@ -150,7 +150,12 @@ def _size(low: int, high: int) -> dict[str, int]:
     return {"size": low} if low == high else {"min_size": low, "max_size": high}
 
 
-def _range(setting: str, text: str, usual: int) -> tuple[int, int]:
+def read_range(setting: str, text: str, usual: int) -> tuple[int, int]:
+    """N or MIN-MAX as two numbers; `usual` twice for an empty text.
+
+    Raises:
+        UsageError: it is neither.
+    """
     if not text:
         return usual, usual
     low, _, high = text.partition("-")
