@@ -17,7 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import pyarrow as pa
-import ray.data
+
+try:
+    import ray.data
+except ImportError as exc:
+    raise ImportError('framemill.ray needs the extra `ray`: pip install ".[ray]"') from exc
 
 import framemill
 from framemill.cluster.engines.ray import stage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from framemill.cluster.run.source_files import (
 from framemill.errors import SetupError, UsageError
 
 REQUESTS_AT_ONCE = 32
+_require_reachable_once = functools.cache(require_reachable)  # where one object after the other is asked for
 
 # An object as a store lists it.
 Listed = Mapping[str, Any]
@@ -141,7 +143,7 @@ def find_object(text: str) -> SourceFile:
     address = parse_uri(text)
     if not address.key or address.key.endswith("/"):
         raise UsageError(f"{text} names no object: give the address of one file")
-    require_reachable(address.scheme, address.bucket)
+    _require_reachable_once(address.scheme, address.bucket)
     found = _look(address)
     if isinstance(found, SetupError):
         raise found

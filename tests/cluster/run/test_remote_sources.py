@@ -12,7 +12,7 @@ from framemill.cluster.results.commits import DatasetState, SourceRecord
 from framemill.cluster.results.storage import open_root
 from framemill.cluster.run.jobs import remembered_id
 from framemill.cluster.run.remote_sources import _matches
-from framemill.cluster.run.sources import list_sources
+from framemill.cluster.run.sources import find_source, list_sources
 from framemill.errors import SetupError, UsageError
 from tests.object_stores import Bucket
 
@@ -62,6 +62,21 @@ def test_a_folder(tree: Bucket, end: str) -> None:
     assert (first.path, first.num_bytes) == (first.uri, len(MP4))
     assert first.mtime_ns > 1_600_000_000 * 10**9
     assert len({file.content_id for file in listed.files}) == len(ALL)
+
+
+def test_one_object_by_its_address_is_what_a_folder_lists(tree: Bucket) -> None:
+    listed = list_sources([tree.uri("in")]).files
+    find_source(listed[0].uri)
+    before = len(tree.server.requests)
+    assert [find_source(file.uri) for file in listed] == list(listed)
+    assert len(tree.server.requests) - before == len(listed), "a request each"
+    absent = find_source(tree.uri("in/absent.mp4"))
+    assert (absent.uri, absent.num_bytes) == (tree.uri("in/absent.mp4"), -1)
+    pattern = find_source(tree.uri("in/*.mp4"))
+    assert pattern.num_bytes == -1, "nothing is expanded"
+    for folder in ("in/", ""):
+        with pytest.raises(UsageError, match="names no object"):
+            find_source(tree.uri(folder))
 
 
 def test_no_request_for_each_object(tree: Bucket) -> None:

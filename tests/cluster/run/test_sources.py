@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from framemill.cluster.run.sources import list_sources, paths_of, uri_of
+from framemill.cluster.run.sources import find_source, list_sources, paths_of, uri_of
 from framemill.errors import UsageError
 
 
@@ -33,6 +33,18 @@ def test_a_folder_gives_its_media_in_order_and_counts_the_rest(tree: Path) -> No
     assert _names(tree, tree) == ["B.MKV", "a.mp4", "camera", "stream.bin", "deep/er/c.wav"]
     assert listed.num_skipped == 3
     assert listed.files[1].num_bytes == 8 and listed.files[1].mtime_ns > 0
+
+
+def test_one_file_by_its_path_or_address(tree: Path) -> None:
+    (tree / "odd [1] #x?y%41 ü.mp4").write_bytes(b"anything")
+    for path in (tree / "a.mp4", tree / "odd [1] #x?y%41 ü.mp4", tree / "absent [1].mp4"):
+        found = find_source(str(path))
+        assert found == find_source(path.as_uri()) == find_source(path.as_uri().replace("//", "//localhost"))
+        assert (found.uri, found.num_bytes > 0) == (str(path), path.exists())
+        assert not path.exists() or list_sources([str(path)]).files == (found,)
+    for wrong in ("a.mp4", "./a.mp4", "@list.txt", "file://other/a.mp4", "http://host/a.mp4"):
+        with pytest.raises(UsageError):
+            find_source(wrong)
 
 
 def test_what_is_named_is_taken_whatever_it_is(tree: Path) -> None:
