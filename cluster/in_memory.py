@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from framemill.cluster.engines.local.serving import Asked, SourceTables
     from framemill.cluster.run.planning import OpsPlan
 
-# Settings of `ExtractRequest` that speak of a result folder, or of who works where.
-WITHOUT_MEANING = (
-    *("sources", "output", "engine", "address", "topology", "decoders", "decoder_cpus", "stall_seconds"),
-    *("replace", "replace_all", "retry_failed", "keep_bytes", "profile", "spare", "verbosity"),
+# Settings that say what is computed and with what; others speak of a result folder, or of a run.
+MEANT = (
+    *("ops", "sample", "video_track", "audio_track", "cascade", "options", "models", "quality", "precision"),
+    *("require_provider", "accept_licence", "threads", "memory_bytes", "deadline_factor"),
+    *("actors", "actor_cpus", "actor_gpus"),
 )
 # What speaks of all files of a folder, and the command that makes it there.
 OF_A_FOLDER = ("people", "duplicates", "thumbnails", "highlights")
@@ -42,7 +43,7 @@ def plan_in_memory(request: ExtractRequest) -> tuple[ExtractRequest, OpsPlan]:
     usual = ExtractRequest(sources=(), output="")
     for field in fields(ExtractRequest):
         value = getattr(request, field.name)
-        if field.name in WITHOUT_MEANING and value != getattr(usual, field.name):
+        if field.name not in MEANT and value != getattr(usual, field.name):
             raise UsageError(
                 f"`{field.name}={value!r}` has no meaning where rows go on in memory: leave it out, or name "
                 "a result folder by `output`"

@@ -24,6 +24,7 @@ except ImportError as exc:
     raise ImportError('framemill.ray needs the extra `ray`: pip install ".[ray]"') from exc
 
 import framemill
+from framemill import _request as request_of
 from framemill.cluster.engines.ray import stage
 from framemill.cluster.in_memory import InMemoryExtraction, plan_in_memory
 from framemill.cluster.request import ExtractRequest
@@ -220,7 +221,7 @@ def _request(ops: Any, sample: Any, options: Any, models: Any, settings: Mapping
     for name in ("sources", "output"):
         if name in settings:
             raise UsageError(f"unknown argument {name}={settings[name]!r}: files come from the dataset")
-    return framemill._request((), "", ops=ops, sample=sample, options=options, models=models, **settings)
+    return request_of((), "", ops=ops, sample=sample, options=options, models=models, **settings)
 
 
 def _extract_into(
