@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import tempfile
 import threading
@@ -57,6 +58,13 @@ def plan_in_memory(request: ExtractRequest) -> tuple[ExtractRequest, OpsPlan]:
     request = with_quality(request)
     request = with_precision(request, SHARD_SECONDS, {}, True, lambda text: None)
     return request, plan_ops(request, SHARD_SECONDS)
+
+
+class _Logged(SilentReporter):
+    """What a run tells of its workers, for who turns on the logger `framemill`."""
+
+    def message(self, level: int, text: str) -> None:
+        logging.getLogger("framemill").log(logging.INFO if level <= 0 else logging.DEBUG, text)
 
 
 class InMemoryExtraction:
@@ -148,7 +156,7 @@ class InMemoryExtraction:
             dataset = Dataset.open(folder, create=True, constants={"shard_seconds": SHARD_SECONDS})
             setup = Setup(
                 request=self.request,
-                reporter=SilentReporter(),
+                reporter=_Logged(),
                 dataset=dataset,
                 plan=self.plan,
                 jobs=(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_rows_that_are_too_large_for_one_are_an_error_that_says_so(monkeypatch: 
     }
     assert refused["scenes"] is None and refused["status"] == "failed" and refused["source_id"] == "id"
     assert f"{scenes.nbytes} of them in scenes" in refused["error"] and "`output`" in refused["error"]
+
+
+@pytest.mark.slow
+def test_the_lines_for_hugging_face_datasets(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (PROJECT / "docs" / "ray-data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(from datasets .*?)```", page, flags=re.DOTALL)
+    extract(clips, out=tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    there: dict[str, Any] = {}
+    exec(code, there)
+    assert _sorted(list(there["frames"])) == _sorted(rows_of(tmp_path / "out", "frames"))
 
 
 @pytest.mark.cluster
