@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from framemill.cluster.corpus.people import PEOPLE_SCHEMA, TABLE, VERSION
-from framemill.cluster.results.commits import Commit, Entry, Part, SourceRecord
+from framemill.cluster.results.commits import Commit, Part
 from framemill.cluster.results.corpus_tables import corpus_key, replace_table
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.invariants import SOURCE_ID
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.ops import load_op
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.cluster.results.queries import SOURCE_ID
 from framemill.ops import load_op

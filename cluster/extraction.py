@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +15,17 @@ from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.interrupts import exit_code_of
 from framemill.cluster.request import ExtractRequest, Reporter, RunSummary, SilentReporter
 from framemill.cluster.results import layout
-from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Commit, new_run_id
+from framemill.cluster.results.commits import WHOLE_SOURCE, new_run_id
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.marks import InFlightMarks
 from framemill.cluster.results.remote_path import RemotePath
-from framemill.cluster.results.status import UNKNOWN
 from framemill.cluster.results.storage import list_names, open_root, remove_tree
-from framemill.cluster.run.jobs import Job, JobFailure, known_failures, missing_ops, remembered_id
+from framemill.cluster.run.job_list import Jobs
+from framemill.cluster.run.jobs import Job, JobFailure, known_failures, remembered_id
 from framemill.cluster.run.progress import Outcome
 from framemill.cluster.run.sources import SourceList, list_sources
+from framemill.cluster.run.tally import MOST_ERRORS, Tally, kind_of
 from framemill.errors import DatasetError, LeaseError, UsageError
 
 # Reading 256 parts costs a question about 0.1 s, and joining them a run about 0.3 s (measured).
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from framemill.cluster.run.committing import PendingRun
     from framemill.cluster.run.messages import RunRow
     from framemill.cluster.run.planning import OpsPlan
-    from framemill.cluster.run.source_files import SourceFile
+    from framemill.cluster.run.source_files import SourceFiles
 
 _PACKAGES = ("av", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless")
 
@@ -87,9 +88,9 @@ class _Extraction:
                 self._report(f"also running {', '.join(plan.added)}, which others need")
             if not files.files:
                 self.reporter.message(-1, "no usable input: nothing among the sources is a media file")
-                return self._summary(files, [], [], Outcome())
+                return self._summary(files, Tally(), Outcome())
             if dataset is None and all(file.num_bytes < 0 for file in files.files):
-                return self._summary(files, [_absent(file) for file in files.files], [], Outcome())
+                return self._summary(files, _absent(files.files), Outcome())
             if dataset is not None:
                 self._check_rows_there(dataset, plan, files)
             if dataset is None:
@@ -110,24 +111,17 @@ class _Extraction:
         return dataset
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
-        from framemill.cluster.run.committing import PendingRun
+        from framemill.cluster.run.committing import PendingRun, note_use
         from framemill.cluster.run.worker_config import worker_config
 
         self._check_rows_there(dataset, plan, files)
-        jobs, cached = [], []
-        for file in files.files:
-            source_id = remembered_id(file, dataset.state)
-            job = Job(file, source_id or "")
-            if source_id is None or missing_ops(job, plan, dataset.state, self.request.retry_failed):
-                jobs.append(job)
-            else:
-                cached.append(job)
+        jobs = Jobs(files.files, plan, dataset.state, self.request.retry_failed)
         outcome = Outcome()
-        used = {job.source_id: time.time() for job in cached if job.source_id}
+        used = [job.source_id for job in jobs.cached() if job.source_id]
 
         def conclude(outcome: Outcome) -> PendingRun:
-            summary = self._summary(files, jobs, cached, outcome, plan, dataset)
-            row = _run_row(self.request, self.engine.name, summary, self.started_at, len(cached))
+            summary = self._summary(files, jobs.result(dataset), outcome, jobs, dataset, plan)
+            row = _run_row(self.request, self.engine.name, summary, self.started_at, jobs.num_cached)
             return PendingRun(dataset, self.run_id, row, used)
 
         if jobs:
@@ -139,17 +133,17 @@ class _Extraction:
                 jobs=jobs,
                 config=worker_config(self.request, plan, dataset, self.run_id),
                 started=self.started,
-                num_cached=len(cached),
             )
             outcome = self.engine.run(setup, conclude)
-        summary = self._summary(files, jobs, cached, outcome, plan, dataset)
-        self._report_what_was_left_out(dataset, plan, jobs, outcome)
-        if not jobs and used:
-            dataset.commit(Commit(run_id=self.run_id, used=used))
+        result = jobs.result(dataset)
+        summary = self._summary(files, result, outcome, jobs, dataset, plan)
+        self._report_what_was_left_out(dataset, plan, result, outcome)
+        if not jobs:
+            note_use(dataset, self.run_id, used)
         if not outcome.interrupted:
             if self.request.replace_all:
                 self._drop_rest(dataset, plan, files)
-            _sweep(dataset, {job.source_id for job in [*jobs, *cached]})
+            _sweep(dataset, files)
             self._tidy(dataset)
         if self.request.keep_bytes:
             from framemill.cluster.results.compaction import prune
@@ -193,21 +187,21 @@ class _Extraction:
             self._report(f"dropped the rows of files that were not among the sources from {tables}")
 
     def _report_what_was_left_out(
-        self, dataset: Dataset, plan: OpsPlan, jobs: Sequence[Job], outcome: Outcome
+        self, dataset: Dataset, plan: OpsPlan, result: Tally, outcome: Outcome
     ) -> None:
         """Where adaptive sampling could not keep to its budget, and what a cascade may have missed."""
         if "sampling" in plan.ops:
             options = plan.ops["sampling"].options
-            taken = [job.rows.get("sampling", 0) for job in jobs]
-            over = [count for count in taken if count > options["budget"]]
+            budget, num_files = options["budget"], result.num_files
+            over = [count for count in result.sampled if count > budget]
             if over:
                 floor = f"one in each shot and in every {options['floor_seconds']:g} s is the floor"
-                budget = f"the budget of {options['budget']} frames"
-                took = f"{len(over)} of {len(jobs)} files took more than {budget}, up to {max(over)}"
-                self._report(f"{took}: {floor}")
-            under = sum(0 < count < options["budget"] for count in taken)
+                num_over = sum(result.sampled[count] for count in over)
+                took = f"{num_over} of {num_files} files took more than the budget of {budget} frames"
+                self._report(f"{took}, up to {max(over)}: {floor}")
+            under = sum(num for count, num in result.sampled.items() if 0 < count < budget)
             if under:
-                took = f"{under} of {len(jobs)} files took fewer than {options['budget']} frames"
+                took = f"{under} of {num_files} files took fewer than {budget} frames"
                 self._report(f"{took}: they have no more that lie far enough apart")
         if "candidates" in plan.ops and not outcome.interrupted:
             from framemill.cluster.corpus.recall import update_recall
@@ -219,114 +213,102 @@ class _Extraction:
     def _summary(
         self,
         files: SourceList,
-        jobs: Sequence[Job],
-        cached: Sequence[Job],
+        result: Tally,
         outcome: Outcome,
-        plan: OpsPlan | None = None,
+        jobs: Jobs | None = None,
         dataset: Dataset | None = None,
+        plan: OpsPlan | None = None,
     ) -> RunSummary:
-        rows: dict[str, int] = {}
-        for job in jobs:
-            if job.state == "committed":
-                for op, count in job.rows.items():
-                    rows[op] = rows.get(op, 0) + count
-        known: dict[str, dict[str, str]] = {}
-        if plan is not None and dataset is not None:
-            known = {job.file.uri: known_failures(job, plan, dataset.state) for job in cached}
-        bad = [job for job in jobs if job.failures or job.keeps_partial]
-        known_bad = [statuses for statuses in known.values() if statuses]
-        unusable = sum(not job.is_usable for job in bad)
-        unusable += sum(statuses.get(WHOLE_SOURCE, "partial") != "partial" for statuses in known_bad)
-        partial = [job for job in bad if not job.is_failed]
-        partial += [job for job in cached if set(known.get(job.file.uri, {}).values()) == {"partial"}]
-        failed = len(bad) + len(known_bad) - len(partial)
+        num_jobs, num_cached = (len(jobs), jobs.num_cached) if jobs is not None else (result.num_bad, 0)
+        known_bad = num_partial = num_unusable = 0
+        kinds = result.partial_kinds.copy()
+        if jobs is not None and dataset is not None and plan is not None:
+            for job in jobs.cached():
+                statuses = known_failures(job, plan, dataset.state)
+                known_bad += bool(statuses)
+                num_unusable += bool(statuses) and statuses.get(WHOLE_SOURCE, "partial") != "partial"
+                if set(statuses.values()) == {"partial"}:
+                    num_partial += 1
+                    kinds[kind_of(job, dataset)] += 1
+        num_partial += result.num_partial
+        num_unusable += result.num_unusable
+        num_failed = result.num_bad + known_bad - num_partial
         if outcome.interrupted:
             exit_code = exit_code_of(outcome.ended_by)
-        elif unusable == len(files.files):
+        elif num_unusable == len(files.files):
             exit_code = 4
         else:
-            is_well = self.request.tolerates(len(bad) + len(known_bad), len(files.files))
+            is_well = self.request.tolerates(result.num_bad + known_bad, len(files.files))
             exit_code = 0 if is_well else 3
-        good = [job for job in jobs if not (job.failures or job.keeps_partial)]
-        copies = _copies([job for job in good if job.state == "committed"], dataset)
+        num_copies = _num_copies(result, dataset)
         failures = [
             {
-                "uri": j.file.uri,
+                "uri": uri,
                 "operation": f.operation,
                 "status": f.status,
                 "error": f.error,
                 "message": f.message,
             }
-            for j in bad
-            for f in j.failures
+            for _, uri, of_one in result.errors
+            for f in of_one
         ]
         return RunSummary(
             run_id=self.run_id,
             output=str(self.root),
             exit_code=exit_code,
             files_total=len(files.files),
-            files_ok=sum(job.state == "committed" for job in good) - len(copies),
-            files_copies=len(copies),
-            files_not_reached=sum(job.state != "committed" for job in good),
-            files_computed=sum(job.state == "committed" for job in jobs),
-            files_cached=len(cached),
-            files_failed=failed,
-            files_partial=len(partial),
-            partial_kinds=dict(sorted(Counter(_kind(job, dataset) for job in partial).items())),
+            files_ok=result.num_good - num_copies,
+            files_copies=num_copies,
+            files_not_reached=num_jobs - result.num_bad - result.num_good,
+            files_computed=result.num_committed,
+            files_cached=num_cached,
+            files_failed=num_failed,
+            files_partial=num_partial,
+            partial_kinds=dict(sorted(kinds.items())),
             files_skipped=files.num_skipped,
             frames=outcome.frames,
-            rows=rows,
+            rows=dict(result.rows),
             seconds={stage: round(seconds, 4) for stage, seconds in sorted(outcome.seconds.items())},
             providers=dict(outcome.providers),
             sessions=dict(outcome.sessions),
-            decoders=_decoders(jobs),
+            decoders=_in_order(result.decoders, files),
             device_memory_bytes=outcome.device_memory_bytes,
-            errors=tuple(failures[:20]),
+            errors=tuple(failures[:MOST_ERRORS]),
             elapsed_seconds=time.monotonic() - self.started,
         )
 
 
-def _absent(file: SourceFile) -> Job:
-    """Why nothing came of a path where there is nothing: where all are such, no folder is made for that."""
-    job = Job(file)
+def _absent(files: SourceFiles) -> Tally:
+    """Why nothing came of paths where there is nothing: where all are such, no folder is made for that."""
     why = "there is no such file, or it may not be looked at: check the path"
-    job.fail(JobFailure(WHOLE_SOURCE, "failed", "UnreadableError", why, transient=True))
-    return job
+    result = Tally()
+    for place, file in enumerate(files):
+        job = Job(file)
+        job.fail(JobFailure(WHOLE_SOURCE, "failed", "UnreadableError", why, transient=True))
+        result.add(job, place)
+    return result
 
 
-def _kind(job: Job, dataset: Dataset | None) -> str:
-    """What a partial source lacks: as this run found, or one that is committed."""
-    found = next((failure.kind for failure in job.failures if failure.operation == WHOLE_SOURCE), "")
-    entry = dataset.state.entries.get((WHOLE_SOURCE, job.owner)) if dataset is not None else None
-    return found or (entry.kind if entry is not None else "") or UNKNOWN
-
-
-def _copies(jobs: Sequence[Job], dataset: Dataset | None) -> list[Job]:
-    """Jobs whose content is, or was already, computed under another name."""
-    if dataset is None:
-        return []
+def _num_copies(result: Tally, dataset: Dataset | None) -> int:
+    """Sources whose content is, or was already, computed under another name."""
+    if dataset is None or not result.perhaps_copies:
+        return result.num_copies
     num_names = Counter(record.source_id for record in dataset.state.sources.values())
-    return [
-        job
-        for job in jobs
-        if job.is_duplicate or (num_names[job.source_id] > 1 and set(job.todo) <= set(OWNED_BY_URI))
-    ]
+    return result.num_copies + sum(num_names[source_id] > 1 for source_id in result.perhaps_copies)
 
 
-def _decoders(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    uris: dict[str, list[str]] = {}
-    for job in jobs:
-        for decoder in sorted(job.decoders):
-            uris.setdefault(decoder, []).append(job.file.uri)
-    return uris
+def _in_order(decoders: Mapping[str, Sequence[str]], files: SourceList) -> dict[str, list[str]]:
+    return {decoder: sorted(uris, key=files.files.place) for decoder, uris in decoders.items()}
 
 
-def _sweep(dataset: Dataset, source_ids: set[str]) -> None:
+def _sweep(dataset: Dataset, files: SourceList) -> None:
     """Removes what a run that was killed after its last commit left behind of sources that are done."""
     InFlightMarks(dataset.root).clear()
     left = layout.partials_folder(dataset.root, "")
-    for name in list_names(left) if left.is_dir() else ():
-        if name in source_ids:
+    names = set(list_names(left)) if left.is_dir() else set()
+    if names:
+        records = (dataset.state.sources.get(file.uri) for file in files.files)
+        for name in names.intersection(record.source_id for record in records if record is not None):
             remove_tree(left / name)
 
 

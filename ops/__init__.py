@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -55,6 +56,14 @@ PLUGINS: dict[str, str] = {}
 
 def load_op(name: str) -> type[Op]:
     """The class behind a key of `OPS` or `PLUGINS`."""
-    module, _, path = (OPS.get(name) or PLUGINS[name]).partition(":")
+    return _own(OPS[name]) if name in OPS else _load(PLUGINS[name])
+
+
+def _load(text: str) -> type[Op]:
+    module, _, path = text.partition(":")
     loaded: type[Op] = attrgetter(path)(importlib.import_module(module))
     return loaded
+
+
+# It is asked for several times for each of a million files. A plugin may be loaded anew.
+_own = functools.cache(_load)

@@ -10,7 +10,7 @@ Light on purpose: it is imported before the worker process of the local engine s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from framemill.cluster.request import ExtractRequest, Reporter
     from framemill.cluster.results.dataset import Dataset
     from framemill.cluster.run.committing import PendingRun
-    from framemill.cluster.run.jobs import Job
+    from framemill.cluster.run.job_list import Jobs
     from framemill.cluster.run.messages import WorkerConfig
     from framemill.cluster.run.planning import OpsPlan
     from framemill.cluster.run.progress import Outcome
@@ -29,7 +29,7 @@ class Setup:
     """What a run is given.
 
     Attributes:
-        jobs: sources with something to compute. num_cached: sources without.
+        jobs: sources with something to compute.
         config: what workers have to know. started: monotonic time at which the run began.
     """
 
@@ -37,10 +37,9 @@ class Setup:
     reporter: Reporter
     dataset: Dataset
     plan: OpsPlan
-    jobs: Sequence[Job]
+    jobs: Jobs
     config: WorkerConfig
     started: float
-    num_cached: int
 
 
 class Engine(ABC):

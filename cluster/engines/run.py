@@ -33,6 +33,8 @@ TICK_SECONDS = 0.1
 DEADLINE_SECONDS = 120.0
 # A terabyte an hour is the slowest storage that is waited for.
 SLOWEST_BYTES_PER_SECOND = 3e8
+# So many sources that nobody told of are given up together.
+MOST_AT_ONCE = 10_000
 # A source that ends its worker so often, alone, is quarantined.
 DEATHS_ALONE = 2
 
@@ -59,8 +61,11 @@ class Run(ABC):
         self.jobs = setup.jobs
         self.config = setup.config
         self.states = JobStates(setup.dataset, setup.plan, setup.request.retry_failed)
-        work = Work(setup.plan, setup.jobs, setup.dataset.state, setup.request.retry_failed)
-        self.progress = Progress(setup.jobs, setup.num_cached, setup.started, work)
+        state, retry = setup.dataset.state, setup.request.retry_failed
+        self._weights = Work(setup.plan, setup.jobs, state, retry, setup.jobs.groups)
+        self.progress = Progress(
+            setup.jobs, setup.jobs.num_cached, setup.started, self._weights, setup.jobs.tally
+        )
         self._last_commit = 0.0
         self._ended_by = 0
 
@@ -176,6 +181,9 @@ class Run(ABC):
             self.forget(job)
             if len(job.shards) > 1:
                 remove_tree(layout.partials_folder(self.dataset.root, job.source_id))
+        self.states.settle(pending.jobs)
+        self._weights.settle(pending.jobs, self._last_commit)
+        self.jobs.settle(pending.jobs, self.dataset)
 
     # --- the run itself ------------------------------------------------------------------------------
 
@@ -234,6 +242,7 @@ class Run(ABC):
         """Fails jobs of which nobody reported, as when another file that was to speak for one changed."""
         why = "no worker told what came of it, or of another file with the same content: run again"
         rest = [job for job in self.jobs if job.state in ("new", "open") and not job.is_duplicate]
+        rest = rest or self.jobs.begin_left(MOST_AT_ONCE)
         for job in rest:
             failure = JobFailure(WHOLE_SOURCE, "failed", "FramemillError", why, transient=True)
             self.states.failed(job, failure)

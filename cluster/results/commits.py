@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import islice
 from sys import intern
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from framemill.cluster.results.packed import Entries, Entry, SourceRecord, Sources
 from framemill.errors import DatasetError
 
 # What rows were made under, as JSON, with its "digest"; rows made under equal keys are equal.
@@ -31,52 +33,6 @@ def new_run_id() -> str:
 def error_owner(operation: str, uri: str) -> str:
     """Owner of a row of `errors`. Operation names hold no space, so the two can be told apart."""
     return f"{operation} {uri}"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One operation is finished with one source.
-
-    Attributes:
-        table: table name, which is the operation's; "*" when the source failed as a whole.
-        owner: source_id; for `media` the uri; for "*" the source_id, or the uri where there is no content id.
-        key: digest of the operation key that the rows were made under.
-        status: one of STATUSES.
-        transient: whether the next run tries again by itself.
-        attempts: how often it was tried, 1 or more.
-        rows: rows that are there, 0 or more.
-        kept: digest of the key of earlier rows that stay, since this attempt gave none; empty where none do.
-        additions: options that fill in columns and were on, such as images of frames; None in entries of
-            before they were written down: what the table's key says.
-        kind: what a source lacks that is partial as a whole (see `LossKind`); empty where it is not known.
-    """
-
-    table: str
-    owner: str
-    key: str
-    status: str = "ok"
-    transient: bool = False
-    attempts: int = 1
-    rows: int = 0
-    kept: str = ""
-    additions: tuple[str, ...] | None = None
-    kind: str = ""
-
-    @property
-    def rows_key(self) -> str:
-        """Digest of the key that the rows there were made under; empty where there is no answer."""
-        return self.key if self.status in ("ok", "partial") else self.kept
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRecord:
-    """What is remembered of a uri, so that its bytes need not be hashed again while size and time stay."""
-
-    uri: str
-    source_id: str
-    num_bytes: int
-    mtime_ns: int
-    duration_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +97,9 @@ class Commit:
     used: Mapping[str, float] = field(default_factory=dict)
 
 
+# Of a checkpoint, so much is in memory at once beside the state itself.
+PIECE_RECORDS = 4096
+T = TypeVar("T")
 Record = Entry | SourceRecord | Part
 
 
@@ -222,8 +181,8 @@ class DatasetState:
     """
 
     sequence: int = 0
-    sources: dict[str, SourceRecord] = field(default_factory=dict)
-    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    sources: MutableMapping[str, SourceRecord] = field(default_factory=Sources)
+    entries: MutableMapping[tuple[str, str], Entry] = field(default_factory=Entries)
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     keys: dict[str, OperationKey] = field(default_factory=dict)
     last_used: dict[str, float] = field(default_factory=dict)
@@ -261,6 +220,19 @@ class DatasetState:
             keys=dict(self.keys),
             used={source_id: at for source_id, at in self.last_used.items() if source_id in alive},
         )
+
+    def pieces(self, run_id: str) -> Iterator[Commit]:
+        """Commits that together lead from nothing to this state, each of a bounded size."""
+        now = time.time()
+
+        def piece(**fields: Any) -> Commit:
+            return Commit(run_id=run_id, sequence=self.sequence, created_at=now, **fields)
+
+        yield piece(keys=dict(self.keys))
+        for name, records in (("sources", self.sources), ("entries", self.entries), ("parts", self.parts)):
+            yield from (piece(**{name: tuple(batch)}) for batch in _batches(records.values()))
+        # Last, for what comes before counts as a use.
+        yield from (piece(used=dict(batch)) for batch in _batches(self.last_used.items()))
 
     def keys_in_use(self) -> dict[str, OperationKey]:
         """The keys of tables that hold an answer, be it of no rows; others may be made under any key."""
@@ -311,6 +283,12 @@ class DatasetState:
             return []
         held = ((part, wanted.intersection(part.owners)) for part in self.parts_of(table))
         return [(part, found) for part, found in held if found]
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(items)
+    while batch := list(islice(left, PIECE_RECORDS)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from framemill.cluster.results.commits import Commit, DatasetState, Entry, OperationKey
+from framemill.cluster.results.commits import Commit, DatasetState, OperationKey
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import write_part
 from framemill.errors import UsageError
 

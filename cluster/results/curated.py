@@ -15,8 +15,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import read_rows, write_part
 
 # A part's owners stand in its commit: so many keep a commit small, and thousands of sources in few parts.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ from framemill.cluster.results import layout
 from framemill.cluster.results.commits import Commit, DatasetState, Part, commit_from_json, commit_to_json
 from framemill.cluster.results.folders import make_folder, read_constants
 from framemill.cluster.results.lease import Lease
+from framemill.cluster.results.packed import Entries, Sources
 from framemill.cluster.results.remote_lease import RemoteLease
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import (
@@ -25,12 +26,15 @@ from framemill.cluster.results.storage import (
     list_names,
     open_root,
     read_files,
+    read_lines,
     unlink_all,
 )
 from framemill.errors import DatasetError, LeaseError, UsageError
 
 DEFAULT_CONSTANTS: Mapping[str, float] = {"shard_seconds": 600.0}
 CHECKPOINT_AFTER = 256  # commit files; keeps opening fast at a cost of about a millisecond a commit
+# A checkpoint holds all: the more that is, the rarer it is written.
+SOURCES_A_COMMIT = 1000
 _LOAD_ATTEMPTS = 10  # a checkpoint may replace files while they are read
 _LOG_FILE = re.compile(r"(\d{10})(\.checkpoint)?\.json")
 
@@ -139,7 +143,11 @@ class Dataset:
         lease = _acquire(self.root, run_id, wait_seconds, on_wait)
         self._lease = lease
         try:
-            self.reload()
+            with layout.storage_errors(layout.commits_folder(self.root), "looking at"):
+                is_new = not is_current(self.root, self.state)
+            if is_new:
+                self.state = DatasetState()  # two of a million files would take twice the memory
+                self.reload()
             if lease.needs_fence:
                 self._fence()
             yield self.recover()
@@ -179,7 +187,7 @@ class Dataset:
             for part in commit.parts if not isinstance(self.root, RemotePath) else ():
                 self._publish(part)
             unlink_all(self.root, [f"{table}/{name}" for table, name in commit.removed_parts])
-        if self._loose >= CHECKPOINT_AFTER:
+        if self._loose >= max(CHECKPOINT_AFTER, len(self.state.sources) // SOURCES_A_COMMIT):
             self.checkpoint()
         return commit
 
@@ -187,14 +195,17 @@ class Dataset:
         """Replaces the commit files by one that holds the folded state. Changes no content."""
         lease = self._held()
         folder = layout.commits_folder(self.root)
-        data = commit_to_json(self.state.as_commit(lease.holder.run_id))
         with layout.storage_errors(folder, "writing a checkpoint to"):
             path = layout.checkpoint_file(self.root, self.state.sequence)
-            layout.write_file(path, data, replace=True, fence=lease.fenced)
+            layout.write_lines(path, self._checkpoint_lines(lease.holder.run_id), lease.fenced)
             # The last commit file stays: a reader whose listing missed the checkpoint then sees a gap and
             # lists again, where an empty folder would have passed for an empty dataset.
             unlink_all(folder, [name for n, _, name in _list_log(folder) if n < self.state.sequence])
         self._loose = 0
+
+    def _checkpoint_lines(self, run_id: str) -> Iterator[bytes]:
+        """A million files fill half a gigabyte: a piece a line, so that nobody has to hold them at once."""
+        return (commit_to_json(piece) + b"\n" for piece in self.state.pieces(run_id))
 
     def recover(self) -> Recovery:
         """Finishes what is committed, removes what is not. Only under the lease, with no writer at work.
@@ -320,9 +331,10 @@ def load_state(root: ResultPath) -> tuple[DatasetState, int]:
         if [sequence for sequence, _ in later] == list(expected):
             state = DatasetState()
             try:
-                paths = [folder / name for name in names + [name for _, name in later]]
-                for path, data in zip(paths, read_files(paths), strict=True):
-                    state.apply(commit_from_json(data, str(path)))
+                for path in (folder / name for name in names):
+                    for line in read_lines(path):
+                        state.apply(commit_from_json(line, str(path)))
+                _apply_files(state, [folder / name for _, name in later])
                 return state, len(later)
             except FileNotFoundError:
                 continue
@@ -333,6 +345,11 @@ def load_state(root: ResultPath) -> tuple[DatasetState, int]:
                 "restore it from a backup, or choose a new output folder"
             )
     raise DatasetError(f"{folder} changed {_LOAD_ATTEMPTS} times while it was read: try again")
+
+
+def is_current(root: ResultPath, state: DatasetState) -> bool:
+    """Whether nothing was committed to `root` since this was its state, which costs one listing."""
+    return max((n for n, _, _ in _list_log(layout.commits_folder(root))), default=0) == state.sequence
 
 
 def advance_state(root: ResultPath, state: DatasetState) -> DatasetState:
@@ -353,19 +370,22 @@ def advance_state(root: ResultPath, state: DatasetState) -> DatasetState:
     # Others read the old one meanwhile.
     new = DatasetState(
         state.sequence,
-        dict(state.sources),
-        dict(state.entries),
+        Sources(state.sources),
+        Entries(state.entries),
         dict(state.parts),
         dict(state.keys),
         dict(state.last_used),
     )
-    paths = [folder / name for name in later]
     try:
-        for path, data in zip(paths, read_files(paths), strict=True):
-            new.apply(commit_from_json(data, str(path)))
+        _apply_files(new, [folder / name for name in later])
     except FileNotFoundError:  # a checkpoint came between
         return load_state(root)[0]
     return new
+
+
+def _apply_files(state: DatasetState, paths: Sequence[ResultPath]) -> None:
+    for path, data in zip(paths, read_files(paths), strict=True):
+        state.apply(commit_from_json(data, str(path)))
 
 
 def _list_log(folder: ResultPath) -> list[tuple[int, bool, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
@@ -127,12 +127,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def stage_file(path: Path, data: bytes) -> Path:
-    """Writes `data` beside `path` under a temporary name (.<name>.<pid>.tmp), synced; returns that name."""
+def stage_file(path: Path, data: bytes | Iterable[bytes]) -> Path:
+    """Writes `data` beside `path` under a temporary name (.<name>.<pid>.tmp), synced; returns that name.
+
+    Args:
+        data: the bytes, or pieces of them in order.
+    """
     staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(staged, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
     except OSError:
@@ -192,6 +196,19 @@ def write_file(
     staged = stage_file(path, data)
     with _removed_on_refusal(staged), fence():
         place_file(staged, path, replace=replace)
+
+
+def write_lines(
+    path: ResultPath, lines: Iterable[bytes], fence: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """As `write_file` with `replace`, without ever having all of it in memory."""
+    if isinstance(path, RemotePath):
+        with uploading(path, fence) as file:
+            file.writelines(lines)
+        return
+    staged = stage_file(path, lines)
+    with _removed_on_refusal(staged), fence():
+        place_file(staged, path, replace=True)
 
 
 @contextmanager

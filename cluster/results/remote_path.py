@@ -66,6 +66,19 @@ class RemotePath:
         with self._opened() as store:
             return bytes(store.get(self.key).bytes())
 
+    def read_lines(self) -> Iterator[bytes]:
+        """The lines of the object, which is never in memory whole."""
+        with self._opened() as store:
+            rest: list[bytes] = []
+            for chunk in store.get(self.key):
+                first, *others = bytes(chunk).split(b"\n")
+                rest.append(first)
+                for line in others:
+                    yield b"".join(rest)
+                    rest = [line]
+            if any(rest):
+                yield b"".join(rest)
+
     def read_range(self, start: int, end: int) -> bytes:
         """Bytes [start, end) of the object, with start < end."""
         with self._opened() as store:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -81,23 +81,42 @@ def list_names(folder: ResultPath) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def read_files(paths: Sequence[ResultPath]) -> list[bytes]:
-    """Their bytes; from an object store several at once, for each takes the time of a request."""
+def read_files(paths: Sequence[ResultPath]) -> Iterator[bytes]:
+    """Their bytes in this order, a few at a time: from an object store each takes the time of a request."""
     if len(paths) < 2 or isinstance(paths[0], Path):
-        return [path.read_bytes() for path in paths]
+        yield from (path.read_bytes() for path in paths)
+        return
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        return list(pool.map(lambda path: path.read_bytes(), paths))
+        for start in range(0, len(paths), 2 * REQUESTS_AT_ONCE):
+            some = paths[start : start + 2 * REQUESTS_AT_ONCE]
+            yield from pool.map(lambda path: path.read_bytes(), some)
+
+
+def read_lines(path: ResultPath) -> Iterator[bytes]:
+    """The lines of a file, one at a time."""
+    if isinstance(path, RemotePath):
+        yield from path.read_lines()
+        return
+    with open(path, "rb") as file:
+        yield from file
 
 
 @contextmanager
-def uploading(path: RemotePath) -> Iterator[IO[bytes]]:
-    """A file to write into, which becomes the object at the end; nothing does when an error comes first."""
+def uploading(
+    path: RemotePath, fence: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[IO[bytes]]:
+    """A file to write into, which becomes the object at the end; nothing does when an error comes first.
+
+    Args:
+        fence: entered around that end.
+    """
     with tempfile.TemporaryFile() as file:
         yield file
         file.seek(0)
-        path.upload(file)
+        with fence():
+            path.upload(file)
 
 
 def readable(path: ResultPath) -> Any:

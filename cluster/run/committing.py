@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,16 +12,15 @@ from framemill.cluster.results.commits import (
     OWNED_BY_URI,
     WHOLE_SOURCE,
     Commit,
-    Entry,
     OperationKey,
     Part,
     Refused,
     Removal,
-    SourceRecord,
     error_owner,
     plan_removal,
 )
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.run.jobs import Job, JobFailure
 from framemill.cluster.run.messages import Drop, ErrorRow, MediaRow, RunRow, Write
 from framemill.errors import InvariantError
@@ -29,6 +29,10 @@ from framemill.ops.operation import BROKEN, describe_broken, runnable
 
 if TYPE_CHECKING:
     from framemill.cluster.run.planning import OpsPlan
+
+
+# Contents in a commit that says which were used.
+MOST_USED = 50_000
 
 
 class PendingCommit:
@@ -239,7 +243,7 @@ class PendingRun:
     leaving: frozenset[str] = frozenset()
     jobs: Sequence[Job] = ()
 
-    def __init__(self, dataset: Dataset, run_id: str, row: RunRow, used: Mapping[str, float]) -> None:
+    def __init__(self, dataset: Dataset, run_id: str, row: RunRow, used: Sequence[str]) -> None:
         self._dataset = dataset
         self._run_id = run_id
         self._used = used
@@ -248,5 +252,14 @@ class PendingRun:
 
     def commit(self, parts: Sequence[Part]) -> None:
         """Commits what was written."""
-        self._dataset.commit(Commit(run_id=self._run_id, parts=tuple(parts), used=self._used))
+        note_use(self._dataset, self._run_id, self._used)
+        self._dataset.commit(Commit(run_id=self._run_id, parts=tuple(parts)))
         self.is_committed = True
+
+
+def note_use(dataset: Dataset, run_id: str, source_ids: Sequence[str]) -> None:
+    """Commits that these contents were used now, a bounded number in each commit."""
+    now = time.time()
+    for start in range(0, len(source_ids), MOST_USED):
+        some = source_ids[start : start + MOST_USED]
+        dataset.commit(Commit(run_id=run_id, used=dict.fromkeys(some, now)))

@@ -13,6 +13,7 @@ from framemill.cluster.run.failures import job_failure
 from framemill.cluster.run.jobs import Job, JobFailure, earlier_parts, missing_ops
 from framemill.cluster.run.lost_tracks import lost_ops
 from framemill.cluster.run.messages import Failures, Merged, NumRows, Opened, ShardDone
+from framemill.cluster.run.outcomes import Outcome, Outcomes, outcome_of
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, describe_broken, runnable
 
@@ -37,8 +38,10 @@ class JobStates:
         self.leaving: frozenset[str] = frozenset()
         self._dataset = dataset
         self._plan = plan
+        self._stages = plan.stages()
         self._retry_failed = retry_failed
-        self._by_content: dict[str, Job] = {}
+        self._by_content: dict[str, Job] = {}  # the first of each, until it is committed
+        self._outcomes = Outcomes()
 
     def clear(self) -> None:
         """Forgets everything on the way; the caller resets the jobs that are not committed."""
@@ -46,7 +49,15 @@ class JobStates:
         self.to_merge.clear()
         self.finished.clear()
         self.leaving = frozenset()
-        self._by_content = {id_: job for id_, job in self._by_content.items() if job.state == "committed"}
+        self._by_content.clear()
+
+    def settle(self, jobs: Sequence[Job]) -> None:
+        """These are committed: what came of them is remembered by content alone."""
+        for job in jobs:
+            if job.source_id:
+                self._outcomes.put(job)
+                if self._by_content.get(job.source_id) is job:
+                    del self._by_content[job.source_id]
 
     def forget(self, source_id: str) -> None:
         """The rows of a content are gone: another file that has it is computed anew."""
@@ -63,10 +74,11 @@ class JobStates:
         job.source_id = done.source_id
         if done.failed is not None:
             job.fail(job_failure(done.failed, WHOLE_SOURCE))
-            job.is_duplicate = job.source_id in self._by_content
+            job.is_duplicate = job.source_id in self._by_content or job.source_id in self._outcomes
             self.finish(job)
             return
         job.duration_seconds, job.delivered = done.duration_seconds, {}
+        job.stated_seconds = done.duration_seconds
         job.shards = done.shards
         job.todo = missing_ops(job, self._plan, self._dataset.state, self._retry_failed)
         if job.source_id in self.leaving:
@@ -80,6 +92,10 @@ class JobStates:
             job.todo.insert(0, "media")
         if "media" in job.todo:
             job.rows["media"] = 1
+        if (outcome := self._outcomes.get(job.source_id)) is not None:
+            self._copy(job)
+            self._copy_outcome(job, outcome)
+            return
         first = self._by_content.setdefault(job.source_id, job)
         if first is not job:
             self._join(job, first)
@@ -88,9 +104,7 @@ class JobStates:
             job.fail(_partial(done.shortfall))
         self._recall_partial(job, is_known)
         job.stages = [
-            ops
-            for stage in self._plan.stages()
-            if (ops := [op for op in stage if op in job.todo and op != "media"])
+            ops for stage in self._stages if (ops := [op for op in stage if op in job.todo and op != "media"])
         ]
         self._give_up_tracks(job, done)
         self._begin_stage(job)
@@ -135,27 +149,32 @@ class JobStates:
                 job.todo.insert(0, "media")
                 job.rows["media"] = 1
         self.finished.append(job)
-        if job.source_id:
+        if job.source_id and job.source_id not in self._outcomes:
             self._by_content.setdefault(job.source_id, job)
         duplicates, job.duplicates = job.duplicates, []
         for other in duplicates:
-            self._copy_outcome(other, job)
+            self._copy_outcome(other, outcome_of(job))
 
-    def _join(self, job: Job, first: Job) -> None:
-        """The same bytes under another name: the first does the work."""
+    def _copy(self, job: Job) -> None:
+        """The same bytes under another name: another does the work."""
         job.is_duplicate = True
         job.todo = [op for op in job.todo if op in OWNED_BY_URI]
+
+    def _join(self, job: Job, first: Job) -> None:
+        self._copy(job)
         if first.state in ("finished", "committed"):
-            self._copy_outcome(job, first)
+            self._copy_outcome(job, outcome_of(first))
         else:
             first.duplicates.append(job)
             job.state = "open"
 
-    def _copy_outcome(self, job: Job, first: Job) -> None:
+    def _copy_outcome(self, job: Job, outcome: Outcome) -> None:
         """What came of the first holds for its duplicate."""
-        job.failures = list(first.failures)
-        job.keeps_partial = first.keeps_partial
-        job.delivered, job.duration_seconds = first.delivered, first.duration_seconds
+        job.failures = list(outcome.failures)
+        job.keeps_partial = outcome.keeps_partial
+        job.delivered = {0: outcome.delivered}
+        if outcome.duration_seconds is not None:
+            job.duration_seconds = outcome.duration_seconds
         self.finish(job)
 
     def _recall_partial(self, job: Job, is_known: bool) -> None:

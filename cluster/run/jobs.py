@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from framemill.actors.shortfalls import Delivered, Shortfall
-from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry, Part
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Part
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.run.source_files import SourceFile
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Job:
         file: the input.
         source_id: content id, empty while unknown.
         todo: operations that are to be computed.
-        duration_seconds: length of the media, once known.
+        duration_seconds: length of the media, once known. stated_seconds: as its index gave it.
         stages: operations of each decode still to come, the current one first.
         shards: pieces as the worker cut them.
         waiting: shard indices of the current stage not yet sent.
@@ -65,6 +66,7 @@ class Job:
     source_id: str = ""
     todo: list[str] = field(default_factory=list)
     duration_seconds: float = 0.0
+    stated_seconds: float = 0.0
     stages: list[list[str]] = field(default_factory=list)
     shards: tuple[Shard, ...] = ()
     waiting: list[int] = field(default_factory=list)
@@ -141,7 +143,8 @@ def is_done(entry: Entry | None, op: PlannedOp, retry_failed: bool) -> bool:
     """
     if entry is None or entry.key != op.key["digest"]:
         return False
-    has_all = entry.status not in ("ok", "partial") or op.additions <= op.additions_of(entry)
+    is_answer = entry.status in ("ok", "partial")
+    has_all = not (is_answer and op.additions) or op.additions <= op.additions_of(entry)
     return has_all and _is_settled(entry, retry_failed)
 
 

@@ -17,7 +17,9 @@ def lost_ops(opened: Opened, ops: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     Args:
         ops: name -> its options, which may say that it reads nothing but subtitles.
     """
-    lost = {}
+    lost: dict[str, str] = {}
+    if not (opened.picture_problem or opened.sound_problem):
+        return lost
     for name, options in ops.items():
         kind = load_op(name)
         problem = ""

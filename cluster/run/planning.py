@@ -14,7 +14,8 @@ from typing import Any
 
 from framemill.actors.plan import DECODE_VERSION, STEERED_BY, Sampling, parse_sampling
 from framemill.cluster.request import ExtractRequest, convert
-from framemill.cluster.results.commits import Entry, OperationKey
+from framemill.cluster.results.commits import OperationKey
+from framemill.cluster.results.packed import Entry
 from framemill.errors import UsageError, did_you_mean
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licences, resolve

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from framemill.actors.object_store import is_remote
-from framemill.cluster.results.commits import WHOLE_SOURCE, DatasetState, SourceRecord
+from framemill.cluster.results.commits import WHOLE_SOURCE, DatasetState
+from framemill.cluster.results.packed import SourceRecord
 from framemill.cluster.run.sources import paths_of, uri_of
 from framemill.errors import UsageError
 

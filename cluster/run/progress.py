@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from framemill.cluster.request import Reporter, SessionStats, Snapshot
 from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.tally import Tally
 from framemill.cluster.run.work import Measured, Work
 from framemill.ops import OPS, PLUGINS
 
 if TYPE_CHECKING:
+    from framemill.cluster.run.job_list import Jobs
     from framemill.cluster.run.messages import Figures
 
 REPORT_SECONDS = 0.2
@@ -48,9 +50,15 @@ class Progress:
     """Adds up the figures of the workers of a run, some of which may have died meanwhile."""
 
     def __init__(
-        self, jobs: Sequence[Job], num_cached: int, started: float, work: Work | None = None
+        self,
+        jobs: Jobs | Sequence[Job],
+        num_cached: int,
+        started: float,
+        work: Work | None = None,
+        through: Tally | None = None,
     ) -> None:
         self.outcome = Outcome()
+        self._through = through or Tally()
         self._jobs = jobs
         self._num_cached = num_cached
         self._started = started
@@ -86,17 +94,18 @@ class Progress:
         now = time.monotonic()
         if now < self._next_report:
             return
+        through = self._through
         done = [job for job in self._jobs if job.state in ("finished", "committed")]
         measured = self._work.measure(now) if self._work is not None else Measured(total=None)
         reporter.progress(
             Snapshot(
-                files_done=len(done) + self._num_cached,
+                files_done=through.num_committed + len(done) + self._num_cached,
                 files_total=len(self._jobs) + self._num_cached,
-                files_failed=sum(job.is_failed for job in done),
+                files_failed=through.num_failed + sum(job.is_failed for job in done),
                 frames=self.outcome.frames,
-                rows=sum(sum(job.rows.values()) for job in self._jobs),
-                media_seconds_done=sum(job.duration_seconds for job in done),
-                media_seconds_total=sum(job.duration_seconds for job in self._jobs),
+                rows=through.rows.total() + sum(sum(job.rows.values()) for job in self._jobs),
+                media_seconds_done=through.media_seconds + sum(job.duration_seconds for job in done),
+                media_seconds_total=through.media_seconds + sum(job.duration_seconds for job in self._jobs),
                 elapsed_seconds=now - self._started,
                 stage="finishing" if self.outcome.interrupted else "extracting",
                 work_done=measured.done,
@@ -105,7 +114,7 @@ class Progress:
                 slowest=self._slowest(),
             )
         )
-        # With a hundred thousand jobs the counting takes a while: at most a twentieth of the time goes there.
+        # With many jobs at once the counting takes a while: at most a twentieth of the time goes there.
         self._next_report = now + max(REPORT_SECONDS, 20 * (time.monotonic() - now))
 
     def _slowest(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import glob
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -26,6 +27,7 @@ from framemill.cluster.run.source_files import (
     HEAD_BYTES,
     MEDIA_EXTENSIONS,
     SourceFile,
+    SourceFiles,
     inside_output,
     looks_like_media,
 )
@@ -74,36 +76,39 @@ class RemoteSources:
         # Where some objects can be had, one that cannot costs a row, and not the run.
         self._is_let_in = any(isinstance(told, SourceFile) for told in self._named.values())
 
-    def expand(self, text: str, known: Container[str]) -> tuple[list[SourceFile], int]:
-        """Files that an address names, without those in `known`, and how many objects are no media."""
+    def expand(self, text: str, found: SourceFiles) -> int:
+        """Adds the files that an address names; answers how many objects are no media."""
         address = self._parsed[text]
         named = self._named.get(str(address))
         if isinstance(named, SourceFile):
-            return [named] if named.uri not in known else [], 0
+            found.add(named)
+            return 0
         if glob.has_magic(address.key):
-            found = [told for told in _list(_base(address)) if _matches(address.key, told["path"])]
-        else:
-            is_folder = not address.key or address.key.endswith("/")
-            try:
-                found = list(_list(address))
-                if not found and isinstance(named, SetupError):
-                    raise named
-            except SetupError:
-                if is_folder or not self._is_let_in:
-                    raise
-                found = []
-            if not found and not is_folder:
-                return [SourceFile(str(address), str(address), -1, -1)], 0
-        return self._choose(address, found, known)
+            matching = (told for told in _list(_base(address)) if _matches(address.key, told["path"]))
+            return self._choose(address, matching, found)
+        is_folder = not address.key or address.key.endswith("/")
+        listed = _list(address)
+        try:
+            first = next(listed, None)
+            if first is None and isinstance(named, SetupError):
+                raise named
+        except SetupError:
+            if is_folder or not self._is_let_in:
+                raise
+            first = None
+        if first is None:
+            if not is_folder:
+                found.add(SourceFile(str(address), str(address), -1, -1))
+            return 0
+        return self._choose(address, itertools.chain([first], listed), found)
 
-    def _choose(
-        self, address: Address, found: Iterable[Listed], known: Container[str]
-    ) -> tuple[list[SourceFile], int]:
-        files, unsure, num_skipped = [], [], 0
+    def _choose(self, address: Address, listed: Iterable[Listed], found: SourceFiles) -> int:
+        """Looks at objects as they are listed, and adds those that are media, by name."""
+        files, unsure, num_skipped = SourceFiles(), [], 0
         with_subtitles = self._with_subtitles or address.key.lower().endswith(SUBTITLE_ENDINGS)
-        for told in found:
+        for told in listed:
             place = Address(address.scheme, address.bucket, told["path"])
-            if str(place) in known or self._is_left_out(place):
+            if found.has(str(place)) or self._is_left_out(place):
                 continue
             file = _file(place, told)
             extension = _extension(place.key)
@@ -112,7 +117,7 @@ class RemoteSources:
             elif extension in MEDIA_EXTENSIONS - AMBIGUOUS_EXTENSIONS or (
                 with_subtitles and f".{extension}" in SUBTITLE_ENDINGS
             ):
-                files.append(file)
+                files.add(file)
             elif extension and extension not in AMBIGUOUS_EXTENSIONS:
                 num_skipped += 1
             elif file.num_bytes or extension:  # else the marker of a folder
@@ -121,7 +126,11 @@ class RemoteSources:
             media = [
                 file for file, is_media in zip(unsure, pool.map(_is_media, unsure), strict=True) if is_media
             ]
-        return sorted(files + media, key=lambda file: file.uri), num_skipped + len(unsure) - len(media)
+        for file in media:
+            files.add(file)
+        for each in files.places_by_uri():
+            found.add(files[each])
+        return num_skipped + len(unsure) - len(media)
 
     def _is_left_out(self, place: Address) -> bool:
         root = self._leave_out

@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState, Entry, Removal
+from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState, Removal
+from framemill.cluster.results.packed import Entry
 from framemill.errors import UsageError
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from framemill.cluster.run.source_files import (
     HEAD_BYTES,
     MEDIA_EXTENSIONS,
     SourceFile,
+    SourceFiles,
     inside_output,
     looks_like_media,
 )
@@ -35,7 +36,7 @@ class SourceList:
         num_skipped: files in folders that are no media.
     """
 
-    files: tuple[SourceFile, ...]
+    files: SourceFiles
     num_skipped: int
 
 
@@ -55,7 +56,7 @@ def list_sources(
             `leave_out`.
         SetupError: an object store does not answer, or lets us not in.
     """
-    found: dict[str, SourceFile] = {}
+    found = SourceFiles()
     num_skipped = 0
     expanded = list(_expand_lists(arguments))
     addresses = [argument for argument in expanded if is_remote(argument)]
@@ -64,24 +65,25 @@ def list_sources(
 
         remote = RemoteSources(addresses, leave_out, with_subtitles)
     here = leave_out if isinstance(leave_out, Path) else None
+    inside = f"{here}{os.sep}"
     true_here = os.path.realpath(here or os.curdir)
     for argument in expanded:
         if addresses and is_remote(argument):
-            files, skipped = remote.expand(argument, found)
-            found.update((file.uri, file) for file in files)
-            num_skipped += skipped
+            num_skipped += remote.expand(argument, found)
             continue
         if here is not None and "\0" not in argument and _base(argument).is_relative_to(true_here):
             raise inside_output(os.path.abspath(argument), here)
         for path, is_named in _expand(argument):
             absolute = os.path.abspath(path)
-            if absolute in found or (here is not None and Path(absolute).is_relative_to(here)):
+            uri = uri_of(absolute)
+            if found.has(uri) or (here is not None and absolute.startswith(inside)):
                 continue
             if is_named or _is_media(absolute, with_subtitles or argument.lower().endswith(SUBTITLE_ENDINGS)):
-                found[absolute] = _look_at(absolute)
+                found.add(_look_at(uri, absolute))
             else:
                 num_skipped += 1
-    return SourceList(tuple(found.values()), num_skipped)
+    found.close()
+    return SourceList(found, num_skipped)
 
 
 def place_of(uri: str) -> str:
@@ -202,6 +204,8 @@ def uri_of(path: str) -> str:
     Bytes that are no UTF-8 are shown as `\\xff`. Where a name holds such a spelling itself, its backslash is
     shown as `\\x5c`, so that the two can be told apart; all other names stand as they are.
     """
+    if path.isascii() and "\\x" not in path:
+        return path  # itself: a million names are held once
     plain = re.sub(r"\\(?=x(?:5c|[89a-f][0-9a-f]))", r"\\x5c", path)
     return os.fsencode(plain).decode("utf-8", "backslashreplace")
 
@@ -219,8 +223,7 @@ def _unescaped(found: re.Match[str]) -> str:
     return "\\" if found[1] == "5c" else chr(0xDC00 + int(found[1], 16))
 
 
-def _look_at(path: str) -> SourceFile:
-    uri = uri_of(path)
+def _look_at(uri: str, path: str) -> SourceFile:
     try:
         info = os.stat(path)
     except (OSError, ValueError):

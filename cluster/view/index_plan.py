@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
-from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState, Entry
+from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, DatasetState
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.source_batches import source_batches
 from framemill.cluster.view.shot_table import READ_TABLES
 

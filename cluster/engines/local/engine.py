@@ -33,13 +33,10 @@ class LocalEngine(Engine):
 
     def run(self, setup: Setup, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
         from framemill.cluster.engines.local.run import LocalRun
-        from framemill.cluster.run.jobs import missing_ops
         from framemill.cluster.run.needed_models import require_models
 
-        state, retry = setup.dataset.state, setup.request.retry_failed
-        wanted = {op for job in setup.jobs for op in missing_ops(job, setup.plan, state, retry)}
         report = setup.reporter.message
-        require_models(setup.plan, wanted, setup.request, lambda text: report(0, text))
+        require_models(setup.plan, setup.jobs.ops, setup.request, lambda text: report(0, text))
         worker = self._worker or WorkerProcess()
         self._worker = None  # the run owns it now
         return LocalRun(setup, worker).run(conclude)

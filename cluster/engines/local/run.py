@@ -70,7 +70,7 @@ class LocalRun(Run):
         super().__init__(setup)
         self.worker = worker
         # The longest first: the last source to finish should be a short one.
-        self._new = deque(sorted(setup.jobs, key=lambda job: -job.file.num_bytes))
+        self._new = setup.jobs.by_size()
         self._suspects: deque[Job] = deque()
         self._alone: Job | None = None
         self._marks = InFlightMarks(setup.dataset.root)
@@ -85,8 +85,9 @@ class LocalRun(Run):
     def start(self) -> None:
         # What a killed run was working on runs alone first: it may be what killed it.
         marked = self._marks.read()
-        for job in [job for job in self._new if job.file.uri in marked]:
-            self._new.remove(job)
+        for place in [place for place in self._new if self.jobs.file(place).uri in marked] if marked else ():
+            self._new.remove(place)
+            job = self.jobs.begin(place)
             job.is_suspect = True
             self._suspects.append(job)
         self.worker.configure(self.config)
@@ -132,11 +133,11 @@ class LocalRun(Run):
         opening = self._count(OpenSource)
         waiting = len(self.states.open)
         while self._new and opening + waiting < room + 1:
-            self._start_open(self._new.popleft())
+            self._start_open(self.jobs.begin(self._new.first()))
             opening += 1
         # Long files that wait must not keep short ones from being found: look from the other end.
         if self._new and not opening and shards < room and waiting < MOST_WAITING * room:
-            self._start_open(self._new.pop())
+            self._start_open(self.jobs.begin(self._new.last()))
 
     def _next_open(self, room: int) -> Job | None:
         """Whose shard is to be worked on next; long files leave one place to others while there are any.
@@ -327,19 +328,20 @@ class LocalRun(Run):
     def _start_over(self, reason: str, guilty: Job | None, busy: set[int]) -> None:
         """Every job that is not committed begins again; those that were at work one at a time."""
         self.states.clear()
-        self._new.clear()
         self._suspects.clear()
         self._alone = None
-        quarantined = []
+        quarantined, returned = [], []
         for job in self.jobs:
-            if job.state == "committed":
-                continue
+            is_waiting = job.state == "new" and not job.is_suspect  # again, and among the new ones still
             job.reset()
             job.deaths += job is guilty
             job.is_suspect = job.is_suspect or id(job) in busy
             if job.deaths >= DEATHS_ALONE:
                 quarantined.append(job)
-            else:
-                (self._suspects if job.is_suspect else self._new).append(job)
+            elif job.is_suspect:
+                self._suspects.append(job)
+            elif not is_waiting:
+                returned.append(self.jobs.place(job))
+        self._new.put_back(returned)
         for job in quarantined:
             self.quarantine(job, f"{reason}, twice")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
+from framemill.cluster.results.commits import OWNED_BY_URI
+from framemill.cluster.results.dataset import load_state
+from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.jobs import Job, earlier_parts, missing_ops
 from framemill.cluster.run.messages import Claim, Failure
 from framemill.cluster.run.source_files import SourceFile
@@ -24,15 +27,16 @@ class Coordinator:
     """Who does what: an actor beside the driver. Its answers decide, so that nothing is done twice.
 
     Args:
-        state: what the dataset holds as the run begins.
+        root: the result folder. What it holds is read here: on its way from the driver it would take memory twice
+            more.
         plan: the operations of the run.
         retry_failed: whether what failed for good is tried again.
         num_sources: of the run.
     """
 
-    def __init__(self, state: DatasetState, plan: OpsPlan, retry_failed: bool, num_sources: int) -> None:
+    def __init__(self, root: str, plan: OpsPlan, retry_failed: bool, num_sources: int) -> None:
         load_plugins(plan.plugins)  # what may fail before them is asked of their classes
-        self._state = state
+        self._state, _ = load_state(name_root(root))
         self._plan = plan
         self._retry_failed = retry_failed
         self._num_sources = num_sources
@@ -50,7 +54,7 @@ class Coordinator:
         Args:
             lost: operations whose track cannot be used: the driver says so of them, and of what needs them.
         """
-        if self._claims.setdefault(source_id, uri) != uri:
+        if self._claims.setdefault(source_id, intern(uri)) != uri:
             return None
         job = Job(SourceFile(uri, "", 0, 0), source_id)
         missing = missing_ops(job, self._plan, self._state, self._retry_failed)
@@ -109,12 +113,12 @@ class Coordinator:
 
     def others_left(self, uri: str) -> bool:
         """Whether a source that may be short is not through yet; `uri` is that of one that is long."""
-        self._settled.add(uri)
+        self._settled.add(intern(uri))
         return len(self._settled) < self._num_sources
 
     def finish(self, task_id: str, uris: Collection[str] = ()) -> None:
         """The task gave its result, and for these sources all that this round gives."""
-        self._settled.update(uris)
+        self._settled.update(map(intern, uris))
         self._attempts.pop(task_id, None)
         self._at_work.pop(task_id, None)
 

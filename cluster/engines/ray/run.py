@@ -36,7 +36,7 @@ from framemill.cluster.engines.run import DEADLINE_SECONDS, Run
 from framemill.cluster.results.commits import Part
 from framemill.cluster.run.committing import PendingCommit, PendingRun
 from framemill.cluster.run.failures import error_from
-from framemill.cluster.run.jobs import Job
+from framemill.cluster.run.jobs import Job, remembered_id
 from framemill.cluster.run.messages import (
     ActorConfig,
     Failure,
@@ -47,6 +47,7 @@ from framemill.cluster.run.messages import (
     decode,
 )
 from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.source_files import SourceFile
 from framemill.errors import FramemillError
 from framemill.ops.media import MediaDescription
 from framemill.ops.operation import Reads
@@ -78,7 +79,6 @@ class RayRun(Run):
             deadline_seconds=DEADLINE_SECONDS,
             deadline_factor=setup.request.deadline_factor,
         )
-        self._by_uri = {job.file.uri: job for job in setup.jobs}
         # Parts that wait for their jobs: of tasks whose jobs all finish with them, and by uri.
         self._parts: list[Part] = []
         self._held: dict[str, list[Part]] = {}
@@ -91,7 +91,9 @@ class RayRun(Run):
         self._owned: set[str] = set()
         state = setup.dataset.state
         self._changed = {
-            uri for uri, job in self._by_uri.items() if uri in state.sources and not job.source_id
+            file.uri
+            for file in map(setup.jobs.file, setup.jobs.left())
+            if file.uri in state.sources and not remembered_id(file, state)
         }
         self._writer = PartWriter(setup.dataset.root, worker.run_id, worker.keys)
         self._stall = StallWatch(setup.request.stall_seconds)
@@ -101,7 +103,9 @@ class RayRun(Run):
         # Without a CPU, for a head often has none.
         here = beside_driver()
         coordinator: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator)
-        self._coordinator = coordinator.remote(state, setup.plan, setup.request.retry_failed, len(setup.jobs))
+        self._coordinator = coordinator.remote(
+            str(setup.dataset.root), setup.plan, setup.request.retry_failed, len(setup.jobs)
+        )
         self._runner = runner
         self._stream: ResultStream | None = None
         self._merges = Merges(self._actor_config, self._coordinator)
@@ -148,7 +152,7 @@ class RayRun(Run):
     def place(self) -> None:
         """Begins the next round once the one before is through."""
         if self._stream is None:
-            sources = [self._source(job) for job in self.jobs]
+            sources = map(self._source, map(self.jobs.file, self.jobs.left()))
             tasks = plan_tasks(sources, self.pool, self._actor_config, self._coordinator)
             self._begin_round(tasks, is_alone=False)
         elif self._stream.is_done and not self._merges and (self._next or self._again):
@@ -158,8 +162,7 @@ class RayRun(Run):
             self._again = [] if is_alone else self._again
             self._begin_round(to_dataset(task_tables(pieces)), is_alone, most=len(pieces))
 
-    def _source(self, job: Job) -> Source:
-        file = job.file
+    def _source(self, file: SourceFile) -> Source:
         return Source(
             uri=file.uri,
             path=file.path_bytes,
@@ -210,7 +213,7 @@ class RayRun(Run):
             self.reporter.message(1, "a task took too long (raise `deadline_factor` if it may): a new actor")
             ray.kill(actor, no_restart=False)
         if waited := self._stall.waited(num_at_work):
-            left = sum(job.state in ("new", "open") for job in self.jobs) - len(self._merges)
+            left = self.jobs.num_left - len(self._merges)
             self.reporter.message(0, describe_stall(waited, left, len(self._merges), self.pool))
 
     # --- what came back ----------------------------------------------------------------------------
@@ -219,7 +222,7 @@ class RayRun(Run):
         if result.fatal is not None:
             self.refuse(_on_a_worker(result.fatal))
         for piece in result.suspects:
-            job = self._by_uri[piece.source.uri]
+            job = self.jobs.of(piece.source.uri)
             if job.state not in ("new", "open"):
                 continue
             if piece.opened is not None:
@@ -229,7 +232,7 @@ class RayRun(Run):
             uri = piece.source.uri
             self.reporter.message(1, f"a worker died while {uri} was at work: it runs alone next")
         for uri, source_id in result.quarantined.items():
-            job = self._by_uri[uri]
+            job = self.jobs.of(uri)
             job.source_id = source_id or job.source_id
             if job.state in ("new", "open"):
                 self.quarantine(job, "ended its worker process or took too long, twice")
@@ -248,7 +251,7 @@ class RayRun(Run):
     def _take_piece(self, result: PieceResult) -> None:
         piece, opened = result.piece, result.piece.opened
         assert opened is not None
-        job = self._by_uri[piece.source.uri]
+        job = self.jobs.of(piece.source.uri)
         if piece.is_copy and opened.source_id not in self._owned:
             self._copies.setdefault(opened.source_id, []).append(result)
             return

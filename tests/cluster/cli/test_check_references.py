@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from framemill.cluster.cli.main import main
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.corpus_tables import corpus_key
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from tests.cluster.results.test_references import blank_table
 

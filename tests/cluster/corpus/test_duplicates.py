@@ -12,8 +12,9 @@ import pytest
 from framemill.cluster.cli.main import main
 from framemill.cluster.corpus.duplicates import DUPLICATES_SCHEMA, MANY_VIDEOS, find_duplicates, video_pairs
 from framemill.cluster.results import queries
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import read_rows, write_part
 from framemill.errors import UsageError
 from framemill.ops.frames.frames import FramesOp

@@ -18,8 +18,9 @@ from framemill.cluster.corpus.search import IMAGES, _nearest
 from framemill.cluster.editing.thumbnails import find_thumbnails
 from framemill.cluster.exports.sampled_frames import SampledFrames
 from framemill.cluster.results import compaction, queries
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import rewrite_part, write_part
 from tests.cluster.results.hand_made import Rows, make_folder, schema_of
 

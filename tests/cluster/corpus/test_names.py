@@ -13,8 +13,9 @@ from framemill.cluster.corpus.names import MAX_FACES, NAMES_SCHEMA, TABLE, name_
 from framemill.cluster.results import compaction
 from framemill.cluster.results.broken import Broken
 from framemill.cluster.results.checking import check_folder
-from framemill.cluster.results.commits import Commit, Entry, plan_removal
+from framemill.cluster.results.commits import Commit, plan_removal
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import read_rows, write_part
 from framemill.cluster.results.queries import query
 from framemill.errors import UsageError

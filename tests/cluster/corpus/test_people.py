@@ -13,8 +13,9 @@ import pytest
 from framemill.cluster.cli.main import main
 from framemill.cluster.corpus.people import PEOPLE_SCHEMA, find_people, name_clusters
 from framemill.cluster.results import queries
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord, plan_removal
+from framemill.cluster.results.commits import Commit, plan_removal
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import read_rows, write_part
 from framemill.errors import UsageError
 from framemill.models.registry import resolve

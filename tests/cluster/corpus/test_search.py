@@ -14,8 +14,9 @@ import pytest
 
 from framemill.cluster.cli.main import main
 from framemill.cluster.corpus.search import search_text
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import write_part
 from framemill.errors import ModelError, SetupError, UsageError
 from framemill.models.registry import user_folder

@@ -15,8 +15,9 @@ from framemill.cluster.corpus.tags import MAX_CHARACTERS, TAGS_SCHEMA, clean_lab
 from framemill.cluster.results import compaction
 from framemill.cluster.results.broken import Broken
 from framemill.cluster.results.checking import check_folder
-from framemill.cluster.results.commits import Commit, Entry, Removal, plan_removal
+from framemill.cluster.results.commits import Commit, Removal, plan_removal
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import read_rows, write_part
 from framemill.cluster.results.queries import query
 from framemill.errors import LeaseError, UsageError

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from framemill.cluster.cli.main import main
 from framemill.cluster.corpus.folding import fold
 from framemill.cluster.corpus.word_search import Found, find_words
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.errors import UsageError
 from framemill.ops.audio.transcript import Transcript

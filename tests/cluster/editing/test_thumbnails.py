@@ -18,8 +18,9 @@ from framemill.cluster.editing.frame_scores import reasons_of
 from framemill.cluster.editing.source_pictures import SourcePictures
 from framemill.cluster.editing.thumbnails import THUMBNAILS_SCHEMA, find_thumbnails
 from framemill.cluster.results import queries
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import write_part
 from framemill.cluster.results.queries import SOURCE_ID
 from framemill.cluster.results.source_columns import SourceColumns

@@ -34,7 +34,7 @@ class HereRun(Run):
         super().__init__(setup)
         self._runner = ShardRunner(setup.config)
         self._writer = PartWriter(name_root(setup.config.root), setup.config.run_id, setup.config.keys)
-        self._new = deque(setup.jobs)
+        self._new = deque(map(setup.jobs.begin, setup.jobs.left()))
         self._steps: deque[Callable[[], None]] = deque()
 
     def start(self) -> None: ...

@@ -15,9 +15,10 @@ from framemill.cluster.exports import speech, speech_rows
 from framemill.cluster.exports.naming import Exported
 from framemill.cluster.exports.speech import export_speech
 from framemill.cluster.results import parts
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.compaction import compact
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.errors import DatasetError, UsageError
 from framemill.ops.audio.speakers import Speakers

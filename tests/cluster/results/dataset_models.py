@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from framemill.cluster.results.commits import Commit, Entry, Part, SourceRecord
+from framemill.cluster.results.commits import Commit, Part
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import rewrite_part, write_part
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import ResultPath, list_names, readable

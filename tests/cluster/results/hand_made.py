@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from framemill.cluster.results.commits import Commit, Entry, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.invariants import SOURCE_ID
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
 from framemill.ops import load_op

@@ -10,9 +10,10 @@ import pytest
 
 from framemill.cluster import extraction
 from framemill.cluster.results import parts
-from framemill.cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord, error_owner
+from framemill.cluster.results.commits import Commit, DatasetState, Part, error_owner
 from framemill.cluster.results.compaction import compact, plan_compaction, plan_prune, prune
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import join_parts, owners_of, read_rows, write_part
 from framemill.cluster.results.queries import query
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA

@@ -17,9 +17,7 @@ from framemill.cluster.results import layout
 from framemill.cluster.results.commits import (
     Commit,
     DatasetState,
-    Entry,
     Part,
-    SourceRecord,
     commit_from_json,
     commit_to_json,
     error_owner,
@@ -27,6 +25,7 @@ from framemill.cluster.results.commits import (
     plan_removal,
 )
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.errors import DatasetError, UsageError
 from tests.cluster.results.dataset_models import assert_holds, one_part, put, rows_of

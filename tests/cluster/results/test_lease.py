@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.lease import Lease, read_holder
+from framemill.cluster.results.packed import Entry
 from framemill.errors import LeaseError
 from tests.cluster.results.dataset_models import assert_holds, put
 

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from framemill.cluster.results import queries
-from framemill.cluster.results.commits import Commit, SourceRecord
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.compaction import compact
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.results.packed import SourceRecord
 from framemill.cluster.results.parts import write_part
 from framemill.cluster.results.queries import query
 from framemill.errors import DatasetError, UsageError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from framemill.cluster.results.commits import Commit, DatasetState, Entry, Part, SourceRecord
+from framemill.cluster.results.commits import Commit, DatasetState, Part
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.results.status import summarise
 
 

@@ -97,7 +97,7 @@ def test_many_objects_are_read_at_once(root: RemotePath) -> None:
     paths = [root / str(number) for number in range(20)]
     for path in paths:
         path.write_text(path.name)
-    assert storage.read_files(paths) == [path.name.encode() for path in paths]
+    assert list(storage.read_files(paths)) == [path.name.encode() for path in paths]
 
 
 def test_nothing_is_there_of_a_file_that_failed_half_way(root: RemotePath) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from framemill.actors.indexing import index_source
-from framemill.cluster.results.commits import DatasetState, SourceRecord
+from framemill.cluster.results.commits import DatasetState
+from framemill.cluster.results.packed import SourceRecord
 from framemill.cluster.results.storage import open_root
 from framemill.cluster.run.jobs import remembered_id
 from framemill.cluster.run.remote_sources import _matches

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from framemill.actors.shards import Shard
 from framemill.cluster.cli.progress import TimeLeft, seconds_left
 from framemill.cluster.request import ExtractRequest, Snapshot
-from framemill.cluster.results.commits import DatasetState, Entry, SourceRecord
+from framemill.cluster.results.commits import DatasetState
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.run.jobs import Job, JobFailure
 from framemill.cluster.run.planning import OpsPlan, plan_ops
 from framemill.cluster.run.source_files import SourceFile

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.sample_clip import render_sample
-from framemill.cluster.results.commits import Commit, Entry
+from framemill.cluster.results.commits import Commit
 from framemill.cluster.results.corpus_tables import uris_by_source
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.invariants import SOURCE_ID
+from framemill.cluster.results.packed import Entry
 from framemill.cluster.results.parts import write_part
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
 from framemill.ops import load_op

@@ -20,7 +20,8 @@ from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources
 from framemill.cluster.engines.ray.pools import plan_pool
 from framemill.cluster.engines.ray.stream import StallWatch
 from framemill.cluster.request import ExtractRequest
-from framemill.cluster.results.commits import DatasetState, Entry, SourceRecord
+from framemill.cluster.results.commits import DatasetState
+from framemill.cluster.results.packed import Entry, SourceRecord
 from framemill.cluster.run.messages import (
     ActorConfig,
     Claim,
