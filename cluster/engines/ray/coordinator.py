@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from framemill.cluster.results.commits import OWNED_BY_URI
+from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
 from framemill.cluster.results.dataset import load_state
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.jobs import Job, earlier_parts, missing_ops
@@ -27,16 +27,18 @@ class Coordinator:
     """Who does what: an actor beside the driver. Its answers decide, so that nothing is done twice.
 
     Args:
-        root: the result folder. What it holds is read here: on its way from the driver it would take memory twice
-            more.
+        state: what the dataset holds as the run begins, or the result folder, to read it here: a million files
+            on their way from the driver would take its memory twice more.
         plan: the operations of the run.
         retry_failed: whether what failed for good is tried again.
         num_sources: of the run.
     """
 
-    def __init__(self, root: str, plan: OpsPlan, retry_failed: bool, num_sources: int) -> None:
+    def __init__(
+        self, state: DatasetState | str, plan: OpsPlan, retry_failed: bool, num_sources: int
+    ) -> None:
         load_plugins(plan.plugins)  # what may fail before them is asked of their classes
-        self._state, _ = load_state(name_root(root))
+        self._state = load_state(name_root(state))[0] if isinstance(state, str) else state
         self._plan = plan
         self._retry_failed = retry_failed
         self._num_sources = num_sources

@@ -152,7 +152,7 @@ class RayRun(Run):
     def place(self) -> None:
         """Begins the next round once the one before is through."""
         if self._stream is None:
-            sources = map(self._source, map(self.jobs.file, self.jobs.left()))
+            sources = [self._source(self.jobs.file(place)) for place in self.jobs.left()]
             tasks = plan_tasks(sources, self.pool, self._actor_config, self._coordinator)
             self._begin_round(tasks, is_alone=False)
         elif self._stream.is_done and not self._merges and (self._next or self._again):
