@@ -147,22 +147,22 @@ class InMemoryExtraction:
         from framemill.actors.shards import SHARD_SECONDS
         from framemill.cluster.engines.base import Setup
         from framemill.cluster.engines.local.process import WorkerProcess
-        from framemill.cluster.engines.local.serving import ServingRun
+        from framemill.cluster.engines.local.serving import AskedJobs, ServingRun
         from framemill.cluster.results.dataset import Dataset
         from framemill.cluster.run.worker_config import worker_config
 
         run_id = new_run_id()
         with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
             dataset = Dataset.open(folder, create=True, constants={"shard_seconds": SHARD_SECONDS})
+            jobs = AskedJobs(self.plan, dataset)
             setup = Setup(
                 request=self.request,
                 reporter=_Logged(),
                 dataset=dataset,
                 plan=self.plan,
-                jobs=(),
+                jobs=jobs,
                 config=worker_config(self.request, self.plan, dataset, run_id, self._in_flight),
                 started=time.monotonic(),
-                num_cached=0,
             )
             with dataset.hold(run_id):
-                ServingRun(setup, WorkerProcess(), self._asked).serve()
+                ServingRun(setup, jobs, WorkerProcess(), self._asked).serve()

@@ -76,6 +76,10 @@ class Places:
         """Takes the last one."""
         return self._places.pop() if len(self._places) > self._start else self._returned.pop()
 
+    def add(self, place: int) -> None:
+        """This one comes last."""
+        self._places.append(place)
+
     def put_back(self, places: Iterable[int]) -> None:
         """These come first again."""
         self._returned.extendleft(reversed([*places]))

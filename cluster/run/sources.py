@@ -120,7 +120,7 @@ def find_source(uri: str) -> SourceFile:
         from framemill.cluster.run.remote_sources import find_object
 
         return find_object(place)
-    return _look_at(place)
+    return _look_at(uri_of(place), place)
 
 
 def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:

@@ -22,13 +22,16 @@ from framemill.cluster.engines.local.run import WRITE_SECONDS, LocalRun
 from framemill.cluster.engines.run import TICK_SECONDS
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import OWNED_BY_URI, WHOLE_SOURCE, Part
+from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import owners_of, read_rows
 from framemill.cluster.results.storage import remove_tree
 from framemill.cluster.results.tables import SOURCE_ID
 from framemill.cluster.run.committing import PendingCommit, PendingRun
+from framemill.cluster.run.job_list import Jobs
 from framemill.cluster.run.jobs import Job
 from framemill.cluster.run.messages import ErrorRow
-from framemill.cluster.run.source_files import SourceFile
+from framemill.cluster.run.planning import OpsPlan
+from framemill.cluster.run.source_files import SourceFile, SourceFiles
 from framemill.ops import load_op
 
 Tables = Mapping[str, pa.Table]  # operation -> its rows, with source_id
@@ -57,20 +60,53 @@ class Asked:
     answer: Future[SourceTables]
 
 
+class AskedJobs(Jobs):
+    """Jobs of files that are asked for one by one; their places count from the first on."""
+
+    def __init__(self, plan: OpsPlan, dataset: Dataset) -> None:
+        super().__init__(SourceFiles(), plan, dataset.state, False)
+        self._places: dict[str, int] = {}  # uri -> place, of those that there are now
+        self._num_asked = 0
+
+    @property
+    def num_live(self) -> int:
+        """How many are asked for and not answered."""
+        return len(self._live)
+
+    def ask(self, file: SourceFile) -> int:
+        """Makes the job of a file that has none; gives its place."""
+        place = self._num_asked
+        self._num_asked += 1
+        self._live[place] = Job(file)
+        self._places[file.uri] = place
+        return place
+
+    def answered(self, job: Job) -> None:
+        """Forgets a job."""
+        del self._live[self._places.pop(job.file.uri)]
+
+    def place(self, job: Job) -> int:
+        return self._places[job.file.uri]
+
+    def file(self, place: int) -> SourceFile:
+        return self._live[place].file
+
+
 class ServingRun(LocalRun):
     """Serves what is asked for until it is told to stop. Its dataset is a folder for what passes through.
 
     Args:
-        setup: without jobs; its dataset is held. asked: what to do; None ends it.
+        setup: its dataset is held. jobs: those of the setup, none yet. asked: what to do; None ends it.
     """
 
     most_sources = sys.maxsize
 
-    def __init__(self, setup: Setup, worker: WorkerProcess, asked: queue.SimpleQueue[Asked | None]) -> None:
+    def __init__(
+        self, setup: Setup, jobs: AskedJobs, worker: WorkerProcess, asked: queue.SimpleQueue[Asked | None]
+    ) -> None:
         super().__init__(setup, worker)
         self._asked = asked
-        self._live: list[Job] = []
-        self.jobs = self._live
+        self._open_jobs = jobs
         self._answers: dict[str, list[Future[SourceTables]]] = {}
         self._is_stopping = False
         # Rows of contents that other files of the run have, too.
@@ -91,7 +127,7 @@ class ServingRun(LocalRun):
                 self._commit_finished(True)
                 if self.is_idle():
                     self._give_up_rest()
-                self.take(TICK_SECONDS if self._live else 0.0)
+                self.take(TICK_SECONDS if self._open_jobs.num_live else 0.0)
             has_failed = False
         finally:
             self.close(has_failed)
@@ -100,7 +136,7 @@ class ServingRun(LocalRun):
         """Takes what is asked for; waits a moment for it where there is nothing else to do."""
         while not self._is_stopping:
             try:
-                asked = self._asked.get(timeout=0 if self._live else TICK_SECONDS)
+                asked = self._asked.get(timeout=0 if self._open_jobs.num_live else TICK_SECONDS)
             except queue.Empty:
                 return
             if asked is None:
@@ -109,9 +145,7 @@ class ServingRun(LocalRun):
             answers = self._answers.setdefault(asked.file.uri, [])
             answers.append(asked.answer)
             if len(answers) == 1:
-                job = Job(asked.file)
-                self._live.append(job)
-                self._new.append(job)
+                self._new.add(self._open_jobs.ask(asked.file))
 
     def write(self, pending: PendingCommit | PendingRun) -> None:
         """Has the worker write all but `errors`, whose rows are here."""
@@ -123,7 +157,7 @@ class ServingRun(LocalRun):
         rows = self._take_rows(parts)
         for job in pending.jobs:
             job.state = "committed"
-            self._live.remove(job)
+            self._open_jobs.answered(job)
             self.forget(job)
             if len(job.shards) > 1:
                 remove_tree(layout.partials_folder(self.dataset.root, job.source_id))
@@ -138,7 +172,7 @@ class ServingRun(LocalRun):
             errors = [row for row in pending.request.errors if row.uri == uri]
             for answer in self._answers.pop(uri):
                 answer.set_result(SourceTables(job.source_id, tables, errors))
-        wanted = {job.source_id for job in self._live}
+        wanted = {job.source_id for job in self._open_jobs}
         for source_id in {job.source_id for job in pending.jobs} - wanted:
             self._made.pop(source_id, None)
             self.states.forget(source_id)

@@ -27,8 +27,8 @@ class Coordinator:
     """Who does what: an actor beside the driver. Its answers decide, so that nothing is done twice.
 
     Args:
-        state: what the dataset holds as the run begins, or the result folder, to read it here: a million files
-            on their way from the driver would take its memory twice more.
+        state: what the dataset holds as the run begins, or the result folder, to read it here: a million
+            files on their way from the driver would take its memory twice more.
         plan: the operations of the run.
         retry_failed: whether what failed for good is tried again.
         num_sources: of the run.
