@@ -229,14 +229,15 @@ def models() -> str:
             size(entry.num_bytes),
             entry.licence,
             entry.trained_on,
+            ", ".join(entry.research_only),
             entry.commercial if entry.commercial == "yes" else f"**{entry.commercial}**",
             ", ".join(entry.unconfirmed),
         )
         for role, entries in roles.items()
         for entry in entries
     ]
-    header = ("role", "model", "family", "size", "licence", "trained on", "commercial use", "unconfirmed")
-    return table(header, rows)
+    header = ("role", "model", "family", "size", "licence", "trained on", "of it for research only")
+    return table((*header, "commercial use", "unconfirmed"), rows)
 
 
 def qualities() -> str:

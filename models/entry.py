@@ -59,8 +59,10 @@ class ModelEntry:
             follows a `#` names a member of the zip archive before it.
         path: a file of the user's own; package_file: a file inside an installed Python package.
         licence: of the weights, SPDX identifier or words. licence_of_code: of the code that made them.
-        trained_on: the data that the weights were made from, whose own terms may be narrower.
-        commercial: whether the licence that the publisher gives the weights allows commercial use.
+        trained_on: the data that the weights were made from. research_only: the sets among them whose own
+            terms leave commercial use out, or that were withdrawn.
+        commercial: `yes` where the licence that the publisher gives the weights is an open one, `no` where it
+            forbids commercial use, `unclear` where it is one of the publisher's own or none is stated.
         unconfirmed: names of fields here that no publisher's page, pointer or file has confirmed.
         input_size: (width, height) of the picture the model takes in pixels, or None.
         colour: order of the channels, rgb, bgr, gray or empty.
@@ -88,6 +90,7 @@ class ModelEntry:
     commercial: Annotated[Commercial, Meta(description="yes, no or unclear")]
     licence_of_code: _Text = ""
     trained_on: _Text = ""
+    research_only: _Texts = ()
     unconfirmed: _Texts = ()
     urls: _Texts = ()
     path: _Text = ""

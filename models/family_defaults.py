@@ -16,6 +16,7 @@ _IMAGENET: Mapping[str, Any] = {
     "mean": (123.675, 116.28, 103.53),
     "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
 }
+_AUDIOSET: Mapping[str, Any] = {"colour": "", "mean": (), "scale": (), "labels": "audioset527"}
 
 FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "yolox": _PLAIN_BGR,
@@ -31,9 +32,9 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "eye_state": {"colour": "bgr", "mean": (127.0,), "scale": (1 / 255,)},
     "ocec": {**_UNIT_RGB, "labels": ("open",)},
     "blazepose": _UNIT_RGB,
-    "rtmpose": _IMAGENET,
+    "rtmo": _PLAIN_BGR,
     "imagenet": {**_IMAGENET, "labels": "imagenet1000"},
-    "dinov2": _IMAGENET,
+    **dict.fromkeys(("rtmpose", "dinov2", "dinov3"), _IMAGENET),
     "siglip": _CENTRED_RGB,
     # Those of the pictures that CLIP was trained with (Radford et al., arXiv:2103.00020).
     "clip": {
@@ -45,5 +46,5 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "nima": _IMAGENET,
     "nima_keras": _CENTRED_RGB,
     **dict.fromkeys(("dbnet", "ctc_text", "text_orientation"), _CENTRED_BGR),
-    "panns": {"colour": "", "mean": (), "scale": (), "labels": "audioset527"},
+    **dict.fromkeys(("panns", "panns_16k"), _AUDIOSET),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -36,10 +36,17 @@ FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "sentence": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
     "e5": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
-    "clip_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
-    "siglip_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
-    "siglip2_text": (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
+    **dict.fromkeys(
+        ("clip_text", "openclip_text", "siglip_text", "siglip2_text"),
+        (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),
+    ),
 }
+
+
+def weights_beside(files: Iterable[ModelFile], graph: Path) -> frozenset[str]:
+    """Names of listed files beside a graph that hold its weights: those whose names begin with its own."""
+    names = (PurePosixPath(file.name).name for file in files)
+    return frozenset(name for name in names if name.startswith(graph.name) and name != graph.name)
 
 
 def digest_file(path: Path) -> str:

@@ -7,6 +7,7 @@ rtdetr, dfine: the deployed graphs of the authors of RT-DETR (Zhao et al., arXiv
 (Peng et al., arXiv:2410.13842), which take the size that boxes are wanted in.
 detr: the bare network of either, as Hugging Face's exports give it: a logit per class and relative boxes.
 rfdetr: the same of RF-DETR (Roboflow, 2025), whose classes are numbered as COCO does it.
+rtmpose, rtmo: the graphs of MMPose's SDK.
 
 Other families are described where they are decoded (`ops.faces.decoders`, `ops.objects.pose_families` and so
 on); what they give is checked there, at the first call.
@@ -42,7 +43,8 @@ PLANAR_FAMILIES = (
         "scrfd",
     ),
     *("fer_aligned", "hsemotion"),
-    *("arcface", "fer_rgb", "rtmpose", "imagenet", "clip", "siglip", "dinov2", "nima", "text_orientation"),
+    *("arcface", "fer_rgb", "rtmpose", "rtmo", "imagenet", "nima", "text_orientation"),
+    *("clip", "siglip", "dinov2", "dinov3"),
     *("eye_state", "ocec"),
 )
 CHANNELS_LAST_FAMILIES: Mapping[str, int] = {"blazepose": 3, "fer": 1, "mobilenet_embed": 3, "nima_keras": 3}
@@ -75,6 +77,7 @@ def expected_inputs(entry: ModelEntry) -> Shapes:
         "laion": {"": (None, None)},
         "yamnet": {"": (None,)},
         "panns": {"": (None, None)},
+        "panns_16k": {"": (None, None)},
         "vggish": {"": (None, 1, 96, 64)},
         "openl3": {"": (None, 1, None)},
         "clap": {"": (None, 1, 1001, 64)},
@@ -87,7 +90,10 @@ def expected_inputs(entry: ModelEntry) -> Shapes:
 
 
 def expected_outputs(entry: ModelEntry) -> Shapes:
-    """What a detector of the entry's family gives; empty for yolox, whose rows depend on its grid."""
+    """What a detector, or a model of poses by names, of the entry's family gives.
+
+    Empty for yolox, whose rows depend on its grid, and for all others.
+    """
     num_labels = len(entry.labels)
     if _is_sized(entry):
         return {"labels": (None, None), "boxes": (None, None, 4), "scores": (None, None)}
@@ -97,6 +103,8 @@ def expected_outputs(entry: ModelEntry) -> Shapes:
         "rfdetr": bare,
         "yolov8": {"": (None, 4 + num_labels, None)},
         "yolo_end_to_end": {"": (None, None, 6)},
+        "rtmpose": {"simcc_x": (None, None, None), "simcc_y": (None, None, None)},
+        "rtmo": {"dets": (None, None, 5), "keypoints": (None, None, None, 3)},
     }
     return shapes.get(entry.family, {})
 

@@ -5,7 +5,7 @@ Only `models add` and GPU sessions come here: importing `onnx` takes a quarter o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ _TOLERANCE = 1e-4
 _QUANTIZED = "it has DynamicQuantizeLinear, whose scale would depend on the other rows of a batch"
 
 
-def load_graph(path: Path) -> Any:
+def load_graph(path: Path, weights: Collection[str] = ()) -> Any:
     """The parsed `onnx.ModelProto` of a file that is safe to run.
+
+    Args:
+        weights: files beside it that may hold weights, as they have digests of their own; those stay there.
 
     Raises:
         ModelError: it is no ONNX file (a pickle, an archive), or keeps weights in other files.
@@ -46,7 +49,7 @@ def load_graph(path: Path) -> Any:
     # those whose nodes are not in order.
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{path} is no valid ONNX model: it holds no graph; export it again")
-    if external := sorted(set(_external_files(model))):
+    if external := sorted(set(_external_files(model)).difference(weights)):
         raise ModelError(
             f"{path} keeps weights in other files ({', '.join(external[:3])}), which no digest covers; "
             "save the model as one file"

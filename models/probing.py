@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.errors import ModelError
+from framemill.models.folders import weights_beside
 from framemill.models.providers import session_options
 from framemill.models.registry import ModelEntry
 from framemill.models.store import cache_folder
@@ -86,6 +87,10 @@ def probe(entry: ModelEntry, path: Path, cores: int) -> Probe:
     Raises:
         ModelError: the file cannot be run on random rows.
     """
+    if entry.files:
+        from framemill.models.bert_graph import graph_file  # as in `open_model`
+
+        path = graph_file(entry, path)
     open_ = _opener(entry, path)
     return choose_threads(entry.sha256, open_, _trial_row(entry, path), cores)[1]
 
@@ -143,7 +148,7 @@ def _opener(entry: ModelEntry, path: Path) -> Callable[[int], Any]:
         import onnxruntime as ort
 
         try:
-            options = session_options(ort, path, threads)
+            options = session_options(ort, path, threads, weights_beside(entry.files, path))
             return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             raise ModelError(f"model {entry.name} does not run: {str(exc)[:200]}") from exc
@@ -154,7 +159,7 @@ def _opener(entry: ModelEntry, path: Path) -> Callable[[int], Any]:
 def _trial_row(entry: ModelEntry, path: Path) -> Row:
     from framemill.models.onnx_batching import load_graph, trial_rows
 
-    rows = trial_rows(load_graph(path), entry.input_size)
+    rows = trial_rows(load_graph(path, weights_beside(entry.files, path)), entry.input_size)
     if rows is None:
         raise ModelError(f"model {entry.name} has open axes besides the batch; state its input size")
     return {name: values[:1] for name, values in rows.items()}

@@ -18,6 +18,7 @@ from framemill.models import cuda
 from framemill.models.arrays import cupy_module
 from framemill.models.engines import engine_folder, open_with_engine, timing_folder
 from framemill.models.entry import BATCH_TRANSFORM_VERSION, ModelEntry
+from framemill.models.folders import weights_beside
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import (
     BATCHED_PROVIDERS,
@@ -197,7 +198,7 @@ def _device_setup(
     if provider != "tensorrt":
         precision = "fp32"
     else:
-        graph = load_graph(path)
+        graph = load_graph(path, weights_beside(entry.files, path))
         signed = signed_file(graph, path)
         if signed is not None:
             path, precision = signed, "int8"
@@ -231,7 +232,7 @@ def _open(
     available: Sequence[str],
     threads: int,
 ) -> Any:
-    options = session_options(ort, path, threads)
+    options = session_options(ort, path, threads, weights_beside(entry.files, path))
     if provider == "tensorrt":
         setup.timings.mkdir(parents=True, exist_ok=True)
     if provider == "coreml":
@@ -252,7 +253,7 @@ def _close_axes(options: Any, path: Path, entry: ModelEntry) -> None:
     """Core ML compiles for shapes that are known: one row, and the picture's size where that is open."""
     from framemill.models.onnx_batching import input_shapes, load_graph
 
-    for shape in input_shapes(load_graph(path)).values():
+    for shape in input_shapes(load_graph(path, weights_beside(entry.files, path))).values():
         if shape and isinstance(shape[0], str):
             options.add_free_dimension_override_by_name(shape[0], 1)
         sides = shape[1:3] if len(shape) == 4 and shape[3] in (1, 3) else shape[2:4]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,12 @@ class Setup:
     stream: int = 0
 
 
-def session_options(ort: Any, path: Path, threads: int) -> Any:
-    """Options of a session of the file at `path`; on a CPU a row takes `threads`."""
+def session_options(ort: Any, path: Path, threads: int, weights: Collection[str] = ()) -> Any:
+    """Options of a session of the file at `path`; on a CPU a row takes `threads`.
+
+    Args:
+        weights: files beside it that hold its weights and have digests of their own.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -77,8 +81,11 @@ def session_options(ort: Any, path: Path, threads: int) -> Any:
         ("session.intra_op.allow_spinning", "0"),
         ("session.inter_op.allow_spinning", "0"),
         ("session.record_ep_graph_assignment_info", "1"),
-        # Weights in other files are not covered by the digest: pointed at nothing, they do not load.
-        ("session.model_external_initializers_file_folder_path", str(path.parent / ".no-external-data")),
+        # Weights in other files that no digest covers do not load, as they are looked for where nothing is.
+        (
+            "session.model_external_initializers_file_folder_path",
+            str(path.parent if weights else path.parent / ".no-external-data"),
+        ),
     ):
         options.add_session_config_entry(key, value)
     if byte_sums_may_saturate():

@@ -78,13 +78,13 @@ def label_set(name: str) -> tuple[str, ...]:
 MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {
     "objects": ("yolox", "yolov8", "yolo_end_to_end", "rtdetr", "dfine", "detr", "rfdetr"),
     "aesthetics": ("laion", "nima", "nima_keras"),
-    "sounds": ("panns", "vggish", "openl3", "clap"),
+    "sounds": ("panns", "panns_16k", "vggish", "openl3", "clap"),
     "faces": ("scrfd", "ultraface", "yunet"),
     "face_landmarks": ("scrfd", "yunet"),
     "eyes": ("eye_state", "ocec"),
     "emotions": ("fer", "fer_rgb", "fer_aligned", "hsemotion"),
     "text_embeddings": ("sentence", "e5"),
-    "poses": ("blazepose", "rtmpose"),
+    "poses": ("blazepose", "rtmpose", "rtmo"),
 }
 
 
@@ -324,6 +324,7 @@ def _entry_of_path(default: ModelEntry, path: Path, entries: list[ModelEntry]) -
         commercial="unclear",
         licence_of_code="",
         trained_on="",
+        research_only=(),
         unconfirmed=(),
         same_above=0.0,
         urls=(),

@@ -101,6 +101,7 @@ def list_models() -> list[dict[str, Any]]:
                 "licence": entry.licence,
                 "licence_of_code": entry.licence_of_code,
                 "trained_on": entry.trained_on,
+                "research_only": list(entry.research_only),
                 "commercial": entry.commercial,
                 "unconfirmed": list(entry.unconfirmed),
                 "sha256": entry.sha256,

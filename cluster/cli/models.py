@@ -61,6 +61,8 @@ def list_(invocation: Invocation) -> None:
             "state",
             "default",
             "unconfirmed",
+            "trained on",
+            "research only",
             "file",
         ),
         [
@@ -74,6 +76,8 @@ def list_(invocation: Invocation) -> None:
                 record["state"],
                 record["is_default"],
                 ", ".join(record["unconfirmed"]),
+                record["trained_on"],
+                ", ".join(record["research_only"]),
                 record["path"] or record["problem"],
             )
             for record in records
@@ -103,6 +107,14 @@ def _print_by_role(records: Sequence[Record]) -> None:
     num_here = sum(bool(record["path"]) for record in records)
     click.echo(f"{num_here} of {len(records)} are here; the first of a role is its default")
     click.echo("framemill models pull NAME fetches one, with --for A,B all of some operations")
+    limited: dict[str, dict[str, None]] = {}  # names once, though a model may serve two roles
+    for record in records:
+        for data in record["research_only"] if record["commercial"] == "yes" else ():
+            limited.setdefault(data, {})[record["name"]] = None
+    if limited:
+        click.echo("licensed as told, but trained on data that are for research only:")
+    for data, names in limited.items():
+        click.echo(f"  {data}: {', '.join(names)}")
     doubts = {record["name"]: record["unconfirmed"] for record in records if record["unconfirmed"]}
     if doubts:
         click.echo("confirmed by no publisher's page or file:")

@@ -3,7 +3,8 @@
 yamnet: MobileNet v1 on log-mel spectrograms that it makes itself (Hershey et al., "CNN architectures for
 large-scale audio classification", ICASSP 2017); one window a call. Conversions name the outputs differently,
 and give the spectrogram as a third.
-panns: the audio networks of Kong et al. (arXiv:1912.10211), from waveforms at 32 kHz.
+panns: the audio networks of Kong et al. (arXiv:1912.10211), from waveforms at 32 kHz. panns_16k: the one that
+they trained on 16 kHz, whose conversions name the outputs differently.
 vggish: the embedding of Hershey et al. from log-mel spectrograms made here.
 openl3: Cramer et al., "Look, listen and learn more" (ICASSP 2019), exported with its own log-mel front end.
 clap: the sound half of LAION's contrastive model (Wu et al., arXiv:2211.06687), as Hugging Face exports it.
@@ -126,6 +127,15 @@ FAMILIES: Mapping[str, SoundFamily] = {
         scores="clipwise_output",
         embedding="embedding",
         prepare=_waveform,
+    ),
+    "panns_16k": SoundFamily(
+        sample_rate=16_000,
+        window=160_000,
+        scores="clip_scores",
+        embedding="embedding",
+        prepare=_waveform,
+        input_name="input_audio",
+        embedding_width=2048,
     ),
     "vggish": SoundFamily(
         sample_rate=16_000, window=15_600, scores=None, embedding="", prepare=_vggish_spectrogram

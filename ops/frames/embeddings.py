@@ -1,8 +1,9 @@
 """Embeddings of frames: frames with similar content have similar vectors.
 
 CLIP: Radford et al., arXiv:2103.00020. SigLIP: Zhai et al., arXiv:2303.15343, SigLIP 2: Tschannen et al.,
-arXiv:2502.14786. DINOv2: Oquab et al., arXiv:2304.07193. MobileNet: Howard et al., arXiv:1704.04861. The
-first three have a text tower beside them, whose vectors compare with those of pictures.
+arXiv:2502.14786. DINOv2: Oquab et al., arXiv:2304.07193, DINOv3: Siméoni et al., arXiv:2508.10104.
+MobileNet: Howard et al., arXiv:1704.04861. The first three have a text tower beside them, whose vectors
+compare with those of pictures.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ FAMILIES: Mapping[str, _Family] = {
     "clip": _Family(1.0, output="image_embeds"),
     "siglip": _Family(None, output="pooler_output"),
     "dinov2": _Family(224 / 256, output="pooler_output", first_token=True),
+    "dinov3": _Family(None, output="pooler_output", first_token=True),
 }
 
 

@@ -30,7 +30,7 @@ class _Family:
     """Inputs and outputs of a family.
 
     Attributes:
-        max_tokens: longer texts are cut. inputs: names, all int64 [n, tokens].
+        max_tokens: longer texts are cut. inputs: names, each [n, tokens]: `text` int32, the others int64.
         output: name of the output. padding: the token that fills every text up to `max_tokens`, or empty
             where texts keep their length.
         passage, query: words that texts and questions about them begin with. lowers: whether it knows
@@ -53,6 +53,8 @@ FAMILIES: Mapping[str, _Family] = {
     "sentence": _Family(256, _BERT, "last_hidden_state", is_mean=True),
     "e5": _Family(512, _BERT, "last_hidden_state", passage="passage: ", query="query: ", is_mean=True),
     "clip_text": _Family(77, ("input_ids", "attention_mask"), "text_embeds"),
+    # OpenCLIP's own export takes exactly 77; token 0 of CLIP fills them, as OpenCLIP does it.
+    "openclip_text": _Family(77, ("text",), "embedding", padding="!"),
     # It was trained on texts of exactly 64 tokens and reads the last one.
     "siglip_text": _Family(64, ("input_ids",), "pooler_output", padding="</s>"),
     "siglip2_text": _Family(64, ("input_ids",), "pooler_output", padding="<pad>", lowers=True),
@@ -60,7 +62,7 @@ FAMILIES: Mapping[str, _Family] = {
 
 # Those of texts by themselves, and those whose vectors compare with pictures'.
 TEXT_FAMILIES = ("sentence", "e5")
-TOWER_FAMILIES = ("clip_text", "siglip_text", "siglip2_text")
+TOWER_FAMILIES = ("clip_text", "openclip_text", "siglip_text", "siglip2_text")
 
 
 class TextEncoder:
@@ -103,10 +105,11 @@ class TextEncoder:
         return np.stack([found[place] for place in range(len(texts))])
 
     def _run(self, ids: npt.NDArray[np.int64]) -> Float32Array:
-        values = {
+        values: dict[str, npt.NDArray[Any]] = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids),
             "token_type_ids": np.zeros_like(ids),
+            "text": ids.astype(np.int32),
         }
         outputs = self._model.runner.run({name: values[name] for name in self._family.inputs})
         raw = outputs.get(self._family.output)

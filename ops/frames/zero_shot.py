@@ -27,12 +27,12 @@ MAX_WORDS = 1000
 # Longer ones would be cut: the towers read 64 tokens, or 77.
 MAX_LETTERS = 100
 _SENTENCES: Mapping[str, str] = {
-    "clip_text": "a photo of a {}.",
+    **dict.fromkeys(("clip_text", "openclip_text"), "a photo of a {}."),
     "siglip_text": "This is a photo of {}.",
     "siglip2_text": "This is a photo of {}.",
 }
 # Families whose classes exclude each other.
-_EXCLUSIVE = ("clip_text",)
+_EXCLUSIVE = ("clip_text", "openclip_text")
 assert set(_SENTENCES) == set(TOWER_FAMILIES)
 
 

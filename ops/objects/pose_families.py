@@ -1,7 +1,9 @@
-"""Inputs and outputs of body pose models: BlazePose and RTMPose.
+"""Inputs and outputs of body pose models: BlazePose, RTMPose and RTMO.
 
 BlazePose: Bazarevsky et al., "BlazePose: On-device Real-time Body Pose tracking", arXiv:2006.10204.
 RTMPose: Jiang et al., arXiv:2303.07399; its outputs are those of SimCC, Li et al., arXiv:2107.03332.
+RTMO: Lu et al., arXiv:2312.07526, which finds the people of a whole frame by itself; the graph that MMPose
+deploys, where suppression is built in.
 """
 
 from __future__ import annotations
@@ -61,11 +63,12 @@ class PoseFamily:
         names: of the keypoints, in the model's order, where the entry has no labels.
         channels_last: whether it takes [n, height, width, 3].
         decode: outputs, entry and names to poses; raises ModelError where the outputs break the contract.
+            None where it takes whole frames, which `decode_rtmo` reads.
     """
 
     names: tuple[str, ...]
     channels_last: bool
-    decode: Callable[[Outputs, ModelEntry, tuple[str, ...]], Poses]
+    decode: Callable[[Outputs, ModelEntry, tuple[str, ...]], Poses] | None
 
     def prepare(self, crops: UInt8Array, entry: ModelEntry) -> Float32Array:
         """Crops, uint8 [n, height, width, 3] RGB, as the model takes them."""
@@ -117,6 +120,38 @@ def decode_rtmpose(outputs: Outputs, entry: ModelEntry, names: tuple[str, ...]) 
     return Poses(point_scores.mean(axis=1), np.stack(places, axis=2).astype(np.float32), point_scores)
 
 
+def decode_rtmo(outputs: Outputs, entry: ModelEntry, names: tuple[str, ...]) -> tuple[Float32Array, Poses]:
+    """`dets` [1, n, 5], left, top, right, bottom and score, and `keypoints` [1, n, k, 3], x, y and score.
+
+    Returns:
+        Boxes float32 [n, 4] and poses of the n people of one picture, all in its pixels.
+    """
+    found, points = outputs.get("dets"), outputs.get("keypoints")
+    count = found.shape[1] if found is not None and found.ndim == 3 else 0
+    if (
+        found is None
+        or points is None
+        or found.shape != (1, count, 5)
+        or points.shape
+        != (
+            1,
+            count,
+            len(names),
+            3,
+        )
+    ):
+        raise _broken(
+            entry,
+            outputs,
+            f"rtmo with {len(names)} keypoints gives dets [1, n, 5] and keypoints [1, n, {len(names)}, 3]",
+        )
+    scores = np.clip(found[0, :, 4], 0, 1).astype(np.float32)
+    point_scores = np.clip(points[0, ..., 2], 0, 1).astype(np.float32)
+    return found[0, :, :4].astype(np.float32), Poses(
+        scores, points[0, ..., :2].astype(np.float32), point_scores
+    )
+
+
 def _only(outputs: Outputs, wide: int) -> npt.NDArray[Any] | None:
     """The output of shape [n, wide], if there is exactly one; exports differ in what they call it."""
     found = [values for values in outputs.values() if values.ndim == 2 and values.shape[1] == wide]
@@ -134,4 +169,5 @@ def _broken(entry: ModelEntry, outputs: Outputs, expected: str) -> ModelError:
 FAMILIES: Mapping[str, PoseFamily] = {
     "blazepose": PoseFamily(BLAZEPOSE_33, True, decode_blazepose),
     "rtmpose": PoseFamily(COCO_17, False, decode_rtmpose),
+    "rtmo": PoseFamily(COCO_17, False, None),
 }

@@ -1,4 +1,8 @@
-"""Body poses: the keypoints of each person that `objects` found."""
+"""Body poses: the keypoints of each person that `objects` found.
+
+Most families look at a crop of each person; RTMO looks at the frame once and finds its people by itself, of
+which each goes to the person of `objects` whose box is nearly the same.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,13 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames
 from framemill.ops.columns import FRAME_COLUMNS, column
-from framemill.ops.objects.pose_families import FAMILIES, Poses
+from framemill.ops.objects.decoders import placed
+from framemill.ops.objects.objects import PADDING
+from framemill.ops.objects.pose_families import FAMILIES, Poses, decode_rtmo
 from framemill.ops.objects.rows import ObjectRows, read_objects
 from framemill.ops.operation import FrameOp
+from framemill.ops.pixels.boxes import overlaps
+from framemill.ops.pixels.model_input import letterbox
 
 PERSON = "person"
 # How much larger than the box a crop is: what the authors of BlazePose and of RTMPose take. Measured on the
@@ -25,6 +33,8 @@ ENLARGEMENT = 1.25
 _INPUT = "input"
 # People prepared at once where the model takes one at a time.
 _SLICE = 8
+# From which overlap on, as intersection over union, two boxes are taken for one person: COCO's own least.
+_SAME_PERSON = 0.5
 
 KEYPOINT = pa.struct(
     [
@@ -42,7 +52,8 @@ class PosesOptions:
 
     Attributes:
         score: least score of a pose, 0..1. BlazePose answers near 0 or near 1, and 0.5 is its authors' value;
-            with RTMPose, whose scores are means over all keypoints, 0.3 keeps people who are partly hidden.
+            with RTMPose, whose scores are means over all keypoints, 0.3 keeps people who are partly hidden;
+            RTMO's are those of the person's box.
     """
 
     score: float = 0.5
@@ -53,7 +64,7 @@ class PosesOptions:
 
 
 class PosesOp(FrameOp):
-    """One row a person, from a crop of its own at full resolution."""
+    """One row a person, from a crop of its own at full resolution, or from the whole frame (RTMO)."""
 
     name = "poses"
     after = ("objects",)
@@ -86,6 +97,8 @@ class PosesOp(FrameOp):
         if not len(people):
             return self.schema.empty_table()
         at = np.searchsorted(frames.frame_index, people.frame_index)
+        if self._family.decode is None:
+            return self._table(frames, *self._from_frames(frames, people, at))
         regions = crop_regions(people.boxes, self._size)
         step = max(_SLICE, self.loaded["poses"].runner.max_batch)
         parts = [
@@ -101,7 +114,33 @@ class PosesOp(FrameOp):
         crops = frames.crops(at, regions, self._size)
         batch = self._family.prepare(crops, self._entry)
         outputs = self.loaded["poses"].runner.run({_INPUT: batch})
+        assert self._family.decode is not None
         return self._family.decode(outputs, self._entry, self._names)
+
+    def _from_frames(
+        self, frames: Frames, people: ObjectRows, at: np.ndarray[Any, Any]
+    ) -> tuple[ObjectRows, Poses]:
+        """Those of the people whom the model finds in their frames too, and their poses in display pixels."""
+        inner, corner, to_display = placed((frames.width, frames.height), self._size, "corner")
+        pixels = frames.rgb(inner)
+        entry, scale = self._entry, np.array(to_display, np.float32)
+        chosen: list[int] = []
+        parts = []
+        for frame in np.unique(at):
+            picture = letterbox(
+                pixels[frame : frame + 1], self._size, corner, PADDING, entry.colour, entry.mean, entry.scale
+            )
+            # How many people it finds differs from frame to frame, so frames do not go in a batch.
+            outputs = self.loaded["poses"].runner.run_whole({_INPUT: picture})
+            boxes, poses = decode_rtmo(outputs, entry, self._names)
+            rows = np.flatnonzero(at == frame)
+            pairs = pair_boxes(people.boxes[rows], boxes * np.tile(scale, 2))
+            chosen += [int(rows[row]) for row, _ in pairs]
+            taken = [guess for _, guess in pairs]
+            points = poses.points[taken] * scale
+            parts.append(Poses(poses.scores[taken], points, poses.point_scores[taken]))
+        poses = Poses(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        return people.take(np.array(chosen, np.int64)), poses
 
     def _table(self, frames: Frames, people: ObjectRows, poses: Poses) -> pa.Table:
         keep = np.flatnonzero(poses.scores >= self.options.score)
@@ -129,6 +168,26 @@ class PosesOp(FrameOp):
             pa.ListArray.from_arrays(offsets, points),
         ]
         return pa.table(columns, schema=self.schema)
+
+
+def pair_boxes(people: Float32Array, guesses: Float32Array) -> list[tuple[int, int]]:
+    """Which guess is which person: those that overlap most first, each once, none by less than half.
+
+    Args:
+        people, guesses: boxes, float32 [m, 4] and [n, 4].
+
+    Returns:
+        Pairs of positions, by that of the person.
+    """
+    shared = np.array([overlaps(person, guesses) for person in people]).reshape(len(people), len(guesses))
+    found: dict[int, int] = {}
+    for place in np.argsort(-shared, axis=None, kind="stable"):
+        person, guess = divmod(int(place), len(guesses))
+        if shared[person, guess] < _SAME_PERSON:
+            break
+        if person not in found and guess not in found.values():
+            found[person] = guess
+    return sorted(found.items())
 
 
 def crop_regions(boxes: Float32Array, size: tuple[int, int]) -> Float32Array:

@@ -7,14 +7,20 @@ import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import helper
 
 from framemill.errors import ModelError
 from framemill.models import download as downloads
 from framemill.models import store
 from framemill.models.folders import ModelFile, digest_files
+from framemill.models.probing import probe
 from framemill.models.registry import DEFAULTS, ModelEntry
+from framemill.models.session import open_model
+from tests.models.graphs import save
 from tests.models.scripted_server import Page, ScriptedServer, serving
 
 CONTENT = bytes(range(256)) * 40
@@ -92,6 +98,44 @@ def test_a_folder_goes_on_at_the_next_address_with_what_it_lacks(server: Scripte
         "/first/model.bin",
         "/second/model.bin",
     ]
+
+
+def test_a_model_whose_weights_lie_in_a_second_file_is_fetched_with_it_and_runs(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    """The graph names that file, and looks for it beside itself."""
+    graph = save(
+        tmp_path / "model.onnx",
+        [helper.make_node("Mul", ["x", "factors"], ["y"])],
+        {"x": ["n", 3, 4, 4]},
+        {"y": ["n", 3, 4, 4]},
+        {"factors": np.full((3, 4, 4), 3, np.float32)},
+        save_as_external_data=True,
+        location="model.onnx_data",
+        size_threshold=64,
+    )
+    contents = {path.name: path.read_bytes() for path in (graph, tmp_path / "model.onnx_data")}
+    files = tuple(
+        ModelFile(name, hashlib.sha256(content).hexdigest(), len(content))
+        for name, content in contents.items()
+    )
+    server.pages = {f"/onnx/{name}": Page(content) for name, content in contents.items()}
+    wanted = replace(
+        entry(f"{server.url}/onnx/"),
+        files=files,
+        sha256=digest_files(files),
+        num_bytes=sum(map(len, contents.values())),
+    )
+    model, report = open_model(wanted, store.find(wanted), 1)
+    assert report.provider == "cpu"
+    found = model.runner.run({"x": np.ones((2, 3, 4, 4), np.float32)})["y"]
+    assert (found == 3.0).all() and found.shape == (2, 3, 4, 4)
+    assert {path for _, path in server.asked} == {"/onnx/model.onnx", "/onnx/model.onnx_data"}
+    # A file that the entry does not list stays unread, though it lies there.
+    alone = replace(wanted, files=files[:1], sha256=digest_files(files[:1]), path=str(tmp_path))
+    with pytest.raises(ModelError, match="cannot be opened"):
+        open_model(alone, tmp_path, 1)
+    assert probe(wanted, store.find(wanted), 1).threads == 1
 
 
 def archive(member: str, content: bytes) -> bytes:

@@ -35,10 +35,11 @@ def test_a_model_without_its_folder_is_refused(tmp_path: Path) -> None:
 def test_text_towers_stand_beside_their_image_models() -> None:
     imagenet = label_set("imagenet1000")
     names = {entry.name for entry in KNOWN if entry.role == "image_embeddings"}
+    image_models = ("clip_vit_b32", "clip_vit_l14", "siglip_base", "siglip2_base")
     towers = {entry.name for entry in KNOWN if entry.role == "image_text"}
     found = {name: fitting("image_text", resolve("image_embeddings", name)) for name in names}
     beside = {name: tower.name for name, tower in found.items() if tower}
-    assert beside == {name: f"{name}_text" for name in ("clip_vit_b32", "siglip_base", "siglip2_base")}
+    assert beside == {name: f"{name}_text" for name in image_models}
     assert towers == set(beside.values())
     assert len(set(imagenet)) == 1000
     assert [imagenet[i] for i in (0, 207, 999)] == ["tench", "golden retriever", "toilet tissue"]

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import pytest
 
 from framemill.actors.audio_probe import reads_subtitles
+from framemill.models.registry import resolve
 from framemill.models.runner import Model
 from framemill.ops import OPS, load_op
-from framemill.testing import CHECKS, Case, make_operation
-from tests.ops.audio.sound_stand_ins import SOUND_STAND_INS
+from framemill.testing import CHECKS, ArrayFrames, Case, make_operation
+from tests.ops.audio.sound_stand_ins import SOUND_STAND_INS, PannsStandIn
 from tests.ops.audio.speech_stand_ins import SPEECH_STAND_INS
 from tests.ops.faces.face_stand_ins import FACE_STAND_INS
-from tests.ops.frames.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS
-from tests.ops.objects.pose_stand_ins import POSE_STAND_INS
+from tests.ops.frames.embedding_stand_ins import EMBEDDING_ENTRIES, EMBEDDING_STAND_INS, DinoRunner
+from tests.ops.objects.pose_stand_ins import POSE_STAND_INS, RtmoRunner, RtmposeRunner
 from tests.ops.text.text_stand_ins import TEXT_ENTRIES, TEXT_STAND_INS
 from tests.small_models import SMALL
 
@@ -79,10 +81,39 @@ class StandIns(dict[str, Model]):
         return self[role]
 
 
-@pytest.fixture(params=sorted(OPS))
+# Operations with models of further families: operation, role, the model's name, what answers in its place.
+FURTHER: tuple[tuple[str, str, str, Callable[[], Any]], ...] = (
+    ("poses", "poses", "rtmpose_m", RtmposeRunner),
+    ("poses", "poses", "rtmo_s", RtmoRunner),
+    ("sounds", "sounds", "panns_cnn14_16k", PannsStandIn),
+    ("audio_embeddings", "sounds", "panns_cnn14_16k", PannsStandIn),
+    ("image_embeddings", "image_embeddings", "dinov3_vits16", DinoRunner),
+)
+
+
+@pytest.fixture(
+    params=[*sorted(OPS), *FURTHER], ids=lambda it: it if isinstance(it, str) else f"{it[0]}-{it[2]}"
+)
 def case(request: pytest.FixtureRequest) -> Case:
     models = StandIns()
-    return Case(make_operation(load_op(request.param), None, models), models)
+    name = request.param
+    if not isinstance(name, str):
+        name, role, model, runner = request.param
+        models[role] = Model(resolve(role, model), runner())
+    return Case(make_operation(load_op(name), None, models), models)
+
+
+def test_a_frame_seen_whole_gives_poses_to_the_people_that_objects_found() -> None:
+    """The contract holds of empty tables too; these are not."""
+    models = StandIns()
+    models["poses"] = Model(resolve("poses", "rtmo_s"), RtmoRunner())
+    objects, poses = (make_operation(load_op(name), None, models) for name in ("objects", "poses"))
+    shades = np.array([40, 41, 42, 43], np.uint8)[:, None, None, None]
+    frames = ArrayFrames(np.ascontiguousarray(np.broadcast_to(shades, (4, 240, 320, 3))))
+    people = objects.run(frames, {})
+    table = poses.run(frames, {"objects": people})
+    assert 0 < table.num_rows == people.filter(pc.equal(people["label"], "person")).num_rows
+    assert set(table["object_index"].to_pylist()) == {0}
 
 
 def test_name_is_its_key(case: Case) -> None:

@@ -294,6 +294,7 @@ def test_listing_tells_origin_licence_and_state(
     assert objects["origin"] == "Megvii-BaseDetection/YOLOX" and objects["state"] == "ok"
     assert known["yolox_s"]["state"] == "absent" and not known["yolox_s"]["is_default"]
     assert known["nima_mobilenet"]["commercial"] == "unclear"
+    assert known["emotion_mobilefacenet"]["research_only"] == ["RAF-DB"] and objects["research_only"] == []
     assert known["nima_mobilenet"]["unconfirmed"] == ["licence", "trained_on"]
     defaults = {m["role"]: m["name"] for m in known.values() if m["is_default"]}
     assert defaults.items() >= {("objects", DEFAULTS["objects"].name), ("vad", "silero_vad_v6")}
@@ -311,6 +312,10 @@ def test_the_list_fits_a_terminal_of_100_columns(
     assert not any("…" in line[: line.index("B  ")] for line in table[2:])  # names and sizes are whole
     assert lines[2 + len(KNOWN)].startswith("1 of ") or "are here" in lines[2 + len(KNOWN)]
     assert "nima_mobilenet: licence, trained_on" in lines[-1]
+    after = lines[2 + len(KNOWN) :]
+    assert "  RAF-DB: emotion_mobilefacenet" in after
+    assert "  MS-Celeb-1M: sface_2021dec, mobilefacenet" in after
+    assert not [line for line in after if "arcface_w600k_r50" in line]  # its licence says so itself
 
 
 def test_a_model_of_the_users_own_needs_no_consent(

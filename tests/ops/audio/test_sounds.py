@@ -139,6 +139,18 @@ def test_a_hop_longer_than_the_models_window_is_refused() -> None:
 def tiny(family: str, path: Path) -> Path:
     """A network of a family's shape that says how loud a window is, or gives means over time of its input."""
     node = helper.make_node
+    outputs: dict[str, list[Any]]
+    if family == "panns_16k":
+        nodes = [
+            node("Abs", ["input_audio"], ["size"]),
+            node("ReduceMax", ["size"], ["loud"], axes=[1]),
+            node("Mul", ["loud", "classes"], ["clip_scores"]),
+            node("Mul", ["loud", "numbers"], ["embedding"]),
+        ]
+        outputs = {"embedding": ["n", 2048], "clip_scores": ["n", 527]}
+        weights = {"classes": np.ones((1, 527), np.float32), "numbers": np.ones((1, 2048), np.float32)}
+        weights["classes"][0, 1:] = 0.1
+        return save(path, nodes, {"input_audio": ["n", "samples"]}, outputs, weights)
     if family == "panns":
         nodes = [
             node("Abs", ["x"], ["size"]),
@@ -147,7 +159,7 @@ def tiny(family: str, path: Path) -> Path:
             node("Concat", ["loud", "quiet"], ["clipwise_output"], axis=1),
             node("ReduceMean", ["size"], ["embedding"], axes=[1]),
         ]
-        outputs: dict[str, list[Any]] = {"clipwise_output": ["n", 2], "embedding": ["n", 1]}
+        outputs = {"clipwise_output": ["n", 2], "embedding": ["n", 1]}
         return save(path, nodes, {"x": ["n", 320_000]}, outputs, {"one": np.array(1, np.float32)})
     shape, axes, name = {
         "vggish": (["n", 1, 96, 64], [1, 2], "output_0"),
@@ -189,6 +201,16 @@ def test_a_network_at_another_rate_gets_sound_at_that_rate_in_batches(tmp_path: 
     assert heard_by(AudioEmbeddings, model, samples.astype(np.float32)).num_rows == 3
 
 
+def test_the_network_for_16_khz_names_its_outputs_otherwise(tmp_path: Path) -> None:
+    model = opened("panns_16k", tmp_path)
+    samples = np.concatenate([np.full(160_000, 0.75), np.full(16_000, 0.5)]).astype(np.float32)
+    rows = heard_by(Sounds, model, samples)
+    assert rows["start_seconds"].to_pylist() == [0, 1] and rows["label"].to_pylist() == ["Speech"] * 2
+    assert np.allclose(rows["score"], 0.75)
+    vectors = heard_by(AudioEmbeddings, model, samples)["vector"].to_pylist()
+    assert [len(vector) for vector in vectors] == [2048] * 2
+
+
 def test_embeddings_come_from_each_family_of_networks(tmp_path: Path) -> None:
     """A tone lies in the same place of the mel scale for both networks that are shown a picture of it."""
     for family, rate, bands, place in (("vggish", 16_000, 64, 14), ("clap", 48_000, 64, 11)):
@@ -226,7 +248,9 @@ def test_the_picture_for_clap_is_the_one_that_it_was_trained_on() -> None:
 
 def test_a_network_without_classes_serves_embeddings_alone(tmp_path: Path) -> None:
     model = opened("openl3", tmp_path)
-    with pytest.raises(ModelError, match=r"tells no classes.* one of family yamnet, panns for sounds"):
+    with pytest.raises(
+        ModelError, match=r"tells no classes.* one of family yamnet, panns, panns_16k for sounds"
+    ):
         Sounds(Sounds.Options(), {"sounds": model})
     with pytest.raises(ModelError, match="is of family 'whisper'; sound is heard by models of yamnet, panns"):
         make_entry = replace(SMALL["sounds"], family="whisper")

@@ -19,7 +19,12 @@ from tests.ops.frames_stub import ArrayFrames
 from tests.small_models import SMALL
 
 COLOURS = np.array([[200, 30, 60], [10, 90, 250], [0, 0, 0]], np.uint8)
-KNOWN = {"clip": "clip_vit_b32", "siglip": "siglip_base", "dinov2": "dinov2_small"}
+KNOWN = {
+    "clip": "clip_vit_b32",
+    "siglip": "siglip_base",
+    "dinov2": "dinov2_small",
+    "dinov3": "dinov3_vits16",
+}
 
 
 def frames() -> ArrayFrames:
@@ -36,13 +41,13 @@ def vectors(op: ImageEmbeddings) -> npt.NDArray[np.float32]:
 def test_towers_get_pictures_as_they_were_trained_on(family: str, tmp_path: Path) -> None:
     entry = resolve("image_embeddings", KNOWN[family])
     assert entry.family == family
-    path = image_tower(tmp_path / "tower.onnx", family)
-    model, _ = open_model(entry, path, 1, "cpu")
+    path = image_tower(tmp_path / "model.onnx", family)
+    model, _ = open_model(entry, tmp_path if entry.files else path, 1, "cpu")
     found = vectors(ImageEmbeddings(ImageEmbeddings.Options(), {"image_embeddings": model}))
     means = {
         "clip": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
         "siglip": ([0.5] * 3, [0.5] * 3),
-        "dinov2": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        **dict.fromkeys(("dinov2", "dinov3"), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
     }
     mean, deviation = means[family]
     expected = (COLOURS / 255 - mean) / deviation
@@ -50,13 +55,16 @@ def test_towers_get_pictures_as_they_were_trained_on(family: str, tmp_path: Path
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("family", "marked"), [("clip", (98, 302)), ("siglip", (0, 400))])
-def test_clip_sees_the_middle_and_siglip_all(family: str, marked: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "marked"), [("clip", (98, 302)), ("siglip", (0, 400)), ("dinov3", (0, 400))]
+)
+def test_clip_sees_the_middle_and_others_all(family: str, marked: tuple[int, int], tmp_path: Path) -> None:
     """A frame twice as wide as high, white where the family looks."""
     pixels = np.zeros((1, 200, 400, 3), np.uint8)
     pixels[:, :, slice(*marked)] = 255
     entry = resolve("image_embeddings", KNOWN[family])
-    model, _ = open_model(entry, image_tower(tmp_path / "tower.onnx", family), 1, "cpu")
+    path = image_tower(tmp_path / "model.onnx", family)
+    model, _ = open_model(entry, tmp_path if entry.files else path, 1, "cpu")
     op = ImageEmbeddings(ImageEmbeddings.Options(), {"image_embeddings": model})
     white = ArrayFrames(np.full_like(pixels, 255))
     np.testing.assert_allclose(op.embed(ArrayFrames(pixels)), op.embed(white), atol=1e-5)

@@ -63,6 +63,13 @@ def test_clip_texts_keep_their_length(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_openclip_texts_are_filled_to_77_tokens_of_32_bits(tmp_path: Path) -> None:
+    found = tower(tmp_path, "openclip_text").encode(TEXTS)
+    # The tokenizer here has no `!`: what fills is token 0, as it is in CLIP's.
+    expected = [unit(TABLE[ids(text)].sum(axis=0) + (77 - len(ids(text))) * TABLE[0]) for text in TEXTS]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_siglip_texts_are_filled_to_64_tokens(tmp_path: Path) -> None:
     found = tower(tmp_path, "siglip_text").encode(TEXTS)
     fills = [64 - len(ids(text)) for text in TEXTS]

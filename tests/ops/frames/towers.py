@@ -41,7 +41,15 @@ def image_tower(path: Path, family: str) -> Path:
 
 def text_tower(path: Path, family: str, table: npt.NDArray[np.float32]) -> Path:
     """`input_ids` i64 [n, tokens]; CLIP also takes `attention_mask` and gives `text_embeds`, SigLIP takes
-    exactly 64 tokens and gives `pooler_output`."""
+    exactly 64 tokens and gives `pooler_output`. OpenCLIP: `text` i32 [1, 77], and one `embedding`."""
+    if family == "openclip_text":
+        nodes = [
+            helper.make_node("Gather", ["table", "text"], ["rows"]),
+            helper.make_node("ReduceSum", ["rows", "one"], ["embedding"], keepdims=0),
+        ]
+        inputs = {"text": (TensorProto.INT32, [1, 77])}
+        weights = {"table": table, "one": np.array([1], np.int64)}
+        return _save(path, nodes, inputs, {"embedding": [1, table.shape[1]]}, weights)
     output = "text_embeds" if family == "clip_text" else "pooler_output"
     tokens: Any = "tokens" if family == "clip_text" else 64
     inputs = {"input_ids": (TensorProto.INT64, ["n", tokens])}

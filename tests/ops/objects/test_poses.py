@@ -1,4 +1,4 @@
-"""Poses: crops, both families' contracts, and real weights against golden keypoints."""
+"""Poses: crops, the families' contracts, and real weights against golden keypoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from framemill.models.entry import ModelEntry
 from framemill.models.runner import Model
 from framemill.ops.objects.objects import Objects, ObjectsOptions
 from framemill.ops.objects.pose_families import BLAZEPOSE_33, COCO_17
-from framemill.ops.objects.poses import PosesOp, PosesOptions, crop_regions
+from framemill.ops.objects.poses import PosesOp, PosesOptions, crop_regions, pair_boxes
 from tests.ops.frames_stub import ArrayFrames
 from tests.ops.objects.object_tables import objects_table
 from tests.ops.stand_ins import OrtRunner
@@ -28,6 +28,8 @@ IMAGENET = {"mean": (123.675, 116.28, 103.53), "scale": (1 / 58.395, 1 / 57.12, 
 RTMPOSE = replace(
     BLAZEPOSE, name="tiny", family="rtmpose", input_size=(192, 256), batching="dynamic", **IMAGENET
 )
+
+RTMO = replace(BLAZEPOSE, name="tiny_rtmo", family="rtmo", input_size=(640, 640), colour="bgr", scale=())
 
 
 class Canned:
@@ -186,9 +188,107 @@ def test_a_network_of_the_rtmpose_contract_runs(tmp_path: Path) -> None:
         assert point["score"] == 1  # a peak beyond 1 is not more than sure
 
 
+class Whole:
+    """Gives the same people for every frame, and remembers the frames."""
+
+    max_batch = 1
+
+    def __init__(self, dets: Any, keypoints: Any) -> None:
+        self.outputs = {"dets": np.array(dets, np.float32), "keypoints": np.array(keypoints, np.float32)}
+        self.fed: list[npt.NDArray[np.float32]] = []
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        raise AssertionError("frames differ in how many people there are")
+
+    def run_whole(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        (frame,) = inputs.values()
+        self.fed.append(frame)
+        return self.outputs
+
+
+def test_people_that_a_whole_frame_shows_go_to_those_that_objects_found() -> None:
+    """Frames of 300 x 200 lie in the corner of the picture, 640 / 300 times as large."""
+    ratio = 640 / 300
+    boxes = np.array([[200, 20, 222, 121], [400, 0, 410, 9], [12, 18, 108, 61]]) * ratio
+    dets = [[[*box, score] for box, score in zip(boxes, (0.8, 0.9, 0.7), strict=True)]]
+    points = np.zeros((1, 3, 17, 3))
+    points[0, :, :, 0] = np.array([210, 405, 60])[:, None] * ratio
+    points[0, :, :, 1], points[0, :, :, 2] = np.arange(17) * ratio, 1.5
+    runner = Whole(dets, points)
+    rows = poses(RTMO, runner).run(still(), {"objects": PEOPLE}).to_pylist()
+    # The person of frame 20 is nowhere near; one guess of frame 4 is nobody whom objects found.
+    assert [(r["frame_index"], r["person_index"], r["object_index"]) for r in rows] == [(4, 0, 1), (4, 1, 2)]
+    assert [r["score"] for r in rows] == pytest.approx([0.7, 0.8])
+    assert [p["name"] for p in rows[0]["keypoints"]] == list(COCO_17)
+    first = rows[0]["keypoints"][5]
+    assert (first["x"], first["y"]) == pytest.approx((60, 5), abs=1e-3) and first["score"] == 1
+    assert [frame.shape for frame in runner.fed] == [(1, 3, 640, 640)] * 2
+    sure = poses(RTMO, Whole(dets, points), score=0.75).run(still(), {"objects": PEOPLE}).to_pylist()
+    assert [(r["person_index"], r["object_index"]) for r in sure] == [(0, 2)]
+
+
+def test_a_whole_frame_is_fed_as_its_authors_do_it() -> None:
+    """Blue, green, red in 0..255 in the upper left, and their grey around it."""
+    runner = Whole(np.zeros((1, 0, 5)), np.zeros((1, 0, 17, 3)))
+    pixels = np.zeros((1, 200, 300, 3), np.uint8)
+    pixels[..., 0] = 200
+    frames = ArrayFrames(pixels, frame_index=[4])
+    table = objects_table([(4, "person", 1, (90, 90, 110, 110))])
+    assert poses(RTMO, runner).run(frames, {"objects": table}).num_rows == 0
+    (fed,) = runner.fed
+    assert fed[0, :, 100, 100].tolist() == [0, 0, 200] and fed[0, :, 500, 100].tolist() == [114] * 3
+
+
+def test_each_guess_is_one_person_and_the_nearest() -> None:
+    people = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]], np.float32)
+    guesses = np.array([[2, 0, 12, 10], [1, 0, 11, 10], [50, 50, 60, 54]], np.float32)
+    assert pair_boxes(people, guesses) == [(0, 1), (1, 0)]  # the last two share less than half
+    assert pair_boxes(people, guesses[:1]) == [(1, 0)]
+    assert pair_boxes(people, np.zeros((0, 4), np.float32)) == []
+
+
+def test_a_network_of_the_rtmo_contract_runs(tmp_path: Path) -> None:
+    """One person as wide as the red of the frame is bright, by a graph with a batch axis."""
+    from onnx import helper
+
+    from framemill.models.session import open_model
+    from tests.models.graphs import save
+
+    path = save(
+        tmp_path / "tiny.onnx",
+        [
+            helper.make_node("Slice", ["input", "from", "to"], ["corner"]),
+            helper.make_node("Reshape", ["corner", "cell"], ["red"]),
+            helper.make_node("Mul", ["red", "box"], ["dets"]),
+            helper.make_node("Reshape", ["red", "point"], ["wide"]),
+            helper.make_node("Mul", ["wide", "points"], ["keypoints"]),
+        ],
+        {"input": ["n", 3, 640, 640]},
+        {"dets": ["n", 1, 5], "keypoints": ["n", 1, 17, 3]},
+        {
+            "from": np.array([0, 2, 0, 0]),
+            "to": np.array([1, 3, 1, 1]),
+            "cell": np.array([1, 1, 1]),
+            "point": np.array([1, 1, 1, 1]),
+            "box": np.array([[[0, 0, 1, 1, 0.005]]], np.float32),
+            "points": np.full((1, 1, 17, 3), 0.005, np.float32),
+        },
+    )
+    model, _ = open_model(RTMO, path, 1, "cpu")
+    pixels = np.full((1, 320, 320, 3), 200, np.uint8)
+    frames = ArrayFrames(pixels, frame_index=[4])
+    table = objects_table([(4, "person", 0.9, (0, 0, 100, 100))])  # 200 of the 640, in a frame half as large
+    op = PosesOp(PosesOptions(), {"poses": model})
+    (row,) = op.run(frames, {"objects": table}).to_pylist()
+    assert row["score"] == pytest.approx(1.0) and row["keypoints"][0]["x"] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("entry", "runner", "words"),
     [
+        (RTMO, Whole(np.zeros((1, 2, 6)), np.zeros((1, 2, 17, 3))), r"gives dets \[1, n, 5\]"),
+        (RTMO, Whole(np.zeros((1, 2, 5)), np.zeros((1, 2, 26, 3))), r"keypoints \[1, n, 17, 3\]"),
+        (RTMO, Whole(np.zeros((1, 2, 5)), np.zeros((1, 3, 17, 3))), "rtmo with 17 keypoints"),
         (BLAZEPOSE, blazepose(wide=165), r"one output \[n, 195\]"),
         (BLAZEPOSE, Canned(landmarks=np.zeros(195, np.float32)), r"one \[n, 1\]"),
         (replace(BLAZEPOSE, labels=("head",)), blazepose(), "names 33 keypoints"),
@@ -197,14 +297,14 @@ def test_a_network_of_the_rtmpose_contract_runs(tmp_path: Path) -> None:
         (RTMPOSE, Canned(simcc_x=np.zeros((26, 384)), simcc_y=np.zeros((26, 512))), "17 keypoints"),
     ],
 )
-def test_outputs_of_another_contract_are_refused(entry: ModelEntry, runner: Canned, words: str) -> None:
+def test_outputs_of_another_contract_are_refused(entry: ModelEntry, runner: Any, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         poses(entry, runner).run(still(), {"objects": PEOPLE})
 
 
 @pytest.mark.parametrize("change", [{"family": "openpose"}, {"input_size": None}])
 def test_a_model_of_another_family_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="blazepose, rtmpose"):
+    with pytest.raises(ModelError, match="blazepose, rtmpose, rtmo"):
         poses(replace(BLAZEPOSE, **change), blazepose())
 
 
