@@ -89,21 +89,20 @@ def _print_by_role(records: Sequence[Record]) -> None:
     roles: dict[str, list[Record]] = {}
     for record in records:
         roles.setdefault(record["role"], []).append(record)
-    print_table(
-        ("role", "model", "size", "licence", "origin", "state"),
-        [
+    rows: list[tuple[str, ...]] = []
+    for role, members in roles.items():
+        rows.append((role, "", "", "", ""))
+        rows += [
             (
-                role if record is members[0] else "",
-                record["name"],
+                f"  {record['name']}",
                 size(record["num_bytes"]) if record["num_bytes"] else "",
                 _LIMITS[record["commercial"]] + record["licence"],
                 record["origin"],
                 _STATES[record["state"]],
             )
-            for role, members in roles.items()
             for record in sorted(members, key=lambda member: not member["is_default"])
-        ],
-    )
+        ]
+    print_table(("model", "size", "licence", "origin", "state"), rows)
     num_here = sum(bool(record["path"]) for record in records)
     click.echo(f"{num_here} of {len(records)} are here; the first of a role is its default")
     click.echo("framemill models pull NAME fetches one, with --for A,B all of some operations")

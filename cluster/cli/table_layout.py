@@ -111,7 +111,7 @@ def aligned(
 
 
 def _least(texts: Sequence[str]) -> int:
-    return LEAST_TEXT if any(" " in text or "/" in text for text in texts) else LEAST_NAME
+    return LEAST_TEXT if any(" " in text.strip() or "/" in text for text in texts) else LEAST_NAME
 
 
 def _num_cells(kept: Sequence[int], columns: Sequence[str]) -> int:

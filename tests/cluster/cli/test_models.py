@@ -300,19 +300,24 @@ def test_listing_tells_origin_licence_and_state(
     assert defaults.items() >= {("objects", DEFAULTS["objects"].name), ("vad", "silero_vad_v6")}
 
 
-def test_the_list_fits_a_terminal_of_100_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_list_fits_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setattr("framemill.cluster.cli.output._is_terminal", lambda: True)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", str(columns))
     lines = run(capsys, "models", "list")[1].splitlines()
-    assert lines[0].split() == ["role", "model", "size", "licence", "origin", "state"]
-    table = lines[: 2 + len(KNOWN)]
-    assert max(map(len, lines)) <= 100
-    assert not any("…" in line[: line.index("B  ")] for line in table[2:])  # names and sizes are whole
-    assert lines[2 + len(KNOWN)].startswith("1 of ") or "are here" in lines[2 + len(KNOWN)]
+    assert lines[0].split() == ["model", "size", "licence", "origin", "state"]
+    num_rows = len(KNOWN) + len({entry.role for entry in KNOWN})
+    table = lines[: 2 + num_rows]
+    assert max(map(len, lines)) <= columns
+    assert table[2] == "objects" and table[3].startswith("  dfine_n  ") and "  Apache-2.0  " in table[3]
+    models = [line for line in table if line.startswith("  ")]
+    assert len(models) == len(KNOWN)
+    assert not any("…" in line[: line.index("B  ")] for line in models)  # names and sizes are whole
+    assert lines[2 + num_rows].startswith("1 of ") or "are here" in lines[2 + num_rows]
     assert "nima_mobilenet: licence, trained_on" in lines[-1]
-    after = lines[2 + len(KNOWN) :]
+    after = lines[2 + num_rows :]
     assert "  RAF-DB: emotion_mobilefacenet" in after
     assert "  MS-Celeb-1M: sface_2021dec, mobilefacenet" in after
     assert not [line for line in after if "arcface_w600k_r50" in line]  # its licence says so itself

@@ -139,7 +139,7 @@ def test_lists_of_what_there_is_are_grouped_on_a_terminal(capsys: Capture) -> No
     assert main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(cell_len(line) <= 80 for line in lines)
-    assert len([line for line in lines if line.startswith("objects ")]) == 1
+    assert lines.count("objects") == 1
     assert any("arcface_w600k_r50 " in line for line in lines), "names are whole: they are typed again"
 
 
