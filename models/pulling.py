@@ -19,10 +19,11 @@ _AT_ONCE = 4  # the fewest that keep a fast line busy where each server sends sl
 
 def absent(entries: Iterable[ModelEntry]) -> list[ModelEntry]:
     """Those that would have to be downloaded, each once though it may serve several roles."""
-    return [entry for entry in {entry.name: entry for entry in entries}.values() if _is_absent(entry)]
+    return [entry for entry in {entry.name: entry for entry in entries}.values() if is_absent(entry)]
 
 
-def _is_absent(entry: ModelEntry) -> bool:
+def is_absent(entry: ModelEntry) -> bool:
+    """Whether it would have to be downloaded."""
     try:
         return locate(entry) is None
     except ModelError:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     "--for",
     "ops",
     metavar="A,B",
-    shell_complete=completion.listed(completion.operations),
-    help="Instead of names: all that `extract` needs for these operations.",
+    shell_complete=completion.listed(lambda: [*completion.operations(), "search"]),
+    help="Instead of names: all that `extract` needs for these operations; `search` for that command.",
 )
 @click.option(
     "--quality",

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from framemill.cluster.engines.local.process import ENVIRONMENT
 from framemill.cluster.engines.ray.health_check import problem_with
 from framemill.cluster.engines.ray.pools import Pool, plan_pool
-from framemill.cluster.engines.ray.preflight import check_workers, nodes_there
+from framemill.cluster.engines.ray.preflight import Explain, check_workers, nodes_there
 from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_logs, log_to_file, one_line
 from framemill.cluster.engines.ray.stream import settle_data
 from framemill.cluster.machine import import_root, usable_cores
@@ -145,6 +145,7 @@ def open_pool(
     plugins: Sequence[Plugin],
     run_id: str,
     code: str,
+    explain: Explain,
     report: Callable[[str], None] = lambda text: None,
 ) -> Pool:
     """Plans and checks the pool of actors; Ray must be connected.
@@ -154,6 +155,7 @@ def open_pool(
         plugins: the operations of the run that are not ours.
         code: `preflight.code_digest`, from before it was connected: once it is, other raylets of this machine
             may be unpacking anew what this process runs in.
+        explain: puts what is wrong with models on a node into words.
         report: called with a line where the check takes long.
 
     Raises:
@@ -162,7 +164,7 @@ def open_pool(
     known: Any = ray
     nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
     pool = plan_pool(request, [node["Resources"] for node in nodes])
-    check_workers(root, pool, nodes, models, plugins, run_id, code, report)
+    check_workers(root, pool, nodes, models, plugins, run_id, code, explain, report)
     return pool
 
 

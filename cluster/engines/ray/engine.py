@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from framemill.cluster.engines.base import Engine, Setup
 from framemill.errors import SetupError
 
 if TYPE_CHECKING:
+    from framemill.cluster.engines.ray.preflight import ModelTrouble
     from framemill.cluster.run.committing import PendingRun
     from framemill.cluster.run.progress import Outcome
 
@@ -54,7 +56,30 @@ class RayEngine(Engine):
         # It starts while the workers are looked at; after that where code may just be unpacked meanwhile.
         runner = None if share_machines() else open_runner(beside_driver())
         pool = open_pool(
-            setup.request, root, models, config.plugins, config.run_id, code, lambda text: report(0, text)
+            setup.request,
+            root,
+            models,
+            config.plugins,
+            config.run_id,
+            code,
+            partial(_explain, setup),
+            lambda text: report(0, text),
         )
         return_to(here)
         return RayRun(setup, pool, runner or open_runner(beside_driver())).run(conclude)
+
+
+def _explain(setup: Setup, trouble: ModelTrouble) -> str:
+    """As on one machine, of the models that a node lacks: what it has of the others is no matter of ours."""
+    from framemill.cluster.run.needed_models import explain_problems
+    from framemill.models.registry import resolve
+
+    names = {
+        role: resolve(role, setup.request.models.get(role, "")).name
+        for op in setup.plan.ops.values()
+        for role in op.key["models"]
+    }
+    there = set(names.values()) - {names[role] for role in trouble.absent}
+    return explain_problems(
+        setup.plan, setup.request, trouble.problems, lambda entry: entry.name not in there
+    )

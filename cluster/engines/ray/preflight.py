@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,7 +109,26 @@ def _is_same_code(code: str) -> bool:
         time.sleep(0.2)
 
 
-def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plugin], code: str) -> str:
+@dataclass(frozen=True, slots=True)
+class ModelTrouble:
+    """Models that cannot be had on a node.
+
+    Attributes:
+        problems: role -> what is wrong with its model there.
+        absent: the roles among these whose models would have to be fetched.
+    """
+
+    problems: Mapping[str, str]
+    absent: frozenset[str]
+
+
+# Puts what is wrong with models on a node into words.
+Explain = Callable[[ModelTrouble], str]
+
+
+def look(
+    root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plugin], code: str
+) -> str | ModelTrouble:
     """What is wrong where this runs, or an empty text.
 
     Args:
@@ -117,9 +137,6 @@ def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plu
         code: `code_digest` of the driver.
     """
     from framemill.errors import FramemillError
-    from framemill.models.download import is_offline
-    from framemill.models.registry import resolve
-    from framemill.models.store import find, locate
 
     where = f"on node {cast(Any, ray.util).get_node_ip_address()}"
     if not _is_same_code(code):
@@ -138,18 +155,38 @@ def look(root: str, token: str, models: Mapping[str, str], plugins: Sequence[Plu
             f"{error} ({where}: put the module into the folder that the job is submitted with, "
             "--working-dir, or install it on every node)"
         )
-    try:
-        for role, choice in models.items():
+    return look_at_models(models, where)
+
+
+def look_at_models(models: Mapping[str, str], where: str) -> str | ModelTrouble:
+    """Which models cannot be had on this machine, or an empty text.
+
+    What has an address is no trouble where it may be fetched: a download may take longer than a check, so the
+    first actor does it, and says what goes wrong.
+
+    Args:
+        models: role -> name or path. where: this machine, in words.
+    """
+    from framemill.errors import FramemillError
+    from framemill.models.download import is_offline
+    from framemill.models.registry import resolve
+    from framemill.models.store import find, locate
+
+    problems: dict[str, str] = {}
+    absent: set[str] = set()
+    for role, choice in models.items():
+        try:
             entry = resolve(role, choice)
-            # A download may take longer than a check: the first actor does it, and says what goes wrong.
-            if locate(entry) is not None or is_offline():
+            is_here = locate(entry) is not None
+            if is_here or is_offline() or not entry.urls:
+                absent |= set() if is_here else {role}
                 find(entry)
-    except FramemillError as error:
-        return f"no model for the role {role}: {error} ({where})"
-    return ""
+        except FramemillError as error:
+            problems[role] = f"{error} ({where})"
+    return ModelTrouble(problems, frozenset(absent)) if problems else ""
 
 
-def _looking(seconds: float) -> Callable[..., str]:
+def _looking(seconds: float) -> Callable[..., Any]:
     """What has a worker `look`: the node's own code is what runs, once it can be imported.
 
     Args:
@@ -157,7 +194,7 @@ def _looking(seconds: float) -> Callable[..., str]:
     """
 
     # An inner function travels whole. By its name, a worker that cannot import it would never try again.
-    def look_there(*given: Any) -> str:
+    def look_there(*given: Any) -> Any:
         import importlib
         import sys
         import time
@@ -168,7 +205,7 @@ def _looking(seconds: float) -> Callable[..., str]:
                 module = importlib.import_module("framemill.cluster.engines.ray.preflight")
                 if importlib.import_module("framemill").__file__ is None:
                     raise ImportError("framemill is a folder without its __init__.py")
-                return str(module.look(*given))
+                return module.look(*given)
             except (ImportError, OSError):
                 if time.monotonic() > deadline:
                     raise
@@ -278,6 +315,7 @@ def check_workers(
     plugins: Sequence[Plugin],
     run_id: str,
     code: str,
+    explain: Explain,
     report: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Tries on every node what will be needed there, and that one actor finds room.
@@ -286,6 +324,7 @@ def check_workers(
         nodes: as `ray.nodes()` tells. Models are needed where an actor has room; files are opened and pieces
             merged wherever there is a CPU, each with all the `plugins`.
         code: `code_digest` of the driver, from before it connected.
+        explain: puts what is wrong with models into words.
         report: called with a line where workers take long to start.
 
     Raises:
@@ -307,7 +346,7 @@ def check_workers(
                 look_there = looking.options(num_cpus=0, scheduling_strategy=here)
                 wanted = dict(models) if has_actor else {}
                 waiting[look_there.remote(str(root), token, wanted, plugins, code)] = node
-        _await_answers(waiting, report)
+        _await_answers(waiting, explain, report)
     except ray.exceptions.RayError as exc:
         raise SetupError(
             f"a worker cannot run Framemill: {one_line(exc)}; install it there, or use "
@@ -320,7 +359,7 @@ def check_workers(
             path.unlink(missing_ok=True)
 
 
-def _await_answers(waiting: dict[Any, Node], report: Callable[[str], None]) -> None:
+def _await_answers(waiting: dict[Any, Node], explain: Explain, report: Callable[[str], None]) -> None:
     """Takes from `waiting`, answer -> node, what comes.
 
     Raises:
@@ -331,10 +370,10 @@ def _await_answers(waiting: dict[Any, Node], report: Callable[[str], None]) -> N
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS)
         for answer in ready:
-            problem = ray.get(answer)
+            trouble: str | ModelTrouble = ray.get(answer)
             del waiting[answer]
-            if problem:
-                raise SetupError(problem)
+            if trouble:
+                raise SetupError(trouble if isinstance(trouble, str) else explain(trouble))
         if ready:
             continue
         there = {node["NodeID"] for node in nodes_there(list(waiting.values()))}

@@ -99,6 +99,32 @@ def test_settings_count_as_for_a_run(
     assert fetched(server) == {"dfine_s", "whisper_large_v3", "yunet_2023mar"}
 
 
+@pytest.mark.parametrize(
+    ("words", "settings", "names"),
+    [
+        ((), "", {"siglip2_base", "siglip2_base_text"}),
+        (("--quality", "fast"), "", {"clip_vit_b32", "clip_vit_b32_text"}),
+        ((), '[model]\nimage_embeddings = "clip_vit_b32"\n', {"clip_vit_b32", "clip_vit_b32_text"}),
+    ],
+)
+def test_what_search_needs_is_fetched(
+    server: ScriptedServer, capsys: Capture, words: tuple[str, ...], settings: str, names: set[str]
+) -> None:
+    Path("framemill.toml").write_text(settings)
+    assert run(capsys, "models", "pull", "--for", "search", *words)[0] == 0
+    assert fetched(server) == names
+    server.asked.clear()
+    assert run(capsys, "models", "pull", "--for", "image_embeddings,search,faces", *words)[0] == 0
+    assert fetched(server) == {"yunet_2023mar"}
+
+
+def test_search_needs_vectors_that_understand_words(server: ScriptedServer, capsys: Capture) -> None:
+    Path("framemill.toml").write_text('[model]\nimage_embeddings = "dinov2_small"\n')
+    code, _, err = run(capsys, "models", "pull", "--for", "search")
+    assert code == 2 and not server.asked
+    assert "model dinov2_small of image_embeddings understands no words" in err and "siglip2_base" in err
+
+
 def test_licences_are_asked_for_once(server: ScriptedServer, capsys: Capture) -> None:
     Path("framemill.toml").write_text(
         '[model]\nfaces = "scrfd_10g"\nface_embeddings = "arcface_w600k_r50"\naesthetics = "nima_mobilenet"\n'

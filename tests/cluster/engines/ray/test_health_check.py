@@ -177,12 +177,12 @@ def test_while_workers_start_the_nodes_are_asked_again(monkeypatch: pytest.Monke
     with serving() as port:
         waiting = {"answer": _node("localhost", port)}
         with pytest.raises(SetupError, match=r"no worker answered within 0.3 s on 1 nodes \(localhost\)"):
-            checking._await_answers(waiting, told.append)
+            checking._await_answers(waiting, str, told.append)
     assert told == ["waiting for a worker to start on localhost (0.3 s at most)"], "once"
     with listening(None) as port:
         waiting = {"answer": _node("localhost", port)}
         with pytest.raises(SetupError, match=r"^1 of 1 nodes .*no answer within 0.2 s"):
-            checking._await_answers(waiting, told.append)
+            checking._await_answers(waiting, str, told.append)
 
 
 @pytest.mark.parametrize(

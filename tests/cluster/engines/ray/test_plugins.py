@@ -65,7 +65,7 @@ def test_a_node_that_lacks_a_module_or_has_another_is_named_before_any_work(proj
     other = Plugin("darkness", "darkness:Darkness", "0" * 32, str(project))
     with small_ray():
         with pytest.raises(SetupError, match=r"No module named 'darkness'.*on node .*--working-dir"):
-            check_workers(root, pool, ray.nodes(), {}, [lacking], "run", code_digest())
+            check_workers(root, pool, ray.nodes(), {}, [lacking], "run", code_digest(), str)
         with pytest.raises(SetupError, match=r"differs from the one in .*on node .*install it on every node"):
-            check_workers(root, pool, ray.nodes(), {}, [other], "run", code_digest())
-        check_workers(root, pool, ray.nodes(), {}, [], "run", code_digest())
+            check_workers(root, pool, ray.nodes(), {}, [other], "run", code_digest(), str)
+        check_workers(root, pool, ray.nodes(), {}, [], "run", code_digest(), str)
