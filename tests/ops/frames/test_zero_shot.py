@@ -32,7 +32,11 @@ from tests.ops.frames_stub import ArrayFrames
 from tests.small_models import SMALL
 
 COLOURS = {"dog": (1, 0, 0), "cat": (0, 1, 0), "beach": (0, 0, 1)}
-SCALES = {"siglip2_text": (10.0, -6.0), "siglip_text": (20.0, -9.0), "clip_text": (8.0, 0.0)}
+SCALES = {
+    "siglip2_text": (10.0, -6.0),
+    "siglip_text": (20.0, -9.0),
+    **dict.fromkeys(("clip_text", "openclip_text"), (8.0, 0.0)),
+}
 
 
 def entry_of(folder: Path, family: str) -> ModelEntry:
@@ -65,8 +69,9 @@ def test_each_word_has_a_probability_of_its_own(tmp_path: Path, family: str) -> 
     assert alone["score"].to_pylist() == [rows["score"][1].as_py()]
 
 
-def test_words_of_clip_exclude_each_other(tmp_path: Path) -> None:
-    rows = labels(tmp_path, "clip_text", score=0.0).run(frames(0), embedded([0.8, 0.6, 0]))
+@pytest.mark.parametrize("family", ["clip_text", "openclip_text"])
+def test_words_of_clip_exclude_each_other(tmp_path: Path, family: str) -> None:
+    rows = labels(tmp_path, family, score=0.0).run(frames(0), embedded([0.8, 0.6, 0]))
     powers = np.exp(8 * np.array([0.8, 0.6, 0]))
     np.testing.assert_allclose(rows["score"].to_numpy(), powers / powers.sum(), rtol=1e-5)
 
@@ -136,7 +141,7 @@ def test_the_words_go_through_the_tower_once(tmp_path: Path) -> None:
     assert calls == [3]
 
 
-@pytest.mark.parametrize("family", ["siglip2_text", "clip_text"])
+@pytest.mark.parametrize("family", ["siglip2_text", "clip_text", "openclip_text"])
 def test_labels_by_words_keep_the_contract(tmp_path: Path, family: str) -> None:
     vectors = unit_vectors(np.random.default_rng(4).normal(size=(NUM_FRAMES, 3)))
     check_operation(
