@@ -50,7 +50,7 @@ class Planned:
     Attributes:
         uris: source id -> its files, the sources in the order of their first file.
         clips: source id -> its clips in order of time, kept and dropped.
-        facts: (source id, scene_index) -> what is known of the shot: those of `FACTS` that are not null.
+        facts: (source id, scene_index) -> what is known of the shot: those of `FACTS` that any shot has.
     """
 
     uris: Mapping[str, Sequence[str]]
@@ -143,9 +143,9 @@ def _shots(
         verdicts = row[len(_COLUMNS) + len(FACTS) :]
         broken = next((name for name, passed in zip(conditions, verdicts, strict=True) if not passed), "")
         shots.setdefault(source, []).append(replace(shot, broken=broken))
-        told = dict(zip(FACTS, row[len(_COLUMNS) :], strict=False))
-        facts[source, shot.scene_index] = {name: value for name, value in told.items() if value is not None}
-    return shots, facts
+        facts[source, shot.scene_index] = dict(zip(FACTS, row[len(_COLUMNS) :], strict=False))
+    known = [name for name in FACTS if any(told[name] is not None for told in facts.values())]
+    return shots, {key: {name: told[name] for name in known} for key, told in facts.items()}
 
 
 def _whole(shot: Shot) -> Stretch:
