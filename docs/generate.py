@@ -21,6 +21,7 @@ import pyarrow as pa
 from framemill.cluster.choices import QUALITIES
 from framemill.cluster.cli.main import COMMANDS, SECTIONS, cli, main
 from framemill.cluster.cli.output import size
+from framemill.cluster.clips.choices import PROFILES
 from framemill.cluster.config import keywords
 from framemill.cluster.exports.catalogue import FORMATS
 from framemill.cluster.results.queries import CORPUS_TABLES, corpus_schema
@@ -266,10 +267,20 @@ def formats() -> str:
     return table(("F", "of", "files", "what stands in them"), rows)
 
 
+def profiles() -> str:
+    rows = [
+        (f"`{name}`", found.says, f"`{found.expression}`", code(found.needs).replace("|", "` or `"))
+        for name, found in PROFILES.items()
+    ]
+    return table(("`--profile`", "what passes", "the same as `--where`", "needs"), rows)
+
+
 LISTS: dict[str, Callable[[], str]] = {
     make.__name__: make
-    for make in (overview, columns, operations, commands, settings, qualities, models, families, formats)
-}
+    for make in (
+        overview, columns, operations, commands, settings, qualities, models, families, formats, profiles,
+    )
+}  # fmt: skip
 
 
 def _as_json(*words: str) -> Any:
