@@ -159,7 +159,7 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         # Others begin anew, or, as the viewer, are meant to be ended so.
-        goes_on = given[:1] == ["extract"]
+        goes_on = given[:1] in (["extract"], ["clips"])
         report("interrupted" + ("; the same command goes on from here" if goes_on else ""))
         return exit_code_of(error.number if isinstance(error, Ended) else signal.SIGINT)
     except BrokenPipeError:

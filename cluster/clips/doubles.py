@@ -106,6 +106,8 @@ def keep_best(num: int, first: Int64Array, second: Int64Array, order: Int64Array
         first, second: int64 [m], the pairs. order: int64 [num], positions, the best first.
     """
     kept = np.ones(num, np.bool_)
+    if not len(first):
+        return kept
     rank = np.empty(num, np.int64)
     rank[order] = np.arange(num)
     swapped = rank[first] > rank[second]

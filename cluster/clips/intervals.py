@@ -198,17 +198,19 @@ def _of_length(piece: Stretch, rules: Rules) -> Iterator[Stretch]:
         yield replace(piece, reason=f"shorter than {rules.min_seconds:g} s")
         return
     count = max(1, math.ceil(piece.seconds / rules.max_seconds - SAME_SECONDS))
-    if piece.seconds / count < rules.min_seconds - SAME_SECONDS:
-        # No number of equal clips is both short and long enough.
-        yield replace(piece, reason=f"no clips of {rules.min_seconds:g} to {rules.max_seconds:g} s fill it")
-        return
-    edges = [piece.start_seconds + piece.seconds * number / count for number in range(count)]
-    edges.append(piece.end_seconds)
+    if piece.seconds / count >= rules.min_seconds - SAME_SECONDS:
+        edges = [piece.start_seconds + piece.seconds * number / count for number in range(count)]
+        edges.append(piece.end_seconds)
+    else:  # even ones would be too short: as many as fit of the greatest length
+        count -= 1
+        edges = [piece.start_seconds + rules.max_seconds * number for number in range(count + 1)]
+        rest = replace(piece, start_seconds=edges[-1], start_frame=None)
+        yield replace(rest, reason=f"shorter than {rules.min_seconds:g} s")
     for number in range(count):
         yield replace(
             piece,
             start_seconds=edges[number],
             end_seconds=edges[number + 1],
             start_frame=piece.start_frame if number == 0 else None,
-            end_frame=piece.end_frame if number == count - 1 else None,
+            end_frame=piece.end_frame if edges[number + 1] == piece.end_seconds else None,
         )

@@ -48,6 +48,16 @@ def test_what_is_too_long_is_split_evenly_and_what_is_too_short_is_dropped_with_
     assert found[3].reason == "shorter than 1 s"
 
 
+def test_where_even_clips_would_be_too_short_the_greatest_that_fit_are_taken() -> None:
+    found = plan_source([Stretch(0, 2.7, 0, 68)], [], Rules(1, 1.2))
+    assert spans(found) == [(0, 1.2), (1.2, 2.4)]
+    assert [(each.reason, each.end_frame) for each in found] == [
+        ("", None),
+        ("", None),
+        ("shorter than 1 s", 68),
+    ]
+
+
 def test_fades_and_dissolves_are_trimmed_on_both_sides_and_cuts_are_not() -> None:
     cut = shots((0, 4, "start"), (4, 8, "dissolve"), (8, 12, "cut"))
     found = plan_source([whole(shot) for shot in cut], cut, Rules())
