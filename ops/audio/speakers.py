@@ -31,6 +31,8 @@ POWERSET = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 
 # A speaker's vector is made of the frames where nobody else speaks, if they last this long; else of all
 # where they speak, if those last as long as the second number.
 ALONE_SECONDS, LEAST_SECONDS = 0.5, 0.25
+# No syllable is shorter: what is comes from windows that disagree by a frame or two about where a turn ends.
+LEAST_TURN_SECONDS = 0.1
 # Vectors clustered at once, which bounds the time; three hours of two speakers have about that many.
 MAX_VECTORS = 4_000
 
@@ -58,7 +60,7 @@ class Speakers(Op):
     name = "speakers"
     reads = Reads.AUDIO
     models = ("speaker_segmentation", "speaker_embeddings")
-    version = 2
+    version = 3
     Options = SpeakersOptions
     schema = pa.schema(
         [
@@ -158,7 +160,7 @@ class _Turns:
         samples[edges == 0] = 0
         seconds = ((self._start_sample + samples) / SAMPLE_RATE).tolist()
         turns = zip(seconds[::2], seconds[1::2], strict=True)
-        return [(start, end) for start, end in turns if end > start]
+        return [(start, end) for start, end in turns if end - start >= LEAST_TURN_SECONDS]
 
     def _add_window(self, samples: Float32Array) -> None:
         """Separates the speakers of one window and embeds each."""

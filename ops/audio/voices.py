@@ -4,7 +4,7 @@ wespeaker: ResNets of the WeSpeaker toolkit (Wang et al., ICASSP 2023), on Kaldi
 3d_speaker: networks of the toolkit 3D-Speaker, such as CAM++ (Wang et al., arXiv:2303.00332), on features of
 another window and scale.
 ge2e: the LSTM of Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), as
-Resemblyzer trained it: on mel powers without logarithm, in stretches of 160 frames.
+Resemblyzer trained and applies it: on mel powers without logarithm, in stretches of 160 frames.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from framemill.models.runner import Model
 from framemill.ops.audio.filterbank import FRAME, HOP, SAMPLE_RATE, centred_filterbank, slaney_bands
 from framemill.ops.chunks import Float32Array
 
-_GE2E_BANDS, _GE2E_FRAMES = 40, 160
+# Resemblyzer's: bands, frames of a stretch, frames from one to the next, and how much of the last is sound.
+_GE2E_BANDS, _GE2E_FRAMES, _GE2E_STEP, _GE2E_COVERAGE = 40, 160, 77, 0.75
 _GE2E_LEVEL = 10 ** (-30 / 20)  # root mean square to which quieter sound is raised
 
 
@@ -73,20 +74,26 @@ def _3d_speaker_features(samples: Float32Array) -> Float32Array:
 
 
 def _mel_powers(samples: Float32Array) -> Float32Array:
-    """Mel powers of stretches of 1.6 s that overlap by half: float32 [n, 160, 40]; shorter sound is one."""
+    """Mel powers of stretches of 1.6 s, 1.3 a second, as Resemblyzer takes them: float32 [n, 160, 40].
+
+    Frames are centred on their time, with the sound mirrored at both ends. A last stretch of which less than
+    three quarters are sound is left out. Sound shorter than a stretch is one of its own length: Resemblyzer
+    fills it up with silence, and turns of half a second would sound like silence above all.
+    """
     level = float(np.sqrt(np.mean(samples**2)))
     if 0 < level < _GE2E_LEVEL:
         samples = samples * np.float32(_GE2E_LEVEL / level)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP]
+    num_steps = max(1, len(samples) // HOP + 2 - _GE2E_FRAMES + _GE2E_STEP)
+    starts = np.arange(0, num_steps, _GE2E_STEP)
+    if len(starts) > 1 and len(samples) - starts[-1] * HOP < _GE2E_COVERAGE * _GE2E_FRAMES * HOP:
+        starts = starts[:-1]
+    missing = (int(starts[-1]) + _GE2E_FRAMES) * HOP - len(samples) if len(starts) > 1 else 0
+    sound = np.pad(np.pad(samples, (0, max(0, missing))), FRAME // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(sound, FRAME)[::HOP]
     # A periodic Hann window: without the last zero of the symmetric one.
     shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
     spectrum = np.fft.rfft(frames * shape)
     powers: Float32Array = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ _ge2e_bands()
-    if len(powers) <= _GE2E_FRAMES:
-        return powers[None]
-    # Evenly spread, so that the last stretch ends with the sound.
-    count = -(-(len(powers) - _GE2E_FRAMES) // (_GE2E_FRAMES // 2)) + 1
-    starts = np.linspace(0, len(powers) - _GE2E_FRAMES, count).round().astype(int)
     return np.stack([powers[start : start + _GE2E_FRAMES] for start in starts])
 
 
