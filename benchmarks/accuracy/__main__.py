@@ -17,7 +17,7 @@ from benchmarks.harness import REPOSITORY, Setting, SkippedError
 from benchmarks.report import say
 
 PAGE = REPOSITORY / "docs" / "accuracy.md"
-FAMILIES = ("objects", "faces", "speakers")
+FAMILIES = ("objects", "faces", "text", "scenes", "embeddings", "sounds", "speech", "speakers")
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "av")
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy.boxes import Agreement, Found
+from benchmarks.accuracy.scenes import LENGTHS, compared, even, fades, uneven
+from benchmarks.accuracy.speech import equal_words
 from benchmarks.accuracy.table import END, START, Comparison, render, replaced, skipped
+from benchmarks.accuracy.text import matched
 from benchmarks.harness import Setting, SkippedError
+from tests.ops.shots.scene_clips import Boundary, encode
 
 
 def found(*boxes: tuple[float, float, float, float, float], label: int = 0) -> Found:
@@ -62,3 +67,49 @@ def test_a_family_that_cannot_be_compared_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(objects, "measure", absent)
     (row,) = accuracy.measured(["objects"], Setting(tmp_path, tmp_path, tmp_path, 1, 1))
     assert row.family == "objects" and row.figure == "not measured: weights not at hand"
+
+
+@pytest.mark.parametrize("name", accuracy.FAMILIES)
+def test_every_family_says_what_is_absent(name: str, tmp_path: Path) -> None:
+    rows = accuracy.measured([name], Setting(tmp_path, tmp_path, tmp_path, 1, 1))
+    assert rows and all(row.figure.startswith("not measured: ") and row.met is None for row in rows)
+
+
+def test_words_of_both_count_in_their_order() -> None:
+    assert equal_words(["a", "b", "c"], ["a", "b", "c"]) == 3
+    assert equal_words(["a", "b", "c"], ["a", "c"]) == 2
+    assert equal_words(["a", "b"], ["b", "a"]) == 1
+    assert equal_words([], ["a"]) == 0
+
+
+def test_a_line_is_compared_with_the_nearest() -> None:
+    near, far = np.zeros((4, 2)), np.full((4, 2), 100.0)
+    rows = [{"text": "one", "polygon": [1.0] * 8}, {"text": "two", "polygon": [99.0] * 8}]
+    assert matched(rows, [("two", far), ("on", near)]) == [(False, 1.0), (True, 1.0)]
+    assert matched(rows, []) == []
+
+
+@pytest.mark.parametrize("join", [even, uneven])
+@pytest.mark.parametrize("level", [0, 255])
+def test_films_go_through_their_colour_where_their_boundaries_are(join: Any, level: int) -> None:
+    rng = np.random.default_rng(level)
+    shots = [np.full((90, 8, 8, 3), value, np.uint8) for value in rng.integers(60, 200, 3)]
+    frames, truth = fades(shots, join, level, 1)
+    assert [boundary.last - boundary.first + 1 for boundary in truth] == list(LENGTHS)
+    for boundary in truth:
+        inside = [abs(int(frames[at][0, 0, 0]) - level) for at in range(boundary.first, boundary.last + 1)]
+        outside = [abs(int(frames[at][0, 0, 0]) - level) for at in (boundary.first - 1, boundary.last + 1)]
+        assert min(inside) < 30 < min(outside)
+
+
+def test_scenes_are_held_against_known_boundaries(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    pictures = np.kron(rng.integers(0, 255, (2, 9, 16, 3), np.uint8), np.ones((1, 8, 8, 1), np.uint8))
+    encode(tmp_path / "cut.mp4", list(np.repeat(pictures, 50, axis=0)), {"preset": "ultrafast"})
+    at = Boundary(50, 50, "cut")
+    right = compared("made", [(tmp_path / "cut.mp4", [at])], None)
+    assert right.met and right.num_rows == 1 and right.figure.startswith("F1 1.000")
+    seen_elsewhere = compared("made", [(tmp_path / "cut.mp4", [at])], lambda path: [20])
+    assert seen_elsewhere.met and "TransNetV2: F1 0.000" in seen_elsewhere.figure
+    wrong = compared("made", [(tmp_path / "cut.mp4", [Boundary(50, 50, "fade")])], None)
+    assert not wrong.met and "kind right 0.0%" in wrong.figure
