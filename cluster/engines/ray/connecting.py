@@ -45,35 +45,48 @@ def connect(request: ExtractRequest) -> None:
         # Ray Data's own actors make Ray's core complain to the terminal of a healthy run.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is sent to anybody
-    _require_answer(address)
     variables = {name: value for name, value in ENVIRONMENT.items() if name not in _job_variables()}
     keep_printed_logs()
+    _require_answer(address)
+    with _keeping_sigterm():
+        try:
+            if address:
+                with _without_stderr():
+                    ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+            else:
+                path = filter(None, (str(import_root()), os.environ.get("PYTHONPATH")))
+                variables["PYTHONPATH"] = os.pathsep.join(path)
+                os.environ.setdefault("RAY_worker_niceness", "0")  # the local engine's worker is as nice
+                # With fewer logical CPUs none is left for reading beside the actors: Ray Data waits for ever.
+                with _without_stderr():
+                    ray.init(
+                        address="local",  # else Ray takes one that somebody started on this machine
+                        num_cpus=max(4, usable_cores()),
+                        include_dashboard=False,
+                        runtime_env={"env_vars": variables},
+                        **quiet,
+                    )
+        except Exception as exc:  # a node that is too slow to start raises nothing more exact
+            raise SetupError(
+                f"no Ray cluster at {address or 'this machine'}: {one_line(exc)}; "
+                "check the address, or start one with `ray start --head`"
+            ) from exc
+    _settle(request)
+
+
+@contextlib.contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """After the body, SIGTERM does what it did before it, if only to end the process at once.
+
+    Ray puts a handler in place that ends with another code, and its core one that prints a stack.
+    """
     ending = signal.getsignal(signal.SIGTERM)
     try:
-        if address:
-            with _without_stderr():
-                ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
-        else:
-            path = filter(None, (str(import_root()), os.environ.get("PYTHONPATH")))
-            variables["PYTHONPATH"] = os.pathsep.join(path)
-            os.environ.setdefault("RAY_worker_niceness", "0")  # the local engine's worker is as nice
-            # With fewer logical CPUs none is left for reading beside the actors: Ray Data waits for ever.
-            with _without_stderr():
-                ray.init(
-                    address="local",  # else Ray takes one that somebody started on this machine
-                    num_cpus=max(4, usable_cores()),
-                    include_dashboard=False,
-                    runtime_env={"env_vars": variables},
-                    **quiet,
-                )
-    except Exception as exc:  # a node that is too slow to start raises nothing more exact
-        raise SetupError(
-            f"no Ray cluster at {address or 'this machine'}: {one_line(exc)}; "
-            "check the address, or start one with `ray start --head`"
-        ) from exc
-    if callable(ending) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ending)  # Ray puts one in its place that ends with another code
-    _settle(request)
+        yield
+    finally:
+        # None is a handler that somebody put there outside of Python.
+        if ending is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ending)
 
 
 def _job_variables() -> Mapping[str, str]:

@@ -10,6 +10,7 @@ was working on when it died runs alone in a further round; what dies alone twice
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -53,8 +54,10 @@ from framemill.ops.media import MediaDescription
 from framemill.ops.operation import Reads
 
 WATCH_SECONDS = 5.0
-# After a Ctrl-C, what is at work may finish for so long.
+# After a Ctrl-C, what is at work may finish for so long; after SIGTERM for less: three seconds after its own,
+# `ray job stop` kills.
 LAST_SECONDS = 5.0
+TERMINATED_SECONDS = 0.5
 COORDINATOR_SECONDS = 300.0  # it answers within milliseconds
 
 
@@ -144,7 +147,8 @@ class RayRun(Run):
         return FramemillError(describe_end(error))
 
     def interrupt(self) -> None:
-        self._give_up = time.monotonic() + LAST_SECONDS
+        allowed = TERMINATED_SECONDS if self.progress.outcome.ended_by == signal.SIGTERM else LAST_SECONDS
+        self._give_up = time.monotonic() + allowed
         self._coordinator.stop.remote()
 
     # --- rounds of the pipeline --------------------------------------------------------------------

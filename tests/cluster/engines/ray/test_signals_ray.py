@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,13 +16,41 @@ pytest.importorskip("ray")
 from tests.cluster.engines.ray.ray_local import slow_down
 from tests.cluster.extraction import PROJECT, command, extract, rows_of, tables_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
 NUM_FILES = 24
 OPS = ("media", "frames")
 MOST_SECONDS = 180.0
 
 
+# As Ray does: a handler of Python's, and one of its core under it that nobody in Python knows of.
+CONNECTING = """
+import faulthandler, os, signal, sys
+from framemill.cluster.engines.interrupts import noticing_interrupts
+from framemill.cluster.engines.ray.connecting import _keeping_sigterm
+seen = []
+with {around}:
+    with _keeping_sigterm():
+        signal.signal(signal.SIGTERM, lambda *given: sys.exit("ended by Ray"))
+        faulthandler.register(signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(seen)
+"""
+
+
+@pytest.mark.parametrize(
+    ("around", "code", "said"),
+    [
+        ("noticing_interrupts(seen.append)", 0, f"[{int(signal.SIGTERM)}]\n"),
+        ("open(os.devnull)", -signal.SIGTERM, ""),
+    ],
+)
+def test_after_ray_connected_a_signal_does_what_it_did_before(around: str, code: int, said: str) -> None:
+    line = [sys.executable, "-c", CONNECTING.format(around=around)]
+    done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True, timeout=MOST_SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (code, said, "")
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
 def test_what_is_finished_is_committed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
