@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ pytest.importorskip("ray")
 
 from benchmarks.machines import free_ports
 from framemill.errors import SetupError
-from tests.cluster.engines.ray.ray_local import extract_on_ray, small_ray
+from tests.cluster.engines.ray.ray_local import extract_on_ray, slow_down, small_ray
 from tests.cluster.engines.ray.ray_watching import MOST_SECONDS, seconds_beyond_start
 from tests.cluster.extraction import OPS, PROJECT, extract, num_runs, rows_of, tables_of
 from tests.plugged import example
@@ -29,6 +30,7 @@ from tests.plugged import example
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 RAY = str(Path(sys.executable).with_name("ray"))
 START_SECONDS = 180
+STOPPED_FILES = 40
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,60 @@ def test_an_operation_of_a_users_own_travels_in_the_working_dir(
     assert {row["frame_index"] for row in rows_of(out, "darkness")} == {0, 12, 24, 36}
     again = _submit(head, *asked, "--actor-cpus", "1", folder=folder, module="framemill")
     assert again.returncode == 0 and "3 already there" in again.stdout, again.stdout + again.stderr
+
+
+def test_a_job_that_is_stopped_commits_what_is_finished(
+    head: dict[str, str], clips: Path, tmp_path: Path
+) -> None:
+    videos, out, submission = tmp_path / "videos", tmp_path / "out", "stopped"
+    videos.mkdir()
+    for number in range(STOPPED_FILES):
+        (videos / f"{number}.mkv").write_bytes((clips / "c.mkv").read_bytes() + b"\xec\x81\0" * number)
+    job = [RAY, "job", "submit", "--address", head["JOBS"], "--no-wait", "--submission-id", submission]
+    variables = {"env_vars": {"PYTHONPATH": str(slow_down(tmp_path))}}
+    job += ["--working-dir", ".", "--runtime-env-json", json.dumps(variables), "--"]
+    line = ["extract", str(videos), "-o", str(out), "--ops", "media,frames", "--actors", "1"]
+    subprocess.run(
+        [*job, "python", "-m", "cluster", *line],
+        cwd=PROJECT, env=head, check=True, capture_output=True, timeout=MOST_SECONDS,
+    )  # fmt: skip
+    deadline = time.monotonic() + MOST_SECONDS
+    while not any(out.glob("media/*.parquet")):
+        assert time.monotonic() < deadline, "nothing was committed"
+        time.sleep(0.1)
+    known = {"env": head, "capture_output": True, "text": True, "timeout": MOST_SECONDS}
+    subprocess.run([RAY, "job", "stop", "--address", head["JOBS"], submission], check=True, **known)
+    said = subprocess.run([RAY, "job", "logs", "--address", head["JOBS"], submission], **known).stdout
+    assert "interrupted: committing what is finished" in " ".join(said.split()), said
+    assert [word for word in ("SIGTERM received", "Traceback", "Fatal") if word in said] == [], said
+    assert [row["exit_code"] for row in rows_of(out, "runs")] == [143]
+    done = len(rows_of(out, "media"))
+    assert 0 < done < STOPPED_FILES
+    resumed = extract(videos, out=out, ops=("media", "frames"))
+    assert (resumed.files_cached, resumed.files_computed) == (done, STOPPED_FILES - done)
+
+
+def test_failures_of_a_submitted_job_may_be_tolerated(
+    head: dict[str, str], clips: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    (videos / "bad.mp4").write_bytes(b"nothing that anybody could play" * 200)
+    asked = (
+        "extract",
+        videos,
+        "-o",
+        tmp_path / "out",
+        "--ops",
+        "media",
+        "--actors",
+        "1",
+        "--actor-cpus",
+        "1",
+    )
+    done = _submit(head, *asked, "--tolerate-failures", "25%")
+    assert done.returncode == 0 and "1 file failed or partial: tolerated" in done.stdout, done.stdout
+    assert _submit(head, *asked).returncode != 0
 
 
 def test_an_address_and_two_jobs_at_once(head: dict[str, str], clips: Path, tmp_path: Path) -> None:
