@@ -11,7 +11,9 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import BenchmarkError
@@ -21,38 +23,45 @@ def main() -> None:
     folder, output, ops, sample = sys.argv[1:]
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
+    import ray.data
 
-    from framemill.cluster.engines.ray import engine as ray_engine
+    from framemill.cluster.engines.ray import stream
     from framemill.cluster.engines.ray.connecting import connect
-    from framemill.cluster.engines.ray.stream import ResultStream
     from framemill.cluster.extraction import run_extract
     from framemill.cluster.request import ExtractRequest
 
+    told = Path(tempfile.mkdtemp()) / "stats"
+
+    class Watched(stream.PipelineRunner):
+        """Tells what each pipeline put into the object store: the driver kills the runner in the end."""
+
+        def begin(self, results: ray.data.Dataset) -> None:
+            self.results = results
+            super().begin(results)
+
+        def take(self) -> list[str] | None:
+            taken = super().take()
+            if taken is None:
+                with told.open("a") as stats:
+                    stats.write(self.results.stats())
+            return taken
+
+    watching: Any = stream
+    watching.PipelineRunner = Watched
     request = ExtractRequest(
         sources=(folder,), output=output, ops=tuple(ops.split(",")), sample=sample, engine="ray"
     )
     connect(request)
     known: Any = ray
     cpus = known.cluster_resources()["CPU"]
-    pipelines: list[Any] = []
-
-    class Watched(ResultStream):
-        def __init__(self, results: ray.data.Dataset) -> None:
-            pipelines.append(results)
-            super().__init__(results)
-
-    engine: Any = ray_engine
-    engine.ResultStream = Watched
     started = time.monotonic()
     summary = run_extract(request)
     seconds = time.monotonic() - started
-    if summary.exit_code or not pipelines:
+    if summary.exit_code or not told.exists():
         raise BenchmarkError(f"exit code {summary.exit_code}: {summary.errors}")
     # "... Output size bytes per block: 1 min, 2 max, 3 mean, 4 total"
     totals = [
-        int(total)
-        for pipeline in pipelines
-        for total in re.findall(r"Output size bytes per block:.*?(\d+) total", pipeline.stats())
+        int(total) for total in re.findall(r"Output size bytes per block:.*?(\d+) total", told.read_text())
     ]
     ray.shutdown()
     if not totals:
