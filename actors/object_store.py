@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from framemill.errors import SetupError, UnreadableError, UsageError
 
+T = TypeVar("T")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # What presigned addresses and access tokens are called in query strings.
 _SECRET_QUERY = re.compile(r"[?&](X-Amz-|X-Goog-|AWSAccessKeyId|GoogleAccessId|Signature|sig|token)", re.I)
@@ -36,6 +39,7 @@ _ELSEWHERE = (
     "TemporaryRedirect",
     "IllegalLocationConstraint",
 )
+_THROTTLED = ("SlowDown", "SlowDownRead", "SlowDownWrite", "RequestLimitExceeded", "Throttling")
 _GOOGLE_SETTINGS = (
     "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH",
     "GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_BEARER_TOKEN", "GOOGLE_SKIP_SIGNATURE",
@@ -43,6 +47,8 @@ _GOOGLE_SETTINGS = (
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 120.0
+# Without a byte for so long, a request is made anew: several times within the time for retries.
+SILENT_SECONDS = 20.0
 # With the backoff below, trouble of some seconds passes: five at least in nine cases of ten.
 RETRIES = 8
 RETRY_SECONDS = 60.0
@@ -109,6 +115,7 @@ def open_store(scheme: str, bucket: str, retries: int = RETRIES) -> Any:
         "client_options": {
             "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
             "timeout": timedelta(seconds=REQUEST_SECONDS),
+            "read_timeout": timedelta(seconds=SILENT_SECONDS),
             "allow_http": endpoint(scheme).startswith("http://"),
         },
         "retry_config": {
@@ -231,6 +238,11 @@ def describe_error(error: Exception) -> str:
         return "nothing is there"
     if type(error).__name__ == "PreconditionError":
         return "it was changed while it was read"
+    if code in _THROTTLED:
+        return (
+            f"the storage asks for fewer requests ({status} {code}), whatever the wait: use fewer workers at "
+            "once, or spread the objects over more prefixes"
+        )
     if status:
         return f"the storage answered {' '.join(filter(None, (status, code)))} every time"
     return "the storage cannot be reached"
@@ -257,6 +269,50 @@ def reading_object(uri: str) -> Iterator[None]:
         address = parse_uri(uri)
         why = setup_problem(exc, address.scheme, address.bucket) or describe_error(exc)
         raise UnreadableError(f"cannot be read: {why}; the next run tries again") from None
+
+
+def was_cut(error: Exception) -> bool:
+    """Whether an answer was lost on its way, of which obstore tells without having asked again.
+
+    So it does with listings, the removal of many objects, and the making of one that is not to be there yet.
+    """
+    text = str(error)
+    asked_again = "retries: " in text and "retries: 0," not in text
+    return type(error).__name__ == "GenericError" and not asked_again and not any(status_and_code(text))
+
+
+def waits() -> Iterator[float]:
+    """Seconds to wait before each further try, as obstore does: growing, at random, and a few times."""
+    for attempt in range(RETRIES):
+        yield random.uniform(0.1, min(5.0, 0.2 * 2**attempt))
+
+
+def list_objects(store: Any, prefix: str | None) -> Iterator[Mapping[str, Any]]:
+    """Every object below a prefix, as obstore tells of it; a listing that was cut goes on where it was."""
+    last, pauses = None, waits()
+    while True:
+        try:
+            for chunk in store.list(prefix=prefix, offset=last):
+                yield from chunk
+                last, pauses = chunk[-1]["path"], waits()
+            return
+        except Exception as error:
+            pause = next(pauses, None) if was_cut(error) else None
+            if pause is None:
+                raise
+            time.sleep(pause)
+
+
+def ask(request: Callable[[], T]) -> T:
+    """The answer to a request that does no harm when it is repeated, asked again where one was lost."""
+    for pause in waits():
+        try:
+            return request()
+        except Exception as error:
+            if not was_cut(error):
+                raise
+        time.sleep(pause)
+    return request()
 
 
 def stat_object(uri: str) -> tuple[int, str]:

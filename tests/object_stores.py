@@ -5,15 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest import mock
 
 ACCESS_KEY, SECRET_KEY = "AKIAFRAMEMILLTEST", "wJalrXUtnFEMI-very-secret"
 Request = tuple[str, str, str]  # method, path, query
+
+
+# Asked to slow down; the connection ends before anything is done, after it, or half-way through the answer;
+# or nothing comes for a while.
+TROUBLES = ("slow down", "reset", "lost", "cut", "stall")
 
 
 class S3Server:
@@ -25,12 +33,16 @@ class S3Server:
         served: path -> bytes of answers to GET.
         refuse: called with each request; True makes the server answer 503 instead of doing it, and a text
             such as "403 Forbidden" that.
+        trouble: called with each request; one of `TROUBLES` happens to it, or nothing where it is empty.
+        stall_seconds: how long the trouble `stall` lasts.
     """
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self.requests: list[Request] = []
         self.served: dict[str, int] = {}
         self.refuse: Callable[[Request], bool | str] = lambda request: False
+        self.trouble: Callable[[Request], str] = lambda request: ""
+        self.stall_seconds = 2.0
         self._app = app
         self._lock = threading.Lock()
         from werkzeug.serving import make_server
@@ -44,6 +56,15 @@ class S3Server:
         request = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
         with self._lock:
             self.requests.append(request)
+        trouble = self.trouble(request)
+        if trouble == "slow down":
+            told = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            start("503 Slow Down", [("Content-Length", str(len(told)))])
+            return [told if request[0] != "HEAD" else b""]
+        if trouble == "stall":
+            time.sleep(self.stall_seconds)
+        if trouble == "reset":
+            _reset(environ)
         refused = self.refuse(request)
         if refused:
             # As some servers do, it tells who asked.
@@ -52,6 +73,10 @@ class S3Server:
             start(status, [("Content-Length", str(len(told)))])
             return [told if request[0] != "HEAD" else b""]
         body = b"".join(self._app(environ, start))
+        if trouble == "lost":
+            _reset(environ)
+        if trouble == "cut":
+            return _half(body, environ)
         if request[0] == "GET":
             with self._lock:
                 self.served[request[1]] = self.served.get(request[1], 0) + len(body)
@@ -59,6 +84,20 @@ class S3Server:
 
     def close(self) -> None:
         self._server.shutdown()
+
+
+def _reset(environ: dict[str, Any]) -> NoReturn:
+    """Ends the connection as a machine does that went away."""
+    connection = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+    raise ConnectionResetError
+
+
+def _half(body: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
+    yield body[: len(body) // 2]
+    _reset(environ)
 
 
 class Bucket:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from framemill.actors.object_store import describe_error, endpoint, open_store, setup_problem, status_and_code
+from framemill.actors.object_store import (
+    ask,
+    describe_error,
+    endpoint,
+    list_objects,
+    open_store,
+    setup_problem,
+    status_and_code,
+)
 from framemill.errors import SetupError
 
 if TYPE_CHECKING:
@@ -105,7 +113,7 @@ class RemotePath:
         """
         try:
             with self._opened() as store:
-                store.put(self.key, data, mode="create")
+                ask(lambda: store.put(self.key, data, mode="create"))
         except FileExistsError as exists:
             # An answer that got lost is asked for again, and then our own object is in the way.
             try:
@@ -132,7 +140,7 @@ class RemotePath:
         """Removes objects below this folder, a thousand a request; one that is gone already is no error."""
         try:
             with self._opened() as store:
-                store.delete([f"{self.key}/{name}" for name in names])
+                ask(lambda: store.delete([f"{self.key}/{name}" for name in names]))
         except FileNotFoundError:  # of several, some stores tell of the first that was missing and stop
             for name in names:
                 (self / name).unlink(missing_ok=True)
@@ -140,11 +148,10 @@ class RemotePath:
     def list_inside(self) -> Iterator[tuple[str, int, datetime]]:
         """(key below this folder, size in bytes, time of the last change) of every object, at any depth."""
         with self._opened() as store:
-            for chunk in store.list(prefix=self.key):
-                for found in chunk:
-                    name = found["path"][len(self.key) + 1 :]
-                    if name:  # else a marker that stands for the folder
-                        yield name, found["size"], found["last_modified"]
+            for found in list_objects(store, self.key):
+                name = found["path"][len(self.key) + 1 :]
+                if name:  # else a marker that stands for the folder
+                    yield name, found["size"], found["last_modified"]
 
     def iterdir(self) -> Iterator[RemotePath]:
         """What lies directly inside, sorted."""

@@ -15,6 +15,7 @@ from framemill.actors.limits import SUBTITLE_ENDINGS
 from framemill.actors.object_store import (
     Address,
     describe_error,
+    list_objects,
     open_store,
     parse_uri,
     setup_problem,
@@ -175,8 +176,7 @@ def _list(folder: Address) -> Iterator[Listed]:
     """Every object below a folder, at any depth."""
     try:
         store = open_store(folder.scheme, folder.bucket)
-        for chunk in store.list(prefix=folder.key.rstrip("/") or None):
-            yield from chunk
+        yield from list_objects(store, folder.key.rstrip("/") or None)
     except SetupError:
         raise
     except Exception as exc:
