@@ -174,7 +174,13 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "tolerate_failures": _tolerance,
 }
 # Settings that are called otherwise than their fields.
-_FIELDS = {"memory": "memory_bytes", "stall_after": "stall_seconds", "model": "models", "set": "options"}
+_FIELDS = {
+    "memory": "memory_bytes",
+    "stall_after": "stall_seconds",
+    "wait_for_room": "room_seconds",
+    "model": "models",
+    "set": "options",
+}
 _NO_SETTINGS = ("sources", "output", "spare", "verbosity")
 # What settings were called before, which still works.
 _OLD_NAMES = {"mills": "actors", "mill_cpus": "actor_cpus", "mill_gpus": "actor_gpus"}

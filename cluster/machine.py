@@ -42,6 +42,21 @@ def hide_gpus() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def take_gpus(gpus: float) -> None:
+    """Settles which GPUs this process uses, and how much of their memory, before anything looks for them.
+
+    Args:
+        gpus: of those that were given to it: none, whole ones, or a part of one, whose memory others share.
+            A share that `FRAMEMILL_GPU_MEMORY_SHARE` names already stays.
+    """
+    if not gpus:
+        hide_gpus()
+    elif gpus < 1:
+        from framemill.models.memory_plan import VARIABLE
+
+        os.environ.setdefault(VARIABLE, f"{gpus:g}")
+
+
 def cgroup_limits(root: Path = Path("/sys/fs/cgroup")) -> tuple[float | None, int | None]:
     """(cores, memory in bytes) that a container grants, None where there is no limit; cgroup v2 and v1."""
 

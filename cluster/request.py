@@ -68,12 +68,15 @@ class ExtractRequest:
         address: of a Ray cluster; empty for that of the surrounding job, or one started here.
         actors: on Ray, how many actors work: N, or MIN-MAX for as many as there is work for; empty for
             all that fit.
-        actor_cpus: CPUs that each of them holds; 0 means up to 4.
-        actor_gpus: GPUs that each of them holds, also a fraction; 0 for none.
+        actor_cpus: CPUs that each of them holds; 0 means up to 4, or with a GPU what its node has for each.
+        actor_gpus: GPUs that each of them holds, also a fraction; 0 for none; None for one where a model runs
+            and the cluster has GPUs, else none.
+        actors_per_gpu: actors that share a GPU and its memory; 0 for as `actor_gpus` says.
         topology: on Ray, fused (actors decode themselves) or split (a pool of CPU actors decodes for them).
         decoders: in the split topology, how many actors decode, written as `actors` is.
         decoder_cpus: CPUs that each of those holds; 0 means 1.
         stall_seconds: on Ray, after so long without any work a message says what waits for what.
+        room_seconds: on Ray, after so long without any work the run ends; what is committed stays.
         require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
         precision: fp32; fp16 where TensorRT may compute in halves; int8 for the variants that
             `models quantize` made; auto for those of them that are faster on this CPU.
@@ -107,11 +110,13 @@ class ExtractRequest:
     address: str = ""
     actors: Span = ""
     actor_cpus: Amount = 0.0
-    actor_gpus: Amount = 0.0
+    actor_gpus: Amount | None = None
+    actors_per_gpu: Count = 0
     topology: Topology = "fused"
     decoders: Span = ""
     decoder_cpus: Amount = 0.0
     stall_seconds: Factor = 120.0
+    room_seconds: Factor = 600.0
     require_provider: Provider = ""
     precision: Precision = "fp32"
     accept_licence: bool = False
@@ -174,8 +179,9 @@ def convert(place: str, value: Any, kind: Any, *, is_text: bool = False) -> Any:
 
 
 def _allowed(kind: Any) -> str:
-    for meta in getattr(kind, "__metadata__", ()):
-        return str(meta.description)
+    for one in (kind, *get_args(kind)):  # the latter where it may be None
+        for meta in getattr(one, "__metadata__", ()):
+            return str(meta.description)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(filter(None, get_args(kind)))}"
     # Of what may be left out, the kind that it has else.

@@ -179,9 +179,20 @@ _SECTIONS = {
         click.option(
             "--actors", metavar="N|MIN-MAX", help="On Ray: actors that work [default: all that fit]."
         ),
-        click.option("--actor-cpus", metavar="X", help="On Ray: CPUs of each [default: up to 4]."),
         click.option(
-            "--actor-gpus", metavar="X", help="On Ray: GPUs of each, also a fraction [default: none]."
+            "--actor-cpus",
+            metavar="X",
+            help="On Ray: CPUs of each [default: up to 4; beside GPUs 16].",
+        ),
+        click.option(
+            "--actor-gpus",
+            metavar="X",
+            help="On Ray: GPUs of each, also a fraction [default: 1 for models, if any are there].",
+        ),
+        click.option(
+            "--actors-per-gpu",
+            metavar="N",
+            help="On Ray: actors that share a GPU [default: 1].",
         ),
         click.option(
             "--topology",
@@ -197,6 +208,11 @@ _SECTIONS = {
             "--stall-after",
             metavar="SECONDS",
             help="On Ray: say so when nothing works for long [default: 120].",
+        ),
+        click.option(
+            "--wait-for-room",
+            metavar="SECONDS",
+            help="On Ray: end when nothing works for so long [default: 600].",
         ),
     ),
     "Settings and messages": (

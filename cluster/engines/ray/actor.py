@@ -30,9 +30,10 @@ from framemill.cluster.engines.ray.opening import (
     reporting_to,
     work_seconds,
 )
+from framemill.cluster.engines.ray.placing import threads_here
 from framemill.cluster.engines.ray.split import ReaderDiedError, RemoteReader
 from framemill.cluster.engines.run import DEATHS_ALONE, allowed_seconds
-from framemill.cluster.machine import hide_gpus
+from framemill.cluster.machine import take_gpus
 from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.messages import (
@@ -66,19 +67,20 @@ class ShardProcessorActor:
     def __init__(
         self, config: ActorConfig, coordinator: Any, decoders: Any = None, most_long: int = 1
     ) -> None:
-        if not config.gpus:
-            hide_gpus()
+        take_gpus(config.gpus)
         self._config = config
         self._coordinator = coordinator
         with reporting_to(coordinator):
-            self._runner = ShardRunner(config.worker)
+            threads = config.worker.threads or threads_here(config.gpus)
+            self._runner = ShardRunner(msgspec.structs.replace(config.worker, threads=threads))
         self._writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)
         self._name = ray.get_runtime_context().get_actor_id() or ""
         self._metrics = ActorMetrics(config.worker.run_id, self._name)
         self._indexes = KeptIndexes(self._index, self._runner.sources.forget)
         self._reader: RemoteReader | None = None
         self._long_places = threading.Semaphore(most_long)
-        ray.get(coordinator.register.remote(self._name, ray.get_runtime_context().current_actor))
+        here = ray.get_runtime_context()
+        ray.get(coordinator.register.remote(self._name, here.current_actor, here.get_node_id()))
         if decoders is not None:
             self._reader = RemoteReader(decoders, self._name)
             self._runner.processor.read = self._reader.read

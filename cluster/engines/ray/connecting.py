@@ -14,9 +14,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from framemill.cluster.engines.local.process import ENVIRONMENT
+from framemill.cluster.engines.ray.autoscaling import await_pool
 from framemill.cluster.engines.ray.health_check import problem_with
-from framemill.cluster.engines.ray.pools import Pool, plan_pool
-from framemill.cluster.engines.ray.preflight import Explain, check_workers, nodes_there
+from framemill.cluster.engines.ray.pools import Pool
+from framemill.cluster.engines.ray.preflight import CHECK_SECONDS, Explain, check_workers
 from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_logs, log_to_file, one_line
 from framemill.cluster.engines.ray.stream import settle_data
 from framemill.cluster.machine import import_root, usable_cores
@@ -174,10 +175,9 @@ def open_pool(
     Raises:
         UsageError, SetupError: as the steps do.
     """
-    known: Any = ray
-    nodes = nodes_there([node for node in known.nodes() if node["Alive"]])
-    pool = plan_pool(request, [node["Resources"] for node in nodes])
-    check_workers(root, pool, nodes, models, plugins, run_id, code, explain, report)
+    pool, nodes, is_growing = await_pool(request, bool(models), report)
+    room_seconds = request.room_seconds if is_growing else CHECK_SECONDS
+    check_workers(root, pool, nodes, models, plugins, run_id, code, explain, report, room_seconds)
     return pool
 
 

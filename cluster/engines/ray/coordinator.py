@@ -46,6 +46,7 @@ class Coordinator:
         self._claims: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
         self._actors: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}
         self._at_work: dict[str, tuple[str, float]] = {}
         self._is_stopped = False
         self._failure: Failure | None = None
@@ -89,9 +90,15 @@ class Coordinator:
         """Content id that this uri was the first to claim, empty where it never came so far."""
         return next((source_id for source_id, first in self._claims.items() if first == uri), "")
 
-    def register(self, actor_id: str, actor: Any) -> None:
-        """An actor tells its handle, for when it has to be killed."""
+    def register(self, actor_id: str, actor: Any, node_id: str = "") -> None:
+        """An actor that begins, perhaps anew, tells its handle, to be killed by, and its node."""
         self._actors[actor_id] = actor
+        self._nodes[actor_id] = node_id
+        self._at_work = {task: held for task, held in self._at_work.items() if held[0] != actor_id}
+
+    def count_actors(self, nodes: Collection[str]) -> int:
+        """How many actors began on these nodes."""
+        return sum(node in nodes for node in self._nodes.values())
 
     def start(self, task_id: str, actor_id: str = "", allowed_seconds: float = 0.0) -> int:
         """How often this task was begun before and not finished; `STOPPED` when nothing is to begin any more.
@@ -124,8 +131,15 @@ class Coordinator:
         self._attempts.pop(task_id, None)
         self._at_work.pop(task_id, None)
 
-    def watch(self) -> tuple[int, list[Any]]:
-        """How many tasks are at work, and the actors that hold one for too long."""
+    def watch(self, nodes: Collection[str] | None = None) -> tuple[int, list[Any]]:
+        """How many tasks are at work, and the actors that hold one for too long.
+
+        Args:
+            nodes: those that are alive, if known: what an actor on another one held is not at work.
+        """
+        if nodes is not None:
+            gone = {actor_id for actor_id, node_id in self._nodes.items() if node_id not in nodes}
+            self._at_work = {task: held for task, held in self._at_work.items() if held[0] not in gone}
         now = time.monotonic()
         late = {actor_id for actor_id, deadline in self._at_work.values() if now > deadline} - {""}
         self._at_work = {

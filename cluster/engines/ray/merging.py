@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -11,9 +12,9 @@ import ray.exceptions
 from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.opening import ending_late
-from framemill.cluster.engines.ray.pools import TASK_CPUS
+from framemill.cluster.engines.ray.placing import TaskRoom
 from framemill.cluster.engines.run import allowed_seconds
-from framemill.cluster.machine import hide_gpus
+from framemill.cluster.machine import take_gpus
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.jobs import Job
@@ -27,15 +28,21 @@ DEATHS = 3
 
 
 class Merges:
-    """Merges that wait for room or are at work; `coordinator` is the handle of the run's `Coordinator`."""
+    """Merges that wait for their turn or are at work.
 
-    def __init__(self, config: ActorConfig, coordinator: Any) -> None:
+    Args:
+        room: where they run. coordinator: handle of the run's `Coordinator`.
+    """
+
+    def __init__(self, config: ActorConfig, coordinator: Any, room: TaskRoom) -> None:
         self._config = config
         self._coordinator = coordinator
+        self._room = room
+        self._waiting: deque[tuple[Job, Merge, float]] = deque()
         self._jobs: dict[Any, Job] = {}
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._waiting) + len(self._jobs)
 
     def start(self, job: Job, request: Merge, gpus: float) -> None:
         """Asks for one; see `merge_source`.
@@ -43,10 +50,16 @@ class Merges:
         Args:
             gpus: share of GPUs that it holds.
         """
-        config = msgspec.structs.replace(self._config, gpus=gpus)
-        merge = merge_source.options(num_gpus=gpus)
-        seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
-        self._jobs[merge.remote(config, request, seconds, self._coordinator)] = job
+        self._waiting.append((job, request, gpus))
+        self._start_next()
+
+    def _start_next(self) -> None:
+        while self._waiting and len(self._jobs) < self._room.most:
+            job, request, gpus = self._waiting.popleft()
+            config = msgspec.structs.replace(self._config, gpus=gpus)
+            merge = merge_source.options(**self._room.options, num_gpus=gpus)
+            seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
+            self._jobs[merge.remote(config, request, seconds, self._coordinator)] = job
 
     def take(self, timeout_seconds: float) -> list[tuple[Job, MergeResult]]:
         """What `merge_source` gave, waiting at most so long for the first."""
@@ -65,6 +78,7 @@ class Merges:
                 ray.exceptions.OutOfMemoryError,
             ):
                 taken.append((job, MergeResult(failed=_died())))
+        self._start_next()
         return taken
 
     def cancel(self) -> None:
@@ -74,15 +88,14 @@ class Merges:
 
 
 # One more execution than it may die of: that one only tells.
-@ray.remote(num_cpus=TASK_CPUS, max_retries=DEATHS)
+@ray.remote(max_retries=DEATHS)
 def merge_source(config: ActorConfig, request: Merge, seconds: float, coordinator: Any) -> MergeResult:
     """Merges the shards of one source for one stage, and writes the parts.
 
     Args:
         seconds: length of the media. coordinator: handle of the run's `Coordinator`.
     """
-    if not config.gpus:
-        hide_gpus()
+    take_gpus(config.gpus)
     task_id = f"merge {','.join(request.ops)} {request.uri}"
     allowed = allowed_seconds(config.deadline_seconds, config.deadline_factor, seconds)
     # A worker that runs out of memory is replaced without end: Ray counts no such deaths.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import ray.data
 
 from framemill.cluster.engines.ray.actor import ShardProcessorActor
 from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources, task_table
-from framemill.cluster.engines.ray.pools import TASK_CPUS, Pool
+from framemill.cluster.engines.ray.placing import TaskRoom
+from framemill.cluster.engines.ray.pools import Pool
 from framemill.cluster.run.messages import ActorConfig, Piece, Source, encode
 
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
@@ -25,51 +26,62 @@ PARTS_LEFT = 2
 # More tasks would give the scheduler work and balance nothing: one is a sixty-fourth of what a call does in
 # all.
 MOST_TASKS_PER_CALL = 64
+# Where nodes come as they are wanted, tasks are cut for no more actors than this: others find enough in them.
+MOST_PLANNED = 512
 # Putting down one block takes the driver more than a millisecond.
 MOST_BLOCKS = 2000
 
 
 def plan_tasks(
-    sources: Sequence[Source], pool: Pool, config: ActorConfig, coordinator: Any
+    sources: Sequence[Source], pool: Pool, room: TaskRoom, config: ActorConfig, coordinator: Any
 ) -> ray.data.Dataset:
-    """What there is to do with some sources, a task in each block.
+    """What there is to do with some sources, a task in each row.
 
     Args:
-        coordinator: handle of the run's `Coordinator`.
+        room: where files are opened. coordinator: handle of the run's `Coordinator`.
     """
     small: list[Source] = []
     large: list[Source] = []
     for source in sources:
         is_small = pool.decoders is None and 0 <= source.num_bytes <= SMALL_BYTES
         (small if is_small else large).append(source)
-    grouped = _to_blocks(group_sources(small, pool.most * pool.calls)) if small else None
+    num_calls = min(pool.most, MOST_PLANNED) * pool.calls
+    grouped = _to_blocks(group_sources(small, num_calls), room) if small else None
     if not large:
         assert grouped is not None
         return grouped
     rows = pa.table({"source": [encode(source).decode() for source in large]})
     # A block is what Ray shares out: every actor gets work soon.
     size = max(1, min(OPEN_SOURCES, len(large) // (2 * pool.most)), -(-len(large) // MOST_BLOCKS))
-    opened = (
-        to_dataset([rows.slice(start, size) for start in range(0, len(large), size)])
-        .map_batches(
-            cast(Any, open_sources),
-            batch_size=OPEN_SOURCES,
-            batch_format="pyarrow",
-            num_cpus=TASK_CPUS,
-            fn_kwargs={"config": config, "coordinator": coordinator},
-        )
-        .repartition(target_num_rows_per_block=1)
-    )
+    blocks = to_dataset([rows.slice(start, size) for start in range(0, len(large), size)])
+    opened = _map(blocks, open_sources, room, {"config": config, "coordinator": coordinator})
     return opened if grouped is None else opened.union(grouped)
 
 
-def _to_blocks(tasks: Sequence[pa.Table]) -> ray.data.Dataset:
+def _map(blocks: ray.data.Dataset, change: Any, room: TaskRoom, given: dict[str, Any]) -> ray.data.Dataset:
+    """A task for each block, in the room beside the actors."""
+    return blocks.map_batches(
+        change,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(size=room.most),
+        fn_kwargs=given,
+        **room.options,
+    )
+
+
+def _to_blocks(tasks: Sequence[pa.Table], room: TaskRoom) -> ray.data.Dataset:
     """A task in each block; the driver puts down so many itself, and workers divide what is more."""
     if len(tasks) <= MOST_BLOCKS:
         return to_dataset(tasks)
     size = -(-len(tasks) // MOST_BLOCKS)
     blocks = [pa.concat_tables(tasks[start : start + size]) for start in range(0, len(tasks), size)]
-    return to_dataset(blocks).repartition(target_num_rows_per_block=1)
+    return _map(to_dataset(blocks), divide, room, {})
+
+
+def divide(batch: pa.Table) -> pa.Table:
+    """The same rows; Ray Data makes a block of each (see `run_actors`)."""
+    return batch
 
 
 def to_dataset(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
@@ -120,7 +132,7 @@ def run_actors(
         decoders: handle of the run's `DecoderPool`, or None.
     """
     calls = 1 if config.is_alone else pool.calls
-    return tasks.map_batches(
+    results = tasks.map_batches(
         ShardProcessorActor,
         batch_size=1,
         batch_format="pyarrow",
@@ -136,3 +148,7 @@ def run_actors(
         # One call of each actor is left to short files: what waits for an actor goes to no other.
         fn_constructor_args=(config, coordinator, decoders, max(1, calls - 1)),
     )
+    # Every row is a block of its own, which is what an actor is given at once. A `repartition` would hold a
+    # CPU for it, which may not be there.
+    results.context.target_max_block_size = 1
+    return results

@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from framemill.cluster.request import ExtractRequest
 from framemill.errors import SetupError, UsageError
 
+# Tasks of an actor at once. With a GPU there are enough that a batch is decoded while one is computed.
 MOST_CALLS = 16
-# What a task holds that opens files or merges their pieces.
-TASK_CPUS = 0.5
+LEAST_CALLS_OF_GPU = 8
+# CPUs of an actor beside a GPU: more shards at once than calls find nothing to do.
+MOST_CPUS_OF_GPU = 16
+# Where nodes come as they are asked for, so many actors at most unless `actors` says otherwise.
+MOST_GROWN = 1024
 # Shards that a decoder has open at once: while an actor computes on one, the other is decoded.
 STREAMS = 2
+# Shards that one actor takes from decoders at once. Each waits most of the time: they may be more than calls
+# that decode.
+MOST_STREAMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +28,11 @@ class Pool:
     """A pool of actors of one kind.
 
     Attributes:
-        size: as `ray.data.ActorPoolStrategy` takes it: {"size": n} or {"min_size": a, "max_size": b}.
+        size: as `ray.data.ActorPoolStrategy` takes it: {"size": n}, or {"min_size": a, "max_size": b} with an
+            "initial_size" where that is another.
         cpus, gpus: what each holds of the cluster; gpus may be a fraction.
         calls: tasks that each works on at once.
+        threads: CPU threads for models in each; 0 for what its node has for each GPU.
         decoders: in the split topology, the pool that decodes for this one; else None.
     """
 
@@ -31,6 +40,7 @@ class Pool:
     cpus: float
     gpus: float
     calls: int
+    threads: int
     decoders: Pool | None = None
 
     @property
@@ -43,11 +53,6 @@ class Pool:
         """Actors at most."""
         return self.size.get("size", self.size.get("max_size", 1))
 
-    @property
-    def threads(self) -> int:
-        """CPU threads for models in each."""
-        return max(1, round(self.cpus))
-
     def describe(self) -> str:
         """In words."""
         size = self.size.get("size") or f"{self.size['min_size']} to {self.size['max_size']}"
@@ -59,70 +64,144 @@ class Pool:
         return text
 
 
-def plan_pool(request: ExtractRequest, nodes: Sequence[Mapping[str, float]]) -> Pool:
-    """Actors that fit the cluster, leaving one CPU for reading and opening.
+def plan_pool(
+    request: ExtractRequest,
+    nodes: Sequence[Mapping[str, float]],
+    runs_models: bool = False,
+    is_growing: bool = False,
+) -> Pool:
+    """Actors that fit the cluster: by default one for each GPU where models run, else all but one CPU.
+
+    Opening files and merging needs no CPU of its own. Nodes without a GPU hold no actor of a pool that has
+    them: a model would be slower there than the pool waits for it. They open files, and in the split topology
+    they decode.
 
     Args:
         request: `topology`; `actors` and `decoders` (N or MIN-MAX; empty for as many as fit), `actor_cpus`,
-            `actor_gpus`, `decoder_cpus`.
+            `actor_gpus`, `actors_per_gpu`, `decoder_cpus`.
         nodes: resources of each node, as `ray.nodes()` tells.
+        runs_models: whether an operation of the run has a model.
+        is_growing: whether nodes come where some are wanted: then the pool grows with them, and shrinks.
 
     Raises:
-        UsageError: a value that is no number.
+        UsageError: a value that is no number, or two that contradict each other.
         SetupError: what is asked for does not fit.
     """
     is_split = request.topology == "split"
     there = sum(node.get("CPU", 0.0) for node in nodes)
-    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
-    gpus = request.actor_gpus
-    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    cpus = request.actor_cpus or (1.0 if is_split else max(1.0, min(4.0, widest - 2)))
-    if gpus and gpus_there < gpus:
-        raise SetupError(
-            f"each actor wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
-            "add GPU nodes, or leave out `actor_gpus`"
-        )
-    fit, _ = _place(nodes, cpus, gpus, 1 << 30)
-    fit = min(fit, _times(there - 1, cpus))
-    # Where actors have no GPU to keep busy, they share the CPUs with those that decode for them.
-    usual = max(1, fit // 2 if is_split and not gpus else fit)
+    gpus = _gpus_of_each(request, nodes, runs_models)
+    cpus = _cpus_of_each(request, nodes, gpus)
+    fit = fits(nodes, cpus, gpus)
+    usual = max(1, fit if gpus else min(fit, _times(there - 1, cpus)))
+    if is_split and not gpus:
+        # Where actors have no GPU to keep busy, they share the CPUs with those that decode for them.
+        usual = max(1, usual // 2)
     low, high = read_range("actors", request.actors, usual)
+    size = _size(low, high)
+    if is_growing and not request.actors:
+        low, size = 1, {"min_size": 1, "max_size": max(fit, MOST_GROWN), "initial_size": usual}
     if low > fit:
         raise SetupError(
             f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
-            f"{there:g} CPUs on {len(nodes)} nodes with one CPU left for reading (at most {max(fit, 0)} "
-            "do): lower `actors` or `actor_cpus`, or add nodes"
+            f"{there:g} CPUs{_and_gpus(nodes)} on {len(nodes)} nodes (at most {fit} do): lower `actors` or "
+            "`actor_cpus`, or add nodes"
         )
+    threads = 0 if gpus and not request.actor_cpus else max(1, round(cpus))
+    calls = max(LEAST_CALLS_OF_GPU, min(MOST_CALLS, round(cpus))) if gpus else max(2, round(cpus))
     if not is_split:
-        return Pool(_size(low, high), cpus, gpus, calls=8 if gpus else max(2, round(cpus)))
-    _, left = _place(nodes, cpus, gpus, low)
-    decoders = _plan_decoders(request, left, there, low * cpus)
+        return Pool(size, cpus, gpus, calls, threads)
+    num_actors = low if request.actors else usual
+    _, left = _place(nodes, cpus, gpus, num_actors)
+    decoders = _plan_decoders(request, left, there - num_actors * cpus, num_actors)
     # Two at the least: one of them is left to short files.
-    calls = min(MOST_CALLS, max(2, -(-STREAMS * decoders.most // low)))
-    return Pool(_size(low, high), cpus, gpus, calls, decoders)
+    calls = min(MOST_STREAMS, max(2, -(-STREAMS * decoders.most // num_actors)))
+    return Pool(size, cpus, gpus, calls, threads, decoders)
 
 
-def describe_idle_gpus(pool: Pool, num_gpus: float) -> str:
-    """What to tell where models will run on CPUs beside GPUs that nobody asked for; empty otherwise."""
-    if pool.gpus or not num_gpus:
-        return ""
-    return f"models run on CPUs: the cluster has {num_gpus:g} GPUs, and no actor holds one (`actor_gpus=1`)"
+def fits(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float = 0.0) -> int:
+    """How many actors of this size fit, each on one node.
+
+    Args:
+        nodes: resources of each node, as `ray.nodes()` tells.
+    """
+    return _place(nodes, cpus, gpus, 1 << 30)[0]
+
+
+def wanted_bundles(request: ExtractRequest) -> list[dict[str, float]]:
+    """What to ask an autoscaler for so that the first actors find room, a bundle for each."""
+    gpus = request.actor_gpus or (1 / request.actors_per_gpu if request.actors_per_gpu else 0.0)
+    low, _ = read_range("actors", request.actors, 1)
+    bundle = {"CPU": request.actor_cpus or 1.0, **({"GPU": gpus} if gpus else {})}
+    return [dict(bundle) for _ in range(low)]
+
+
+def cpus_beside(node: Mapping[str, float], gpus: float) -> float:
+    """CPUs that a node has for each actor with so many of its GPUs, one CPU left for opening files if it can.
+
+    At most `MOST_CPUS_OF_GPU`; where there are fewer CPUs than actors, a fraction.
+    """
+    count, cpus = _times(node.get("GPU", 0.0), gpus), node.get("CPU", 0.0)
+    if not count:
+        return 0.0
+    if (cpus - 1) / count >= 1:
+        return float(min(MOST_CPUS_OF_GPU, (cpus - 1) // count))
+    return math.floor(100 * cpus / count) / 100
+
+
+def _gpus_of_each(request: ExtractRequest, nodes: Sequence[Mapping[str, float]], runs_models: bool) -> float:
+    asked, sharing = request.actor_gpus, request.actors_per_gpu
+    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
+    if sharing:
+        if asked is not None and abs(asked * sharing - 1) > 1e-6:
+            raise UsageError(
+                f"`actors_per_gpu={sharing}` gives each 1/{sharing} of a GPU, and `actor_gpus={asked:g}` "
+                "another part: leave one of them out"
+            )
+        # Ray counts in ten-thousandths: rounded up, the last would not fit.
+        asked = math.floor(10_000 / sharing) / 10_000
+    if asked is None:
+        return 1.0 if runs_models and gpus_there >= 1 else 0.0
+    if asked > 1 and asked != int(asked):
+        raise UsageError(f"`actor_gpus={asked:g}`: give whole GPUs, or a part of one, such as 0.5")
+    if asked and gpus_there < asked:
+        raise SetupError(
+            f"each actor wants {asked:g} GPUs, and the cluster has {gpus_there:g}: "
+            "add GPU nodes, or ask for none (`actor_gpus=0`)"
+        )
+    return asked
+
+
+def _cpus_of_each(request: ExtractRequest, nodes: Sequence[Mapping[str, float]], gpus: float) -> float:
+    """CPUs that each actor holds. Beside GPUs, what the node has that has the least for each of them."""
+    if request.actor_cpus:
+        return request.actor_cpus
+    beside = [share for node in nodes if gpus and (share := cpus_beside(node, gpus)) > 0]
+    if beside:
+        return 1.0 if request.topology == "split" and min(beside) >= 1 else min(beside)
+    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    return 1.0 if request.topology == "split" else max(1.0, min(4.0, widest - 2))
 
 
 def _plan_decoders(
-    request: ExtractRequest, left: Sequence[Mapping[str, float]], there: float, taken: float
+    request: ExtractRequest, left: Sequence[Mapping[str, float]], num_cpus: float, num_actors: int
 ) -> Pool:
+    """As many as there are CPUs for beside the actors, but no more than the actors take shards from."""
     cpus = request.decoder_cpus or 1.0
-    fit, _ = _place(left, cpus, 0.0, 1 << 30)
-    fit = min(fit, _times(there - 1 - taken, cpus))
-    low, high = read_range("decoders", request.decoders, max(fit, 1))
+    fit = fits(left, cpus)
+    useful = -(-MOST_STREAMS * num_actors // (STREAMS * max(1, round(cpus))))
+    low, high = read_range("decoders", request.decoders, max(1, min(fit, useful, _times(num_cpus - 1, cpus))))
     if low > fit:
         raise SetupError(
-            f"{low} decoders of {cpus:g} CPUs do not fit beside the actors, which hold {taken:g} of the "
-            f"cluster's {there:g} CPUs, with one CPU left for reading (at most {max(fit, 0)} do): lower "
-            "`decoders`, `actors` or `actor_cpus`, or add nodes"
+            f"{low} decoders of {cpus:g} CPUs do not fit beside the actors, which leave {num_cpus:g} CPUs "
+            f"(at most {fit} do): lower `decoders`, `actors` or `actor_cpus`, or add nodes"
         )
-    return Pool(_size(low, high), cpus, 0.0, max(1, round(cpus)))
+    threads = max(1, round(cpus))
+    return Pool(_size(low, high), cpus, 0.0, threads, threads)
+
+
+def _and_gpus(nodes: Sequence[Mapping[str, float]]) -> str:
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    return f" and {gpus:g} GPUs" if gpus else ""
 
 
 def _place(

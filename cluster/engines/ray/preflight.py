@@ -19,8 +19,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from framemill.cluster.engines.ray.health_check import REFUSED, problem_with
-from framemill.cluster.engines.ray.pools import TASK_CPUS, Pool
+from framemill.cluster.engines.ray.pools import Pool
 from framemill.cluster.engines.ray.ray_logging import log_folder, one_line
+from framemill.cluster.engines.ray.stalls import describe_cluster
 from framemill.cluster.machine import import_root
 from framemill.cluster.results.layout import SYSTEM_FOLDER
 from framemill.cluster.results.storage import ResultPath, open_root
@@ -43,38 +44,6 @@ UNPACK_SECONDS = 10.0
 
 # As `ray.nodes()` gives it.
 Node = Mapping[str, Any]
-
-
-def describe_cluster() -> str:
-    """What is there and what is free, in words."""
-    known: Any = ray
-    there, free = known.cluster_resources(), known.available_resources()
-    alive = [node for node in known.nodes() if node["Alive"]]
-    num_lost = len(known.nodes()) - len(alive)
-    lost = f" ({num_lost} more were lost)" if num_lost else ""
-    widest = max((node["Resources"].get("CPU", 0.0) for node in alive), default=0.0)
-    return (
-        f"The cluster has {len(alive)} nodes{lost}, the largest with {widest:g} CPUs; "
-        f"{free.get('CPU', 0):g} of {there.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} of "
-        f"{there.get('GPU', 0):g} GPUs are free; other jobs may hold the rest (`ray status`, "
-        "`ray list actors`), or nodes may still be starting"
-    )
-
-
-def describe_stall(seconds: float, num_waiting: int, num_merges: int, pool: Pool) -> str:
-    """What waits for what, where nothing was at work for so long.
-
-    Args:
-        num_waiting: files that wait for an actor. num_merges: files that wait to have their pieces merged.
-    """
-    waits = [f"{num_waiting} files wait for an actor"] if num_waiting or not num_merges else []
-    if num_merges:
-        waits.append(f"{num_merges} files wait for half a CPU to have their pieces merged")
-    return (
-        f"no progress for {seconds:.0f} s: {' and '.join(waits)}, and none works. Wanted: {pool.describe()}. "
-        f"{describe_cluster()}. Free some, add a node, or stop and run again with fewer or smaller actors "
-        f"(`actors`, `actor_cpus`). Ray's own messages: {log_folder()}"
-    )
 
 
 def code_digest() -> str:
@@ -287,7 +256,7 @@ def nodes_there(nodes: Sequence[Node]) -> list[Node]:
     return [node for node, problem in zip(nodes, problems, strict=True) if not problem]
 
 
-def _require_room(pool: Pool) -> None:
+def _require_room(pool: Pool, seconds: float) -> None:
     """Whether one of each kind finds room now. Reserving tells it at once, however long a worker takes to
     start.
     """
@@ -298,9 +267,9 @@ def _require_room(pool: Pool) -> None:
         wanted.append("a decoder")
     room = placement_group(bundles)
     try:
-        if not room.wait(CHECK_SECONDS):
+        if not room.wait(seconds):
             raise SetupError(
-                f"no room for {' and '.join(wanted)} within {CHECK_SECONDS:g} s. Wanted: {pool.describe()}. "
+                f"no room for {' and '.join(wanted)} within {seconds:g} s. Wanted: {pool.describe()}. "
                 f"{describe_cluster()}"
             )
     finally:
@@ -317,6 +286,7 @@ def check_workers(
     code: str,
     explain: Explain,
     report: Callable[[str], None] = lambda text: None,
+    room_seconds: float = CHECK_SECONDS,
 ) -> None:
     """Tries on every node what will be needed there, and that one actor finds room.
 
@@ -326,9 +296,10 @@ def check_workers(
         code: `code_digest` of the driver, from before it connected.
         explain: puts what is wrong with models into words.
         report: called with a line where workers take long to start.
+        room_seconds: how long there may be no room.
 
     Raises:
-        SetupError: one clear message, as soon as a node tells what is wrong; within `CHECK_SECONDS` where
+        SetupError: one clear message, as soon as a node tells what is wrong; within `room_seconds` where
             there is no room, and within `ANSWER_SECONDS` where a node does not answer any more.
     """
     token = f"check-{run_id}"
@@ -337,11 +308,11 @@ def check_workers(
     looking: Any = ray.remote(max_retries=0)(_looking(UNPACK_SECONDS))
     waiting: dict[Any, Node] = {}
     try:
-        _require_room(pool)
+        _require_room(pool, room_seconds)
         for node in nodes:
             there = node["Resources"]
             has_actor = there.get("CPU", 0.0) >= pool.cpus and there.get("GPU", 0.0) >= pool.gpus
-            if has_actor or there.get("CPU", 0.0) >= TASK_CPUS:
+            if has_actor or there.get("CPU", 0.0) > 0:
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
                 look_there = looking.options(num_cpus=0, scheduling_strategy=here)
                 wanted = dict(models) if has_actor else {}

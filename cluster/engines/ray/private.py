@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,3 +32,20 @@ def take_printed_lines(take: Callable[[str, str], None]) -> bool:
         return False
     worker.print_to_stdstream = replacement
     return True
+
+
+def kinds_of_nodes() -> list[str] | None:
+    """What an autoscaler calls the kinds of the nodes that are there, as it leaves it in the control store.
+
+    Returns:
+        The kinds; None where the second autoscaler of Ray works, which leaves them elsewhere; empty where
+        nothing is told, or Ray lacks what this reads.
+    """
+    try:
+        if importlib.import_module("ray.autoscaler.v2.utils").is_autoscaler_v2(fetch_from_server=True):
+            return None
+        store: Any = importlib.import_module("ray.experimental.internal_kv")
+        told = json.loads(store._internal_kv_get("__autoscaling_status") or b"{}")
+    except Exception:
+        return []
+    return [*((told.get("autoscaler_report") or {}).get("active_nodes") or {})]

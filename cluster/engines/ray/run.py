@@ -28,11 +28,12 @@ from framemill.cluster.engines.ray.head import HeadWatch
 from framemill.cluster.engines.ray.merging import Merges
 from framemill.cluster.engines.ray.opening import task_tables
 from framemill.cluster.engines.ray.pipeline import plan_tasks, run_actors, to_dataset
-from framemill.cluster.engines.ray.pools import Pool, describe_idle_gpus
-from framemill.cluster.engines.ray.preflight import describe_stall
+from framemill.cluster.engines.ray.placing import alive_nodes, plan_room
+from framemill.cluster.engines.ray.pools import Pool
 from framemill.cluster.engines.ray.ray_logging import describe_end
 from framemill.cluster.engines.ray.split import open_decoders
-from framemill.cluster.engines.ray.stream import ResultStream, StallWatch
+from framemill.cluster.engines.ray.stalls import StallWatch, describe_stall
+from framemill.cluster.engines.ray.stream import ResultStream
 from framemill.cluster.engines.run import DEADLINE_SECONDS, Run
 from framemill.cluster.results.commits import Part
 from framemill.cluster.run.committing import PendingCommit, PendingRun
@@ -49,7 +50,7 @@ from framemill.cluster.run.messages import (
 )
 from framemill.cluster.run.part_writer import PartWriter
 from framemill.cluster.run.source_files import SourceFile
-from framemill.errors import FramemillError
+from framemill.errors import FramemillError, SetupError
 from framemill.ops.media import MediaDescription
 from framemill.ops.operation import Reads
 
@@ -111,14 +112,12 @@ class RayRun(Run):
         )
         self._runner = runner
         self._stream: ResultStream | None = None
-        self._merges = Merges(self._actor_config, self._coordinator)
-        self._decoders = None if pool.decoders is None else open_decoders(pool.decoders, here)
+        self._room = plan_room(alive_nodes())
+        self._merges = Merges(self._actor_config, self._coordinator, self._room)
+        self._decoders = None if pool.decoders is None else open_decoders(pool, here)
 
     def start(self) -> None:
-        known: Any = ray
-        idle = describe_idle_gpus(self.pool, known.cluster_resources().get("GPU", 0.0))
-        if idle and any(op.key["models"] for op in self.plan.ops.values()):
-            self.reporter.message(0, idle)
+        self.reporter.message(1, f"working with {self.pool.describe()}")
 
     def close(self, has_failed: bool) -> None:
         """Kills every actor; what died with some of its parts written belongs to no commit."""
@@ -157,7 +156,7 @@ class RayRun(Run):
         """Begins the next round once the one before is through."""
         if self._stream is None:
             sources = [self._source(self.jobs.file(place)) for place in self.jobs.left()]
-            tasks = plan_tasks(sources, self.pool, self._actor_config, self._coordinator)
+            tasks = plan_tasks(sources, self.pool, self._room, self._actor_config, self._coordinator)
             self._begin_round(tasks, is_alone=False)
         elif self._stream.is_done and not self._merges and (self._next or self._again):
             is_alone = not self._next
@@ -212,13 +211,25 @@ class RayRun(Run):
             return  # whatever is asked of the cluster now may take a minute
         if self._decoders is not None:
             self._decoders.maintain.remote()
-        num_at_work, late = ray.get(self._coordinator.watch.remote(), timeout=COORDINATOR_SECONDS)
+        nodes = [node["NodeID"] for node in alive_nodes()]
+        num_at_work, late = ray.get(self._coordinator.watch.remote(nodes), timeout=COORDINATOR_SECONDS)
         for actor in late:
             self.reporter.message(1, "a task took too long (raise `deadline_factor` if it may): a new actor")
             ray.kill(actor, no_restart=False)
-        if waited := self._stall.waited(num_at_work):
-            left = self.jobs.num_left - len(self._merges)
-            self.reporter.message(0, describe_stall(waited, left, len(self._merges), self.pool))
+        waited = self._stall.waited(num_at_work)
+        is_over = self._stall.idle_seconds > self.request.room_seconds
+        if waited or is_over:
+            self._tell_stall(self._stall.idle_seconds, nodes, is_over)
+
+    def _tell_stall(self, seconds: float, nodes: Sequence[str], is_over: bool) -> None:
+        """Says what waits for what, or ends the run with that."""
+        left = self.jobs.num_left - len(self._merges)
+        there = ray.get(self._coordinator.count_actors.remote(nodes), timeout=COORDINATOR_SECONDS)
+        text = describe_stall(seconds, left, len(self._merges), self.pool, there)
+        if is_over:
+            limit = f"after {self.request.room_seconds:g} s without any work (`room_seconds`)"
+            raise SetupError(f"the run ends {limit}: what is committed stays, run it again to go on. {text}")
+        self.reporter.message(0, text)
 
     # --- what came back ----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
@@ -22,7 +22,8 @@ from framemill.actors.indexing import AS_PLAYERS, SourceIndex, index_source
 from framemill.actors.pyav_frames import PyavFrames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.stream_choice import Tracks
-from framemill.cluster.engines.ray.pools import STREAMS, Pool
+from framemill.cluster.engines.ray.placing import alive_nodes
+from framemill.cluster.engines.ray.pools import STREAMS, Pool, fits
 from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.machine import hide_gpus
 from framemill.ops.chunks import Chunk, Frames
@@ -45,15 +46,24 @@ class ReaderDiedError(Exception):
     """The process that read a shard for an actor ended, or its words did not arrive: no fault of the file."""
 
 
-def message_bytes(store_bytes: float, num_decoders: int) -> int:
-    """How large a message may be so that all decoders together leave room in the object store.
+def message_bytes(nodes: Sequence[Mapping[str, float]], pool: Pool) -> int:
+    """How large a message may be so that all that are in a node's object store at once leave room there.
+
+    A message lies with the decoder that made it, and with the actor that reads it.
 
     Args:
-        store_bytes: size of the smallest node's store, 0 where unknown.
+        nodes: resources of each, as `ray.nodes()` tells; where it is missing, the store's size is unknown.
     """
-    if not store_bytes:
-        return MESSAGE_BYTES
-    return max(1, min(MESSAGE_BYTES, int(STORE_SHARE * store_bytes / (num_decoders * STREAMS * MESSAGES))))
+    assert pool.decoders is not None
+    most = MESSAGE_BYTES
+    for node in nodes:
+        num_actors = min(pool.most, fits([node], pool.cpus, pool.gpus))
+        decoders = min(pool.decoders.most, fits([node], pool.decoders.cpus))
+        streams = max(num_actors * pool.calls, decoders * pool.decoders.calls * STREAMS)
+        store = node.get("object_store_memory", 0.0)
+        if streams and store:
+            most = min(most, int(STORE_SHARE * store / (streams * MESSAGES)))
+    return max(1, most)
 
 
 def _size(chunk: Chunk) -> int:
@@ -217,16 +227,17 @@ class DecoderPool:
 
 
 def open_decoders(pool: Pool, here: Any) -> Any:
-    """Starts the pool, and gives its handle; whoever kills it ends its decoders.
+    """Starts the decoders of a pool, and gives their handle; whoever kills it ends them.
 
     Args:
+        pool: of the actors that they decode for.
         here: the scheduling strategy that keeps it beside the driver.
     """
-    known: Any = ray
-    nodes = [node["Resources"] for node in known.nodes() if node["Alive"]]
-    most_bytes = message_bytes(min(node.get("object_store_memory", 0.0) for node in nodes), pool.most)
+    decoders = pool.decoders
+    assert decoders is not None
+    most_bytes = message_bytes([node["Resources"] for node in alive_nodes()], pool)
     actor: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(DecoderPool)
-    return actor.remote(pool.least, pool.most, pool.cpus, most_bytes)
+    return actor.remote(decoders.least, decoders.most, decoders.cpus, most_bytes)
 
 
 class RemoteReader:

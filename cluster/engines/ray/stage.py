@@ -103,7 +103,7 @@ def run_stage(
     """Sends the rows of a dataset through a pool of actors; nothing runs before the result is consumed."""
     cpus = actor_cpus(request)
     calls = (
-        in_flight(request.threads or max(1, round(cpus)), request.actor_gpus > 0) + 1
+        in_flight(request.threads or max(1, round(cpus)), bool(request.actor_gpus)) + 1
     )  # one waits its turn
     least, most = read_range("actors", request.actors, 1)
     result: ray.data.Dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(

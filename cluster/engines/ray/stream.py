@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from typing import Any, cast
 
 import pyarrow as pa
@@ -18,8 +17,6 @@ import ray.exceptions
 
 from framemill.cluster.engines.ray.ray_logging import PipelineError, one_line
 
-# Tasks that nobody has begun for so long are worth a word: a full cluster, or one that still grows.
-STALL_SECONDS = 120.0
 # Results that wait to be looked at; more and the pipeline pauses.
 MOST_WAITING = 1024
 # The runner answers after so long, though there is nothing to tell.
@@ -139,27 +136,3 @@ class ResultStream:
             return []
         self._asked = self._runner.take.remote()
         return cast(list[str], taken)
-
-
-class StallWatch:
-    """Notices when nothing happens for long."""
-
-    def __init__(self, seconds: float = STALL_SECONDS) -> None:
-        self._seconds = seconds
-        self._since = time.monotonic()
-
-    def note(self) -> None:
-        """Something happened."""
-        self._since = time.monotonic()
-
-    def waited(self, num_at_work: int) -> float:
-        """Seconds without anything happening, told once in every such stretch; otherwise 0.
-
-        Args:
-            num_at_work: tasks begun and not finished: they have deadlines of their own.
-        """
-        now = time.monotonic()
-        waited = now - self._since
-        if num_at_work or waited >= self._seconds:
-            self._since = now
-        return 0.0 if num_at_work or waited < self._seconds else waited

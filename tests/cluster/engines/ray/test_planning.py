@@ -18,7 +18,7 @@ from framemill.cluster.engines.ray import opening
 from framemill.cluster.engines.ray.coordinator import STOPPED, Coordinator
 from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources
 from framemill.cluster.engines.ray.pools import plan_pool
-from framemill.cluster.engines.ray.stream import StallWatch
+from framemill.cluster.engines.ray.stalls import StallWatch, describe_missing
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.packed import Entry, SourceRecord
@@ -53,16 +53,19 @@ def pool(cpus: float, gpus: float = 0.0, nodes: int = 1, **asked: Any) -> tuple[
         (16, 0, {"actor_cpus": 1.0}, ({"size": 15}, 1.0, 2)),
         (16, 0, {"actors": "2"}, ({"size": 2}, 4.0, 4)),
         (16, 0, {"actors": "1-64", "actor_cpus": 2.0}, ({"min_size": 1, "max_size": 64}, 2.0, 2)),
-        (64, 2, {"actor_gpus": 0.5}, ({"size": 4}, 4.0, 8)),
+        (64, 2, {"actor_gpus": 0.5}, ({"size": 4}, 15.0, 15)),
         (32, 0, {"actor_cpus": 3.0, "nodes": 4}, ({"size": 8}, 3.0, 3)),
+        (1, 0, {}, ({"size": 1}, 1.0, 2)),
+        (6, 0, {"actors": "6", "actor_cpus": 1.0, "nodes": 3}, ({"size": 6}, 1.0, 2)),
     ],
 )
-def test_the_pool_leaves_a_cpu_free(
+def test_the_pool_leaves_a_cpu_free_unless_told_otherwise(
     cpus: float, gpus: float, asked: dict[str, Any], expected: tuple[dict[str, int], float, int]
 ) -> None:
     size, actor_cpus, calls = pool(cpus, gpus, **asked)
     assert (size, actor_cpus, calls) == expected
-    assert size.get("size", size.get("min_size", 0)) * actor_cpus <= cpus - 1
+    held = size.get("size", size.get("min_size", 0)) * actor_cpus
+    assert held <= (cpus if "actors" in asked or cpus == 1 else cpus - 1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_the_pool_leaves_a_cpu_free(
         (64, 1, {"actor_gpus": 1.0, "actors": "2"}, "at most 1"),
         (4, 0, {"actors": "9"}, "9 actors of 2 CPUs do not fit the cluster's 4 CPUs"),
         (4, 0, {"actor_cpus": 8.0}, "do not fit"),
-        (1, 0, {}, "do not fit"),
+        (0, 0, {}, "do not fit the cluster's 0 CPUs on 1 nodes"),
         (16, 0, {"actor_cpus": 4.0, "nodes": 8}, "16 CPUs on 8 nodes"),
     ],
 )
@@ -171,6 +174,18 @@ def test_the_coordinator_names_actors_that_are_late() -> None:
     assert sorted(book.stop()) == ["handle of quick", "handle of slow"]
 
 
+def test_what_a_lost_actor_held_is_not_at_work() -> None:
+    book = coordinator()
+    for name, node in (("here", "node a"), ("there", "node b"), ("dies", "node a")):
+        book.register(name, f"handle of {name}", node)
+        book.start(f"task of {name}", name, 3600.0)
+    assert book.watch(["node a", "node b"])[0] == 3
+    assert book.watch(["node a"])[0] == 2 and book.count_actors(["node a"]) == 2
+    book.register("dies", "handle of dies", "node a")
+    assert book.watch(["node a"])[0] == 1, "it begins anew, and its task with it"
+    assert book.start("task of there", "here", 3600.0) == 1, "but that it was begun is remembered"
+
+
 def test_the_coordinator_keeps_the_first_reason_to_give_up() -> None:
     book = coordinator()
     assert book.failure() is None
@@ -181,14 +196,28 @@ def test_the_coordinator_keeps_the_first_reason_to_give_up() -> None:
 
 def test_a_stall_is_told_only_while_nobody_works() -> None:
     assert StallWatch(seconds=3600.0).waited(0) == 0
-    assert StallWatch(seconds=1e-9).waited(3) == 0
+    busy = StallWatch(seconds=1e-9)
+    assert busy.waited(3) < 0.05
     watch = StallWatch(seconds=0.05)
     time.sleep(0.06)
     assert watch.waited(0) >= 0.05
     assert watch.waited(0) == 0, "told once"
     time.sleep(0.06)
+    assert watch.waited(0) >= 0.12 and watch.idle_seconds >= 0.12, "the whole stretch is told"
+    time.sleep(0.06)
     watch.note()
-    assert watch.waited(0) == 0
+    assert watch.waited(0) == 0 and watch.idle_seconds < 0.05
+
+
+def test_a_stall_names_what_is_missing_and_whether_a_node_has_it() -> None:
+    wanted = plan_pool(ExtractRequest(sources=("x",), output="out", actors="2"), [{"CPU": 8}, {"CPU": 8}])
+    left = describe_missing(wanted, 1, [{"CPU": 8}])
+    assert left.startswith("Of at least 2 actors 1 are there; each of the others waits for 4 CPUs")
+    assert left.endswith("which nodes have but others hold")
+    gone = describe_missing(wanted, 0, [{"CPU": 2}, {"CPU": 2}, {"CPU": 1, "GPU": 1}])
+    assert gone.endswith("no node has left (nodes: 2 of 2 CPUs and 0 GPUs, 1 of 1 CPUs and 1 GPUs)")
+    assert describe_missing(wanted, 0, []).endswith("(nodes: none)")
+    assert "All 2 actors are there and idle" in describe_missing(wanted, 2, [{"CPU": 8}])
 
 
 class _Direct:

@@ -12,7 +12,7 @@ pytest.importorskip("ray")
 from framemill.cluster.config import read_settings
 from framemill.cluster.engines.ray.opening import TASK_PIECES
 from framemill.cluster.engines.ray.pipeline import MOST_TASKS_PER_CALL, SMALL_BYTES, TASK_BYTES, group_sources
-from framemill.cluster.engines.ray.pools import STREAMS, Pool, describe_idle_gpus, plan_pool
+from framemill.cluster.engines.ray.pools import MOST_STREAMS, STREAMS, Pool, plan_pool
 from framemill.cluster.engines.ray.split import MESSAGE_BYTES, MESSAGES, message_bytes
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.run.messages import Source, Task, decode
@@ -47,16 +47,16 @@ def test_both_pools_leave_a_cpu_free(
     held = pool.least * pool.cpus + pool.decoders.least * pool.decoders.cpus
     assert held <= sum(cpus for cpus, _ in nodes) - 1
     assert pool.gpus == asked.get("actor_gpus", 0.0) and pool.decoders.gpus == 0
-    assert 1 <= pool.calls <= 16
-    if pool.calls < 16:
+    assert 1 <= pool.calls <= MOST_STREAMS
+    if pool.calls < MOST_STREAMS:
         assert pool.calls * pool.least >= STREAMS * pool.decoders.most, "no decoder need be idle"
 
 
 @pytest.mark.parametrize(
     ("nodes", "asked", "said"),
     [
-        ([(4, 0)], {"decoders": "3", "actors": "1"}, "3 decoders of 1 CPUs do not fit.*at most 2"),
-        ([(4, 0)], {"actor_cpus": 3.0, "actors": "1"}, "1 decoders of 1 CPUs do not fit.*at most 0"),
+        ([(4, 0)], {"decoders": "4", "actors": "1"}, "4 decoders of 1 CPUs do not fit.*at most 3"),
+        ([(3, 0)], {"actor_cpus": 3.0, "actors": "1"}, "1 decoders of 1 CPUs do not fit.*at most 0"),
         ([(2, 0), (2, 0)], {"decoder_cpus": 4.0, "actors": "1"}, "1 decoders of 4 CPUs do not fit"),
         ([(4, 0)], {"actor_gpus": 1.0}, "1 GPUs, and the cluster has 0"),
     ],
@@ -66,12 +66,6 @@ def test_pools_that_would_wait_for_ever_are_refused(
 ) -> None:
     with pytest.raises(SetupError, match=said):
         split(nodes, **asked)
-
-
-def test_idle_gpus_are_told() -> None:
-    assert "2 GPUs, and no actor holds one (`actor_gpus=1`)" in describe_idle_gpus(split([(8, 2)]), 2.0)
-    assert describe_idle_gpus(split([(8, 2)], actor_gpus=1.0), 2.0) == ""
-    assert describe_idle_gpus(split([(8, 0)]), 0.0) == ""
 
 
 def test_a_number_of_decoders_that_is_none() -> None:
@@ -84,14 +78,26 @@ def test_it_needs_ray(tmp_path: Any) -> None:
         extract(tmp_path, out=tmp_path / "out", topology="split")
 
 
-@pytest.mark.parametrize(("store_bytes", "decoders"), [(0, 4), (1 << 40, 4), (8 << 30, 16), (100 << 20, 64)])
-def test_messages_leave_half_of_the_object_store(store_bytes: int, decoders: int) -> None:
-    size = message_bytes(store_bytes, decoders)
+@pytest.mark.parametrize(("store_bytes", "cpus"), [(0, 4), (1 << 40, 4), (8 << 30, 16), (100 << 20, 64)])
+def test_messages_leave_half_of_the_object_store(store_bytes: int, cpus: int) -> None:
+    pool = split([(cpus, 0)])
+    assert pool.decoders is not None
+    size = message_bytes(
+        [{"CPU": cpus, **({"object_store_memory": store_bytes} if store_bytes else {})}], pool
+    )
     assert 0 < size <= MESSAGE_BYTES
     if store_bytes:
-        assert size * MESSAGES * STREAMS * decoders <= store_bytes / 2
+        assert size * MESSAGES * STREAMS * pool.decoders.most <= store_bytes / 2
+        assert size * MESSAGES * pool.calls * pool.most <= store_bytes / 2
     if store_bytes >= 1 << 40 or not store_bytes:
         assert size == MESSAGE_BYTES
+
+
+def test_a_message_holds_frames_however_many_nodes_decode() -> None:
+    shapes = [(8.0, 1.0)] * 8 + [(64.0, 0.0)] * 16
+    nodes = [{"CPU": cpus, "GPU": gpus, "object_store_memory": 4e9 * cpus / 8} for cpus, gpus in shapes]
+    size = message_bytes(nodes, split(shapes, actor_gpus=1.0))
+    assert size >= 3 * 1920 * 1080 * 1.5, "three frames of 1080p at the least"
 
 
 def _sources(sizes: list[int], changed: Collection[int] = ()) -> list[Source]:

@@ -224,7 +224,7 @@ def test_a_cluster_that_is_full_is_told_of_and_the_run_goes_on(
     """Another job takes every CPU just after the check, and gives them back when that was told."""
     import ray
 
-    monkeypatch.setattr(checking, "_require_room", lambda pool: None)
+    monkeypatch.setattr(checking, "_require_room", lambda pool, seconds: None)
     monkeypatch.setattr(ray_run, "WATCH_SECONDS", 0.5)
 
     class Holder:
