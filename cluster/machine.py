@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 # The worker may take this share of the memory; the rest is for the page cache and other programs.
@@ -32,6 +33,22 @@ def memory_bytes() -> int:
 def worker_memory_bytes() -> int:
     """Memory that the worker may take before it is ended."""
     return int(MEMORY_SHARE * memory_bytes())
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> list[str]:
+    """NVIDIA GPUs that a process started here may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Found without a library of NVIDIA's, which would take a supervisor that needs none half a second.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
+    if not devices.is_dir():
+        return []
+    return [
+        str(index)
+        for index in range(sum(bool(re.fullmatch(r"nvidia\d+", p.name)) for p in devices.iterdir()))
+    ]
 
 
 def hide_gpus() -> None:

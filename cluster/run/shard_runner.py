@@ -191,7 +191,8 @@ class ShardRunner:
             self.trace.write(Path(self._config.profile))
 
     def _task(self, request: RunShard, ops: tuple[str, ...]) -> ShardTask:
-        index = self.sources.indexes[request.uri]
+        # Another worker may have opened a divided source.
+        index = self.sources.index(request.uri, os.fsdecode(request.path))
         after = {op: self.processor.after(op) for op in ops}
         is_alone = request.num_shards == request.threads == 1
         return ShardTask(

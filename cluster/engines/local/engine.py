@@ -1,4 +1,4 @@
-"""The engine of one machine, and when it starts its worker process."""
+"""The engine of one machine, and when it starts its worker processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from framemill.cluster.engines.base import Engine, Setup
 from framemill.cluster.engines.local.process import WorkerProcess
+from framemill.cluster.machine import visible_gpus
 from framemill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LocalEngine(Engine):
-    """A supervisor in this process, and one worker process beside it."""
+    """A supervisor in this process, and worker processes beside it: for models one for each GPU, else one."""
 
     name = "local"
     _worker: WorkerProcess | None = None
@@ -25,7 +26,7 @@ class LocalEngine(Engine):
             raise UsageError("`topology='split'` needs Ray: add `engine='ray'` or `address`, or leave it out")
 
     def prepare(self) -> None:
-        self._worker = WorkerProcess()
+        self._worker = _first_worker()
 
     def close(self) -> None:
         if self._worker is not None:
@@ -37,6 +38,13 @@ class LocalEngine(Engine):
 
         report = setup.reporter.message
         require_models(setup.plan, setup.jobs.ops, setup.request, lambda text: report(0, text))
-        worker = self._worker or WorkerProcess()
+        workers = [self._worker or _first_worker()]
         self._worker = None  # the run owns it now
-        return LocalRun(setup, worker).run(conclude)
+        if any(setup.plan.ops[op].key["models"] for op in setup.jobs.ops):
+            workers += [WorkerProcess(gpu, workers[0]) for gpu in visible_gpus()[1:]]
+        return LocalRun(setup, workers).run(conclude)
+
+
+def _first_worker() -> WorkerProcess:
+    gpus = visible_gpus()
+    return WorkerProcess(gpus[0] if len(gpus) > 1 else "")

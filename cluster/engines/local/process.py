@@ -32,20 +32,27 @@ class Died:
 
 
 class WorkerProcess:
-    """One worker. Messages come out of `messages`; the last one is `Died`.
+    """One worker. Messages come out of `messages`, with who sent them; its last one is `Died`.
+
+    Args:
+        gpu: of several, the one that it uses; empty for all that there are.
+        others: a worker whose messages come out of the same queue.
 
     It starts importing at once, and working when `configure` tells it what for. The messages' own module is
     imported after that start, since it takes about as long.
 
     Attributes:
-        name: no other worker of this process has it.
+        name: no other worker of this process has it. gpu: as it was given.
     """
 
     _numbers = itertools.count()
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: str = "", others: WorkerProcess | None = None) -> None:
         self.name = f"worker {next(self._numbers)}"
-        self.messages: queue.Queue[Died | Ready | Figures | Answer] = queue.Queue()
+        self.gpu = gpu
+        self.messages: queue.Queue[tuple[WorkerProcess, Died | Ready | Figures | Answer]] = (
+            queue.Queue() if others is None else others.messages
+        )
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
         # The worker must find our packages wherever the run was started.
@@ -55,7 +62,12 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            env={
+                **os.environ,
+                **ENVIRONMENT,
+                **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
+                "PYTHONPATH": path,
+            },
             start_new_session=True,
         )
         threading.Thread(target=self._listen, daemon=True).start()
@@ -114,8 +126,8 @@ class WorkerProcess:
         for line in self._process.stdout:
             from framemill.cluster.run.messages import decode_reply
 
-            self.messages.put(decode_reply(line))
-        self.messages.put(Died(self._process.wait()))
+            self.messages.put((self, decode_reply(line)))
+        self.messages.put((self, Died(self._process.wait())))
 
     def _write(self) -> None:
         """A thread of its own writes: a worker that hangs leaves its pipe full, and must still be watched."""

@@ -1,19 +1,20 @@
-"""A run on this machine: a small supervisor, and one worker process that does the work.
+"""A run on this machine: a small supervisor, and worker processes that do the work, one for each GPU.
 
-The supervisor plans, watches and commits; it touches no media and no arrays. When the worker dies, what was
-at work runs alone next; a source that kills its worker twice on its own is quarantined.
+The supervisor plans, watches and commits; it touches no media and no arrays. When a worker dies, all begin
+anew, and what it was working on runs alone; a source that kills its worker twice on its own is quarantined.
 """
 
 from __future__ import annotations
 
-import queue
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from framemill.actors.limits import credible_seconds
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.local.process import Died, WorkerProcess, describe_death
+from framemill.cluster.engines.local.workers import Workers
 from framemill.cluster.engines.run import (
     DEADLINE_SECONDS,
     DEATHS_ALONE,
@@ -56,19 +57,24 @@ class _Sent:
 
     task: OpenSource | RunShard | Merge | Write | Report
     job: Job | None
+    worker: WorkerProcess
     started: float
     deadline: float
     pending: PendingCommit | PendingRun | None = None
 
 
 class LocalRun(Run):
-    """A run through one worker process, which may have been started ahead and is not configured yet."""
+    """A run through worker processes, which may have been started ahead and are not configured yet.
+
+    A source belongs to the worker that opened it: its rows wait there for their commit, and one commit takes
+    the sources of one worker. Only shards of a divided source go to any.
+    """
 
     most_sources = 256
 
-    def __init__(self, setup: Setup, worker: WorkerProcess) -> None:
+    def __init__(self, setup: Setup, workers: Sequence[WorkerProcess]) -> None:
         super().__init__(setup)
-        self.worker = worker
+        self.workers = Workers(workers, setup.config)
         # The longest first: the last source to finish should be a short one.
         self._new = setup.jobs.by_size()
         self._suspects: deque[Job] = deque()
@@ -79,7 +85,6 @@ class LocalRun(Run):
         self._blame: Job | None = None
         self._blame_reason = ""
         self._blameless_deaths = 0
-        self._is_ready = False
         self._is_dead = False
 
     def start(self) -> None:
@@ -90,13 +95,13 @@ class LocalRun(Run):
             job = self.jobs.begin(place)
             job.is_suspect = True
             self._suspects.append(job)
-        self.worker.configure(self.config)
+        self.workers.configure()
 
     def close(self, has_failed: bool) -> None:
         if has_failed:
-            self.worker.kill()
+            self.workers.kill()
         self._marks.clear()
-        self.worker.close()
+        self.workers.close()
 
     def is_idle(self) -> bool:
         return not self._sent
@@ -110,7 +115,27 @@ class LocalRun(Run):
     def interrupt(self) -> None:
         self._sent = {number: sent for number, sent in self._sent.items() if isinstance(sent.task, Write)}
 
+    def is_ready_to_commit(self, job: Job, is_last: bool) -> bool:
+        """Rows lie with the worker that made them: a commit takes those of one, that of the first in line."""
+        return self.workers.home(job) is self.workers.home(self.states.finished[0])
+
     # --- what to do next ---------------------------------------------------------------------------
+
+    def _load(self, worker: WorkerProcess) -> int:
+        at_work = sum(sent.worker is worker for sent in self._sent.values())
+        return at_work + sum(
+            bool(job.waiting) and self.workers.home(job) is worker for job in self.states.open
+        )
+
+    def _worker_for(self, job: Job) -> WorkerProcess | None:
+        """Who may work on the next shard of a job; None where they have no room."""
+        # What a later stage builds on lies with the worker that merged the one before.
+        is_shared = len(job.shards) > 1 and len(self.plan.stages()) == 1
+        shards = Counter(sent.worker.name for sent in self._sent.values() if isinstance(sent.task, RunShard))
+        free = [one for one in self.workers if shards[one.name] < self.workers.room]
+        if is_shared:
+            return min(free, key=lambda one: shards[one.name], default=None)
+        return self.workers.home(job) if self.workers.home(job) in free else None
 
     def place(self) -> None:
         if self._alone is not None and self._alone.state in ("finished", "committed"):
@@ -122,8 +147,8 @@ class LocalRun(Run):
             job = self.states.to_merge.popleft()
             request = self.merge_request(job, self.states.earlier)
             seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
-            self._send(request, job, self._allowed(seconds))
-        room = self.config.in_flight
+            self._send(request, job, self._allowed(seconds), self.workers.home(job))
+        room = len(self.workers) * self.workers.room
         shards = self._count(RunShard)
         while shards < room and (ready := self._next_open(room)) is not None:
             self._start_shard(ready, ready.waiting.pop(0))
@@ -146,7 +171,7 @@ class LocalRun(Run):
         """
         while self.states.open and not self.states.open[0].waiting:
             self.states.open.popleft()
-        waiting = [job for job in self.states.open if job.waiting]
+        waiting = [job for job in self.states.open if job.waiting and self._worker_for(job) is not None]
         num_long = sum(
             isinstance(sent.task, RunShard) and sent.job is not None and self._is_long(sent.job)
             for sent in self._sent.values()
@@ -164,22 +189,28 @@ class LocalRun(Run):
         return sum(isinstance(sent.task, kind) for sent in self._sent.values())
 
     def _send(
-        self, task: OpenSource | RunShard | Merge | Write | Report, job: Job | None, seconds: float
+        self,
+        task: OpenSource | RunShard | Merge | Write | Report,
+        job: Job | None,
+        seconds: float,
+        worker: WorkerProcess,
     ) -> _Sent:
         self._next_id += 1
         now = time.monotonic()
-        sent = _Sent(task, job, now, now + seconds)
+        sent = _Sent(task, job, worker, now, now + seconds)
         self._sent[self._next_id] = sent
         if job is not None:
             job.running += 1
             self._marks.write(s.job.file.uri for s in self._sent.values() if s.job is not None)
-        self.worker.send(Request(id=self._next_id, task=task))
+        worker.send(Request(id=self._next_id, task=task))
         return sent
 
     def _start_open(self, job: Job) -> None:
         job.state = "opening"
         seconds = self._allowed(max(job.file.num_bytes, 0) / SLOWEST_BYTES_PER_SECOND)
-        self._send(OpenSource(uri=job.file.uri, path=job.file.path_bytes), job, seconds)
+        worker = min(self.workers, key=self._load)
+        self.workers.settle(job, worker)
+        self._send(OpenSource(uri=job.file.uri, path=job.file.path_bytes), job, seconds, worker)
 
     def _start_shard(self, job: Job, shard_index: int) -> None:
         shard = job.shards[shard_index]
@@ -198,41 +229,40 @@ class LocalRun(Run):
             # Alone, a file may use every core; beside others, one thread decodes best.
             threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
         )
+        worker = self._worker_for(job) or self.workers.home(job)
         seconds = credible_seconds(shard.seconds, job.file.num_bytes)
-        self._send(request, job, self._allowed(seconds))
+        self._send(request, job, self._allowed(seconds), worker)
 
     def _allowed(self, media_seconds: float) -> float:
         return allowed_seconds(DEADLINE_SECONDS, self.request.deadline_factor, media_seconds)
 
     def write(self, pending: PendingCommit | PendingRun) -> None:
-        self._send(pending.request, None, WRITE_SECONDS).pending = pending
+        worker = self.workers.home(pending.jobs[0]) if pending.jobs else next(iter(self.workers))
+        self._send(pending.request, None, WRITE_SECONDS, worker).pending = pending
 
     def forget(self, job: Job) -> None:
-        self.worker.send(Request(id=0, task=Forget(uri=job.file.uri)))
+        self.workers.forget(job)
+        for worker in self.workers:
+            worker.send(Request(id=0, task=Forget(uri=job.file.uri)))
 
     # --- what came back ----------------------------------------------------------------------------
 
     def take(self, timeout_seconds: float) -> None:
-        message = self._receive(timeout_seconds)
+        worker, message = self.workers.receive(timeout_seconds)
         match message:
             case Died(code=code):
-                self._replace_worker(code)
+                self._replace_workers(worker, code)
             case Ready():
-                self._is_ready = True
+                self.workers.ready.add(worker.name)
                 now = time.monotonic()
                 for sent in self._sent.values():  # they begin to be worked on now
-                    sent.started, sent.deadline = now, now + sent.deadline - sent.started
+                    if sent.worker is worker:
+                        sent.started, sent.deadline = now, now + sent.deadline - sent.started
             case Figures():
-                self.progress.record(self.worker.name, message)
+                self.progress.record(worker.name, message)
             case Answer():
                 self._take_answer(message)
         self._watch()
-
-    def _receive(self, timeout_seconds: float) -> Died | Ready | Figures | Answer | None:
-        try:
-            return self.worker.messages.get(timeout=timeout_seconds)
-        except queue.Empty:
-            return None
 
     def _take_answer(self, answer: Answer) -> None:
         sent = self._sent.pop(answer.id, None)
@@ -263,19 +293,23 @@ class LocalRun(Run):
         """Asks the worker; one that cannot answer any more costs no more than that."""
         if self._is_dead:
             return
-        self._next_id += 1  # others may answer still, whom nobody waits for any more
-        self.worker.send(Request(id=self._next_id, task=Report()))
+        asked: set[int] = set()
+        for worker in self.workers:
+            self._next_id += 1  # others may answer still, whom nobody waits for any more
+            asked.add(self._next_id)
+            worker.send(Request(id=self._next_id, task=Report()))
         deadline = time.monotonic() + REPORT_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
-            match self._receive(left):
+        while asked and (left := deadline - time.monotonic()) > 0:
+            worker, message = self.workers.receive(left)
+            match message:
                 case Died(code=code):
-                    return self._replace_worker(code)
-                case Answer(id=self._next_id, failed=failed, done=done):
+                    return self._replace_workers(worker, code)
+                case Answer(id=number, failed=failed, done=done) if number in asked:
+                    asked.remove(number)
                     if failed is not None:
                         raise FramemillError(failed.message)
                     if isinstance(done, Figures):
-                        self.progress.record(self.worker.name, done)
-                    return None
+                        self.progress.record(worker.name, done)
         return None
 
     # --- when things go wrong ----------------------------------------------------------------------
@@ -290,40 +324,42 @@ class LocalRun(Run):
             allowed = f"{late.deadline - late.started:.0f} seconds"
             self._blame = late.job
             self._blame_reason = f"took longer than {allowed} (raise `deadline_factor` if it may)"
-            self.worker.kill()
-        elif self._sent and self.worker.memory_bytes() > self.config.memory_bytes:
-            limit = f"{self.config.memory_bytes >> 20} MiB"
-            self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
-            self.worker.kill()
+            return late.worker.kill()
+        for worker in self.workers if self._sent else ():
+            if worker.memory_bytes() > self.workers.memory_bytes:
+                limit = f"{self.workers.memory_bytes >> 20} MiB"
+                self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
+                return worker.kill()
 
-    def _replace_worker(self, code: int) -> None:
-        """The worker is dead: finds out whom to suspect, and starts another."""
-        output = self.worker.last_output() or "nothing"
+    def _replace_workers(self, dead: WorkerProcess, code: int) -> None:
+        """A worker is dead: finds out whom to suspect, and starts all of them anew."""
+        output = dead.last_output() or "nothing"
         reason = self._blame_reason or f"ended its worker process ({describe_death(code)})"
-        busy = {id(sent.job): sent.job for sent in self._sent.values() if sent.job is not None}
-        if not self._is_ready or not busy:
+        is_ready = dead.name in self.workers.ready
+        held = [sent for sent in self._sent.values() if sent.worker is dead]
+        busy = {id(sent.job): sent.job for sent in held if sent.job is not None}
+        if not is_ready or not busy:
             self._blameless_deaths += 1
         # An exit code at the start is a broken installation; a signal may have been meant for anybody.
-        if (not self._is_ready and code >= 0) or self._blameless_deaths >= DEATHS_BLAMELESS:
+        if (not is_ready and code >= 0) or self._blameless_deaths >= DEATHS_BLAMELESS:
             raise SetupError(
                 f"the worker process {reason} with no file to blame; run `framemill doctor`. "
                 f"It said: {output}"
             )
         self.reporter.message(1, f"a worker died ({reason}); starting another. It said: {output}")
         guilty = self._blame if self._blame is None or id(self._blame) in busy else None
-        if guilty is None and len(busy) == 1 and self._is_ready:
+        if guilty is None and len(busy) == 1 and is_ready:
             (guilty,) = busy.values()
         self._sent.clear()
-        self._blame, self._blame_reason, self._is_ready = None, "", False
+        self._blame, self._blame_reason = None, ""
+        self.workers.kill()
         if self.progress.outcome.interrupted:
             self.states.finished.clear()  # their rows died with the worker
             self._is_dead = True
             return
         self._start_over(reason, guilty, set(busy))
         self.dataset.recover()  # nobody writes now: what the dead one left hidden can go
-        self.worker.close()
-        self.worker = WorkerProcess()
-        self.worker.configure(self.config)
+        self.workers.renew()
 
     def _start_over(self, reason: str, guilty: Job | None, busy: set[int]) -> None:
         """Every job that is not committed begins again; those that were at work one at a time."""

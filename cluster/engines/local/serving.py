@@ -104,7 +104,7 @@ class ServingRun(LocalRun):
     def __init__(
         self, setup: Setup, jobs: AskedJobs, worker: WorkerProcess, asked: queue.SimpleQueue[Asked | None]
     ) -> None:
-        super().__init__(setup, worker)
+        super().__init__(setup, [worker])
         self._asked = asked
         self._open_jobs = jobs
         self._answers: dict[str, list[Future[SourceTables]]] = {}
@@ -150,7 +150,7 @@ class ServingRun(LocalRun):
     def write(self, pending: PendingCommit | PendingRun) -> None:
         """Has the worker write all but `errors`, whose rows are here."""
         request = msgspec.structs.replace(pending.request, errors=())
-        self._send(request, None, WRITE_SECONDS).pending = pending
+        self._send(request, None, WRITE_SECONDS, next(iter(self.workers))).pending = pending
 
     def commit(self, pending: PendingCommit | PendingRun, parts: Sequence[Part]) -> None:
         """Hands out what was written, and keeps nothing of it."""

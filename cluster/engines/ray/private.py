@@ -45,7 +45,7 @@ def kinds_of_nodes() -> list[str] | None:
         if importlib.import_module("ray.autoscaler.v2.utils").is_autoscaler_v2(fetch_from_server=True):
             return None
         store: Any = importlib.import_module("ray.experimental.internal_kv")
-        told = json.loads(store._internal_kv_get("__autoscaling_status") or b"{}")
+        told = json.loads(store._internal_kv_get("__autoscaling_status") or b"{}")  # noqa: SLF001
     except Exception:
         return []
     return [*((told.get("autoscaler_report") or {}).get("active_nodes") or {})]
