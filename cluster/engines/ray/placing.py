@@ -56,5 +56,5 @@ def alive_nodes() -> list[Mapping[str, Any]]:
 def threads_here(gpus: float) -> int:
     """CPU threads for an actor with so many GPUs of the node that it is on: nodes may differ."""
     here = ray.get_runtime_context().get_node_id()
-    node = next((node for node in alive_nodes() if node["NodeID"] == here), {"Resources": {}})
-    return max(1, round(cpus_beside(node["Resources"], gpus)))
+    found = [node["Resources"] for node in alive_nodes() if node["NodeID"] == here]
+    return max(1, round(cpus_beside(found[0], gpus))) if found else 1
