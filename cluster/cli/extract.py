@@ -182,7 +182,7 @@ _SECTIONS = {
         click.option(
             "--actor-cpus",
             metavar="X",
-            help="On Ray: CPUs of each [default: up to 4; beside GPUs 16].",
+            help="On Ray: CPUs of each [default: up to 4, beside a GPU 16].",
         ),
         click.option(
             "--actor-gpus",
@@ -212,7 +212,7 @@ _SECTIONS = {
         click.option(
             "--wait-for-room",
             metavar="SECONDS",
-            help="On Ray: end when nothing works for so long [default: 600].",
+            help="On Ray: so long for nodes to come, or without any work [default: 600].",
         ),
     ),
     "Settings and messages": (
