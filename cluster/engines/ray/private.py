@@ -48,4 +48,4 @@ def kinds_of_nodes() -> list[str] | None:
         told = json.loads(store._internal_kv_get("__autoscaling_status") or b"{}")  # noqa: SLF001
     except Exception:
         return []
-    return [*((told.get("autoscaler_report") or {}).get("active_nodes") or {})]
+    return [*(told.get("autoscaler_report", {}).get("node_type_mapping") or {}).values()]
