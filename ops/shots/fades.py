@@ -28,7 +28,7 @@ BLACK, WHITE = 16.0, 235.0  # luma of both in video; full-range files go beyond
 DARK, BRIGHT, FLAT = 34.0, 215.0, 9.0  # a solid frame: mean luma below or above, deviation of cells below
 SOLID_DRIFT = 1.0  # luma levels by which a held black may wander
 NEARLY = 0.3  # of the pictures around: what distance to the colour and contrast a nearly solid frame has left
-SUDDEN = 0.5  # of a whole rise or fall: more in a single step is a cut
+SUDDEN = 0.6  # of a whole rise or fall: more in a single step is a cut; half is a fade of two frames
 PAUSE = 2  # frames that a rise or fall may stand still: encoders skip faint changes
 GROWTH = 0.01  # of the way so far: less in a step is standing still
 LEAST_DEPTH = 6.0  # luma levels that a picture must rise out of the colour
@@ -96,7 +96,7 @@ def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> F
             purest = np.flatnonzero(away[first:end] <= away[first:end].min() + SOLID_DRIFT) + first
             fall = _way_out(away, (int(purest[0]), first), -1, 2 * near, sudden)
             rise = _way_out(away, (int(purest[-1]), end - 1), 1, 2 * near, sudden)
-            if colour == WHITE and max(spread[fall.top], spread[rise.top]) < FLAT:
+            if colour == WHITE and max(spread[fall.top], spread[rise.top]) < PLAIN:
                 continue
             if not is_run and not _is_nearly_solid(cells, away, spread, fall, rise, first):
                 continue
@@ -108,7 +108,7 @@ def find_fades(features: Features, spikes: Int64Array, step_seconds: float) -> F
             if not rise.is_gradual or fall.depth < LEAST_DEPTH or not (fall.is_gradual or is_brief):
                 continue
             found.steps.update(sudden & set(range(max(first - short, 0), end + short)))
-            is_doubtful = is_brief and not (is_run and fall.is_gradual)
+            is_doubtful = is_brief and (not is_run or first - fall.top <= short)
             if is_doubtful and _same_picture(cells[fall.top], cells[rise.top]):
                 continue
             start = max(int(purest[-1]), end - near)

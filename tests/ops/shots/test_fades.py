@@ -38,7 +38,8 @@ def test_dips_of_any_length_into_black_and_white_are_fades(steps: int, level: fl
 
 @pytest.mark.parametrize("level", [16.0, 235.0])
 @pytest.mark.parametrize(
-    ("fall", "held", "rise"), [(4, 0, 4), (4, 2, 4), (6, 1, 6), (12, 0, 12), (25, 3, 25), (4, 12, 30)]
+    ("fall", "held", "rise"),
+    [(1, 1, 1), (4, 0, 4), (4, 2, 4), (6, 1, 6), (12, 0, 12), (25, 3, 25), (4, 12, 30)],
 )
 def test_even_fades_of_any_length_are_fades(fall: int, held: int, rise: int, level: float) -> None:
     a, b = picture(3), picture(4)
