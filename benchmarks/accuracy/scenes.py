@@ -1,7 +1,7 @@
 """Scenes on labelled files and on films whose cuts, dissolves and fades are known; TransNetV2 beside ours.
 
 A boundary is found by a detection at most one frame off, or within a gradual transition; of those found, the
-kind of transition must be right. Seeds are others than those that thresholds were set on.
+kind of transition must be right. What was set by a look at which of these films, docs/accuracy.md says.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def even(old: UInt8Array, new: UInt8Array, level: int) -> UInt8Array:
     back = [
         level + (new[i] - float(level)) * (i - middle + 1) / (count - middle) for i in range(middle, count)
     ]
-    return np.rint(np.stack(out + back)).astype(np.uint8)
+    frames: UInt8Array = np.rint(np.stack(out + back)).astype(np.uint8)
+    return frames
 
 
 def uneven(old: UInt8Array, new: UInt8Array, level: int) -> UInt8Array:
@@ -124,7 +125,8 @@ def uneven(old: UInt8Array, new: UInt8Array, level: int) -> UInt8Array:
         going = level + (before - float(level)) * _smooth(0.8, 1, left)
         coming = level + (after - float(level)) * (1 - _smooth(0.2, 1, left))
         found.append(left * going + (1 - left) * coming)
-    return np.rint(np.stack(found)).astype(np.uint8)
+    frames: UInt8Array = np.rint(np.stack(found)).astype(np.uint8)
+    return frames
 
 
 def _smooth(low: float, high: float, at: float) -> float:

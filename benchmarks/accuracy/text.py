@@ -24,7 +24,7 @@ def measure(setting: Setting) -> list[Comparison]:
 
     paths = present(setting.media / "video", *CLIPS)
     ours = operation(Text, setting, {}, reuse=False)
-    engine = RapidOCR(params={"Global.log_level": "error"})
+    engine: Any = RapidOCR(params={"Global.log_level": "error"})
     num_lines = num_equal = num_frames = 0
     apart: list[float] = []
     for path in paths:
@@ -34,7 +34,7 @@ def measure(setting: Setting) -> list[Comparison]:
             num_frames += len(frames)
             for at, pixels in zip(frames.frame_index.tolist(), frames.rgb(), strict=True):
                 mine = [row for row in rows if row["frame_index"] == at]
-                found = engine(np.ascontiguousarray(pixels[..., ::-1]))
+                found: Any = engine(np.ascontiguousarray(pixels[..., ::-1]))
                 theirs = list(zip(found.txts or (), found.boxes if found.txts else (), strict=True))
                 pairs = matched(mine, theirs)
                 num_lines += max(len(mine), len(theirs))
