@@ -17,6 +17,7 @@ from framemill.actors.h264_fields import FieldPairs
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.limits import count_packets
 from framemill.actors.packets import slice_kinds
+from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure
 from framemill.actors.safe_open import open_media
 from framemill.ops.chunks import Int64Array
@@ -50,6 +51,8 @@ def can_copy_of(path: str, index: SourceIndex) -> bool:
         name = context.codec.canonical_name
         aspect = picture.sample_aspect_ratio or context.sample_aspect_ratio
         if name not in _PICTURES or (aspect and aspect != 1):
+            return False
+        if picture_decoder(picture) is not context:  # alpha lies beside the packets
             return False
         if name == "h264" and FieldPairs(context.extradata).may_have_fields:
             return False

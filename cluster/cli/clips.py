@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from framemill.cluster.choices import ENGINES, Engine
 from framemill.cluster.cli.output import (
     Invocation,
     conventions,
@@ -89,6 +90,12 @@ _SHOWN = 20
 @click.option("--reencode", is_flag=True, help="Encode every clip, also where copying would be exact.")
 @click.option("--size", "picture_size", metavar="WxH", help="Make pictures fit into this; they never grow.")
 @click.option("--fps", type=int, metavar="N", help="Frames a second [default: as they are].")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="Here or on Ray."
+)
+@click.option(
+    "--address", default="", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."
+)
 @conventions
 @click.pass_obj
 def clips(
@@ -109,6 +116,8 @@ def clips(
     reencode: bool,
     picture_size: str | None,
     fps: int | None,
+    engine: Engine,
+    address: str,
 ) -> int:
     """Cut videos into clips for training.
 
@@ -142,6 +151,8 @@ def clips(
         size=None if picture_size is None else parse_size(picture_size),
         fps=fps,
         may_copy=not reencode,
+        engine=engine,
+        address=address,
     )
     with counting("cutting", "clips", invocation.verbosity) as progress:
         made = make_clips(Dataset.open(output, create=False), request, progress)

@@ -52,9 +52,14 @@ def cut_source(task: SourceTask, settings: CutSettings, places: Places) -> list[
     Raises:
         DatasetError: a clip cannot be written.
     """
+    with places.room() as room:
+        return _cut_into(room, task, settings, places)
+
+
+def _cut_into(room: Path, task: SourceTask, settings: CutSettings, places: Places) -> list[Made]:
     requests = []
     for name, _, stretch in task.clips:
-        part = places.scratch / f"{name}.{os.getpid()}.mp4"
+        part = room / f"{name}.{os.getpid()}.mp4"
         bounds = (stretch.start_seconds, stretch.end_seconds, stretch.start_frame, stretch.end_frame)
         requests.append(ClipRequest(str(part), *bounds))
     journal = Journal(places.journal, task.stem)
@@ -138,8 +143,29 @@ def cut_sources(
             try:
                 yield from collected([number], 1)
             except BrokenProcessPool:
-                reason = "the process that decodes it died of it"
-                yield number, [Made(name, key, problem=reason) for name, key, _ in task.clips]
+                yield number, _died(task)
+
+
+def cut_sources_on_ray(
+    tasks: Sequence[SourceTask],
+    settings: CutSettings,
+    places: Places,
+    address: str,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, list[Made]]]:
+    """As `cut_sources`, on the workers of a Ray cluster, which write the clips where they cut them."""
+    from framemill.cluster.engines.ray.tasks import run_tasks
+
+    calls = [(task, settings, places) for task in tasks]
+    for number, made in run_tasks(cut_source, calls, address):
+        for _ in tasks[number].clips:
+            tick()
+        yield number, _died(tasks[number]) if made is None else made
+
+
+def _died(task: SourceTask) -> list[Made]:
+    reason = "the process that decodes it died of it"
+    return [Made(name, key, problem=reason) for name, key, _ in task.clips]
 
 
 def _begin_worker(ticks: Any) -> None:

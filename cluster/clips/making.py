@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from framemill.actors.clip_cutting import CutSettings
 from framemill.actors.clip_encoding import ENCODERS, choose_encoder
+from framemill.cluster.choices import Engine
 from framemill.cluster.clips.choices import FORMATS
-from framemill.cluster.clips.cutting import SourceTask, cut_sources
+from framemill.cluster.clips.cutting import SourceTask, cut_sources, cut_sources_on_ray
 from framemill.cluster.clips.doubles import drop_doubles
 from framemill.cluster.clips.intervals import Stretch, keep_most
 from framemill.cluster.clips.packing import Facts, Shards, write_hf_metadata
@@ -24,8 +25,10 @@ from framemill.cluster.clips.selection import Planned, Selection, dropped_by, pl
 from framemill.cluster.clips.table import CLIPS_SCHEMA
 from framemill.cluster.clips.target import Made, Target, facts_of, open_target, writing
 from framemill.cluster.editing.source_pictures import find_file, tracks_of
+from framemill.cluster.engines import load_engine
 from framemill.cluster.exports.naming import stems_of
 from framemill.cluster.machine import usable_cores
+from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.layout import write_file
 from framemill.errors import UsageError
@@ -48,6 +51,7 @@ class ClipsRequest:
         size: width and height that pictures are made to fit into. fps: pictures a second. None: as they are.
         may_copy: whether clips are copied where that is exact.
         workers: processes that cut; 0 for one a core.
+        engine: auto, local or ray, as of `extract`. address: of a Ray cluster; empty for that of the job.
     """
 
     folder: str
@@ -59,6 +63,8 @@ class ClipsRequest:
     fps: int | None = None
     may_copy: bool = True
     workers: int = 0
+    engine: Engine = "auto"
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +115,13 @@ def make_clips(
         planned = drop_doubles(dataset, planned, request.dedupe)
     most = request.selection.rules.max_per_source
     planned = replace(planned, clips={s: keep_most(own, most) for s, own in planned.clips.items()})
-    with open_target(request.folder, request.form) as target:
-        return _Making(dataset, request, encoder, planned, target).run(progress)
+    engine = load_engine(
+        ExtractRequest(sources=(), output=request.folder, engine=request.engine, address=request.address)
+    )
+    engine.check()
+    is_spread = engine.name == "ray"
+    with open_target(request.folder, request.form, is_spread) as target:
+        return _Making(dataset, request, encoder, planned, target).run(progress, is_spread)
 
 
 class _Making:
@@ -145,7 +156,7 @@ class _Making:
         text = json.dumps([VERSION, source, bounds, settings, asdict(self.tracks)])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    def run(self, progress: Callable[[int, int], None]) -> ClipsReport:
+    def run(self, progress: Callable[[int, int], None], is_spread: bool) -> ClipsReport:
         there = self.target.made()
         if self.shards is not None:
             self.shards.check(self.keys)
@@ -166,9 +177,11 @@ class _Making:
         ready: set[int] = set()
         sources = list(self.planned.clips)
         next_source = 0
-        cutting = cut_sources(
-            tasks, self.settings, self.target.places, min(self.workers, len(tasks) or 1), tick
-        )
+        places = self.target.places
+        if is_spread:
+            cutting = cut_sources_on_ray(tasks, self.settings, places, self.request.address, tick)
+        else:
+            cutting = cut_sources(tasks, self.settings, places, min(self.workers, len(tasks) or 1), tick)
         for number, made in cutting if tasks else ():
             ready.add(number)
             self.made |= {each.name: each for each in made}

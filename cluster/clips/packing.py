@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -40,7 +41,8 @@ class Shards:
                 self.held[made.name] = (shard, made)
         self._next = int(there[-1].partition(".")[0]) + 1 if there else 0
         self._clips: list[Made] = []
-        self._part = target.places.scratch / "shard.tar"
+        self._room = contextlib.ExitStack()
+        self._part = self._room.enter_context(target.places.room()) / "shard.tar"
         self._tar: tarfile.TarFile | None = None
 
     def check(self, wanted: Mapping[str, str]) -> None:
@@ -61,7 +63,7 @@ class Shards:
 
     def add(self, made: Made, facts: Facts) -> None:
         """Puts a clip behind the others; it counts as held once its shard is whole."""
-        path = Path(str(self._target.places.clips / f"{made.name}.mp4"))
+        path = self._target.places.clips / f"{made.name}.mp4"
         text = json.dumps(facts).encode()
         if (
             self._tar is not None
@@ -70,7 +72,7 @@ class Shards:
             self.finish()
         if self._tar is None:
             self._tar = tarfile.open(self._part, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-        with open(path, "rb") as file:
+        with open(path, "rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes()) as file:
             for ending, content, size in (
                 ("mp4", file, made.num_bytes),
                 ("json", io.BytesIO(text), len(text)),

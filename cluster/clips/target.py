@@ -62,13 +62,22 @@ class Places:
     """Where a run puts what; it travels to the processes that cut.
 
     Attributes:
-        clips: folder of the clips themselves. journal: of the journals. scratch: a local one for what is not
-            whole yet, on the disk of `clips` where that is local.
+        clips: folder of the clips themselves. journal: of the journals.
+        scratch: for what is not whole yet, on the disk of `clips`; None where that is an object store.
     """
 
     clips: ResultPath
     journal: ResultPath
-    scratch: Path
+    scratch: Path | None
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[Path]:
+        """A folder of this machine for what is not whole yet."""
+        if self.scratch is not None:
+            yield self.scratch
+            return
+        with tempfile.TemporaryDirectory(prefix="framemill-clips-") as folder:
+            yield Path(folder)
 
 
 class Target:
@@ -102,12 +111,13 @@ class Target:
 
 
 @contextlib.contextmanager
-def open_target(folder: str | os.PathLike[str], form: str) -> Iterator[Target]:
+def open_target(folder: str | os.PathLike[str], form: str, is_spread: bool = False) -> Iterator[Target]:
     """The place to write clips to, held against other runs on this machine until the block ends.
 
     Args:
         folder: a path or an address in an object store; empty, not there, or of a run before.
         form: one of `choices.FORMATS`.
+        is_spread: whether machines that share no disk with this one write there.
 
     Raises:
         UsageError: it holds something else, or another run writes there.
@@ -123,28 +133,29 @@ def open_target(folder: str | os.PathLike[str], form: str) -> Iterator[Target]:
         there = json.loads(marker.read_bytes()).get("format")
         if there != form:
             raise UsageError(f"{root} holds clips as {there}: name another folder for {form}")
-    with contextlib.ExitStack() as stack:
-        if isinstance(root, RemotePath):
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="framemill-clips-")))
-        else:
-            stack.enter_context(_locked(root / HIDDEN))
-            scratch = root / HIDDEN / "scratch"
+    if isinstance(root, RemotePath):
+        with tempfile.TemporaryDirectory(prefix="framemill-clips-") as waiting:
+            yield Target(root, form, _places(root, form, root / HIDDEN if is_spread else Path(waiting), None))
+        return
+    scratch = root / HIDDEN / "scratch"
+    with _locked(root / HIDDEN):
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            with writing(root):
+                scratch.mkdir()
+                places = _places(root, form, root / HIDDEN, scratch)
+            yield Target(root, form, places)
+        finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        with writing(root):
-            places = _places(root, form, scratch)
-        yield Target(root, form, places)
 
 
-def _places(root: ResultPath, form: str, scratch: Path) -> Places:
-    hidden = root / HIDDEN
+def _places(root: ResultPath, form: str, waiting: ResultPath, scratch: Path | None) -> Places:
+    """Where what goes; clips of shards wait in a folder of `waiting` until they are in one."""
     if form == "webdataset":
-        # Clips wait beside the shards until they are in one.
-        base: ResultPath = scratch if isinstance(root, RemotePath) else hidden
-        places = Places(base / "clips", base / "journal", scratch / "work")
+        places = Places(waiting / "clips", waiting / "journal", scratch)
     else:
-        places = Places(root / "train" if form == "hf" else root, hidden / "journal", scratch / "work")
-    for path in (places.clips, places.journal, places.scratch):
+        places = Places(root / "train" if form == "hf" else root, root / HIDDEN / "journal", scratch)
+    for path in (places.clips, places.journal):
         path.mkdir(parents=True, exist_ok=True)
     return places
 

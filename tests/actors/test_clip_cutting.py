@@ -58,6 +58,7 @@ def test_what_begins_at_a_key_frame_and_leans_on_nothing_outside_is_copied_bit_b
     [
         "hevc_open_gop.mkv", "hevc_open_gop.ts", "h264_open_gop.ts", "hevc_gop_3.mp4", "avi_b_frames.avi",
         "cut.flv", "cut.wmv", "mpeg1.mpg", "interlaced_h264.ts", "vp8_alt_ref_one_pass.webm",
+        "alpha_vp9.webm",
         "joined_ts_jump_back.ts", "ts_clock_wraps.ts",
     ],
 )  # fmt: skip
