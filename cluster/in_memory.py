@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MEANT = (
     *("ops", "sample", "video_track", "audio_track", "cascade", "options", "models", "quality", "precision"),
     *("require_provider", "accept_licence", "threads", "memory_bytes", "deadline_factor"),
-    *("actors", "actor_cpus", "actor_gpus"),
+    *("actors", "actor_cpus", "actor_gpus", "actors_per_gpu"),
 )
 # What speaks of all files of a folder, and the command that makes it there.
 OF_A_FOLDER = ("people", "duplicates", "thumbnails", "highlights")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Extractor", "extract"]
 
 # Of the settings, those that say how actors are placed; `map_batches` has its own names for them.
-_PLACING = ("actors", "actor_cpus", "actor_gpus")
+_PLACING = ("actors", "actor_cpus", "actor_gpus", "actors_per_gpu")
 
 
 @overload
@@ -110,8 +110,8 @@ def extract(
         strict: the first file with an error ends the dataset, or, with `output`, raises at the end.
         batch_size: files that travel to an actor together: more than 1 where they take less than 0.1 s each.
         settings: as `framemill.extract` takes them. `actors` (N or MIN-MAX) is the size of the pool, which
-            otherwise grows from 1 with the work; `actor_cpus` (0 for up to 4) and `actor_gpus` are what each
-            actor holds.
+            otherwise grows from 1 with the work; `actor_cpus`, `actor_gpus` and `actors_per_gpu` are what
+            each actor holds: by default a GPU where a model runs and there are any, else up to 4 CPUs.
 
     Returns:
         The dataset; or with `output` table name -> dataset of the rows of the whole folder, `errors` and
@@ -140,7 +140,7 @@ def extract(
         **{"column": column, "strict": strict, "ops": request.ops, "sample": sample},
         **{"options": request.options, "models": request.models},
     }
-    return stage.run_stage(dataset, Extractor, arguments, request, batch_size)
+    return stage.run_stage(dataset, Extractor, arguments, request, plan, batch_size)
 
 
 class Extractor:

@@ -118,6 +118,24 @@ def plan_pool(
     return Pool(size, cpus, gpus, calls, threads, decoders)
 
 
+def plan_each(
+    request: ExtractRequest, nodes: Sequence[Mapping[str, float]], runs_models: bool
+) -> tuple[float, float]:
+    """CPUs and GPUs of each actor in a pipeline of somebody else's, whose other stages need CPUs, too.
+
+    As `plan_pool`, but without a GPU at most half of the largest node where that has fewer than four CPUs.
+
+    Raises:
+        UsageError, SetupError: as `plan_pool`, but for the number of actors.
+    """
+    gpus = _gpus_of_each(request, nodes, runs_models)
+    cpus = _cpus_of_each(request, nodes, gpus)
+    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    if gpus or request.actor_cpus or not widest:
+        return cpus, gpus
+    return min(cpus, widest / 2), gpus
+
+
 def fits(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float = 0.0) -> int:
     """How many actors of this size fit, each on one node.
 

@@ -14,8 +14,8 @@ import ray
 import ray.data
 
 from framemill.cluster.engines.local.serving import SourceTables, nothing_of, table_schema
-from framemill.cluster.engines.ray.pools import read_range
-from framemill.cluster.machine import hide_gpus, usable_cores, worker_memory_bytes
+from framemill.cluster.engines.ray.pools import plan_each, read_range
+from framemill.cluster.machine import take_gpus, usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import WHOLE_SOURCE
 from framemill.cluster.results.dataset import Dataset
@@ -41,12 +41,12 @@ class Share:
     """What Ray granted to the actor that this is.
 
     Attributes:
-        threads: CPUs, 1 or more. memory_bytes: its part of the machine's. has_gpu: whether it holds one.
+        threads: CPUs, 1 or more. memory_bytes: its part of the machine's. gpus: GPUs, or a part of one.
     """
 
     threads: int
     memory_bytes: int
-    has_gpu: bool
+    gpus: float
 
 
 def own_share() -> Share | None:
@@ -60,23 +60,22 @@ def own_share() -> Share | None:
     return Share(
         threads=max(1, round(cpus)),
         memory_bytes=max(LEAST_MEMORY_BYTES, int(part * worker_memory_bytes())),
-        has_gpu=granted.get("GPU", 0.0) > 0,
+        gpus=granted.get("GPU", 0.0),
     )
 
 
 def take_share(request: ExtractRequest) -> tuple[ExtractRequest, int]:
     """The request within what Ray granted to this actor, and how many pieces are to be at work at once.
 
-    An actor without a GPU is kept off those that others hold.
+    An actor without a GPU is kept off those that others hold, and one with a part of a GPU within that part.
     """
     share = own_share()
     if share is None:
         return request, 0
-    if not share.has_gpu:
-        hide_gpus()
+    take_gpus(share.gpus)
     threads = request.threads or share.threads
     memory_bytes = request.memory_bytes or share.memory_bytes
-    return replace(request, threads=threads, memory_bytes=memory_bytes), in_flight(threads, share.has_gpu)
+    return replace(request, threads=threads, memory_bytes=memory_bytes), in_flight(threads, share.gpus > 0)
 
 
 def in_flight(threads: int, has_gpu: bool) -> int:
@@ -84,27 +83,19 @@ def in_flight(threads: int, has_gpu: bool) -> int:
     return max(threads, IN_FLIGHT_ON_GPU) if has_gpu else threads
 
 
-def actor_cpus(request: ExtractRequest) -> float:
-    """CPUs of an actor: as asked for, or up to 4 of the largest node, which leaves some for other stages."""
-    known: Any = ray
-    nodes = [node["Resources"] for node in known.nodes() if node["Alive"]]
-    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    # With all CPUs in the hands of actors nobody could read what they are to work on.
-    return request.actor_cpus or min(4.0, max(widest - 2, widest / 2)) or 1.0
-
-
 def run_stage(
     dataset: ray.data.Dataset,
     actor: type,
     arguments: Mapping[str, Any],
     request: ExtractRequest,
+    plan: OpsPlan,
     batch_size: int,
 ) -> ray.data.Dataset:
     """Sends the rows of a dataset through a pool of actors; nothing runs before the result is consumed."""
-    cpus = actor_cpus(request)
-    calls = (
-        in_flight(request.threads or max(1, round(cpus)), bool(request.actor_gpus)) + 1
-    )  # one waits its turn
+    known: Any = ray
+    nodes = [node["Resources"] for node in known.nodes() if node["Alive"]]
+    cpus, gpus = plan_each(request, nodes, any(op.key["models"] for op in plan.ops.values()))
+    calls = in_flight(request.threads or max(1, round(cpus)), gpus > 0) + 1  # one waits its turn
     least, most = read_range("actors", request.actors, 1)
     result: ray.data.Dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
         actor,
@@ -119,7 +110,7 @@ def run_stage(
             max_tasks_in_flight_per_actor=2 * calls,
         ),
         num_cpus=cpus,
-        num_gpus=request.actor_gpus or None,
+        num_gpus=gpus or None,
         fn_constructor_kwargs=dict(arguments),
     )
     return result

@@ -22,6 +22,7 @@ import framemill.ray
 from benchmarks.machines import machines
 from framemill.cluster.engines.local.serving import SourceTables, table_schema
 from framemill.cluster.engines.ray import stage
+from framemill.cluster.engines.ray.pools import plan_each
 from framemill.cluster.in_memory import plan_in_memory
 from framemill.cluster.request import ExtractRequest
 from framemill.errors import FramemillError, UsageError
@@ -137,6 +138,26 @@ def test_rows_that_are_too_large_for_one_are_an_error_that_says_so(monkeypatch: 
     }
     assert refused["scenes"] is None and refused["status"] == "failed" and refused["source_id"] == "id"
     assert f"{scenes.nbytes} of them in scenes" in refused["error"] and "`output`" in refused["error"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "runs_models", "each"),
+    [
+        ([{"CPU": 1.0}], {}, True, (0.5, 0.0)),
+        ([{"CPU": 2.0}, {"CPU": 2.0}], {}, True, (1.0, 0.0)),
+        ([{"CPU": 96.0}], {}, True, (4.0, 0.0)),
+        ([], {}, True, (1.0, 0.0)),
+        ([{"CPU": 96.0, "GPU": 8.0}], {}, True, (11.0, 1.0)),
+        ([{"CPU": 96.0, "GPU": 8.0}], {}, False, (4.0, 0.0)),
+        ([{"CPU": 96.0, "GPU": 8.0}], {"actor_gpus": 0.0}, True, (4.0, 0.0)),
+        ([{"CPU": 96.0, "GPU": 8.0}], {"actors_per_gpu": 2}, True, (5.0, 0.5)),
+        ([{"CPU": 4.0}], {"actor_cpus": 4.0}, True, (4.0, 0.0)),
+    ],
+)
+def test_what_each_actor_holds(
+    nodes: list[dict[str, float]], asked: dict[str, Any], runs_models: bool, each: tuple[float, float]
+) -> None:
+    assert plan_each(ExtractRequest(sources=(), output="", **asked), nodes, runs_models) == each
 
 
 @pytest.mark.slow
