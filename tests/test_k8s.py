@@ -71,7 +71,9 @@ def apply_step(item: Json, step: dict[str, Any]) -> None:
         item[last] = step["value"]
 
 
-LISTS = {name: patched(name) for name in ("job", "gpu", "kind")} | {"cluster": load("raycluster.yaml")}
+LISTS = {name: patched(name) for name in ("job", "gpu", "kind", "kueue")} | {
+    "cluster": load("raycluster.yaml")
+}
 MANIFESTS: dict[str, Json] = {
     name: next(item for item in items if item["kind"] in SCHEMAS) for name, items in LISTS.items()
 }
@@ -370,7 +372,7 @@ def test_entrypoints_are_commands_of_ours_that_fit(
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
-@pytest.mark.parametrize("folder", ["base", "job", "gpu", "kind"])
+@pytest.mark.parametrize("folder", ["base", "job", "gpu", "kind", "kueue"])
 def test_kustomize_makes_what_was_tested_here(folder: str) -> None:
     done = subprocess.run(["kubectl", "kustomize", K8S / folder], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
