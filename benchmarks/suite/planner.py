@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import REPOSITORY, TIMEOUT_SECONDS, BenchmarkError, Setting, SkippedError
@@ -46,10 +45,10 @@ def _plan(seed: int) -> tuple[float, float, int]:
     """Seconds of planning, (end of the last node - ideal) / ideal, and the number of tasks."""
     from framemill.actors.shards import SHARD_SECONDS
     from framemill.cluster.engines.ray.opening import TASK_PIECES, TASK_SECONDS
-    from framemill.cluster.engines.ray.pipeline import SMALL_BYTES, group_sources
+    from framemill.cluster.engines.ray.pipeline import SMALL_BYTES, plan_groups
     from framemill.cluster.engines.ray.pools import plan_pool
     from framemill.cluster.request import ExtractRequest
-    from framemill.cluster.run.messages import Source, Task, decode
+    from framemill.cluster.run.messages import Source
 
     rng = np.random.default_rng(seed)
     seconds = np.exp(rng.normal(math.log(MEDIAN_SECONDS), SPREAD, NUM_FILES)).clip(1, 4 * 3600)
@@ -64,12 +63,9 @@ def _plan(seed: int) -> tuple[float, float, int]:
         for u, size in zip(uris, sizes.tolist(), strict=True)
     ]
     small = [row for row in rows if row.num_bytes <= SMALL_BYTES]
-    tables = group_sources(small, pool.least * pool.calls)
+    groups = plan_groups(small, pool.least * pool.calls)
     planning = time.perf_counter() - started
-    work = [
-        sum(lengths[piece.source.uri] for piece in decode(text, Task).pieces)
-        for text in pa.concat_tables(tables)["task"].to_pylist()
-    ]
+    work = [sum(lengths[small[at].uri] for at in group) for group in groups]
     # What the first stage makes of larger files: a task for each shard, and short ones together.
     short: list[float] = []
     for row in rows:

@@ -15,6 +15,7 @@ import ray.exceptions
 from framemill.actors.limits import credible_seconds
 from framemill.actors.tracing import Trace
 from framemill.cluster.engines.ray.coordinator import STOPPED
+from framemill.cluster.engines.ray.packing import unpack
 from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.engines.run import SLOWEST_BYTES_PER_SECOND, allowed_seconds
 from framemill.cluster.run.devices import leave_if_lost
@@ -45,7 +46,7 @@ def open_sources(batch: pa.Table, *, config: ActorConfig, coordinator: Any) -> I
     """Hashes and indexes files, and cuts what is to be done with them into tasks.
 
     Args:
-        batch: one column, `source`: JSON of `Source`. coordinator: handle of the run's `Coordinator`.
+        batch: rows of `Source`s as `packing.pack` makes them. coordinator: handle of the run's `Coordinator`.
 
     Yields:
         Tables with one row and one column, `task`: JSON of a `Task`.
@@ -54,7 +55,7 @@ def open_sources(batch: pa.Table, *, config: ActorConfig, coordinator: Any) -> I
         Exception: what concerns the run and not one source; the coordinator knows it, too.
     """
     with reporting_to(coordinator):
-        sources = [decode(text, Source) for text in batch["source"].to_pylist()]
+        sources = [decode(text, Source) for text in unpack(batch)]
         yield from _open_all(sources, config, coordinator)
 
 

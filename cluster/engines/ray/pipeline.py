@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from array import array
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, overload
 
 import pyarrow as pa
 import ray.data
 
 from framemill.cluster.engines.ray.actor import ShardProcessorActor
 from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources, task_table
+from framemill.cluster.engines.ray.packing import divide, pack
 from framemill.cluster.engines.ray.placing import TaskRoom
 from framemill.cluster.engines.ray.pools import Pool
-from framemill.cluster.run.messages import ActorConfig, Piece, Source, encode
+from framemill.cluster.run.job_list import Jobs
+from framemill.cluster.run.messages import ActorConfig, Piece, Source, Task
 
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
 OPEN_SOURCES = 16
@@ -40,22 +43,55 @@ def plan_tasks(
     Args:
         room: where files are opened. coordinator: handle of the run's `Coordinator`.
     """
-    small: list[Source] = []
-    large: list[Source] = []
-    for source in sources:
-        is_small = pool.decoders is None and 0 <= source.num_bytes <= SMALL_BYTES
-        (small if is_small else large).append(source)
+    sizes = array("q", (source.num_bytes for source in sources))
+    fits = pool.decoders is None
+    small = array("I", (at for at, size in enumerate(sizes) if fits and 0 <= size <= SMALL_BYTES))
+    large = array("I", (at for at, size in enumerate(sizes) if not (fits and 0 <= size <= SMALL_BYTES)))
+    large = array("I", sorted(large, key=lambda at: -sizes[at]))
     num_calls = min(pool.most, MOST_PLANNED) * pool.calls
-    grouped = _to_blocks(group_sources(small, num_calls), room) if small else None
+    grouped = _to_blocks(sources, small, num_calls, room) if small else None
     if not large:
         assert grouped is not None
         return grouped
-    rows = pa.table({"source": [encode(source).decode() for source in large]})
     # A block is what Ray shares out: every actor gets work soon.
     size = max(1, min(OPEN_SOURCES, len(large) // (2 * pool.most)), -(-len(large) // MOST_BLOCKS))
-    blocks = to_dataset([rows.slice(start, size) for start in range(0, len(large), size)])
+    starts = range(0, len(large), size)
+    blocks = to_dataset([pack(sources[at] for at in large[start : start + size]) for start in starts])
     opened = _map(blocks, open_sources, room, {"config": config, "coordinator": coordinator})
     return opened if grouped is None else opened.union(grouped)
+
+
+class PlannedSources(Sequence[Source]):
+    """The sources of a run that no job was made for yet, each made when it is asked for.
+
+    Args:
+        changed: uris that the dataset holds other content of.
+        places: some of them; else all.
+    """
+
+    def __init__(self, jobs: Jobs, changed: Collection[str], places: array[int] | None = None) -> None:
+        self._jobs = jobs
+        self._changed = changed
+        self._places = jobs.left() if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, at: int) -> Source: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Source]: ...
+    def __getitem__(self, at: int | slice) -> Source | Sequence[Source]:
+        if isinstance(at, slice):
+            return PlannedSources(self._jobs, self._changed, self._places[at])
+        file = self._jobs.file(self._places[at])
+        return Source(
+            uri=file.uri,
+            path=file.path_bytes,
+            num_bytes=file.num_bytes,
+            mtime_ns=file.mtime_ns,
+            is_changed=file.uri in self._changed,
+        )
 
 
 def _map(blocks: ray.data.Dataset, change: Any, room: TaskRoom, given: dict[str, Any]) -> ray.data.Dataset:
@@ -70,18 +106,23 @@ def _map(blocks: ray.data.Dataset, change: Any, room: TaskRoom, given: dict[str,
     )
 
 
-def _to_blocks(tasks: Sequence[pa.Table], room: TaskRoom) -> ray.data.Dataset:
+def _to_blocks(
+    sources: Sequence[Source], small: array[int], num_calls: int, room: TaskRoom
+) -> ray.data.Dataset:
     """A task in each block; the driver puts down so many itself, and workers divide what is more."""
-    if len(tasks) <= MOST_BLOCKS:
-        return to_dataset(tasks)
-    size = -(-len(tasks) // MOST_BLOCKS)
-    blocks = [pa.concat_tables(tasks[start : start + size]) for start in range(0, len(tasks), size)]
+    groups = plan_groups(sources, num_calls, small)
+    if len(groups) <= MOST_BLOCKS:
+        return to_dataset([task_table(_pieces(sources, group)) for group in groups])
+    size = -(-len(groups) // MOST_BLOCKS)
+    blocks = [
+        pack(Task(pieces=_pieces(sources, group)) for group in groups[start : start + size])
+        for start in range(0, len(groups), size)
+    ]
     return _map(to_dataset(blocks), divide, room, {})
 
 
-def divide(batch: pa.Table) -> pa.Table:
-    """The same rows; Ray Data makes a block of each (see `run_actors`)."""
-    return batch
+def _pieces(sources: Sequence[Source], group: Iterable[int]) -> tuple[Piece, ...]:
+    return tuple(Piece(source=sources[at]) for at in group)
 
 
 def to_dataset(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
@@ -93,33 +134,38 @@ def to_dataset(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
     return made
 
 
-def group_sources(sources: Sequence[Source], num_calls: int) -> list[pa.Table]:
-    """Tasks for actors that open small files by themselves, the largest files first.
+def plan_groups(
+    sources: Sequence[Source], num_calls: int, places: Sequence[int] | None = None
+) -> list[array[int]]:
+    """Tasks for actors that open small files by themselves, the largest files first: positions of sources.
 
     Args:
         sources: those that are changed get tasks of their own.
-        num_calls: tasks that all actors together work on at once.
+        num_calls: tasks that all actors together work on at once. places: of some sources; else all.
     """
-    left = sum(max(source.num_bytes, 1) for source in sources)
+    places = range(len(sources)) if places is None else places
+    sizes = array("q", (max(sources[at].num_bytes, 1) for at in places))
+    is_changed = bytearray(sources[at].is_changed for at in places)
+    left = sum(sizes)
     largest_share, least_share = PARTS_LEFT * num_calls, MOST_TASKS_PER_CALL * num_calls
-    least, least_bytes = max(1, len(sources) // least_share), left // least_share
-    tasks: list[list[Piece]] = []
+    least, least_bytes = max(1, len(sizes) // least_share), left // least_share
+    tasks: list[array[int]] = []
+    changed: list[array[int]] = []
     most = most_bytes = taken = 0
-    for number, source in enumerate(sorted(sources, key=lambda one: -one.num_bytes)):
-        piece = Piece(source=source)
-        num_bytes = max(source.num_bytes, 1)
-        if source.is_changed:
-            tasks.insert(0, [piece])
+    for number, at in enumerate(sorted(range(len(sizes)), key=lambda at: -sizes[at])):
+        num_bytes = sizes[at]
+        if is_changed[at]:
+            changed.append(array("I", [places[at]]))
         else:
             if not taken or len(tasks[-1]) >= most or taken + num_bytes > most_bytes:
-                tasks.append([])
+                tasks.append(array("I"))
                 taken = 0
-                most = min(TASK_PIECES, max(least, (len(sources) - number) // largest_share))
+                most = min(TASK_PIECES, max(least, (len(sizes) - number) // largest_share))
                 most_bytes = max(least_bytes, min(TASK_BYTES, left // largest_share))
-            tasks[-1].append(piece)
+            tasks[-1].append(places[at])
             taken += num_bytes
         left -= num_bytes
-    return [task_table(pieces) for pieces in tasks]
+    return [*changed, *tasks]
 
 
 def run_actors(

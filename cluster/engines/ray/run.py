@@ -27,7 +27,7 @@ from framemill.cluster.engines.ray.coordinator import Coordinator
 from framemill.cluster.engines.ray.head import HeadWatch
 from framemill.cluster.engines.ray.merging import Merges
 from framemill.cluster.engines.ray.opening import task_tables
-from framemill.cluster.engines.ray.pipeline import plan_tasks, run_actors, to_dataset
+from framemill.cluster.engines.ray.pipeline import PlannedSources, plan_tasks, run_actors, to_dataset
 from framemill.cluster.engines.ray.placing import alive_nodes, plan_room
 from framemill.cluster.engines.ray.pools import Pool
 from framemill.cluster.engines.ray.ray_logging import describe_end
@@ -44,12 +44,10 @@ from framemill.cluster.run.messages import (
     Failure,
     Piece,
     PieceResult,
-    Source,
     TaskResult,
     decode,
 )
 from framemill.cluster.run.part_writer import PartWriter
-from framemill.cluster.run.source_files import SourceFile
 from framemill.errors import FramemillError, SetupError
 from framemill.ops.media import MediaDescription
 from framemill.ops.operation import Reads
@@ -155,7 +153,7 @@ class RayRun(Run):
     def place(self) -> None:
         """Begins the next round once the one before is through."""
         if self._stream is None:
-            sources = [self._source(self.jobs.file(place)) for place in self.jobs.left()]
+            sources = PlannedSources(self.jobs, self._changed)
             tasks = plan_tasks(sources, self.pool, self._room, self._actor_config, self._coordinator)
             self._begin_round(tasks, is_alone=False)
         elif self._stream.is_done and not self._merges and (self._next or self._again):
@@ -164,15 +162,6 @@ class RayRun(Run):
             self._next = []
             self._again = [] if is_alone else self._again
             self._begin_round(to_dataset(task_tables(pieces)), is_alone, most=len(pieces))
-
-    def _source(self, file: SourceFile) -> Source:
-        return Source(
-            uri=file.uri,
-            path=file.path_bytes,
-            num_bytes=file.num_bytes,
-            mtime_ns=file.mtime_ns,
-            is_changed=file.uri in self._changed,
-        )
 
     def is_idle(self) -> bool:
         if self._stream is None or (self._give_up and time.monotonic() > self._give_up):

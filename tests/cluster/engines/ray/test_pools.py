@@ -11,11 +11,11 @@ pytest.importorskip("ray")
 
 from framemill.cluster.config import read_settings
 from framemill.cluster.engines.ray.opening import TASK_PIECES
-from framemill.cluster.engines.ray.pipeline import MOST_TASKS_PER_CALL, SMALL_BYTES, TASK_BYTES, group_sources
+from framemill.cluster.engines.ray.pipeline import MOST_TASKS_PER_CALL, SMALL_BYTES, TASK_BYTES, plan_groups
 from framemill.cluster.engines.ray.pools import MOST_STREAMS, STREAMS, Pool, plan_pool
 from framemill.cluster.engines.ray.split import MESSAGE_BYTES, MESSAGES, message_bytes
 from framemill.cluster.request import ExtractRequest
-from framemill.cluster.run.messages import Source, Task, decode
+from framemill.cluster.run.messages import Source
 from framemill.errors import SetupError, UsageError
 from tests.cluster.extraction import extract
 
@@ -108,11 +108,7 @@ def _sources(sizes: list[int], changed: Collection[int] = ()) -> list[Source]:
 
 
 def _grouped(sizes: list[int], num_calls: int, changed: Collection[int] = ()) -> list[list[int]]:
-    tables = group_sources(_sources(sizes, changed), num_calls)
-    assert all(table.num_rows == 1 for table in tables)
-    return [
-        [int(piece.source.uri) for piece in decode(table["task"][0].as_py(), Task).pieces] for table in tables
-    ]
+    return [[*group] for group in plan_groups(_sources(sizes, changed), num_calls)]
 
 
 def test_small_files_share_tasks_the_largest_first() -> None:
