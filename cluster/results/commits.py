@@ -99,6 +99,7 @@ class Commit:
 
 # Of a checkpoint, so much is in memory at once beside the state itself.
 PIECE_RECORDS = 4096
+FEW_OWNERS = 64
 T = TypeVar("T")
 Record = Entry | SourceRecord | Part
 
@@ -186,11 +187,17 @@ class DatasetState:
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     keys: dict[str, OperationKey] = field(default_factory=dict)
     last_used: dict[str, float] = field(default_factory=dict)
+    # Table -> owner -> its part, of tables that were asked for few owners: to look through all parts for each
+    # of a million sources would take hours.
+    _owned: dict[str, dict[str, Part]] = field(default_factory=dict, compare=False, repr=False)
 
     def apply(self, commit: Commit) -> None:
         """Takes the next commit."""
         for removed_part in commit.removed_parts:
-            self.parts.pop(removed_part, None)
+            gone = self.parts.pop(removed_part, None)
+            if gone is not None and gone.table in self._owned:
+                for owner in gone.owners:
+                    self._owned[gone.table].pop(owner, None)
         for removed_entry in commit.removed_entries:
             self.entries.pop(removed_entry, None)
         for uri in commit.removed_sources:
@@ -204,6 +211,8 @@ class DatasetState:
                 self.last_used[entry.owner] = commit.created_at
         for part in commit.parts:
             self.parts[part.table, part.name] = part
+            if part.table in self._owned:
+                self._owned[part.table].update(dict.fromkeys(part.owners, part))
         self.keys.update(commit.keys)
         self.last_used.update(commit.used)
         self.sequence = commit.sequence
@@ -279,10 +288,21 @@ class DatasetState:
     def plan_drop(self, table: str, owners: Collection[str]) -> list[tuple[Part, frozenset[str]]]:
         """Which parts hold rows of `owners`, each with those among them that it holds."""
         wanted = frozenset(owners)
-        if not wanted:
-            return []
+        if len(wanted) <= FEW_OWNERS:
+            return self._few(table, wanted)
         held = ((part, wanted.intersection(part.owners)) for part in self.parts_of(table))
         return [(part, found) for part, found in held if found]
+
+    def _few(self, table: str, wanted: frozenset[str]) -> list[tuple[Part, frozenset[str]]]:
+        if wanted and table not in self._owned:
+            parts = self.parts_of(table)
+            self._owned[table] = {owner: part for part in parts for owner in part.owners}
+        found: dict[str, tuple[Part, set[str]]] = {}
+        for owner in wanted:
+            part = self._owned[table].get(owner)
+            if part is not None:
+                found.setdefault(part.name, (part, set()))[1].add(owner)
+        return [(part, frozenset(owners)) for _, (part, owners) in sorted(found.items())]
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

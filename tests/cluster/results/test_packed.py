@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framemill.cluster.results.commits import DatasetState, commit_from_json, commit_to_json
+from framemill.cluster.results.commits import Commit, DatasetState, Part, commit_from_json, commit_to_json
 from framemill.cluster.results.packed import Entries, Entry, SourceRecord, Sources
 
 NAMES = st.sampled_from("abcdefgh")
@@ -72,3 +72,25 @@ def test_the_pieces_of_a_checkpoint_add_up_to_the_state(
         again.apply(commit_from_json(commit_to_json(piece), "x"))
     assert (again.sequence, again.keys, again.last_used) == (7, state.keys, state.last_used)
     assert dict(again.sources) == dict(state.sources) and dict(again.entries) == dict(state.entries)
+
+
+@given(st.lists(st.sets(NAMES, min_size=1), max_size=8), st.sets(NAMES, max_size=4), st.integers(0, 8))
+def test_the_parts_of_few_owners_are_found_as_those_of_many(
+    commits: list[set[str]], wanted: set[str], asked_first: int
+) -> None:
+    state = DatasetState()
+    for number, owners in enumerate(commits):
+        if number == asked_first:
+            state.plan_drop("frames", wanted)  # from now on it is kept up to date
+        # A commit writes parts anew without the owners that it brings itself, as a real one does.
+        gone = [part for part in state.parts.values() if owners.intersection(part.owners)]
+        kept = [
+            Part("frames", f"{number}-{n}", 1, 1, rest)
+            for n, part in enumerate(gone)
+            if (rest := tuple(sorted(set(part.owners) - owners)))
+        ]
+        new = Part("frames", f"{number}-new", 1, 1, tuple(sorted(owners)))
+        removed = tuple((part.table, part.name) for part in gone)
+        state.apply(Commit(run_id="r", sequence=number + 1, parts=(*kept, new), removed_parts=removed))
+    held = [(part, wanted.intersection(part.owners)) for part in state.parts_of("frames")]
+    assert state.plan_drop("frames", wanted) == [(part, found) for part, found in held if found]
