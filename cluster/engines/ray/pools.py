@@ -89,7 +89,13 @@ def plan_pool(
     """
     is_split = request.topology == "split"
     there = sum(node.get("CPU", 0.0) for node in nodes)
-    gpus = _gpus_of_each(request, nodes, runs_models)
+    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
+    gpus = choose_gpus(request, gpus_there, runs_models)
+    if gpus > gpus_there:
+        raise SetupError(
+            f"each actor wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
+            "add GPU nodes, or ask for none (`actor_gpus=0`)"
+        )
     cpus = _cpus_of_each(request, nodes, gpus)
     fit = fits(nodes, cpus, gpus)
     usual = max(1, fit if gpus else min(fit, _times(there - 1, cpus)))
@@ -103,8 +109,8 @@ def plan_pool(
     if low > fit:
         raise SetupError(
             f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
-            f"{there:g} CPUs{_and_gpus(nodes)} on {len(nodes)} nodes (at most {fit} do): lower `actors` or "
-            "`actor_cpus`, or add nodes"
+            f"{there:g} CPUs{f' and {gpus_there:g} GPUs' if gpus_there else ''} on {len(nodes)} nodes "
+            f"(at most {fit} do): lower `actors` or `actor_cpus`, or add nodes"
         )
     threads = 0 if gpus and not request.actor_cpus else max(1, round(cpus))
     calls = max(LEAST_CALLS_OF_GPU, min(MOST_CALLS, round(cpus))) if gpus else max(2, round(cpus))
@@ -126,9 +132,9 @@ def plan_each(
     As `plan_pool`, but without a GPU at most half of the largest node where that has fewer than four CPUs.
 
     Raises:
-        UsageError, SetupError: as `plan_pool`, but for the number of actors.
+        UsageError: as `choose_gpus`.
     """
-    gpus = _gpus_of_each(request, nodes, runs_models)
+    gpus = choose_gpus(request, sum(node.get("GPU", 0.0) for node in nodes), runs_models)
     cpus = _cpus_of_each(request, nodes, gpus)
     widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
     if gpus or request.actor_cpus or not widest:
@@ -147,7 +153,7 @@ def fits(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float = 0.0) -
 
 def wanted_bundles(request: ExtractRequest) -> list[dict[str, float]]:
     """What to ask an autoscaler for so that the first actors find room, a bundle for each."""
-    gpus = request.actor_gpus or (1 / request.actors_per_gpu if request.actors_per_gpu else 0.0)
+    gpus = choose_gpus(request, 0.0, runs_models=False)
     low, _ = read_range("actors", request.actors, 1)
     bundle = {"CPU": request.actor_cpus or 1.0, **({"GPU": gpus} if gpus else {})}
     return [dict(bundle) for _ in range(low)]
@@ -166,9 +172,16 @@ def cpus_beside(node: Mapping[str, float], gpus: float) -> float:
     return math.floor(100 * cpus / count) / 100
 
 
-def _gpus_of_each(request: ExtractRequest, nodes: Sequence[Mapping[str, float]], runs_models: bool) -> float:
+def choose_gpus(request: ExtractRequest, gpus_there: float, runs_models: bool) -> float:
+    """GPUs of each actor: as asked for, else one where a model runs and there are any.
+
+    Args:
+        gpus_there: of the whole cluster.
+
+    Raises:
+        UsageError: what is asked for contradicts itself, or is more than one GPU and not whole.
+    """
     asked, sharing = request.actor_gpus, request.actors_per_gpu
-    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
     if sharing:
         if asked is not None and abs(asked * sharing - 1) > 1e-6:
             raise UsageError(
@@ -181,11 +194,6 @@ def _gpus_of_each(request: ExtractRequest, nodes: Sequence[Mapping[str, float]],
         return 1.0 if runs_models and gpus_there >= 1 else 0.0
     if asked > 1 and asked != int(asked):
         raise UsageError(f"`actor_gpus={asked:g}`: give whole GPUs, or a part of one, such as 0.5")
-    if asked and gpus_there < asked:
-        raise SetupError(
-            f"each actor wants {asked:g} GPUs, and the cluster has {gpus_there:g}: "
-            "add GPU nodes, or ask for none (`actor_gpus=0`)"
-        )
     return asked
 
 
@@ -215,11 +223,6 @@ def _plan_decoders(
         )
     threads = max(1, round(cpus))
     return Pool(_size(low, high), cpus, 0.0, threads, threads)
-
-
-def _and_gpus(nodes: Sequence[Mapping[str, float]]) -> str:
-    gpus = sum(node.get("GPU", 0.0) for node in nodes)
-    return f" and {gpus:g} GPUs" if gpus else ""
 
 
 def _place(
