@@ -24,7 +24,7 @@ from tests.cluster.engines.ray.ray_local import slow_down
 from tests.cluster.engines.ray.ray_watching import MOST_SECONDS, finish
 from tests.cluster.extraction import PROJECT, extract, tables_of
 
-NUM_FILES = 40
+NUM_FILES = 150  # more than a minute of work for two actors
 
 
 def _node(cpus: float, gpus: float = 0.0) -> dict[str, Any]:
