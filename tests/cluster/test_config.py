@@ -40,6 +40,8 @@ topology = "split"
 decoders = "2"
 decoder_cpus = 0.5
 stall_after = 90
+wait_for_room = 300
+actors_per_gpu = 2
 profile = "trace.json"
 [model]
 objects = "yolox_nano"
@@ -84,6 +86,8 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "decoders": "2",
         "decoder_cpus": 0.5,
         "stall_seconds": 90.0,
+        "room_seconds": 300.0,
+        "actors_per_gpu": 2,
         "replace": True,
         "replace_all": True,
         "retry_failed": True,

@@ -31,14 +31,14 @@ def has_autoscaler() -> bool:
 
 
 def await_pool(
-    request: ExtractRequest, runs_models: bool, report: Callable[[str], None]
+    request: ExtractRequest, runs_models: bool, num_files: int, report: Callable[[str], None]
 ) -> tuple[Pool, list[Mapping[str, Any]], bool]:
     """Plans the pool, where need be after waiting for nodes: an autoscaler is asked for them.
 
     A head alone is waited on, too: its workers may still be starting.
 
     Args:
-        runs_models: as `plan_pool` takes it. report: called with a line where it waits.
+        runs_models, num_files: as `plan_pool` takes them. report: called with a line where it waits.
 
     Returns:
         The pool, the nodes as `ray.nodes()` tells, and whether more come where they are wanted.
@@ -55,7 +55,8 @@ def await_pool(
             nodes = nodes_there(alive_nodes())
             shapes = [node["Resources"] for node in nodes]
             try:
-                return plan_pool(request, shapes, runs_models, is_growing), nodes, is_growing
+                pool = plan_pool(request, shapes, runs_models, num_files if is_growing else 0)
+                return pool, nodes, is_growing
             except SetupError as error:
                 if not is_growing and any(shape.get("CPU", 0.0) for shape in shapes):
                     raise

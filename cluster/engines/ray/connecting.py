@@ -159,6 +159,7 @@ def open_pool(
     plugins: Sequence[Plugin],
     run_id: str,
     code: str,
+    num_files: int,
     explain: Explain,
     report: Callable[[str], None] = lambda text: None,
 ) -> Pool:
@@ -167,6 +168,7 @@ def open_pool(
     Args:
         models: role -> name or path, of every model that the run needs.
         plugins: the operations of the run that are not ours.
+        num_files: there are to work on, see `pools.count_files`.
         code: `preflight.code_digest`, from before it was connected: once it is, other raylets of this machine
             may be unpacking anew what this process runs in.
         explain: puts what is wrong with models on a node into words.
@@ -175,7 +177,7 @@ def open_pool(
     Raises:
         UsageError, SetupError: as the steps do.
     """
-    pool, nodes, is_growing = await_pool(request, bool(models), report)
+    pool, nodes, is_growing = await_pool(request, bool(models), num_files, report)
     room_seconds = request.room_seconds if is_growing else CHECK_SECONDS
     check_workers(root, pool, nodes, models, plugins, run_id, code, explain, report, room_seconds)
     return pool

@@ -42,6 +42,7 @@ class RayEngine(Engine):
             return_to,
             share_machines,
         )
+        from framemill.cluster.engines.ray.pools import count_files
         from framemill.cluster.engines.ray.preflight import code_digest
         from framemill.cluster.engines.ray.run import RayRun
         from framemill.cluster.engines.ray.stream import open_runner
@@ -62,6 +63,10 @@ class RayEngine(Engine):
             config.plugins,
             config.run_id,
             code,
+            sum(
+                count_files(group.num_files, group.known_bytes + group.other_bytes)
+                for group in setup.jobs.groups
+            ),
             partial(_explain, setup),
             lambda text: report(0, text),
         )

@@ -29,8 +29,6 @@ PARTS_LEFT = 2
 # More tasks would give the scheduler work and balance nothing: one is a sixty-fourth of what a call does in
 # all.
 MOST_TASKS_PER_CALL = 64
-# Where nodes come as they are wanted, tasks are cut for no more actors than this: others find enough in them.
-MOST_PLANNED = 512
 # Putting down one block takes the driver more than a millisecond.
 MOST_BLOCKS = 2000
 
@@ -48,8 +46,7 @@ def plan_tasks(
     small = array("I", (at for at, size in enumerate(sizes) if fits and 0 <= size <= SMALL_BYTES))
     large = array("I", (at for at, size in enumerate(sizes) if not (fits and 0 <= size <= SMALL_BYTES)))
     large = array("I", sorted(large, key=lambda at: -sizes[at]))
-    num_calls = min(pool.most, MOST_PLANNED) * pool.calls
-    grouped = _to_blocks(sources, small, num_calls, room) if small else None
+    grouped = _to_blocks(sources, small, pool.most * pool.calls, room) if small else None
     if not large:
         assert grouped is not None
         return grouped

@@ -14,7 +14,10 @@ MOST_CALLS = 16
 LEAST_CALLS_OF_GPU = 8
 # CPUs of an actor beside a GPU: more shards at once than calls find nothing to do.
 MOST_CPUS_OF_GPU = 16
-# Where nodes come as they are asked for, so many actors at most unless `actors` says otherwise.
+# Where nodes come as they are asked for, an actor is wanted for so many files for each of its calls, a large
+# one counting as several; and so many actors at most, unless `actors` says otherwise.
+FILES_PER_CALL = 8
+FILE_BYTES = 8 << 20
 MOST_GROWN = 1024
 # Shards that a decoder has open at once: while an actor computes on one, the other is decoded.
 STREAMS = 2
@@ -28,8 +31,8 @@ class Pool:
     """A pool of actors of one kind.
 
     Attributes:
-        size: as `ray.data.ActorPoolStrategy` takes it: {"size": n}, or {"min_size": a, "max_size": b} with an
-            "initial_size" where that is another.
+        size: as `ray.data.ActorPoolStrategy` takes it: {"size": n} or {"min_size": a, "max_size": b}. Where
+            nodes come as they are asked for, more than find room: those that wait are what asks.
         cpus, gpus: what each holds of the cluster; gpus may be a fraction.
         calls: tasks that each works on at once.
         threads: CPU threads for models in each; 0 for what its node has for each GPU.
@@ -68,7 +71,7 @@ def plan_pool(
     request: ExtractRequest,
     nodes: Sequence[Mapping[str, float]],
     runs_models: bool = False,
-    is_growing: bool = False,
+    num_files: int = 0,
 ) -> Pool:
     """Actors that fit the cluster: by default one for each GPU where models run, else all but one CPU.
 
@@ -81,7 +84,7 @@ def plan_pool(
             `actor_gpus`, `actors_per_gpu`, `decoder_cpus`.
         nodes: resources of each node, as `ray.nodes()` tells.
         runs_models: whether an operation of the run has a model.
-        is_growing: whether nodes come where some are wanted: then the pool grows with them, and shrinks.
+        num_files: where nodes come as they are wanted, how many files there are, see `count_files`; else 0.
 
     Raises:
         UsageError: a value that is no number, or two that contradict each other.
@@ -104,8 +107,9 @@ def plan_pool(
         usual = max(1, usual // 2)
     low, high = read_range("actors", request.actors, usual)
     size = _size(low, high)
-    if is_growing and not request.actors:
-        low, size = 1, {"min_size": 1, "max_size": max(fit, MOST_GROWN), "initial_size": usual}
+    calls = max(LEAST_CALLS_OF_GPU, min(MOST_CALLS, round(cpus))) if gpus else max(2, round(cpus))
+    if num_files and not request.actors:
+        low, size = 1, {"size": max(usual, min(MOST_GROWN, -(-num_files // (FILES_PER_CALL * calls))))}
     if low > fit:
         raise SetupError(
             f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "
@@ -113,7 +117,6 @@ def plan_pool(
             f"(at most {fit} do): lower `actors` or `actor_cpus`, or add nodes"
         )
     threads = 0 if gpus and not request.actor_cpus else max(1, round(cpus))
-    calls = max(LEAST_CALLS_OF_GPU, min(MOST_CALLS, round(cpus))) if gpus else max(2, round(cpus))
     if not is_split:
         return Pool(size, cpus, gpus, calls, threads)
     num_actors = low if request.actors else usual
@@ -140,6 +143,11 @@ def plan_each(
     if gpus or request.actor_cpus or not widest:
         return cpus, gpus
     return min(cpus, widest / 2), gpus
+
+
+def count_files(num_files: int, num_bytes: int) -> int:
+    """How many files these are, a large one counted as several."""
+    return max(num_files, num_bytes // FILE_BYTES)
 
 
 def fits(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float = 0.0) -> int:

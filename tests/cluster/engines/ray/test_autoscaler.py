@@ -63,8 +63,8 @@ def test_a_job_asks_for_gpus_that_are_not_there_and_waits_for_them(
 ) -> None:
     nodes += [[_node(0)], [_node(0), _node(8)], [_node(0), _node(8), _node(8, 1)]]
     said: list[str] = []
-    pool, there, is_growing = await_pool(_request(actor_gpus=1.0), True, said.append)
-    assert (pool.least, pool.cpus, pool.gpus, len(there), is_growing) == (1, 7.0, 1.0, 3, True)
+    pool, there, is_growing = await_pool(_request(actor_gpus=1.0), True, 1000, said.append)
+    assert (pool.least, pool.cpus, pool.gpus, len(there), is_growing) == (16, 7.0, 1.0, 3, True)
     assert asked == [[{"CPU": 1.0, "GPU": 1.0}], []], "asked once, and let go in the end"
     assert len(said) == 1 and said[0].startswith("waiting for nodes, 600 s at most (`room_seconds`)")
 
@@ -74,7 +74,7 @@ def test_nodes_that_never_come_end_the_job_with_what_to_do(
 ) -> None:
     nodes += [[_node(2)]]
     with pytest.raises(SetupError, match=r"no nodes came within 0.05 s.*3 actors of 4 CPUs.*ray status"):
-        await_pool(_request(actors="3", actor_cpus=4.0, room_seconds=0.05), False, lambda text: None)
+        await_pool(_request(actors="3", actor_cpus=4.0, room_seconds=0.05), False, 9, lambda text: None)
     assert asked == [[{"CPU": 4.0}] * 3, []]
 
 
@@ -85,11 +85,11 @@ def test_a_head_alone_waits_for_its_workers_and_a_cluster_that_is_too_small_does
 ) -> None:
     monkeypatch.setattr(autoscaling, "has_autoscaler", lambda: False)
     nodes += [[_node(0)], [_node(0), _node(4)]]
-    pool, _, is_growing = await_pool(_request(), False, lambda text: None)
+    pool, _, is_growing = await_pool(_request(), False, 9999, lambda text: None)
     assert dict(pool.size) == {"size": 1} and not is_growing and not asked
     started = time.monotonic()
     with pytest.raises(SetupError, match="9 actors of 2 CPUs do not fit"):
-        await_pool(_request(actors="9"), False, lambda text: None)
+        await_pool(_request(actors="9"), False, 9999, lambda text: None)
     assert time.monotonic() - started < 5
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("ray")
 
 from benchmarks.split_model import rates
-from framemill.cluster.engines.ray.pools import MOST_GROWN, Pool, cpus_beside, plan_pool
+from framemill.cluster.engines.ray.pools import MOST_GROWN, Pool, count_files, cpus_beside, plan_pool
 from framemill.cluster.request import ExtractRequest
 from framemill.errors import SetupError, UsageError
 
@@ -17,11 +17,11 @@ BIG, SMALL, CPU, T4, LAPTOP = (96, 8), (8, 1), (64, 0), (4, 1), (4, 0)
 
 
 def plan(
-    nodes: list[tuple[float, float]], runs_models: bool = True, is_growing: bool = False, **asked: Any
+    nodes: list[tuple[float, float]], runs_models: bool = True, num_files: int = 0, **asked: Any
 ) -> Pool:
     request = ExtractRequest(sources=("x",), output="out", **asked)
     shapes = [{"CPU": cpus, "GPU": gpus} for cpus, gpus in nodes]
-    return plan_pool(request, shapes, runs_models, is_growing)
+    return plan_pool(request, shapes, runs_models, num_files)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +93,19 @@ def test_what_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("nodes", "asked", "size"),
     [
-        ([BIG], {}, {"min_size": 1, "max_size": MOST_GROWN, "initial_size": 8}),
-        ([LAPTOP], {"runs_models": False}, {"min_size": 1, "max_size": MOST_GROWN, "initial_size": 1}),
+        ([BIG], {}, {"size": 1000 // (8 * 11) + 1}),
+        ([BIG], {"num_files": 10}, {"size": 8}),
+        ([BIG], {"num_files": 1_000_000}, {"size": MOST_GROWN}),
+        ([LAPTOP], {"runs_models": False}, {"size": 63}),
         ([BIG], {"actors": "2-16"}, {"min_size": 2, "max_size": 16}),
         ([BIG], {"actors": "4"}, {"size": 4}),
     ],
 )
-def test_a_pool_grows_and_shrinks_with_a_cluster_that_does(
+def test_where_nodes_come_as_they_are_wanted_a_pool_is_as_large_as_its_work(
     nodes: list[tuple[float, float]], asked: dict[str, Any], size: dict[str, int]
 ) -> None:
-    assert dict(plan(nodes, is_growing=True, **asked).size) == size
+    assert dict(plan(nodes, **{"num_files": 1000, **asked}).size) == size
+    assert count_files(3, 50 << 20) == 6 and count_files(10, 50) == 10, "a large file is several"
 
 
 def test_decoders_are_as_many_as_actors_take_shards_from() -> None:
