@@ -70,7 +70,7 @@ def drop_doubles(dataset: Dataset, planned: Planned, method: str) -> Planned:
     if METHODS[method] not in dataset.state.keys:
         raise UsageError(
             f"finding doubles by {method} reads {METHODS[method]}, which was not extracted: run `framemill "
-            f"extract` with --ops {METHODS[method]} first"
+            f"extract SOURCES -o OUT --ops {METHODS[method]}` first"
         )
     clips = _kept(planned)
     reader = SourceColumns(dataset, clips.sources)
