@@ -60,7 +60,7 @@ def test_the_example_on_a_ray_that_is_started_here(project: Path) -> None:
 @pytest.mark.slow
 def test_a_node_that_lacks_a_module_or_has_another_is_named_before_any_work(project: Path) -> None:
     root = Dataset.open(project / "out", create=True, constants={"shard_seconds": 600.0}).root
-    pool = Pool({"size": 1}, 1.0, 0.0, 1)
+    pool = Pool({"size": 1}, 1.0, 0.0, calls=1, threads=1)
     lacking = Plugin("darkness", "darkness:Darkness", "0" * 32, "/no/such/folder")
     other = Plugin("darkness", "darkness:Darkness", "0" * 32, str(project))
     with small_ray():
