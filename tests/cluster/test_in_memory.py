@@ -214,11 +214,13 @@ def test_rows_of_models_are_those_of_a_result_folder(
     media_dir: Path, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_extraction: Open
 ) -> None:
     monkeypatch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
-    files = sorted(path for path in media_dir.rglob("*.mp4") if path.stat().st_size < 3_000_000)[:5]
+    files = [media_dir / "video" / name for name in ("bigbuckbunny.mp4", "car-detection.mp4")]
+    files.append(media_dir / "audio" / "jfk.flac")
     asked: dict[str, Any] = {
-        "ops": ("media", "frames", "scenes", "transcript", "objects", "faces", "text"),
+        "ops": ("media", "frames", "scenes", "transcript", "objects", "tracks"),
         "models": {"transcript": "whisper_words", "objects": "yolox_nano"},
-        "sample": "every:2",
+        "sample": "every:5",
     }
     extract(*files, out=tmp_path / "out", **asked)
+    assert all(rows_of(tmp_path / "out", op) for op in asked["ops"]), "each has rows to compare"
     _assert_same(open_extraction(**asked), files, tmp_path / "out")
