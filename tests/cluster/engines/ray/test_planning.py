@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 pytest.importorskip("ray")
@@ -17,6 +16,7 @@ pytest.importorskip("ray")
 from framemill.cluster.engines.ray import opening
 from framemill.cluster.engines.ray.coordinator import STOPPED, Coordinator
 from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources
+from framemill.cluster.engines.ray.packing import pack
 from framemill.cluster.engines.ray.pools import plan_pool
 from framemill.cluster.engines.ray.stalls import StallWatch, describe_missing
 from framemill.cluster.request import ExtractRequest
@@ -31,7 +31,6 @@ from framemill.cluster.run.messages import (
     Task,
     WorkerConfig,
     decode,
-    encode,
 )
 from framemill.cluster.run.planning import plan_ops
 from framemill.cluster.run.sources import uri_of
@@ -243,8 +242,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         )  # fmt: skip
         config = ActorConfig(worker=worker, stages=(), gpus=0, deadline_seconds=60.0, deadline_factor=60.0)
         sources = [Source(uri=uri_of(p.name), path=os.fsencode(p), num_bytes=1, mtime_ns=0) for p in paths]
-        batch = pa.table({"source": [encode(source).decode() for source in sources]})
-        made = open_sources(batch, config=config, coordinator=_Direct(book or coordinator()))
+        made = open_sources(pack(sources), config=config, coordinator=_Direct(book or coordinator()))
         return [list(decode(task, Task).pieces) for table in made for task in table["task"].to_pylist()]
 
     yield cut
