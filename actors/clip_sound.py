@@ -84,10 +84,10 @@ class EncodedSound:
             self._resampler = av.AudioResampler(
                 format="fltp", layout=self._layout, rate=self._rate, options={"rematrix_maxval": "1"}
             )
-        known = "NONE" not in chunk.channels
-        layout = "+".join(chunk.channels) if known else self._layout
-        if not known:
-            samples = samples[: self._held.shape[0]]
+        layout = "+".join(chunk.channels)
+        if "NONE" in chunk.channels:  # without places, the first two are taken for left and right
+            samples = samples[:2]
+            layout = "mono" if len(samples) == 1 else "stereo"
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
         frame.sample_rate, frame.time_base = chunk.sample_rate, Fraction(1, chunk.sample_rate)
         self._collect(self._resampler.resample(frame))

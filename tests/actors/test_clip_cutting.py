@@ -16,7 +16,7 @@ from framemill.actors.clip_files import ClipRequest
 from framemill.actors.indexing import index_source
 from framemill.errors import SetupError, UsageError
 from tests.actors.clip_checks import check_clip, cut
-from tests.actors.clips import marked, moving, sine, turn, write_clip
+from tests.actors.clips import marked, moving, sine, sound_frames, turn, write_clip
 from tests.actors.greys import HEIGHT, WIDTH, Part, grey, hertz_at, luma_of, read_whole, write_grey
 from tests.actors.reading import read
 from tests.shared import SHARED
@@ -112,6 +112,30 @@ def test_sound_is_that_of_the_clips_own_time(tmp_path: Path) -> None:
             assert made.is_copied == (settings is H264)
             found = [hertz_at(heard.sound, at) for at in (0.03, 0.5, 0.96)]
             assert np.abs(np.array(found) - hertz).max() < 15, (path, found)
+
+
+@pytest.mark.parametrize(
+    ("codec", "layout", "rate"),
+    [("flac", "5.1", 48_000), ("pcm_s16le", "3 channels", 22_050), ("pcm_s16le", "mono", 8_000)],
+)
+def test_sound_of_any_layout_and_rate_is_encoded(tmp_path: Path, codec: str, layout: str, rate: int) -> None:
+    source = tmp_path / "a.mkv"
+    with av.open(str(source), "w") as out:
+        picture = out.add_stream("libx264", rate=25)
+        picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = out.add_stream(codec, rate=rate, layout=layout, format="s16")
+        for number in range(50):
+            frame = grey(number)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+        for piece in sound_frames(sine(2.0, rate, 500), rate, "s16", layout):
+            out.mux(sound.encode(piece))
+        out.mux(sound.encode(None))
+    for path, made in cut(source, (0, 25), (13, 38)):
+        heard = read_whole(path).sound
+        assert not made.is_copied and abs(len(heard) / 16_000 - 1) <= 0.02
+        assert abs(hertz_at(heard, 0.5) - 500) < 10
 
 
 def test_stretches_without_sound_are_silent(tmp_path: Path) -> None:
