@@ -235,6 +235,7 @@ class _Making:
         if self.shards is not None:
             with writing(self.target.root):
                 self.shards.finish()
+                self.shards.close()
         rows = [
             self._row(source, place)
             for source, own in self.planned.clips.items()

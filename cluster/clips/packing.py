@@ -95,6 +95,10 @@ class Shards:
         self._target.remove(made.name for made in self._clips)
         self._clips, self._next = [], self._next + 1
 
+    def close(self) -> None:
+        """Gives back the room of this machine in which shards were made."""
+        self._room.close()
+
     def _contents(self, shard: str) -> Any:
         return self._target.hidden / f"{shard}.json"
 
