@@ -57,7 +57,7 @@ class Merges:
         while self._waiting and len(self._jobs) < self._room.most:
             job, request, gpus = self._waiting.popleft()
             config = msgspec.structs.replace(self._config, gpus=gpus)
-            merge = merge_source.options(**self._room.options, num_gpus=gpus)
+            merge = merge_source.options(**self._room.options, scheduling_strategy="SPREAD", num_gpus=gpus)
             seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
             self._jobs[merge.remote(config, request, seconds, self._coordinator)] = job
 

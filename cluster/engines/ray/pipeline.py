@@ -92,7 +92,7 @@ class PlannedSources(Sequence[Source]):
 
 
 def _map(blocks: ray.data.Dataset, change: Any, room: TaskRoom, given: dict[str, Any]) -> ray.data.Dataset:
-    """A task for each block, in the room beside the actors."""
+    """A task for each block, in the room beside the actors, which Ray Data spreads by itself."""
     return blocks.map_batches(
         change,
         batch_size=None,

@@ -24,7 +24,7 @@ class TaskRoom:
     """Room for tasks beside the actors.
 
     Attributes:
-        options: what `ray.remote` takes. most: how many may be at work at once.
+        options: what `ray.remote` and `map_batches` take; tasks are to be spread. most: how many may be at work at once.
     """
 
     options: Mapping[str, Any]
@@ -41,7 +41,7 @@ def plan_room(nodes: Sequence[Mapping[str, Any]]) -> TaskRoom:
     """
     workers = [node for node in nodes if node["Resources"].get("CPU", 0.0) > 0]
     idle = sorted(node["NodeID"] for node in nodes if node["Resources"].get("CPU", 0.0) <= 0)
-    options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+    options: dict[str, Any] = {"num_cpus": 0}
     if idle:
         options["label_selector"] = {"ray.io/node-id": f"!in({','.join(idle)})"}
     return TaskRoom(options, max(LEAST_TASKS, TASKS_PER_NODE * len(workers)))

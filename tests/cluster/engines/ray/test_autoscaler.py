@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,15 +15,16 @@ import pytest
 pytest.importorskip("ray")
 
 from benchmarks.machines import Machines, can_have_namespaces, machines
+from benchmarks.stand_ins import SLEEPING, environment
 from framemill.cluster.engines.ray import autoscaling, private
 from framemill.cluster.engines.ray.autoscaling import await_pool, has_autoscaler
 from framemill.cluster.request import ExtractRequest
 from framemill.errors import SetupError
-from tests.cluster.engines.ray.ray_local import slow_down
 from tests.cluster.engines.ray.ray_watching import MOST_SECONDS, finish
-from tests.cluster.extraction import PROJECT, extract, tables_of
+from tests.cluster.extraction import extract, tables_of
 
-NUM_FILES = 150  # more than a minute of work for two actors
+# More than a minute and a half of work for two actors: a node takes its time to come.
+NUM_FILES, FILE_SECONDS = 100, 4
 
 
 def _node(cpus: float, gpus: float = 0.0) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _cluster(folder: Path, most_workers: int) -> Iterator[Machines]:
     variables = {
         "RAY_FAKE_CLUSTER": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        "PYTHONPATH": os.pathsep.join((str(slow_down(folder)), str(PROJECT))),
+        **environment(folder / "stand in", SLEEPING, STAND_IN_SECONDS=str(FILE_SECONDS)),
     }
     with machines(environment=variables) as cluster:
         cluster.add(0, f"--autoscaling-config={path}")
