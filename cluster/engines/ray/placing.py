@@ -24,7 +24,8 @@ class TaskRoom:
     """Room for tasks beside the actors.
 
     Attributes:
-        options: what `ray.remote` and `map_batches` take; tasks are to be spread. most: how many may be at work at once.
+        options: what `ray.remote` and `map_batches` take; tasks are to be spread.
+        most: how many may be at work at once.
     """
 
     options: Mapping[str, Any]
