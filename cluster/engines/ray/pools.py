@@ -108,8 +108,10 @@ def plan_pool(
     low, high = read_range("actors", request.actors, usual)
     size = _size(low, high)
     calls = max(LEAST_CALLS_OF_GPU, min(MOST_CALLS, round(cpus))) if gpus else max(2, round(cpus))
-    if num_files and not request.actors:
-        low, size = 1, {"size": max(usual, min(MOST_GROWN, -(-num_files // (FILES_PER_CALL * calls))))}
+    if num_files:
+        wanted = max(usual, -(-num_files // (FILES_PER_CALL * calls)))
+        low, high = (low, high) if request.actors else (1, max(fit, MOST_GROWN))
+        size = {"size": max(low, min(high, wanted))}
     if low > fit:
         raise SetupError(
             f"{low} actors of {cpus:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} do not fit the cluster's "

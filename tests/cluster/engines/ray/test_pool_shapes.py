@@ -97,7 +97,8 @@ def test_what_does_not_fit_is_refused(
         ([BIG], {"num_files": 10}, {"size": 8}),
         ([BIG], {"num_files": 1_000_000}, {"size": MOST_GROWN}),
         ([LAPTOP], {"runs_models": False}, {"size": 63}),
-        ([BIG], {"actors": "2-16"}, {"min_size": 2, "max_size": 16}),
+        ([BIG], {"actors": "2-16"}, {"size": 12}),
+        ([BIG], {"actors": "2-10"}, {"size": 10}),
         ([BIG], {"actors": "4"}, {"size": 4}),
     ],
 )
