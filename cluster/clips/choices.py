@@ -64,7 +64,7 @@ def profile_named(name: str, there: Collection[str]) -> Profile:
     if missing:
         names = ",".join(need.split("|")[0] for need in missing)
         raise UsageError(
-            f"the profile {name} looks at what was not extracted: run `framemill extract SOURCES -o OUT --ops "
-            f"scenes,{names}` first"
+            f"the profile {name} looks at what was not extracted: run `framemill extract SOURCES -o OUT "
+            f"--ops scenes,{names}` first"
         )
     return found
