@@ -184,6 +184,8 @@ files = st.lists(st.tuples(st.floats(0.5, 3000.0), st.floats(0.7, 1.4)), min_siz
 def test_while_a_file_is_left_so_is_time(
     lengths: list[tuple[float, float]], places: int, on_ray: bool
 ) -> None:
+    # Ray is given large files first.
+    lengths = sorted(lengths, key=lambda each: -each[0] * each[1]) if on_ray else lengths
     seconds = [length for length, _ in lengths]
     sizes = [round(100_000 * length * rate) for length, rate in lengths]
     run = Parallel(sizes, seconds, places, on_ray)
@@ -196,8 +198,11 @@ def test_while_a_file_is_left_so_is_time(
         assert left is not None and left > 0 and not text.startswith(("0.", "more than 0."))
         # What is not begun takes its part at least, as far as sizes tell lengths.
         assert left > 0.4 * now * share
-        if on_ray and places == 1 and now > 0.5 * end:
-            assert left < 3 * (end - now) + 0.2 * end
+        if on_ray and places == 1:
+            # Nobody tells how far the file at work is: it may be counted whole till its end, and its time for
+            # a slower pace of those after it.
+            longest = 0.1 + 0.2 * max(seconds)
+            assert left < 3 * (end - now) + 4 * longest
 
 
 def test_one_quick_file_of_eleven_says_little_of_ten_that_are_at_work() -> None:
