@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from framemill.actors.shards import SHARD_SECONDS
+from framemill.cluster.engines.ray.messages import Source
 from framemill.cluster.engines.ray.opening import TASK_PIECES, TASK_SECONDS
 from framemill.cluster.engines.ray.pipeline import OPEN_SOURCES, SMALL_BYTES, plan_groups
-from framemill.cluster.run.messages import Source
 
 BYTES_A_SECOND = 500_000  # 4 Mbit/s
 # Measured with files without any work on them (`python -m benchmarks ray_overhead`), on two cores.

@@ -44,11 +44,11 @@ def planner(setting: Setting) -> Measured:
 def _plan(seed: int) -> tuple[float, float, int]:
     """Seconds of planning, (end of the last node - ideal) / ideal, and the number of tasks."""
     from framemill.actors.shards import SHARD_SECONDS
+    from framemill.cluster.engines.ray.messages import Source
     from framemill.cluster.engines.ray.opening import TASK_PIECES, TASK_SECONDS
     from framemill.cluster.engines.ray.pipeline import SMALL_BYTES, plan_groups
     from framemill.cluster.engines.ray.pools import plan_pool
     from framemill.cluster.request import ExtractRequest
-    from framemill.cluster.run.messages import Source
 
     rng = np.random.default_rng(seed)
     seconds = np.exp(rng.normal(math.log(MEDIAN_SECONDS), SPREAD, NUM_FILES)).clip(1, 4 * 3600)

@@ -21,6 +21,7 @@ import ray
 from framemill.actors.shortfalls import Delivered, Shortfall, update
 from framemill.cluster.engines.ray.coordinator import STOPPED
 from framemill.cluster.engines.ray.indexes import KeptIndexes
+from framemill.cluster.engines.ray.messages import ActorConfig, Piece, PieceResult, Task, TaskResult
 from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.opening import (
     describe_any,
@@ -36,18 +37,7 @@ from framemill.cluster.engines.run import DEATHS_ALONE, allowed_seconds
 from framemill.cluster.machine import take_gpus
 from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.results.storage import name_root
-from framemill.cluster.run.messages import (
-    ActorConfig,
-    Piece,
-    PieceResult,
-    RunShard,
-    ShardDone,
-    Task,
-    TaskResult,
-    Write,
-    decode,
-    encode,
-)
+from framemill.cluster.run.messages import RunShard, ShardDone, Write, decode, encode
 from framemill.cluster.run.part_writer import PartWriter
 from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import InvariantError

@@ -7,11 +7,12 @@ from collections.abc import Collection
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+from framemill.cluster.engines.ray.messages import Claim
 from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
 from framemill.cluster.results.dataset import load_state
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.jobs import Job, earlier_parts, missing_ops
-from framemill.cluster.run.messages import Claim, Failure
+from framemill.cluster.run.messages import Failure
 from framemill.cluster.run.source_files import SourceFile
 from framemill.ops import load_op
 from framemill.ops.operation import runnable

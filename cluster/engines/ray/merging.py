@@ -10,6 +10,7 @@ import ray
 import ray.exceptions
 
 from framemill.actors.limits import credible_seconds
+from framemill.cluster.engines.ray.messages import ActorConfig, MergeResult
 from framemill.cluster.engines.ray.metrics import ActorMetrics
 from framemill.cluster.engines.ray.opening import ending_late
 from framemill.cluster.engines.ray.placing import TaskRoom
@@ -18,7 +19,7 @@ from framemill.cluster.machine import take_gpus
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.jobs import Job
-from framemill.cluster.run.messages import ActorConfig, Failure, Merge, Merged, MergeResult, Write
+from framemill.cluster.run.messages import Failure, Merge, Merged, Write
 from framemill.cluster.run.part_writer import PartWriter, without
 from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import InvariantError, LimitError

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from framemill.actors.batcher import BatchStats
-from framemill.cluster.run.messages import PieceResult, ShardDone
+from framemill.cluster.engines.ray.messages import PieceResult
+from framemill.cluster.run.messages import ShardDone
 
 # Upper ends of the groups in which the times of shards are counted.
 BOUNDARIES_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]

@@ -15,24 +15,14 @@ import ray.exceptions
 from framemill.actors.limits import credible_seconds
 from framemill.actors.tracing import Trace
 from framemill.cluster.engines.ray.coordinator import STOPPED
+from framemill.cluster.engines.ray.messages import ActorConfig, Claim, Piece, Source, Task
 from framemill.cluster.engines.ray.packing import unpack
 from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.engines.run import SLOWEST_BYTES_PER_SECOND, allowed_seconds
 from framemill.cluster.run.devices import leave_if_lost
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.lost_tracks import lost_ops
-from framemill.cluster.run.messages import (
-    ActorConfig,
-    Claim,
-    Failure,
-    Opened,
-    OpenSource,
-    Piece,
-    Source,
-    Task,
-    decode,
-    encode,
-)
+from framemill.cluster.run.messages import Failure, Opened, OpenSource, decode, encode
 from framemill.cluster.run.open_sources import OpenSources
 from framemill.plugins import load_plugins
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import ray.data
 
 from framemill.cluster.engines.ray.actor import ShardProcessorActor
+from framemill.cluster.engines.ray.messages import ActorConfig, Piece, Source, Task
 from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources, task_table
 from framemill.cluster.engines.ray.packing import divide, pack
 from framemill.cluster.engines.ray.placing import TaskRoom
 from framemill.cluster.engines.ray.pools import Pool
 from framemill.cluster.run.job_list import Jobs
-from framemill.cluster.run.messages import ActorConfig, Piece, Source, Task
 
 # Sources in one call of the first stage: enough that the scheduler does not count, few enough to share.
 OPEN_SOURCES = 16

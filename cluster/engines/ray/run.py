@@ -26,6 +26,7 @@ from framemill.cluster.engines.ray.connecting import beside_driver
 from framemill.cluster.engines.ray.coordinator import Coordinator
 from framemill.cluster.engines.ray.head import HeadWatch
 from framemill.cluster.engines.ray.merging import Merges
+from framemill.cluster.engines.ray.messages import ActorConfig, Piece, PieceResult, TaskResult
 from framemill.cluster.engines.ray.opening import task_tables
 from framemill.cluster.engines.ray.pipeline import PlannedSources, plan_tasks, run_actors, to_dataset
 from framemill.cluster.engines.ray.placing import alive_nodes, plan_room
@@ -39,14 +40,7 @@ from framemill.cluster.results.commits import Part
 from framemill.cluster.run.committing import PendingCommit, PendingRun
 from framemill.cluster.run.failures import error_from
 from framemill.cluster.run.jobs import Job, remembered_id
-from framemill.cluster.run.messages import (
-    ActorConfig,
-    Failure,
-    Piece,
-    PieceResult,
-    TaskResult,
-    decode,
-)
+from framemill.cluster.run.messages import Failure, decode
 from framemill.cluster.run.part_writer import PartWriter
 from framemill.errors import FramemillError, SetupError
 from framemill.ops.media import MediaDescription

@@ -6,8 +6,9 @@ import pytest
 
 pytest.importorskip("ray")
 
+from framemill.cluster.engines.ray.messages import Piece, Source, Task
 from framemill.cluster.engines.ray.packing import divide, pack, unpack
-from framemill.cluster.run.messages import Piece, Source, Task, decode, encode
+from framemill.cluster.run.messages import decode, encode
 
 
 def source(number: int) -> Source:

@@ -15,6 +15,7 @@ pytest.importorskip("ray")
 
 from framemill.cluster.engines.ray import opening
 from framemill.cluster.engines.ray.coordinator import STOPPED, Coordinator
+from framemill.cluster.engines.ray.messages import ActorConfig, Claim, Piece, Source, Task
 from framemill.cluster.engines.ray.opening import TASK_PIECES, open_sources
 from framemill.cluster.engines.ray.packing import pack
 from framemill.cluster.engines.ray.pools import plan_pool
@@ -22,16 +23,7 @@ from framemill.cluster.engines.ray.stalls import StallWatch, describe_missing
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.packed import Entry, SourceRecord
-from framemill.cluster.run.messages import (
-    ActorConfig,
-    Claim,
-    Failure,
-    Piece,
-    Source,
-    Task,
-    WorkerConfig,
-    decode,
-)
+from framemill.cluster.run.messages import Failure, WorkerConfig, decode
 from framemill.cluster.run.planning import plan_ops
 from framemill.cluster.run.sources import uri_of
 from framemill.errors import SetupError, UsageError

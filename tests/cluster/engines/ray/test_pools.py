@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("ray")
 
 from framemill.cluster.config import read_settings
+from framemill.cluster.engines.ray.messages import Source
 from framemill.cluster.engines.ray.opening import TASK_PIECES
 from framemill.cluster.engines.ray.pipeline import MOST_TASKS_PER_CALL, SMALL_BYTES, TASK_BYTES, plan_groups
 from framemill.cluster.engines.ray.pools import MOST_STREAMS, STREAMS, Pool, plan_pool
 from framemill.cluster.engines.ray.split import MESSAGE_BYTES, MESSAGES, message_bytes
 from framemill.cluster.request import ExtractRequest
-from framemill.cluster.run.messages import Source
 from framemill.errors import SetupError, UsageError
 from tests.cluster.extraction import extract
 
