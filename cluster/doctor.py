@@ -20,6 +20,7 @@ from framemill.errors import ModelError
 OUR_PACKAGES = ("framemill",)
 OTHER_VARIABLES = (
     "FRAMEMILL_CACHE_DIR",
+    "FRAMEMILL_CAPTIONS_KEY",
     "FRAMEMILL_CONFIG_DIR",
     "FRAMEMILL_DECODER",
     "FRAMEMILL_GPU_MEMORY_SHARE",

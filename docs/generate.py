@@ -80,6 +80,8 @@ ROWS = {
     "thumbnails": "picked frame",
     "highlights": "picked stretch",
     "clips": "clip of a plan, kept or dropped",
+    "captions": "shot or clip that a model was asked about",
+    "summaries": "file that a model was asked about",
     "tags": "tag of a shot",
     "person_names": "face that a name hangs on",
     VIEW: "shot, with what all tables know of it",

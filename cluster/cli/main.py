@@ -32,6 +32,7 @@ SECTIONS = {
         "shots": "framemill.cluster.cli.shots",
         "tag": "framemill.cluster.cli.tag",
         "search": "framemill.cluster.cli.search",
+        "captions": "framemill.cluster.cli.captions",
         "people": "framemill.cluster.cli.people",
         "duplicates": "framemill.cluster.cli.duplicates",
         "thumbnails": "framemill.cluster.cli.thumbnails",
@@ -159,7 +160,7 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         # Others begin anew, or, as the viewer, are meant to be ended so.
-        goes_on = given[:1] in (["extract"], ["clips"])
+        goes_on = given[:1] in (["extract"], ["clips"], ["captions"])
         report("interrupted" + ("; the same command goes on from here" if goes_on else ""))
         return exit_code_of(error.number if isinstance(error, Ended) else signal.SIGINT)
     except BrokenPipeError:

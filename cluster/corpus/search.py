@@ -48,7 +48,7 @@ class Hit:
         score: by meaning cosine similarity, -1..1, comparable only among hits of one search; by words 1 where
             they stand next to each other, else 0.5.
         table: where it was found. text: what the row says; empty for frames.
-        origin: speech, subtitles, transcript (either), screen or picture.
+        origin: speech, subtitles, transcript (either), screen, caption, summary or picture.
         by: words or meaning.
     """
 

@@ -1,4 +1,4 @@
-"""Search for words as they stand in transcripts, subtitles and text on screen. No model is needed."""
+"""Search for words as they stand in transcripts, subtitles, text on screen and captions, without a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from framemill.errors import UsageError
 
 # Where words are, in the order of preference: `text_spans` says once what `text` says in each frame.
 SPOKEN, SPANS, LINES = "transcript", "text_spans", "text"
-WORD_TABLES = (SPOKEN, SPANS, LINES)
+# What a model wrote about shots and files: a row is a text of its own.
+CAPTIONS, SUMMARIES = "captions", "summaries"
+WORD_TABLES = (SPOKEN, SPANS, LINES, CAPTIONS, SUMMARIES)
 # After a longer pause somebody begins anew: no phrase goes on over it.
 PAUSE_SECONDS = 5.0
 _ASKED = re.compile(r'"([^"]*)"|(\S+)')
@@ -25,6 +27,8 @@ _COLUMNS = {
     SPOKEN: ("source_id", "start_seconds", "end_seconds", "text", "origin", "stream_index"),
     SPANS: ("source_id", "start_seconds", "text"),
     LINES: ("source_id", "pts_seconds", "text"),
+    CAPTIONS: ("source_id", "of", "start_seconds", "end_seconds", "text"),
+    SUMMARIES: ("source_id", "of", "text"),
 }
 Row = Mapping[str, Any]
 
@@ -36,7 +40,8 @@ class Found:
     Attributes:
         source_id: content. pts_seconds: when; of speech with times of words, that of the first word.
         score: 1 where all words stand next to each other in this order, else 0.5.
-        table: where it was found. text: what is said or written there. origin: speech, subtitles or screen.
+        table: where it was found. text: what is said or written there.
+        origin: speech, subtitles, screen, caption or summary.
         row, place: the row that the first word stands in, and how many words of it come before.
     """
 
@@ -93,6 +98,9 @@ def find_words(
         known = frozenset(tables[SPANS].to_table(columns=["source_id"])["source_id"].to_pylist())
     if LINES in tables:
         found += _written(LINES, tables[LINES], phrases, known)
+    for name, origin in ((CAPTIONS, "caption"), (SUMMARIES, "summary")):
+        if name in tables:
+            found += _described(name, tables[name], phrases, origin)
     found.sort(
         key=lambda each: (-each.score, uris.get(each.source_id, [each.source_id])[0], each.pts_seconds)
     )
@@ -135,6 +143,17 @@ def _written(
         if match and (name == SPANS or now != before):
             yield Found(row["source_id"], row[time], match[2], name, now[1], "screen", row, match[0][1])
         before = now
+
+
+def _described(
+    name: str, table: pyarrow.dataset.Dataset, phrases: Sequence[list[str]], origin: str
+) -> Iterator[Found]:
+    """Shots and files whose text holds the words; of a file that is the time of its start."""
+    for row in _rows(table.to_table(columns=list(_COLUMNS[name]))):
+        match = next(_matches(_Passage([row]), phrases), None)
+        if match is not None:
+            at = row.get("start_seconds", 0.0)
+            yield Found(row["source_id"], at, match[2], name, row["text"], origin, row, match[0][1])
 
 
 def _joined(rows: Sequence[Row]) -> str:

@@ -1,7 +1,7 @@
-"""Tables that people fill, such as `tags`: the rows of a few sources change at a time, over and over.
+"""Tables of which the rows of a few sources change at a time, over and over: `tags`, and `captions`.
 
-What a person said is never outdated: no run replaces such rows, and they stay while what they speak of is
-extracted anew. They go with their source.
+What a person said or a model was paid for is never outdated: no extraction replaces such rows, and they stay
+while what they speak of is extracted anew. They go with their source.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def replace_curated(
     if there is not None:
         is_replaced = pc.is_in(there["source_id"], value_set=pa.array(sorted(owners), pa.string()))
         rows = pa.concat_tables([there.filter(pc.invert(is_replaced)), rows])
-    order = [(name, "ascending") for name in rows.column_names]
+    order = [(field.name, "ascending") for field in rows.schema if not pa.types.is_nested(field.type)]
     rows = rows.take(pc.sort_indices(rows, sort_keys=order))
     held = pc.unique(rows["source_id"]).to_pylist()
     size = math.ceil(len(held) / max(1, math.ceil(len(held) / OWNERS_A_PART)))

@@ -46,6 +46,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "duplicates": ("kind", "frame_index"),
     **dict.fromkeys(("thumbnails", "highlights"), ("rank",)),
     "clips": ("clip_index",),
+    "captions": ("of", "scene_index", "clip_index"),
+    "summaries": ("of",),
     "recall": ("operation",),
 }
 # Whose key tells their rows apart in all of the folder.

@@ -47,6 +47,8 @@ CORPUS_TABLES = {
     "thumbnails": "framemill.cluster.editing.thumbnails:THUMBNAILS_SCHEMA",
     "highlights": "framemill.cluster.editing.highlights:HIGHLIGHTS_SCHEMA",
     "clips": "framemill.cluster.clips.table:CLIPS_SCHEMA",
+    "captions": "framemill.cluster.corpus.captions:CAPTIONS_SCHEMA",
+    "summaries": "framemill.cluster.corpus.summaries:SUMMARIES_SCHEMA",
     "recall": "framemill.cluster.corpus.recall:RECALL_SCHEMA",
     "tags": "framemill.cluster.corpus.tags:TAGS_SCHEMA",
     "person_names": "framemill.cluster.corpus.names:NAMES_SCHEMA",

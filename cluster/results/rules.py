@@ -16,8 +16,8 @@ ROUNDING_PIXELS = 0.01
 # Tables that say something else by the same names: container times, and rows of no source.
 _WITHOUT_TIMES = ("media", "runs", "errors")
 _WITHOUT_SOURCES = ("runs", "errors")
-# Tables that people fill: what they speak of may have been extracted anew since, and have other limits.
-_CURATED = ("tags", "person_names")
+# Tables of `curated.py`: what they speak of may have been extracted anew since, and have other limits.
+_CURATED = ("tags", "person_names", "captions", "summaries")
 
 
 @dataclass(frozen=True, slots=True)

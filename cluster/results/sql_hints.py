@@ -21,6 +21,8 @@ _COMMANDS = {
     "thumbnails": "`framemill thumbnails {root}`",
     "highlights": "`framemill highlights {root}`",
     "clips": "`framemill clips {root} -o DIR`",
+    "captions": "`framemill captions {root} --address ADDRESS --model NAME`",
+    "summaries": "`framemill captions {root} --address ADDRESS --model NAME`",
     "shots": "`framemill extract SOURCES -o {root} --ops scenes`",
     "spoken": "`framemill extract SOURCES -o {root} --ops transcript,speakers`",
     "recall": "`framemill extract SOURCES -o {root} --ops objects --cascade objects`",
