@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from framemill.cluster.clips.intervals import Rules, Shot, Stretch, keep_most, plan_source, strides
@@ -109,6 +109,7 @@ def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         Rules(**wrong)  # type: ignore[arg-type]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(
     st.lists(
         st.tuples(st.floats(0.05, 40), st.sampled_from(["cut", "fade", "dissolve"])), min_size=1, max_size=8
