@@ -104,9 +104,9 @@ def _cluster(folder: Path, most_workers: int) -> Iterator[Machines]:
     }
     settings = {
         "cluster_name": "fake", "max_workers": most_workers, "upscaling_speed": 9.0,
-        "idle_timeout_minutes": 0.1, "auth": {}, "docker": {},
-        # One that starts too slowly is ended and started anew, instead of being mended by a login.
-        "provider": {"type": "fake_multinode", "disable_node_updaters": True},
+        "idle_timeout_minutes": 0.1, "provider": {"type": "fake_multinode"}, "docker": {},
+        # Without a name the autoscaler stops at the first node that comes slowly: it wants to log in there.
+        "auth": {"ssh_user": "nobody"},
         "available_node_types": kinds, "head_node_type": "head", "file_mounts": {},
         "cluster_synced_files": [],
         "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
