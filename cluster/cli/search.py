@@ -46,10 +46,10 @@ def search(
 ) -> None:
     """Find moments by words or by a picture.
 
-    The words of QUERY are found where they stand in transcript, subtitles and text on screen, whatever their
-    case and accents; in double quotes they stand side by side. What they mean is found too where there are
-    vectors: image_embeddings (of a model with a text tower, such as clip_vit_b32), text_embeddings or
-    transcript_embeddings. --image needs image_embeddings.
+    The words of QUERY are found where they stand in transcript, subtitles, text on screen and captions,
+    whatever their case and accents; in double quotes they stand side by side. What they mean is found too
+    where there are vectors: image_embeddings (of a model with a text tower, such as clip_vit_b32),
+    text_embeddings or transcript_embeddings. --image needs image_embeddings.
 
     \b
     framemill search OUT "lunar module"

@@ -269,7 +269,7 @@ class CaptionServer:
         try:
             if connection.sock is None:
                 connection.connect()
-            sock: socket.socket = connection.sock  # type: ignore[assignment]  # there is one now
+            sock: socket.socket = connection.sock
             sock.settimeout(self.timeout_seconds)
             call = _Call(sock, deadline)
             with self._lock:
