@@ -54,6 +54,7 @@ ROWS = {
     "labels": "sampled frame and rank",
     "image_embeddings": "sampled frame",
     "aesthetics": "sampled frame",
+    "moderation": "sampled frame",
     "tracks": "object or face on its way",
     "quality": "sampled frame",
     "composition": "sampled frame",

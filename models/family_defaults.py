@@ -43,6 +43,8 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "scale": tuple(1 / (255 * part) for part in (0.26862954, 0.26130258, 0.27577711)),
     },
     "mobilenet_embed": {"colour": "rgb", "mean": (), "scale": ()},
+    # The means of Caffe's models, in its order of channels.
+    "open_nsfw": {"colour": "bgr", "mean": (104.0, 117.0, 123.0), "scale": ()},
     "nima": _IMAGENET,
     "nima_keras": _CENTRED_RGB,
     **dict.fromkeys(("dbnet", "ctc_text", "text_orientation"), _CENTRED_BGR),

@@ -47,7 +47,13 @@ PLANAR_FAMILIES = (
     *("clip", "siglip", "dinov2", "dinov3"),
     *("eye_state", "ocec"),
 )
-CHANNELS_LAST_FAMILIES: Mapping[str, int] = {"blazepose": 3, "fer": 1, "mobilenet_embed": 3, "nima_keras": 3}
+CHANNELS_LAST_FAMILIES: Mapping[str, int] = {
+    "blazepose": 3,
+    "fer": 1,
+    "mobilenet_embed": 3,
+    "nima_keras": 3,
+    "open_nsfw": 3,
+}
 
 # `onnx.TensorProto`'s numbers of element types, without the cost of importing it.
 _FLOAT32, _UINT8 = 1, 2
@@ -90,7 +96,7 @@ def expected_inputs(entry: ModelEntry) -> Shapes:
 
 
 def expected_outputs(entry: ModelEntry) -> Shapes:
-    """What a detector, or a model of poses by names, of the entry's family gives.
+    """What a detector, a model of poses by names, or one for moderation, of the entry's family gives.
 
     Empty for yolox, whose rows depend on its grid, and for all others.
     """
@@ -105,6 +111,7 @@ def expected_outputs(entry: ModelEntry) -> Shapes:
         "yolo_end_to_end": {"": (None, None, 6)},
         "rtmpose": {"simcc_x": (None, None, None), "simcc_y": (None, None, None)},
         "rtmo": {"dets": (None, None, 5), "keypoints": (None, None, None, 3)},
+        "open_nsfw": {"": (None, 2)},
     }
     return shapes.get(entry.family, {})
 

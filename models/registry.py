@@ -41,6 +41,7 @@ _FILES = (
     "labels",
     "embeddings",
     "aesthetics",
+    "moderation",
 )
 
 # The known entries, and by role the first of them, its default; both are read when first asked for.

@@ -35,6 +35,7 @@ OPS: dict[str, str] = {
     "labels": "framemill.ops.frames.labels:Labels",
     "image_embeddings": "framemill.ops.frames.embeddings:ImageEmbeddings",
     "aesthetics": "framemill.ops.frames.aesthetics:Aesthetics",
+    "moderation": "framemill.ops.frames.moderation:Moderation",
     "text_embeddings": "framemill.ops.text.embeddings:TextEmbeddings",
     "transcript_embeddings": "framemill.ops.text.embeddings:TranscriptEmbeddings",
     "poses": "framemill.ops.objects.poses:PosesOp",

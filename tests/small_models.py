@@ -18,6 +18,7 @@ NAMES: Mapping[str, str] = {
     "labels": "shufflenet_v2_int8",
     "image_embeddings": "mobilenet_v1_embed",
     "image_text": "clip_vit_b32_text",
+    "moderation": "open_nsfw_w16",
     "text_embeddings": "minilm_l6_v2",
 }
 # By role, the default where no small one is needed.

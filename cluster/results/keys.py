@@ -20,7 +20,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "errors": ("uri", "operation"),
     "runs": ("run_id",),
     **dict.fromkeys(
-        ("frames", "image_embeddings", "aesthetics", "quality", "composition", "editability"),
+        ("frames", "image_embeddings", "aesthetics", "moderation", "quality", "composition", "editability"),
         ("frame_index",),
     ),
     **dict.fromkeys(("key_frames", "sampling", "candidates", "preview"), ("frame_index",)),

@@ -24,6 +24,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "media": ("width", "height"),
     "objects": ("frame_index", "label"),
     "labels": ("frame_index", "rank", "label"),
+    "moderation": ("frame_index", "unsafe"),
     "text_spans": ("start_seconds", "end_seconds", "text"),
     "text": ("frame_index", "pts_seconds", "text_index", "text"),
     "transcript": (
@@ -75,6 +76,7 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
         "written": ("text", _listed("text", "text", "min((frame_index, text_index))", _in_shot("FROM text"))),
         "said": ("transcript", _said()),
         "spoke": ("speakers", _listed("speakers", "speaker", "-sum(shared)", _over_shots("FROM speakers"))),
+        "judged": ("moderation", _grouped("max(unsafe) AS unsafe", _in_shot("FROM moderation"))),
         "moved": (
             "stretches",
             _grouped(

@@ -106,6 +106,12 @@ SHOTS_SCHEMA = pa.schema(
             nullable=True,
         ),
         column(
+            "unsafe",
+            pa.float64(),
+            "highest probability of one of its frames to show nakedness or sex, 0..1 (`moderation`)",
+            nullable=True,
+        ),
+        column(
             "tags",
             _LIST,
             "what people tagged it with (`tags`), by the alphabet; null until the folder has tags",
@@ -234,6 +240,7 @@ def _view(there: Collection[str], cascaded: Collection[str], asked: Collection[s
         "motion": of("moved", "motion"),
         "loudness": of("heard", "loudness"),
         "music_share": found("played", "music_share", "0", "done.music_or_speech"),
+        "unsafe": of("judged", "unsafe"),
         "tags": "coalesce(tagged.tags, [])" if "tagged" in joins else "NULL",
     }
     chosen = {field: values[field.name] if field.name in asked else "NULL" for field in SHOTS_SCHEMA}

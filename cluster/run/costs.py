@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 A_FRAME: Mapping[str, float] = {
     "aesthetics": 0.001, "composition": 0.0016, "emotions": 0.003, "face_embeddings": 0.01,
     "face_quality": 0.01, "faces": 0.015, "frames": 0.013, "image_embeddings": 0.018, "labels": 0.011,
-    "objects": 0.031, "poses": 0.02, "quality": 0.005, "text": 0.86,
+    "moderation": 0.04,     "objects": 0.031, "poses": 0.02, "quality": 0.005, "text": 0.86,
 }  # fmt: skip
 # Seconds of work for each second of media: sound, and motion of every frame.
 A_SECOND: Mapping[str, float] = {

@@ -22,6 +22,7 @@ from framemill.cluster.view.stills import Wanted
 MAX_PEOPLE, MAX_SIGHTINGS = 40, 5
 _MEMORY = "64MB"
 MAX_GROUPS, MAX_TWINS = 100, 8
+_NO_SCORES = "(SELECT '' AS source_id, 0 AS frame_index, NULL::FLOAT AS unsafe LIMIT 0)"
 
 Row = dict[str, Any]
 
@@ -115,14 +116,15 @@ def people(dataset: Dataset) -> list[Row]:
 def duplicates(dataset: Dataset) -> list[Row]:
     """Groups of videos, then of frames, that are nearly identical: kind, size, and items of each.
 
-    An item has source, name, uri, at (seconds) and still.
+    An item has source, name, uri, at (seconds), still and unsafe, the score of its frame, None without one.
 
     Raises:
         DatasetError: a part cannot be read.
     """
-    tables = source_tables(dataset.root, dataset.state, ("duplicates", "scenes"), None)
+    tables = source_tables(dataset.root, dataset.state, ("duplicates", "scenes", "moderation"), None)
     if "duplicates" not in tables:
         return []
+    scores = "moderation" if "moderation" in tables else _NO_SCORES
     with connected(tables, _MEMORY) as connection:
         rows = connection.execute(
             f"""WITH groups AS (
@@ -130,15 +132,19 @@ def duplicates(dataset: Dataset) -> list[Row]:
                 GROUP BY 1, 2 HAVING size > 1
                 ORDER BY kind <> 'video', files DESC, size DESC, group_id LIMIT {MAX_GROUPS}
             )
-            SELECT kind, group_id, size, source_id, frame_index, pts_seconds FROM duplicates
-            JOIN groups USING (kind, group_id)
-            QUALIFY row_number() OVER (PARTITION BY kind, group_id ORDER BY source_id, frame_index)
-                <= {MAX_TWINS}
-            ORDER BY kind <> 'video', files DESC, size DESC, group_id, source_id, frame_index"""
+            SELECT kind, group_id, size, duplicates.source_id, duplicates.frame_index, duplicates.pts_seconds,
+                unsafe
+            FROM duplicates JOIN groups USING (kind, group_id) LEFT JOIN {scores} scored
+                ON duplicates.source_id = scored.source_id
+                AND coalesce(duplicates.frame_index, 0) = scored.frame_index
+            QUALIFY row_number() OVER (PARTITION BY kind, group_id ORDER BY duplicates.source_id,
+                duplicates.frame_index) <= {MAX_TWINS}
+            ORDER BY kind <> 'video', files DESC, size DESC, group_id, duplicates.source_id,
+                duplicates.frame_index"""
         ).fetchall()
     uris = uris_by_source(dataset)
     found: dict[tuple[str, str], Row] = {}
-    for kind, group, size, source, frame, at in rows:
+    for kind, group, size, source, frame, at, unsafe in rows:
         uri = uris.get(source, [source])[0]
         own = found.setdefault((kind, group), {"kind": kind, "size": size, "items": []})
         own["items"].append(
@@ -148,6 +154,7 @@ def duplicates(dataset: Dataset) -> list[Row]:
                 "uri": uri,
                 "at": round(at or 0.0, 3),
                 "still": still_address(Wanted(source, frame or 0)),
+                "unsafe": unsafe,
             }
         )
     return list(found.values())

@@ -258,7 +258,7 @@ def _people(shots: ShotTables, stills: Stills, sources: Sequence[str]) -> list[R
 
 
 def _twins(rows: SourceRows, stills: Stills, sources: Sequence[str], files: Sequence[Row]) -> list[Row]:
-    """Groups of videos, then of frames, that are nearly identical: kind, and items with file, time, still."""
+    """Groups of videos, then of frames, that are nearly identical: kind, and their items."""
     positions = {source: position for position, source in enumerate(sources)}
     columns = ["kind", "source_id", "group_id", "frame_index", "pts_seconds"]
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -274,11 +274,14 @@ def _twins(rows: SourceRows, stills: Stills, sources: Sequence[str], files: Sequ
             position = positions[row["source_id"]]
             file = files[position]
             if kind == "video":
-                still = file["shots"][file["poster"]]["still"] if file["shots"] else -1
-                items.append({"file": position, "at": 0.0, "still": still})
+                shot = file["shots"][file["poster"]] if file["shots"] else None
+                at, still = 0.0, shot["still"] if shot else -1
             else:
-                still = stills.number(Wanted(row["source_id"], row["frame_index"]))
-                items.append({"file": position, "at": round(row["pts_seconds"], 3), "still": still})
+                frame = row["frame_index"]
+                shot = next((s for s in file["shots"] if s["first"] <= frame < s["last"]), None)
+                at, still = round(row["pts_seconds"], 3), stills.number(Wanted(row["source_id"], frame))
+            unsafe = shot["unsafe"] if shot else None
+            items.append({"file": position, "at": at, "still": still, "unsafe": unsafe})
         found.append({"kind": kind, "size": len(own), "items": items})
     return found
 

@@ -11,7 +11,7 @@ from framemill.cluster.view.shot_table import READ_TABLES, read_shots
 
 Row = dict[str, Any]
 
-_OF_FILES = ("media", "scenes", "frames", "thumbnails")  # what rows of files are made of
+_OF_FILES = ("media", "scenes", "frames", "thumbnails", "moderation")  # what rows of files are made of
 
 
 def shots_by_path(dataset: Dataset, offset: int, limit: int) -> tuple[int, list[Row]]:

@@ -54,7 +54,7 @@ def shot_row(shot: Mapping[str, Any], reels: Mapping[str, str]) -> Row:
         "words": shot["words"] or "",
         "people": shot["people"],
         "tags": shot["tags"],
-        **{name: short(shot[name]) for name in ("sharpness", "motion", "loudness")},
+        **{name: short(shot[name]) for name in ("sharpness", "motion", "loudness", "unsafe")},
         "width": shot["width"] or 0,
         "height": shot["height"] or 0,
         "fps": shot["fps"] or 0.0,
@@ -83,6 +83,7 @@ def file_row(file: Mapping[str, Any]) -> Row:
         "width": file["width"] or 0,
         "height": file["height"] or 0,
         "still": "" if frame is None else still_address(Wanted(file["source_id"], frame)),
+        "unsafe": file["unsafe"],
     }
 
 

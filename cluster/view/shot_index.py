@@ -43,7 +43,7 @@ from framemill.cluster.view.shot_worker import ShotWorker
 from framemill.errors import DatasetError
 from framemill.models.store import cache_folder
 
-FORMAT = 2  # raised where what is read for the tables below changes
+FORMAT = 3  # raised where what is read for the tables below changes
 MEMORY = "96MB"
 SMALL_ROWS = 20_000  # so many are read in this process
 _ATTEMPTS = 5  # a compaction may replace parts while they are read

@@ -34,6 +34,7 @@ FILES_SCHEMA = pa.schema(
         *(pa.field(name, pa.string()) for name in ("source_id", "uri", "name")),
         *(pa.field(name, kind) for name, kind in MEDIA_COLUMNS.items()),
         *(pa.field(name, pa.int64()) for name in ("shots", "frame")),
+        pa.field("unsafe", pa.float64()),  # of the shot that `frame` is of
     ]
 )
 # Columns of the view that are kept: all but the picture, which is larger than the rest together.
@@ -49,7 +50,7 @@ _ON_CARD = (
     *("video_codec", "pixel_format", "width", "height", "fps", "start_timecode", "is_variable_rate"),
     *("file_start_seconds", "labels"),
 )
-_MEASURED = ("sharpness", "motion", "loudness")
+_MEASURED = ("sharpness", "motion", "loudness", "unsafe")
 _CARD = ", ".join(
     (
         *(f"'{name}': {name}" for name in _ON_CARD),
@@ -138,7 +139,8 @@ def _files(
     counts = dict(connection.execute("SELECT source_id, count(*) FROM made GROUP BY 1").fetchall())
     frames = dict(
         connection.execute(
-            "SELECT source_id, arg_max(best_frame, (sharpness, -scene_index)) FROM made GROUP BY 1"
+            """SELECT source_id, arg_max({'frame': best_frame, 'unsafe': unsafe}, (sharpness, -scene_index))
+            FROM made WHERE best_frame IS NOT NULL GROUP BY 1"""
         ).fetchall()
     )
     media: dict[str, dict[str, object]] = {}
@@ -154,7 +156,7 @@ def _files(
             **row,
             "name": PurePosixPath(row["uri"]).name or row["uri"],
             "shots": counts.get(row["source_id"], 0),
-            "frame": frames.get(row["source_id"]),
+            **frames.get(row["source_id"], {}),
         }
         for row in named.to_pylist()
     ]

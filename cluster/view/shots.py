@@ -41,6 +41,7 @@ class ShotTables:
         self.faces = rows.by_source("faces", ["frame_index", "pts_seconds", "face_index", "score", "box"])
         self.text = rows.by_source("text", ["frame_index", "pts_seconds", "text", "polygon"])
         self.labels = rows.by_source("labels", ["frame_index", "pts_seconds", "rank", "label", "score"])
+        self.moderation = rows.by_source("moderation", ["frame_index", "unsafe"])
         people = rows.by_source("people", ["frame_index", "face_index", "person_id"])
         self.people = {
             source: {(row["frame_index"], row["face_index"]): str(row["person_id"]) for row in own}
@@ -54,7 +55,8 @@ def plan_shots(tables: ShotTables, source_id: str) -> list[Row]:
     Returns:
         Per shot: start, end (seconds), first, last (frames, half-open), transition, frame and at (frame index
         and seconds of the still: the best sampled frame, or the middle where none was sampled), boxes (kind,
-        name, x0, y0, x1, y1 in display pixels), labels, and marker: what an EDL says of it.
+        name, x0, y0, x1, y1 in display pixels), labels, marker: what an EDL says of it, and
+        unsafe: the highest score of `moderation`, None where there is none.
     """
     shots = []
     for scene in tables.scenes.get(source_id, []):
@@ -74,6 +76,9 @@ def plan_shots(tables: ShotTables, source_id: str) -> list[Row]:
                 "boxes": _boxes(tables, source_id, frame),
                 "labels": _labels(tables, source_id, start, end),
                 "marker": _marker(tables, source_id, scene),
+                "unsafe": max(
+                    (row["unsafe"] for row in _in_frames(tables.moderation, source_id, scene)), default=None
+                ),
             }
         )
     return shots

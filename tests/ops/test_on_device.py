@@ -44,7 +44,7 @@ class Boundary:
 
 
 def test_only_operations_on_frames_take_them() -> None:
-    assert WITH_MODELS == ["objects", "faces", "labels", "image_embeddings"]
+    assert WITH_MODELS == ["objects", "faces", "labels", "image_embeddings", "moderation"]
     # See `test_device_measures`.
     assert set(ON_DEVICE) - set(WITH_MODELS) == {"frames", "quality", "preview"}
     assert all(load_op(name).reads is Reads.FRAMES for name in ON_DEVICE)

@@ -73,8 +73,8 @@ export function twinsView(page) {
     if (page.query && !items.some(([file]) => holds(file.uri, page.query))) continue;
     node.append(el("section", { class: "block" },
       el("h2", {}, group.kind === "video" ? "The same video" : "The same picture", ` ×${group.size}`),
-      el("div", { class: "pair" }, ...items.map(([file, { at, still: number }]) => place(page, file, at,
-        still(page.data, number, file.name, [file.width, file.height]),
+      el("div", { class: "pair" }, ...items.map(([file, { at, still: number, unsafe }]) => place(page, file, at,
+        still(page.data, number, file.name, [file.width, file.height], [], unsafe),
         el("span", { class: "caption" }, el("b", { title: isolated(file.name) }, foreign(file.name)),
           clock(group.kind === "video" ? file.seconds : at)))))));
   }

@@ -55,7 +55,7 @@ export function work({ costs, models, runs }) {
 
 function poster(page, file) {
   const shot = file.shots[file.poster];
-  const shown = shot ? still(page.data, shot.still, file.name, [file.width, file.height])
+  const shown = shot ? still(page.data, shot.still, file.name, [file.width, file.height], [], shot.unsafe)
     : soundPicture(file);
   const facts = [clock(file.seconds), file.shots.length && plural(file.shots.length, "shot"), file.codec];
   return el("li", {}, el("button", { class: "poster", type: "button", onclick: () => page.open(file) }, shown,

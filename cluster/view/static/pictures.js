@@ -16,8 +16,33 @@ export function soundPicture(file) {
     el("span", { class: "badge" }, "sound"));
 }
 
-/** A still; `shape` is [width, height] of the frame, `boxes` as in the document. Without one, an empty frame. */
-export function still(data, number, alt, shape, boxes = []) {
+// Scores of `moderation` from here on have their stills blurred: halfway between what its authors call likely safe, up
+// to 0.2, and likely not, from 0.8.
+const UNSAFE_FROM = 0.5;
+// What was looked at in spite of that, by number or address, so that a card that is made anew shows it.
+const revealed = new Set();
+
+/** Whether what has this score of `moderation`, null where nobody looked, is shown only to who asks for it. */
+export const isUnsafe = (score) => score !== null && score !== undefined && score >= UNSAFE_FROM;
+
+/** Blurs a still until it is clicked; a button where `tag` says so, which may not stand within another. */
+function veil(frame, number, tag) {
+  frame.classList.add("unsafe");
+  const cover = el(tag, { class: "veil", type: tag === "button" ? "button" : null, onclick: (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    revealed.add(number);
+    frame.classList.remove("unsafe");
+    cover.remove();
+  } }, el("span", {}, "Sensitive: click to show"));
+  frame.append(cover);
+}
+
+/**
+ * A still; `shape` is [width, height] of the frame, `boxes` as in the document, `unsafe` its score of `moderation`.
+ * Without a picture, an empty frame.
+ */
+export function still(data, number, alt, shape, boxes = [], unsafe = null, tag = "span") {
   const [width, height] = shape[0] && shape[1] ? shape : [16, 9];
   const found = data.picture(number);
   const frame = el("span", { class: "still" });
@@ -45,5 +70,6 @@ export function still(data, number, alt, shape, boxes = []) {
     }
     picture.append(over);
   }
+  if (found && isUnsafe(unsafe) && !revealed.has(number)) veil(frame, number, tag);
   return frame;
 }

@@ -1,7 +1,7 @@
 // A file's player: the video where the browser plays it, and stills elsewhere.
 
 import { el } from "./dom.js";
-import { soundPicture, still } from "./pictures.js";
+import { isUnsafe, soundPicture, still } from "./pictures.js";
 import { clock } from "./times.js";
 
 /** Its `seek(seconds, until)` goes to a place and tells `moved(seconds)`; `play(seconds, until)` plays from there. */
@@ -30,7 +30,7 @@ export function player(data, file, moved) {
     const index = shots.findIndex((shot) => seconds >= shot.start && seconds < shot.end);
     const shot = shots[index < 0 ? file.poster : index];
     const shown = shot
-      ? still(data, shot.still, `${file.name}, ${clock(shot.at)}`, [file.width, file.height])
+      ? still(data, shot.still, `${file.name}, ${clock(shot.at)}`, [file.width, file.height], [], shot.unsafe, "button")
       : soundPicture(file);
     screen.replaceChildren(shown, ...(node.classList.contains("docked") ? [close] : []));
   };
@@ -48,7 +48,8 @@ export function player(data, file, moved) {
     else arrive();
   };
   if (file.url) {
-    const poster = file.poster < 0 ? null : data.picture(file.shots[file.poster].still);
+    const stands = file.shots[file.poster];
+    const poster = stands && !isUnsafe(stands.unsafe) ? data.picture(stands.still) : null;
     const first = file.shots[0];
     const range = first ? fragment(first.start, first.end) : "";
     video = el("video", { preload: "none", controls: true, playsinline: true, src: file.url + range,

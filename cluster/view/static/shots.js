@@ -61,7 +61,7 @@ function card(page, file, index, player) {
   const show = el("button", { class: "show", type: "button",
     "aria-label": isolated(`Shot ${number} of ${file.name}, ${start} to ${end}`),
     onclick: () => player.seek(shot.start, shot.end), ondblclick: () => player.play(shot.start, shot.end) },
-  still(page.data, shot.still, `Shot ${number}`, [file.width, file.height], shot.boxes),
+  still(page.data, shot.still, `Shot ${number}`, [file.width, file.height], shot.boxes, shot.unsafe),
   el("span", { class: "badge number" }, String(number)),
   el("span", { class: "badge length" }, `${(shot.end - shot.start).toFixed(1)} s`));
   const tick = el("input", { type: "checkbox", "aria-label": `Tick shot ${number}`, onchange: () => {

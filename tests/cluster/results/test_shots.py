@@ -251,6 +251,15 @@ def test_a_file_under_two_names_has_its_shots_once(tmp_path: Path) -> None:
     assert column(tmp_path, "num_faces") == [1, 0, None, 0]
 
 
+def test_a_shot_is_as_unsafe_as_its_worst_frame(tmp_path: Path) -> None:
+    scores = {0: 0.125, 50: 0.75, 99: 0.5, 100: 0.25, 150: 0.0, 299: 1.0}
+    rows = [frame(index, unsafe=score) for index, score in scores.items()]
+    make_folder(tmp_path, {**TABLES, "moderation": {"a": rows}})
+    # The third shot has no sampled frame: nobody knows.
+    assert column(tmp_path, "unsafe") == [0.75, 0.25, None, 1.0]
+    assert query(tmp_path, "SELECT scene_index FROM shots WHERE unsafe < 0.3").rows == [(1,)]
+
+
 def test_a_cascade_says_nothing_of_shots_that_it_skipped(tmp_path: Path) -> None:
     rows = [frame(0, decision="kept"), frame(50, decision="skipped"), frame(100, decision="skipped")]
     tables: dict[str, Any] = {"candidates": {"a": rows}, "faces": {"a": []}, "objects": {"a": []}}

@@ -36,7 +36,7 @@ export function fillCard(app, item, row, index, query, ticked) {
   item.append(
     el("button", { class: "show", type: "button", "aria-label": isolated(`Shot ${number} of ${row.name}, ${start}`),
       onclick: () => app.open(row, index) },
-    still(pictures, row.still, `Shot ${number} of ${row.name}`, [row.width, row.height], row.boxes ?? []),
+    still(pictures, row.still, `Shot ${number} of ${row.name}`, [row.width, row.height], row.boxes ?? [], row.unsafe),
     el("span", { class: "badge number" }, String(number)),
     el("span", { class: "badge length" }, `${(row.end - row.start).toFixed(1)} s`)),
     el("label", { class: "tick" }, tick),

@@ -34,7 +34,7 @@ export function filesPage(app) {
     },
     key: (row) => row.id,
     fill: (item, row) => item.append(el("a", { class: "poster", href: app.address({ page: "file", file: row.id }) },
-      row.still ? still(pictures, row.still, row.name, [row.width, row.height])
+      row.still ? still(pictures, row.still, row.name, [row.width, row.height], [], row.unsafe)
         : el("span", { class: "still sound" }, el("span", { class: "badge" }, row.width ? "no picture" : "sound")),
       el("span", { class: "caption" }, el("b", { title: isolated(row.uri) }, foreign(row.name)),
         el("span", {}, [clock(row.seconds), row.shots ? plural(row.shots, "shot") : null, row.codec].filter(Boolean).join(" · ")),

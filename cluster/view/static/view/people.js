@@ -76,6 +76,6 @@ export const twinsPage = (app) => answerPage("duplicates", "twins", ({ rows: gro
     el("h2", {}, group.kind === "video" ? "The same video" : "The same picture", ` ×${group.size}`),
     el("div", { class: "pair" }, ...group.items.map((item) => el("a", { class: "place",
       href: app.address({ page: "file", file: item.source, at: String(item.at || "") }) },
-    still(pictures, item.still, item.name, [item.width, item.height]),
+    still(pictures, item.still, item.name, [item.width, item.height], [], item.unsafe),
     el("span", { class: "caption" }, el("b", { title: isolated(item.name) }, foreign(item.name)), clock(item.at)))))));
 });

@@ -73,7 +73,7 @@ export function shotDialog(app) {
       ["lasts", `${(row.end - row.start).toFixed(2)} s`], ["frames", `${row.first}–${Math.max(row.first, row.last - 1)}`],
       ["begins with", row.transition], ["size", row.width ? `${row.width} x ${row.height}` : null],
       ["rate", row.fps ? `${Number(row.fps.toFixed(3))} fps` : null], ["sharpness", figure(row.sharpness)],
-      ["motion", figure(row.motion)], ["loudness", row.loudness === null ? null : `${row.loudness.toFixed(1)} dBFS`],
+      ["motion", figure(row.motion)], ["unsafe", figure(row.unsafe)], ["loudness", row.loudness === null ? null : `${row.loudness.toFixed(1)} dBFS`],
     ];
     return el("dl", { class: "facts" }, ...rows.filter((one) => one[1]).map(([name, value]) =>
       el("div", {}, el("dt", {}, name), el("dd", {}, value))));
@@ -108,7 +108,8 @@ export function shotDialog(app) {
       place.replaceChildren(el("h3", {}, "More like this"), rows.length
         ? el("ul", { class: "strip" }, ...rows.map((other) => el("li", {}, el("button", { type: "button", class: "place",
           onclick: () => app.open(other, -1) },
-        still(pictures, other.still, `Shot ${other.index + 1} of ${other.name}`, [other.width, other.height]),
+        still(pictures, other.still, `Shot ${other.index + 1} of ${other.name}`, [other.width, other.height], [],
+          other.unsafe),
         el("span", { class: "caption" }, el("b", { title: isolated(other.name) }, foreign(other.name)),
           `${clock(other.start)} · ${other.score.toFixed(2)}`)))))
         : el("p", { class: "hint" }, "There is no other shot with a vector."));
