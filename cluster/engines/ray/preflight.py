@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -341,7 +342,10 @@ def _await_answers(waiting: dict[Any, Node], explain: Explain, report: Callable[
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS)
         for answer in ready:
-            trouble: str | ModelTrouble = ray.get(answer)
+            trouble: str | ModelTrouble = ""
+            # A node may go at any time: those that are left work.
+            with contextlib.suppress(ray.exceptions.NodeDiedError):
+                trouble = ray.get(answer)
             del waiting[answer]
             if trouble:
                 raise SetupError(trouble if isinstance(trouble, str) else explain(trouble))
