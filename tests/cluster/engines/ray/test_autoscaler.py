@@ -104,9 +104,9 @@ def _cluster(folder: Path, most_workers: int) -> Iterator[Machines]:
     }
     settings = {
         "cluster_name": "fake", "max_workers": most_workers, "upscaling_speed": 9.0,
-        "idle_timeout_minutes": 0.1, "provider": {"type": "fake_multinode"}, "docker": {},
-        # Without a name the autoscaler stops at the first node that comes slowly: it wants to log in there.
-        "auth": {"ssh_user": "nobody"},
+        # All nodes of it have one address: without their ids for it, the autoscaler takes them for dead.
+        "idle_timeout_minutes": 0.1, "provider": {"type": "fake_multinode", "use_node_id_as_ip": True},
+        "auth": {"ssh_user": "nobody"}, "docker": {},
         "available_node_types": kinds, "head_node_type": "head", "file_mounts": {},
         "cluster_synced_files": [],
         "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
