@@ -24,7 +24,7 @@ from framemill.ops.columns import column
 
 COMMIT_SECONDS = 5.0
 # Questions that wait with their pictures for a thread, so that no thread waits while more are prepared.
-AHEAD = 64
+AHEAD = 128
 # After so many failures in a row that speak of the server, not of the question, it is not asked any more.
 LEAST_IN_A_ROW = 8
 _OF_SERVER = ("unreachable", "timeout", "refused")

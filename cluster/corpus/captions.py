@@ -70,12 +70,15 @@ CAPTIONS_SCHEMA = pa.schema(
         column("frames", pa.list_(pa.int64()), "indices of the frames that were shown to the model"),
     ]
 )  # fmt: skip
-_BATCH_SOURCES, _BATCH_ROWS = 64, 4096
-_PICTURES_AT_ONCE = 32  # shots whose pictures are fetched together
+# Each look into the tables has its cost, which many shots share.
+_BATCH_SOURCES, _BATCH_ROWS = 512, 4096
+_PICTURES_AT_ONCE = 128  # shots whose pictures are looked up together
+_DECODED_AT_ONCE = 16  # of them, those that wait for pictures to be decoded, which takes far longer
 
 # Content id and ascending frame indices -> a JPEG of each frame, None where it cannot be had.
 Fetch = Callable[[str, Int64Array], Sequence[bytes | None]]
 OnProgress = Callable[[int, int], None]
+Pictures = dict[tuple[str, int], bytes]  # content id and frame index -> JPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +233,14 @@ def _jobs(
         sizes = _largest_sides(dataset, sources)
         for start in range(0, len(wanted), _PICTURES_AT_ONCE):
             some = wanted[start : start + _PICTURES_AT_ONCE]
-            pictures = _pictures(dataset, [unit for unit, _, _ in some], fetch)
-            for unit, prompt, question in some:
-                own = tuple(pictures.get((unit.source_id, frame)) for frame in unit.frames)
-                is_large = sizes.get(unit.source_id, SIDE_PIXELS + 1) > SIDE_PIXELS
-                yield _Job(unit, prompt, question, own, is_large)
+            stored = _stored_pictures(dataset, [unit for unit, _, _ in some])
+            for begin in range(0, len(some), _DECODED_AT_ONCE):
+                few = some[begin : begin + _DECODED_AT_ONCE]
+                pictures = stored | _decoded_pictures([unit for unit, _, _ in few], stored, fetch)
+                for unit, prompt, question in few:
+                    own = tuple(pictures.get((unit.source_id, frame)) for frame in unit.frames)
+                    is_large = sizes.get(unit.source_id, SIDE_PIXELS + 1) > SIDE_PIXELS
+                    yield _Job(unit, prompt, question, own, is_large)
 
 
 def _largest_sides(dataset: Dataset, sources: Sequence[str]) -> dict[str, int]:
@@ -247,29 +253,42 @@ def _largest_sides(dataset: Dataset, sources: Sequence[str]) -> dict[str, int]:
     return {str(source): int(side) for source, side in rows if side}
 
 
-def _pictures(dataset: Dataset, units: Iterable[Unit], fetch: Fetch) -> dict[tuple[str, int], bytes]:
-    """JPEGs of the frames of some shots: those that the tables hold, and the rest from the files."""
-    by_source: dict[str, set[int]] = {}
-    for unit in units:
-        by_source.setdefault(unit.source_id, set()).update(unit.frames)
-    found: dict[tuple[str, int], bytes] = {}
-    narrow = dataset.narrowed(("frames",), list(by_source))
-    held = dataset_tables(narrow, ["frames"]).get("frames")
-    if held is not None and "image" in held.schema.names:
-        frames = sorted(set(itertools.chain.from_iterable(by_source.values())))
-        of = pc.field("source_id").isin(sorted(by_source)) & pc.field("frame_index").isin(frames)
-        rows = held.to_table(
-            columns=["source_id", "frame_index", "image"], filter=of & pc.field("image").is_valid()
-        )
-        for row in rows.to_pylist():
-            if row["frame_index"] in by_source[row["source_id"]]:
-                found[row["source_id"], row["frame_index"]] = row["image"]
-    for source, wanted in by_source.items():
-        missing = sorted(frame for frame in wanted if (source, frame) not in found)
+def _stored_pictures(dataset: Dataset, units: Iterable[Unit]) -> Pictures:
+    """JPEGs of the frames of some shots, as far as the tables hold them."""
+    by_source = _frames_of(units)
+    held = dataset_tables(dataset.narrowed(("frames",), list(by_source)), ["frames"]).get("frames")
+    if held is None or "image" not in held.schema.names:
+        return {}
+    frames = sorted(set(itertools.chain.from_iterable(by_source.values())))
+    wanted = pc.field("source_id").isin(sorted(by_source)) & pc.field("frame_index").isin(frames)
+    rows = held.to_table(
+        columns=["source_id", "frame_index", "image"], filter=wanted & pc.field("image").is_valid()
+    )
+    # Sources have frames of the same index: of each only its own.
+    keys = zip(rows["source_id"].to_pylist(), rows["frame_index"].to_pylist(), strict=True)
+    return {
+        (source, frame): rows["image"][at].as_py()
+        for at, (source, frame) in enumerate(keys)
+        if frame in by_source[source]
+    }
+
+
+def _decoded_pictures(units: Iterable[Unit], stored: Pictures, fetch: Fetch) -> Pictures:
+    """The others, from the files."""
+    found: Pictures = {}
+    for source, wanted in _frames_of(units).items():
+        missing = sorted(frame for frame in wanted if (source, frame) not in stored)
         if missing:
             fetched = fetch(source, np.array(missing, np.int64))
             found |= {(source, n): jpeg for n, jpeg in zip(missing, fetched, strict=True) if jpeg is not None}
     return found
+
+
+def _frames_of(units: Iterable[Unit]) -> dict[str, set[int]]:
+    by_source: dict[str, set[int]] = {}
+    for unit in units:
+        by_source.setdefault(unit.source_id, set()).update(unit.frames)
+    return by_source
 
 
 def _ask(server: CaptionServer, job: _Job) -> Answer[Caption]:
