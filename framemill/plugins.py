@@ -29,7 +29,7 @@ GROUP = "framemill.ops"
 # Tables that every result folder has or that commands make, and views of `framemill sql`.
 TAKEN = frozenset(
     {"errors", "runs", "sources", "spoken", "people", "duplicates", "thumbnails", "highlights", "recall"}
-    | {"tags", "person_names", "captions", "summaries"}
+    | {"tags", "person_names", "captions", "summaries", "clips"}
 )
 # Module -> digest of the source that this process imported.
 _imported: dict[str, str] = {}

@@ -27,7 +27,6 @@ COMMIT_SECONDS = 5.0
 AHEAD = 128
 # After so many failures in a row that speak of the server, not of the question, it is not asked any more.
 LEAST_IN_A_ROW = 8
-_OF_SERVER = ("unreachable", "timeout", "refused")
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -227,7 +226,7 @@ class Asker(Generic[J, A]):
         error = answer.error
         if error is None or error.kind == "invalid":
             self.failed_in_a_row = 0
-        elif error.kind in _OF_SERVER:
+        elif error.is_of_server:
             self.failed_in_a_row += 1
             if self.failed_in_a_row >= max(LEAST_IN_A_ROW, self.concurrency) and not self.problem:
                 self.problem = (

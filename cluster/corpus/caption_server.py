@@ -30,6 +30,8 @@ LONGEST_PAUSE_SECONDS = 30.0  # that a server may ask for
 MAX_TOKENS = 1024
 # An answer of so many tokens has a few kB: what is larger is none.
 MAX_BYTES = 1 << 20
+# What is wrong with the question: another may well be answered.
+_OF_QUESTION = (400, 413, 422)
 # A server that is too slow becomes slower by being asked the same over and over.
 _TIMEOUTS = 2
 _CONNECT_SECONDS = 10.0
@@ -48,11 +50,21 @@ class AskError(Exception):
         kind: unreachable, timeout, refused (by an HTTP status), invalid (rubbish) or stopped.
         message: what is wrong, in words for a person.
         may_pass: whether asking again may help. pause: seconds that the server asks to wait, >= 0.
+        is_of_server: whether it speaks of the server, which will fail at other questions, too.
     """
 
-    def __init__(self, kind: str, message: str, *, may_pass: bool = True, pause: float = 0.0) -> None:
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        may_pass: bool = True,
+        pause: float = 0.0,
+        is_of_server: bool = False,
+    ) -> None:
         super().__init__(kind, message)
         self.kind, self.message, self.may_pass, self.pause = kind, message, may_pass, pause
+        self.is_of_server = is_of_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +236,8 @@ class CaptionServer:
             },
         }
         status, headers, body = self._post(msgspec.json.encode(request))
+        if self.key:  # a server that says it back must not bring it into the table
+            body = body.replace(self.key.encode(), b"...")
         if status != 200:
             raise _refusal(status, headers, body)
         try:
@@ -287,11 +301,14 @@ class CaptionServer:
             return response.status, response.headers, content
         except (OSError, http.client.HTTPException, ValueError) as exc:
             if isinstance(exc, TimeoutError) or (call is not None and call.is_overdue):
-                raise AskError("timeout", f"no whole answer within {self.timeout_seconds:g} s") from exc
+                raise AskError(
+                    "timeout", f"no whole answer within {self.timeout_seconds:g} s", is_of_server=True
+                ) from exc
             if isinstance(exc, http.client.HTTPException) and not isinstance(exc, ConnectionError):
                 raise AskError("invalid", f"the answer is no HTTP: {type(exc).__name__}") from exc
             where = f"{self.address.host}:{self.address.port}"
-            raise AskError("unreachable", f"{where}: {exc or type(exc).__name__}") from exc
+            problem = f"{where}: {str(exc) or type(exc).__name__}"
+            raise AskError("unreachable", problem, is_of_server=True) from exc
         finally:
             with self._lock:
                 self._calls.pop(threading.get_ident(), None)
@@ -342,7 +359,8 @@ def _refusal(status: int, headers: http.client.HTTPMessage, body: bytes) -> AskE
     text = f"HTTP {status}: {_shown(body)}"
     if 300 <= status < 400:
         text = f"HTTP {status}, a redirect, which is not followed: name the address that it leads to"
-    return AskError("refused", text, may_pass=status in _BUSY, pause=waits)
+    is_of_server = status not in _OF_QUESTION
+    return AskError("refused", text, may_pass=status in _BUSY, pause=waits, is_of_server=is_of_server)
 
 
 def _shown(body: bytes) -> str:

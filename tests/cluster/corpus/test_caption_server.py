@@ -129,6 +129,13 @@ def test_a_server_that_is_away_costs_rows_and_is_left_alone_after_a_while(
     assert "the rest was not asked" in capsys.readouterr().err
 
 
+def test_questions_that_are_refused_for_themselves_do_not_end_the_asking(tmp_path: Path) -> None:
+    out = folder(tmp_path / "many", num_sources=3, num_shots=10)
+    with serving(lambda *_: Reply(status=400, body=b"too long")) as model:
+        assert caption(out, model, "--concurrency", "2") == 3 and len(model.asked) == 30
+    assert {(row["error"], row["message"]) for row in rows(out)} == {("refused", "HTTP 400: 'too long'")}
+
+
 def test_an_answer_stays_until_a_better_one_is_there(out: Dataset) -> None:
     with serving(described) as model:
         caption(out, model)
@@ -143,7 +150,7 @@ def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
 ) -> None:
     monkeypatch.setenv("FRAMEMILL_CAPTIONS_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
-    with serving(lambda *_: Reply(status=401, body=b"who are you")) as model:
+    with serving(lambda *_: Reply(status=401, body=b"who is sk-secret or sk-other")) as model:
         caption(out, model)
         assert {q.headers["Authorization"] for q in model.asked} == {"Bearer sk-secret"}
         model.asked.clear()
