@@ -83,7 +83,7 @@ def file_row(file: Mapping[str, Any]) -> Row:
         "width": file["width"] or 0,
         "height": file["height"] or 0,
         "still": "" if frame is None else still_address(Wanted(file["source_id"], frame)),
-        "unsafe": file["unsafe"],
+        "unsafe": file["frame_unsafe"],
     }
 
 

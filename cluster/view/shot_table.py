@@ -34,7 +34,7 @@ FILES_SCHEMA = pa.schema(
         *(pa.field(name, pa.string()) for name in ("source_id", "uri", "name")),
         *(pa.field(name, kind) for name, kind in MEDIA_COLUMNS.items()),
         *(pa.field(name, pa.int64()) for name in ("shots", "frame")),
-        pa.field("unsafe", pa.float64()),  # of the shot that `frame` is of
+        pa.field("frame_unsafe", pa.float64()),  # of the shot that `frame` is of
     ]
 )
 # Columns of the view that are kept: all but the picture, which is larger than the rest together.
@@ -139,7 +139,8 @@ def _files(
     counts = dict(connection.execute("SELECT source_id, count(*) FROM made GROUP BY 1").fetchall())
     frames = dict(
         connection.execute(
-            """SELECT source_id, arg_max({'frame': best_frame, 'unsafe': unsafe}, (sharpness, -scene_index))
+            """SELECT source_id,
+                arg_max({'frame': best_frame, 'frame_unsafe': unsafe}, (sharpness, -scene_index))
             FROM made WHERE best_frame IS NOT NULL GROUP BY 1"""
         ).fetchall()
     )
