@@ -28,7 +28,7 @@ export const isUnsafe = (score) => score !== null && score !== undefined && scor
 /** Blurs a still until it is clicked; a button where `tag` says so, which may not stand within another. */
 function veil(frame, number, tag) {
   frame.classList.add("unsafe");
-  const cover = el(tag, { class: "veil", type: tag === "button" ? "button" : null, onclick: (event) => {
+  const cover = el(tag, { class: "sensitive", type: tag === "button" ? "button" : null, onclick: (event) => {
     event.preventDefault();
     event.stopPropagation();
     revealed.add(number);

@@ -45,11 +45,11 @@ def shows_on_click(page: Page) -> None:
     """The second card alone is blurred; the first click shows it, and only that."""
     cards = page.locator("li.card")
     assert page.evaluate(BLURRED)[:5] == [False, True, False, False, False]
-    assert cards.nth(1).locator(".veil").inner_text() == "Sensitive: click to show"
+    assert cards.nth(1).locator(".sensitive").inner_text() == "Sensitive: click to show"
     address = page.url
-    cards.nth(1).locator(".veil").click()
+    cards.nth(1).locator(".sensitive").click()
     wait_until(page, f"!{BLURRED}.includes(true)")
-    assert page.locator(".veil").count() == 0
+    assert page.locator(".sensitive").count() == 0
     assert page.url == address and page.locator("dialog[open]").count() == 0
 
 
