@@ -99,7 +99,7 @@ def _cluster(folder: Path, most_workers: int) -> Iterator[Machines]:
     if not can_have_namespaces():
         pytest.skip("the fake autoscaler needs Ray's usual ports, for which this process has no rights")
     kinds = {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 2}, "node_config": {}, "min_workers": 0, "max_workers": most_workers},
     }
     settings = {
@@ -107,7 +107,7 @@ def _cluster(folder: Path, most_workers: int) -> Iterator[Machines]:
         # All nodes of it have one address: without their ids for it, the autoscaler takes them for dead.
         "idle_timeout_minutes": 0.1, "provider": {"type": "fake_multinode", "use_node_id_as_ip": True},
         "auth": {"ssh_user": "nobody"}, "docker": {},
-        "available_node_types": kinds, "head_node_type": "head", "file_mounts": {},
+        "available_node_types": kinds, "head_node_type": "ray.head.default", "file_mounts": {},
         "cluster_synced_files": [],
         "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
         "initialization_commands": [], "setup_commands": [], "head_setup_commands": [],
