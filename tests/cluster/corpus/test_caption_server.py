@@ -150,7 +150,7 @@ def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
 ) -> None:
     monkeypatch.setenv("FRAMEMILL_CAPTIONS_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
-    with serving(lambda *_: Reply(status=401, body=b"who is sk-secret or sk-other")) as model:
+    with serving(lambda asked, _: Reply(status=401, body=asked.headers["Authorization"].encode())) as model:
         caption(out, model)
         assert {q.headers["Authorization"] for q in model.asked} == {"Bearer sk-secret"}
         model.asked.clear()
@@ -159,7 +159,8 @@ def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
         assert caption(out, model, "--key-from", "NOT_SET_AT_ALL") == 2
     said = capsys.readouterr()
     stored = b"".join(path.read_bytes() for path in Path(str(out.root)).rglob("*") if path.is_file())
-    assert "sk-" not in said.out + said.err and b"sk-secret" not in stored
+    assert "sk-" not in said.out + said.err and b"sk-" not in stored
+    assert {row["message"] for row in rows(out)} == {"HTTP 401: 'Bearer ...'"}
 
 
 @pytest.mark.parametrize(
