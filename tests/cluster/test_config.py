@@ -42,6 +42,7 @@ decoder_cpus = 0.5
 stall_after = 90
 wait_for_room = 300
 actors_per_gpu = 2
+tolerate_failures = "2%"
 profile = "trace.json"
 [model]
 objects = "yolox_nano"
@@ -88,6 +89,7 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "stall_seconds": 90.0,
         "room_seconds": 300.0,
         "actors_per_gpu": 2,
+        "tolerate_failures": "2%",
         "replace": True,
         "replace_all": True,
         "retry_failed": True,
