@@ -24,8 +24,8 @@ from framemill.ops.columns import column
 
 COMMIT_SECONDS = 5.0
 # Questions that wait with their pictures for a thread, so that no thread waits while more are prepared. At 64
-# questions of 0.2 s at a time, 128 gave 87% of the rate that the server gave a bare client, 256 gave 96%; with
-# three pictures of 100 kB each these take 80 MB.
+# questions of 0.2 s at a time, 128 gave 87% of the rate that a bare client got of the server, 256 gave 96%;
+# with three pictures of 100 kB each these take 80 MB.
 AHEAD = 256
 # After so many failures in a row that speak of the server, not of the question, it is not asked any more.
 LEAST_IN_A_ROW = 8
