@@ -113,7 +113,8 @@ def _print_by_role(records: Sequence[Record]) -> None:
     if limited:
         click.echo("licensed as told, but trained on data that are for research only:")
     for data, names in limited.items():
-        click.echo(f"  {data}: {', '.join(names)}")
+        listed = f"{data}: {', '.join(names)}"
+        click.echo(click.wrap_text(listed, 80, initial_indent="  ", subsequent_indent="    "))
     doubts = {record["name"]: record["unconfirmed"] for record in records if record["unconfirmed"]}
     if doubts:
         click.echo("confirmed by no publisher's page or file:")
