@@ -64,9 +64,11 @@ def serving(root: Path) -> Iterator[Viewed]:
     server = uvicorn.Server(uvicorn.Config(viewer._pages, log_config=None, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [viewer._socket]})
     thread.start()
-    viewer._folder.wait(30)
-    yield Viewed(Dataset.open(root, create=False), viewer.url)
-    server.should_exit = server.force_exit = True
-    thread.join(10)
-    viewer._socket.close()
-    viewer._folder.close()
+    try:
+        viewer._folder.wait(30)
+        yield Viewed(Dataset.open(root, create=False), viewer.url)
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+        viewer._socket.close()
+        viewer._folder.close()
