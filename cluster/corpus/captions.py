@@ -173,9 +173,9 @@ def make_captions(
     table = KINDS[request.of]
     counts = {o: e.rows for (of, o), e in sorted(dataset.state.entries.items()) if of == table}
     if table not in dataset.state.keys:
-        made = f"framemill extract SOURCES -o {dataset.root} --ops frames,scenes"
-        made = made if table == "scenes" else f"framemill clips {dataset.root} -o DIR"
-        raise UsageError(f"{dataset.root} has no {table}: run `{made}` first")
+        made = f"`framemill extract SOURCES -o {dataset.root} --ops frames,scenes`"
+        made = made if table == "scenes" else f"`framemill clips {dataset.root} -o DIR`"
+        raise UsageError(f"{dataset.root} has no {table}: run {made} first")
     tally, ledger = Tally(), Ledger(dataset, run_id, TABLE, CAPTIONS_SCHEMA, KEY)
     total = sum(counts.values())
 

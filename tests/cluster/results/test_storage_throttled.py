@@ -81,6 +81,7 @@ def test_a_throttled_listing_gives_every_name_once(bucket: Bucket) -> None:
     assert not troubles and [Path(file.uri).stem for file in files] == [f"{n:02}" for n in range(30)]
 
 
+@pytest.mark.slow
 def test_waits_grow_and_end(bucket: Bucket) -> None:
     uri = bucket.put("a.mp4", b"x")
     at: list[float] = []
@@ -97,6 +98,7 @@ def test_waits_grow_and_end(bucket: Bucket) -> None:
     assert sum(waits[-3:]) > 2 * sum(waits[:3]) and len({round(wait, 3) for wait in waits}) > RETRIES // 2
 
 
+@pytest.mark.slow
 def test_what_is_throttled_for_good_gets_a_row_and_the_others_finish(clips: Path, bucket: Bucket) -> None:
     for clip in clips.iterdir():
         bucket.put(f"in/{clip.name}", clip)
