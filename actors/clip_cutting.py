@@ -47,19 +47,17 @@ class CutSettings:
     threads: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class CutClip:
-    """What became of a clip.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What a cut gave.
 
     Attributes:
-        number: its place among those asked for.
-        problem: why there is none; "" where its file is whole.
+        problem: why there is no clip; "" where its file is whole.
         start_frame, end_frame, start_seconds, end_seconds: as in `Clip`; zeros where there is none.
         num_frames: that it shows. width, height: of its pictures as shown.
         is_copied: whether its packets are those of the source.
     """
 
-    number: int
     problem: str = ""
     start_frame: int = 0
     end_frame: int = 0
@@ -69,6 +67,13 @@ class CutClip:
     width: int = 0
     height: int = 0
     is_copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CutClip(Cut):
+    """What became of a clip; `number` is its place among those asked for."""
+
+    number: int
 
 
 def cut_clips(
@@ -97,7 +102,7 @@ def _cut_all(
         try:
             clips[number] = locate(index, asked)
         except MediaError as exc:
-            yield CutClip(number, index.picture_problem or str(exc))
+            yield CutClip(number, problem=index.picture_problem or str(exc))
     copied: set[int] = set()
     if settings.may_copy and settings.size is None and settings.fps is None and clips:
         exact = [(number, clip) for number, clip in clips.items() if can_copy(index, clip)]
@@ -117,8 +122,17 @@ def _cut(
     number: int, clip: Clip, index: SourceIndex, num_frames: int, size: tuple[int, int] = (0, 0)
 ) -> CutClip:
     width, height = size if size[0] else (index.display_width, index.display_height)
-    bounds = (clip.start_frame, clip.end_frame, clip.start_seconds, clip.end_seconds)
-    return CutClip(number, "", *bounds, num_frames, width, height, is_copied=not size[0])
+    return CutClip(
+        number,
+        start_frame=clip.start_frame,
+        end_frame=clip.end_frame,
+        start_seconds=clip.start_seconds,
+        end_seconds=clip.end_seconds,
+        num_frames=num_frames,
+        width=width,
+        height=height,
+        is_copied=not size[0],
+    )
 
 
 @dataclass(slots=True)
@@ -177,7 +191,7 @@ class _Encoding:
                 each.is_shown = each.is_heard = True
             yield from self._finished()
             for each in self.waiting:
-                yield CutClip(each.number, "none of its frames can be decoded")
+                yield CutClip(each.number, problem="none of its frames can be decoded")
             self.waiting.clear()
         finally:
             for each in self.open:  # an error, or nobody wants the rest
@@ -257,7 +271,7 @@ class _Encoding:
                 each.problem = "its last frame cannot be decoded"
             if each.problem or each.picture is None:
                 _abandon(each)
-                yield CutClip(each.number, each.problem or "none of its frames can be decoded")
+                yield CutClip(each.number, problem=each.problem or "none of its frames can be decoded")
                 continue
             if each.sound is not None:
                 each.sound.finish()

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from framemill.actors.clip_cutting import Cut
 from framemill.cluster.results.layout import write_file
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.storage import ResultPath, list_names, open_root, unlink_all
@@ -32,27 +33,16 @@ _COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Made(Cut):
     """A clip that was cut, or could not be.
 
     Attributes:
         name: of its file without the ending. key: digest of all that it depends on.
-        problem: why there is none; "" where its file is whole.
-        start_frame to is_copied: as in `CutClip`.
         num_bytes, sha256: of its file.
     """
 
     name: str
     key: str
-    problem: str = ""
-    start_frame: int = 0
-    end_frame: int = 0
-    start_seconds: float = 0.0
-    end_seconds: float = 0.0
-    num_frames: int = 0
-    width: int = 0
-    height: int = 0
-    is_copied: bool = False
     num_bytes: int = 0
     sha256: str = ""
 
