@@ -113,13 +113,11 @@ class Ledger:
     def __init__(
         self, dataset: Dataset, run_id: str, table: str, schema: pa.Schema, key: Sequence[str]
     ) -> None:
-        self._dataset, self._run_id, self._table, self._schema, self._key = (
-            dataset,
-            run_id,
-            table,
-            schema,
-            key,
-        )
+        self._dataset = dataset
+        self._run_id = run_id
+        self._table = table
+        self._schema = schema
+        self._key = key
         self._rows: dict[str, dict[Key, Row]] = {}
         self._pending: dict[str, int] = {}
         self._changed: set[str] = set()
