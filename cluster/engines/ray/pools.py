@@ -94,11 +94,7 @@ def plan_pool(
     there = sum(node.get("CPU", 0.0) for node in nodes)
     gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
     gpus = choose_gpus(request, gpus_there, runs_models)
-    if gpus > gpus_there:
-        raise SetupError(
-            f"each actor wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
-            "add GPU nodes, or ask for none (`actor_gpus=0`)"
-        )
+    _require_gpus(gpus, gpus_there)
     cpus = _cpus_of_each(request, nodes, gpus)
     fit = fits(nodes, cpus, gpus)
     usual = max(1, fit if gpus else min(fit, _times(there - 1, cpus)))
@@ -130,16 +126,22 @@ def plan_pool(
 
 
 def plan_each(
-    request: ExtractRequest, nodes: Sequence[Mapping[str, float]], runs_models: bool
+    request: ExtractRequest, nodes: Sequence[Mapping[str, float]], runs_models: bool, is_growing: bool = False
 ) -> tuple[float, float]:
     """CPUs and GPUs of each actor in a pipeline of somebody else's, whose other stages need CPUs, too.
 
     As `plan_pool`, but without a GPU at most half of the largest node where that has fewer than four CPUs.
 
+    Args:
+        is_growing: whether nodes come as they are asked for, which may have the GPUs that are not there yet.
+
     Raises:
-        UsageError: as `choose_gpus`.
+        UsageError: as `choose_gpus`. SetupError: there are fewer GPUs than one actor wants, and none come.
     """
-    gpus = choose_gpus(request, sum(node.get("GPU", 0.0) for node in nodes), runs_models)
+    gpus_there = sum(node.get("GPU", 0.0) for node in nodes)
+    gpus = choose_gpus(request, gpus_there, runs_models)
+    if not is_growing:
+        _require_gpus(gpus, gpus_there)
     cpus = _cpus_of_each(request, nodes, gpus)
     widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
     if gpus or request.actor_cpus or not widest:
@@ -205,6 +207,15 @@ def choose_gpus(request: ExtractRequest, gpus_there: float, runs_models: bool) -
     if asked > 1 and asked != int(asked):
         raise UsageError(f"`actor_gpus={asked:g}`: give whole GPUs, or a part of one, such as 0.5")
     return asked
+
+
+def _require_gpus(gpus: float, gpus_there: float) -> None:
+    """Whether one actor's GPUs are there; else Ray would wait for them without limit."""
+    if gpus > gpus_there:
+        raise SetupError(
+            f"each actor wants {gpus:g} GPUs, and the cluster has {gpus_there:g}: "
+            "add GPU nodes, or ask for none (`actor_gpus=0`)"
+        )
 
 
 def _cpus_of_each(request: ExtractRequest, nodes: Sequence[Mapping[str, float]], gpus: float) -> float:

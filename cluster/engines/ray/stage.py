@@ -14,6 +14,7 @@ import ray
 import ray.data
 
 from framemill.cluster.engines.local.serving import SourceTables, nothing_of, table_schema
+from framemill.cluster.engines.ray.autoscaling import has_autoscaler
 from framemill.cluster.engines.ray.pools import plan_each, read_range
 from framemill.cluster.machine import take_gpus, usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest
@@ -91,10 +92,15 @@ def run_stage(
     plan: OpsPlan,
     batch_size: int,
 ) -> ray.data.Dataset:
-    """Sends the rows of a dataset through a pool of actors; nothing runs before the result is consumed."""
+    """Sends the rows of a dataset through a pool of actors; nothing runs before the result is consumed.
+
+    Raises:
+        UsageError, SetupError: as `plan_each`.
+    """
     known: Any = ray
     nodes = [node["Resources"] for node in known.nodes() if node["Alive"]]
-    cpus, gpus = plan_each(request, nodes, any(op.key["models"] for op in plan.ops.values()))
+    runs_models = any(op.key["models"] for op in plan.ops.values())
+    cpus, gpus = plan_each(request, nodes, runs_models, is_growing=has_autoscaler())
     calls = in_flight(request.threads or max(1, round(cpus)), gpus > 0) + 1  # one waits its turn
     least, most = read_range("actors", request.actors, 1)
     result: ray.data.Dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(

@@ -104,8 +104,10 @@ def _cluster(folder: Path, most_workers: int) -> Iterator[Machines]:
     }
     settings = {
         "cluster_name": "fake", "max_workers": most_workers, "upscaling_speed": 9.0,
-        # All nodes of it have one address: without their ids for it, the autoscaler takes them for dead.
-        "idle_timeout_minutes": 0.1, "provider": {"type": "fake_multinode", "use_node_id_as_ip": True},
+        "idle_timeout_minutes": 0.1,
+        # All nodes of it have one address: without their ids for it, the autoscaler takes them for dead. It
+        # would also log in to set each up, which fails, and end those that are not alive by then.
+        "provider": {"type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True},
         "auth": {"ssh_user": "nobody"}, "docker": {},
         "available_node_types": kinds, "head_node_type": "ray.head.default", "file_mounts": {},
         "cluster_synced_files": [],

@@ -25,7 +25,7 @@ from framemill.cluster.engines.ray import stage
 from framemill.cluster.engines.ray.pools import plan_each
 from framemill.cluster.in_memory import plan_in_memory
 from framemill.cluster.request import ExtractRequest
-from framemill.errors import FramemillError, UsageError
+from framemill.errors import FramemillError, SetupError, UsageError
 from framemill.ray import Extractor
 from tests.cluster.engines.ray.ray_local import small_ray
 from tests.cluster.engines.ray.ray_watching import finish
@@ -158,6 +158,13 @@ def test_what_each_actor_holds(
     nodes: list[dict[str, float]], asked: dict[str, Any], runs_models: bool, each: tuple[float, float]
 ) -> None:
     assert plan_each(ExtractRequest(sources=(), output="", **asked), nodes, runs_models) == each
+
+
+def test_gpus_that_are_not_there_are_refused_unless_nodes_may_come() -> None:
+    request = ExtractRequest(sources=(), output="", actor_gpus=1.0)
+    with pytest.raises(SetupError, match=r"each actor wants 1 GPUs, and the cluster has 0: .*`actor_gpus=0`"):
+        plan_each(request, [{"CPU": 8.0}], True)
+    assert plan_each(request, [{"CPU": 8.0}], True, is_growing=True)[1] == 1.0
 
 
 @pytest.mark.slow
