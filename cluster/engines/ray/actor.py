@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -70,7 +71,8 @@ class ShardProcessorActor:
         self._reader: RemoteReader | None = None
         self._long_places = threading.Semaphore(most_long)
         here = ray.get_runtime_context()
-        ray.get(coordinator.register.remote(self._name, here.current_actor, here.get_node_id()))
+        handle = pickle.dumps(here.current_actor)
+        ray.get(coordinator.register.remote(self._name, handle, here.get_node_id()))
         if decoders is not None:
             self._reader = RemoteReader(decoders, self._name)
             self._runner.processor.read = self._reader.read

@@ -19,7 +19,6 @@ from framemill.cluster.engines.ray.health_check import problem_with
 from framemill.cluster.engines.ray.pools import Pool
 from framemill.cluster.engines.ray.preflight import CHECK_SECONDS, Explain, check_workers
 from framemill.cluster.engines.ray.ray_logging import LOUD, keep_printed_logs, log_to_file, one_line
-from framemill.cluster.engines.ray.stream import settle_data
 from framemill.cluster.machine import import_root, usable_cores
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.storage import ResultPath
@@ -38,7 +37,7 @@ def connect(request: ExtractRequest) -> None:
         UsageError: the address is none of a head. SetupError: no cluster answers there.
     """
     if ray.is_initialized():
-        return _settle(request)
+        return log_to_file(request.verbosity)
     address = request.address or os.environ.get("RAY_ADDRESS", "")
     is_loud = request.verbosity >= LOUD
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": is_loud}
@@ -72,7 +71,7 @@ def connect(request: ExtractRequest) -> None:
                 f"no Ray cluster at {address or 'this machine'}: {one_line(exc)}; "
                 "check the address, or start one with `ray start --head`"
             ) from exc
-    _settle(request)
+    log_to_file(request.verbosity)
 
 
 @contextlib.contextmanager
@@ -130,12 +129,6 @@ def _require_answer(address: str) -> None:
             f"no Ray cluster at {address}: {problem}; check the address (`ray start --head` tells it, with "
             "port 6379 by default), or start one"
         )
-
-
-def _settle(request: ExtractRequest) -> None:
-    """The user's terminal shows our progress, not Ray's."""
-    log_to_file(request.verbosity)
-    settle_data()
 
 
 def describe_release(version: str = ray.__version__) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+import ray
+
 from framemill.cluster.engines.ray.messages import Claim
 from framemill.cluster.results.commits import OWNED_BY_URI, DatasetState
 from framemill.cluster.results.dataset import load_state
@@ -19,9 +21,21 @@ from framemill.ops.operation import runnable
 from framemill.plugins import load_plugins
 
 if TYPE_CHECKING:
+    from framemill.cluster.engines.base import Setup
     from framemill.cluster.run.planning import OpsPlan
 
 STOPPED = -1
+
+
+def open_coordinator(setup: Setup, here: Any) -> Any:
+    """Starts the `Coordinator` of a run, and gives its handle. It holds no CPU, for a head often has none.
+
+    Args:
+        here: the scheduling strategy that keeps it beside the driver.
+    """
+    actor: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator)
+    root, jobs = str(setup.dataset.root), setup.jobs
+    return actor.remote(root, setup.plan, setup.request.retry_failed, len(jobs))
 
 
 class Coordinator:
@@ -46,7 +60,7 @@ class Coordinator:
         self._settled: set[str] = set()  # uris of sources that are long or through
         self._claims: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
-        self._actors: dict[str, Any] = {}
+        self._actors: dict[str, bytes] = {}
         self._nodes: dict[str, str] = {}
         self._at_work: dict[str, tuple[str, float]] = {}
         self._is_stopped = False
@@ -91,8 +105,12 @@ class Coordinator:
         """Content id that this uri was the first to claim, empty where it never came so far."""
         return next((source_id for source_id, first in self._claims.items() if first == uri), "")
 
-    def register(self, actor_id: str, actor: Any, node_id: str = "") -> None:
-        """An actor that begins, perhaps anew, tells its handle, to be killed by, and its node."""
+    def register(self, actor_id: str, actor: bytes, node_id: str = "") -> None:
+        """An actor that begins, perhaps anew, tells its handle, to be killed by, and its node.
+
+        Args:
+            actor: the pickled handle: to have it here, all of Ray Data would be imported.
+        """
         self._actors[actor_id] = actor
         self._nodes[actor_id] = node_id
         self._at_work = {task: held for task, held in self._at_work.items() if held[0] != actor_id}
@@ -132,8 +150,8 @@ class Coordinator:
         self._attempts.pop(task_id, None)
         self._at_work.pop(task_id, None)
 
-    def watch(self, nodes: Collection[str] | None = None) -> tuple[int, list[Any]]:
-        """How many tasks are at work, and the actors that hold one for too long.
+    def watch(self, nodes: Collection[str] | None = None) -> tuple[int, list[bytes]]:
+        """How many tasks are at work, and the pickled handles of actors that hold one for too long.
 
         Args:
             nodes: those that are alive, if known: what an actor on another one held is not at work.
@@ -156,7 +174,7 @@ class Coordinator:
         """What was given to `give_up`."""
         return self._failure
 
-    def stop(self) -> list[Any]:
-        """Begins nothing any more, and tells every actor."""
+    def stop(self) -> list[bytes]:
+        """Begins nothing any more, and tells the pickled handle of every actor."""
         self._is_stopped = True
         return list(self._actors.values())

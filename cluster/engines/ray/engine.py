@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from framemill.actors.object_store import is_remote
 from framemill.cluster.engines import is_elsewhere
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from framemill.cluster.engines.ray.preflight import ModelTrouble
     from framemill.cluster.run.committing import PendingRun
     from framemill.cluster.run.progress import Outcome
+
+_RUN = "framemill.cluster.engines.ray.run"
 
 
 class RayEngine(Engine):
@@ -42,9 +46,9 @@ class RayEngine(Engine):
             return_to,
             share_machines,
         )
+        from framemill.cluster.engines.ray.coordinator import open_coordinator
         from framemill.cluster.engines.ray.pools import count_files
         from framemill.cluster.engines.ray.preflight import code_digest
-        from framemill.cluster.engines.ray.run import RayRun
         from framemill.cluster.engines.ray.stream import open_runner
 
         roles = {role for op in setup.plan.ops.values() for role in op.key["models"]}
@@ -54,8 +58,17 @@ class RayEngine(Engine):
             report(0, release)
         code, here = code_digest(), current_folder()
         connect(setup.request)
-        # It starts while the workers are looked at; after that where code may just be unpacked meanwhile.
-        runner = None if share_machines() else open_runner(beside_driver())
+        actors: tuple[Any, ...] = ()
+
+        def open_actors() -> tuple[Any, Any]:
+            here = beside_driver()
+            return open_runner(here), open_coordinator(setup, here)
+
+        # They start, and Ray Data is imported, which takes a second, while the workers are looked at; after
+        # that where code may just be unpacked meanwhile.
+        if not share_machines():
+            actors = open_actors()
+            threading.Thread(target=importlib.import_module, args=(_RUN,), daemon=True).start()
         pool = open_pool(
             setup.request,
             root,
@@ -71,7 +84,9 @@ class RayEngine(Engine):
             lambda text: report(0, text),
         )
         return_to(here)
-        return RayRun(setup, pool, runner or open_runner(beside_driver())).run(conclude)
+        from framemill.cluster.engines.ray.run import RayRun
+
+        return RayRun(setup, pool, *(actors or open_actors())).run(conclude)
 
 
 def _explain(setup: Setup, trouble: ModelTrouble) -> str:

@@ -14,7 +14,6 @@ import warnings
 from pathlib import Path
 
 import ray
-import ray.data
 import ray.exceptions
 
 from framemill.cluster.engines.ray.private import take_printed_lines
@@ -40,7 +39,10 @@ def log_folder() -> str:
 
 
 def log_to_file(verbosity: int) -> None:
-    """From now on the loggers of Ray write to files in `log_folder`; Ray must be connected."""
+    """From now on the loggers of Ray write to files in `log_folder`; Ray must be connected.
+
+    Ray Data gives its logger handlers when it is imported: to be called again after that.
+    """
     warnings.filterwarnings("ignore", module=r"ray\.")
     folder = log_folder()
     file: logging.Handler | None = None

@@ -10,6 +10,7 @@ was working on when it died runs alone in a further round; what dies alone twice
 from __future__ import annotations
 
 import contextlib
+import pickle
 import signal
 import sys
 import time
@@ -23,7 +24,6 @@ import ray.exceptions
 
 from framemill.cluster.engines.base import Setup
 from framemill.cluster.engines.ray.connecting import beside_driver
-from framemill.cluster.engines.ray.coordinator import Coordinator
 from framemill.cluster.engines.ray.head import HeadWatch
 from framemill.cluster.engines.ray.merging import Merges
 from framemill.cluster.engines.ray.messages import ActorConfig, Piece, PieceResult, TaskResult
@@ -31,10 +31,10 @@ from framemill.cluster.engines.ray.opening import task_tables
 from framemill.cluster.engines.ray.pipeline import PlannedSources, plan_tasks, run_actors, to_dataset
 from framemill.cluster.engines.ray.placing import alive_nodes, plan_room
 from framemill.cluster.engines.ray.pools import Pool
-from framemill.cluster.engines.ray.ray_logging import describe_end
+from framemill.cluster.engines.ray.ray_logging import describe_end, log_to_file
 from framemill.cluster.engines.ray.split import open_decoders
 from framemill.cluster.engines.ray.stalls import StallWatch, describe_stall
-from framemill.cluster.engines.ray.stream import ResultStream
+from framemill.cluster.engines.ray.stream import ResultStream, settle_data
 from framemill.cluster.engines.run import DEADLINE_SECONDS, Run
 from framemill.cluster.results.commits import Part
 from framemill.cluster.run.committing import PendingCommit, PendingRun
@@ -57,15 +57,17 @@ COORDINATOR_SECONDS = 300.0  # it answers within milliseconds
 class RayRun(Run):
     """A run through pools of actors.
 
-    Ray must be connected, and `pool` must fit the cluster (`engines.ray.connecting`). `runner` is the handle
-    of a `PipelineRunner`.
+    Ray must be connected, and `pool` must fit the cluster (`engines.ray.connecting`). `runner` and
+    `coordinator` are handles of a `PipelineRunner` and the run's `Coordinator`.
     """
 
     # Parts are committed with all jobs whose rows they hold.
     most_sources = sys.maxsize
 
-    def __init__(self, setup: Setup, pool: Pool, runner: Any) -> None:
+    def __init__(self, setup: Setup, pool: Pool, runner: Any, coordinator: Any) -> None:
         super().__init__(setup)
+        log_to_file(setup.request.verbosity)  # again, for Ray Data is imported now
+        settle_data()
         self.pool = pool
         worker = msgspec.structs.replace(setup.config, profile="", threads=pool.threads)
         self._actor_config = ActorConfig(
@@ -96,17 +98,12 @@ class RayRun(Run):
         self._next_watch = 0.0
         self._give_up = 0.0
         self._head = HeadWatch(ray.get_runtime_context().gcs_address)
-        # Without a CPU, for a head often has none.
-        here = beside_driver()
-        coordinator: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator)
-        self._coordinator = coordinator.remote(
-            str(setup.dataset.root), setup.plan, setup.request.retry_failed, len(setup.jobs)
-        )
+        self._coordinator = coordinator
         self._runner = runner
         self._stream: ResultStream | None = None
         self._room = plan_room(alive_nodes())
         self._merges = Merges(self._actor_config, self._coordinator, self._room)
-        self._decoders = None if pool.decoders is None else open_decoders(pool, here)
+        self._decoders = None if pool.decoders is None else open_decoders(pool, beside_driver())
 
     def start(self) -> None:
         self.reporter.message(1, f"working with {self.pool.describe()}")
@@ -115,13 +112,13 @@ class RayRun(Run):
         """Kills every actor; what died with some of its parts written belongs to no commit."""
         if self._head.is_lost:
             return  # nothing can be told to anybody; the workers end by themselves
-        actors: list[Any] = []
+        actors: list[bytes] = []
         with contextlib.suppress(ray.exceptions.RayError):
             actors = ray.get(self._coordinator.stop.remote(), timeout=LAST_SECONDS)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._runner)  # it ends the pipeline, which would miss the actors
             for actor in actors:
-                ray.kill(actor)
+                ray.kill(pickle.loads(actor))
             if self._decoders is not None:
                 ray.kill(self._decoders)  # and with it those that it owns
         self._merges.cancel()
@@ -198,7 +195,7 @@ class RayRun(Run):
         num_at_work, late = ray.get(self._coordinator.watch.remote(nodes), timeout=COORDINATOR_SECONDS)
         for actor in late:
             self.reporter.message(1, "a task took too long (raise `deadline_factor` if it may): a new actor")
-            ray.kill(actor, no_restart=False)
+            ray.kill(pickle.loads(actor), no_restart=False)
         waited = self._stall.waited(num_at_work)
         is_over = self._stall.idle_seconds > self.request.room_seconds
         if waited or is_over:

@@ -6,16 +6,20 @@ pipelines run in an actor of their own: who kills it ends them, with their tasks
 
 from __future__ import annotations
 
+import importlib
 import queue
 import threading
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import ray
-import ray.data
 import ray.exceptions
 
 from framemill.cluster.engines.ray.ray_logging import PipelineError, one_line
+
+# Importing Ray Data takes a second of CPU: the driver starts this actor first.
+if TYPE_CHECKING:
+    import ray.data
 
 # Results that wait to be looked at; more and the pipeline pauses.
 MOST_WAITING = 1024
@@ -25,6 +29,8 @@ ANSWER_SECONDS = 10.0
 
 def settle_data() -> None:
     """How Ray Data is to behave in this process."""
+    import ray.data
+
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -38,6 +44,8 @@ class PipelineRunner:
 
     def __init__(self) -> None:
         settle_data()
+        # What pipelines are made of, while the driver looks at the nodes.
+        importlib.import_module("framemill.cluster.engines.ray.pipeline")
         self._waiting: queue.Queue[list[str] | BaseException | None] = queue.Queue(MOST_WAITING)
 
     def begin(self, results: ray.data.Dataset) -> None:

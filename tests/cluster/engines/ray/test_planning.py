@@ -154,25 +154,25 @@ def test_the_coordinator_counts_what_was_not_finished() -> None:
 def test_the_coordinator_names_actors_that_are_late() -> None:
     book = coordinator()
     for name in ("quick", "slow"):
-        book.register(name, f"handle of {name}")
+        book.register(name, f"handle of {name}".encode())
     book.start("short", "quick", 3600.0)
     book.start("long", "slow", -1.0)
-    assert book.watch() == (1, ["handle of slow"])
+    assert book.watch() == (1, [b"handle of slow"])
     assert book.watch() == (1, []), "an actor is killed once for it"
     book.start("open", "", 3600.0)
     book.start("merge", "", -1.0)
     assert book.watch() == (2, []), "tasks of no actor end by themselves"
-    assert sorted(book.stop()) == ["handle of quick", "handle of slow"]
+    assert sorted(book.stop()) == [b"handle of quick", b"handle of slow"]
 
 
 def test_what_a_lost_actor_held_is_not_at_work() -> None:
     book = coordinator()
     for name, node in (("here", "node a"), ("there", "node b"), ("dies", "node a")):
-        book.register(name, f"handle of {name}", node)
+        book.register(name, f"handle of {name}".encode(), node)
         book.start(f"task of {name}", name, 3600.0)
     assert book.watch(["node a", "node b"])[0] == 3
     assert book.watch(["node a"])[0] == 2 and book.count_actors(["node a"]) == 2
-    book.register("dies", "handle of dies", "node a")
+    book.register("dies", b"handle of dies", "node a")
     assert book.watch(["node a"])[0] == 1, "it begins anew, and its task with it"
     assert book.start("task of there", "here", 3600.0) == 1, "but that it was begun is remembered"
 
