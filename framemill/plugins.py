@@ -22,6 +22,8 @@ from typing import Any
 import pyarrow as pa
 
 from framemill.errors import SetupError, UsageError, did_you_mean
+from framemill.models import registry
+from framemill.models.entry import ModelEntry
 from framemill.ops import OPS, PLUGINS
 from framemill.ops.operation import Op, Reads
 
@@ -33,6 +35,8 @@ TAKEN = frozenset(
 )
 # Module -> digest of the source that this process imported.
 _imported: dict[str, str] = {}
+# Role in `OWN_MODELS` -> module:Class that brought it.
+_brought: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ def _load(spec: str, folder: str) -> Plugin:
         ) from error
     kind = _attribute(module, path)
     found = _checked(spec, kind)
+    _learn_models(spec, kind)
     PLUGINS[found] = spec
     depth = name.count(".") + hasattr(module, "__path__")
     return Plugin(found, spec, digest, str(Path(str(module.__file__)).absolute().parents[depth]))
@@ -202,6 +207,24 @@ def _digest(spec: str, kind: Any) -> str:
             "check the spelling, and whether another module of that name is found first"
         )
     return hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+
+
+def _learn_models(spec: str, kind: type[Op]) -> None:
+    """Makes known to `resolve` what the models of an operation's own roles are like."""
+    roles = set(kind.models) - registry.DEFAULTS.keys()
+    for entry in kind.own_models:
+        if not isinstance(entry, ModelEntry) or entry.role not in roles:
+            raise UsageError(
+                f"operation {spec!r} has {entry!r:.100} in own_models: list a "
+                "framemill.models.entry.ModelEntry whose role is in `models` and is none of Framemill's own"
+            )
+        bringer = _brought.setdefault(entry.role, spec)
+        if bringer != spec and registry.OWN_MODELS[entry.role] != entry:
+            raise UsageError(
+                f"operations {bringer!r} and {spec!r} bring different models for the role {entry.role!r}: "
+                "let one of them name its role otherwise"
+            )
+        registry.OWN_MODELS[entry.role] = entry
 
 
 def _checked(spec: str, kind: Any) -> str:

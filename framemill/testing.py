@@ -7,7 +7,7 @@
         check_operation(Darkness, Darkness.Options(below=100))
 
 What it is fed is made of arrays: `NUM_FRAMES` pictures of noise, planes of every frame with a cut every ten
-frames, and half seconds of loud and of no sound.
+frames, and loud and silent pieces of 8,000 samples at the rate that the operation wants.
 """
 
 from __future__ import annotations
@@ -105,12 +105,14 @@ def shard(num_frames: int = 0, width: int = 0, height: int = 0, seconds: float =
     return ShardInfo(frame_index(num_frames), 0, num_frames, 0, 1, width, height, seconds)
 
 
-def audio_chunks(samples: Float32Array, sizes: Iterator[int], start_sample: int = 0) -> list[Audio]:
-    """The sound at 16 kHz cut into consecutive pieces of these sizes (the last takes the rest)."""
+def audio_chunks(
+    samples: Float32Array, sizes: Iterator[int], start_sample: int = 0, rate: int = 16_000
+) -> list[Audio]:
+    """The sound at `rate` hertz cut into consecutive pieces of these sizes (the last takes the rest)."""
     chunks, position = [], 0
     while position < len(samples):
         piece = samples[position : position + next(sizes)]
-        chunks.append(Audio(start_sample + position, piece, 16_000))
+        chunks.append(Audio(start_sample + position, piece, rate))
         position += len(piece)
     return chunks
 
@@ -142,7 +144,9 @@ class Case:
     def other(self, name: str) -> Op:
         """An operation that others come after."""
         if name not in self._made:
-            self._made[name] = make_operation(load_op(name), None, self.models)
+            kind = load_op(name)
+            filled = kind.Options(**dict.fromkeys(kind.additions, True))  # such as the pictures in `frames`
+            self._made[name] = make_operation(kind, filled, self.models)
         return self._made[name]
 
     def rows(self, op: Op, sizes: Sequence[int]) -> pa.Table:
@@ -382,8 +386,8 @@ def _chunks(op: Op, sizes: Sequence[int]) -> list[Chunk]:
     generator = np.random.default_rng(8)
     loud = np.repeat(generator.integers(0, 2, 30), 8000) * 0.8
     samples = (loud * generator.choice([-1.0, 1.0], len(loud))).astype(np.float32)
-    heard = audio_chunks(samples, cycle([size * 1000 for size in sizes]))
+    heard = audio_chunks(samples, cycle([size * 1000 for size in sizes]), rate=op.sound_rate)
     if Audio in op.takes():
         return list(heard)
     both = ((piece.start_sample, np.stack([piece.samples, -piece.samples])) for piece in heard)
-    return [NativeAudio(start, samples, 16_000, ("FL", "FR")) for start, samples in both]
+    return [NativeAudio(start, samples, op.sound_rate, ("FL", "FR")) for start, samples in both]

@@ -88,6 +88,14 @@ MORE_FAMILIES: Mapping[str, tuple[str, ...]] = {
     "poses": ("blazepose", "rtmpose", "rtmo"),
 }
 
+# Of operations from outside, as far as this process was told of them (see `framemill.plugins`): role -> what
+# its models are like.
+OWN_MODELS: dict[str, ModelEntry] = {}
+
+
+def _roles() -> Mapping[str, ModelEntry]:
+    return {**_defaults(), **OWN_MODELS}
+
 
 def user_folder() -> Path:
     """Folder of the user's model blocks; `FRAMEMILL_CONFIG_DIR` moves it."""
@@ -256,7 +264,7 @@ def _remember(entry: ModelEntry) -> None:
 
 def is_default(entry: ModelEntry) -> bool:
     """Whether a run takes this model for its role where none is named."""
-    default = _defaults().get(entry.role)
+    default = _roles().get(entry.role)
     return default is not None and default.name == entry.name
 
 
@@ -264,26 +272,34 @@ def all_entries() -> list[ModelEntry]:
     """The known entries, then the user's, which win over known ones of the same name."""
     users = user_entries()
     taken = {entry.name for entry in users}
-    return [entry for entry in _known() if entry.name not in taken] + users
+    theirs = [entry for entry in OWN_MODELS.values() if entry.sha256]
+    return [entry for entry in (*_known(), *theirs) if entry.name not in taken] + users
 
 
 def resolve(role: str, choice: str = "") -> ModelEntry:
     """The entry that `choice` names for a role.
 
     Args:
-        role: key of `DEFAULTS`.
+        role: key of `DEFAULTS` or `OWN_MODELS`.
         choice: empty for the role's default, a registered name, or the path of an ONNX file or of a folder,
             which is taken to have the contract of the role's first model that is one, but for the picture
             size.
 
     Raises:
-        UsageError: the role or the name is unknown, or the named model serves another role.
+        UsageError: the role or the name is unknown, the named model serves another role, or the role has no
+            model of its own that could stand for it.
         ModelError: the file cannot be read, the folder lacks files, or a user's block is wrong.
     """
-    if role not in _defaults():
-        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(_defaults()))}")
+    roles = _roles()
+    if role not in roles:
+        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(roles))}")
     if not choice:
-        return _defaults()[role]
+        if not roles[role].sha256:
+            raise UsageError(
+                f"no file is known for the model role {role!r}: name one of family {roles[role].family}, "
+                f"`models={{{role!r}: 'FILE.onnx'}}`"
+            )
+        return roles[role]
     entries = all_entries()
     named = {entry.role: entry for entry in entries if entry.name == choice}
     if role in named:
@@ -292,7 +308,7 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
         roles = " and ".join(map(repr, sorted(named)))
         raise UsageError(f"model {choice!r} serves role {roles}, not {role!r}")
     path = Path(choice).expanduser()
-    first = {bool(entry.files): entry for entry in reversed(_known()) if entry.role == role}
+    first = {bool(e.files): e for e in reversed((*_known(), *OWN_MODELS.values())) if e.role == role}
     is_folder = path.is_dir() if len(first) == 2 else True in first
     if os.sep in choice or (path.is_dir() if is_folder else choice.endswith(".onnx")):
         return _entry_of_path(first[is_folder], path, entries)

@@ -78,7 +78,9 @@ class Op(ABC):
     reads: ClassVar[Reads]
     after: ClassVar[tuple[str, ...]] = ()
     may_fail: ClassVar[tuple[str, ...]] = ()  # of `after`: where they fail it goes on without their rows
-    models: ClassVar[tuple[str, ...]] = ()  # roles, keys of framemill.models.registry
+    models: ClassVar[tuple[str, ...]] = ()  # roles, keys of framemill.models.registry or of `own_models`
+    # What models of roles are like that Framemill does not know; without a digest where no file is published.
+    own_models: ClassVar[tuple[ModelEntry, ...]] = ()
     schema: ClassVar[pa.Schema]  # without source_id, which the shard processor puts first
     default: ClassVar[bool] = False  # whether it runs when no operation is named
     Options: ClassVar[type[Any]] = NoOptions

@@ -15,6 +15,7 @@ from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.queries import CORPUS_TABLES
 from framemill.cluster.run.planning import OpsPlan, plan_ops
 from framemill.errors import SetupError, UsageError
+from framemill.models.registry import OWN_MODELS
 from framemill.ops import OPS, PLUGINS, load_op
 from framemill.plugins import TAKEN, Plugin, find_plugin, load_plugins, spec_of
 from tests.cluster.extraction import num_runs, render_clip, rows_of
@@ -42,7 +43,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """Writes a module into the current folder and gives its name, another in each test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    known, imported, there = dict(PLUGINS), dict(plugins._imported), set(sys.modules)
+    kept = [(held, dict(held)) for held in (PLUGINS, plugins._imported, OWN_MODELS, plugins._brought)]
+    there = set(sys.modules)
 
     def write(code: str, name: str = f"theirs_{abs(hash(tmp_path))}") -> str:
         (tmp_path / f"{name}.py").write_text(code)
@@ -52,7 +54,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     for name in set(sys.modules) - there:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
-    for held, before in ((PLUGINS, known), (plugins._imported, imported)):
+    for held, before in kept:
         held.clear()
         held.update(before)
 

@@ -12,7 +12,7 @@ import pytest
 
 from framemill.errors import UsageError
 from framemill.models.runner import Model
-from framemill.ops.chunks import Chunk, Frames, ShardInfo
+from framemill.ops.chunks import Audio, Chunk, Frames, ShardInfo
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, FrameOp, Op, Partial, Reads, TableOp
 from framemill.testing import NUM_FRAMES, check_operation
@@ -225,6 +225,54 @@ def test_rows_of_others_are_given_or_made(kind: type[Op]) -> None:
     check_operation(kind, upstream={"faces": faces})
     with pytest.raises(UsageError, match=r"upstream=\{'faces': table\}"):
         check_operation(kind)
+
+
+class Heard(Op):
+    """Wants sound at the rate of music."""
+
+    name = "heard"
+    reads = Reads.AUDIO
+    sound_rate = 44_100
+    schema = pa.schema([column("start_seconds", pa.float64(), "seconds, >= 0")])
+
+    def open(self, shard: ShardInfo) -> Extractor:
+        return _Heard(self)
+
+
+class _Heard:
+    def __init__(self, op: Op) -> None:
+        self.op, self.done, self.rates = op, False, set[int]()
+
+    def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> pa.Table | None:
+        assert isinstance(chunk, Audio)
+        self.rates.add(chunk.sample_rate)
+        return None
+
+    def finish(self) -> Partial:
+        assert self.rates <= {44_100}
+        return Partial(pa.table([[0.0] * len(self.rates)], schema=self.op.schema))
+
+
+def test_sound_comes_at_the_rate_that_the_operation_wants() -> None:
+    check_operation(Heard)
+
+
+class Pictured(TableOp):
+    """Counts the shots and the pictures that `frames` stores."""
+
+    name = "pictured"
+    after = ("scenes", "frames")
+    schema = Counted.schema
+
+    def combine(self, upstream: Mapping[str, pa.Table], source: ShardInfo) -> pa.Table:
+        pictures = [jpeg for jpeg in upstream["frames"]["image"].to_pylist() if jpeg.startswith(b"\xff\xd8")]
+        counts = [upstream["scenes"].num_rows, len(pictures)] if pictures else []
+        assert counts in ([], [NUM_FRAMES // 10, NUM_FRAMES])
+        return pa.table([range(len(counts)), counts], schema=self.schema)
+
+
+def test_frames_that_are_made_hold_pictures() -> None:
+    check_operation(Pictured)
 
 
 class Late(Good):
