@@ -290,16 +290,16 @@ def resolve(role: str, choice: str = "") -> ModelEntry:
             model of its own that could stand for it.
         ModelError: the file cannot be read, the folder lacks files, or a user's block is wrong.
     """
-    roles = _roles()
-    if role not in roles:
-        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(roles))}")
+    defaults = _roles()
+    if role not in defaults:
+        raise UsageError(f"unknown model role {role!r}; known roles: {', '.join(sorted(defaults))}")
     if not choice:
-        if not roles[role].sha256:
+        if not defaults[role].sha256:
             raise UsageError(
-                f"no file is known for the model role {role!r}: name one of family {roles[role].family}, "
+                f"no file is known for the model role {role!r}: name one of family {defaults[role].family}, "
                 f"`models={{{role!r}: 'FILE.onnx'}}`"
             )
-        return roles[role]
+        return defaults[role]
     entries = all_entries()
     named = {entry.role: entry for entry in entries if entry.name == choice}
     if role in named:

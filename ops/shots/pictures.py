@@ -79,7 +79,9 @@ def pictures_of_shots(
 def _decode(jpeg: bytes, size: tuple[int, int], crop: bool) -> UInt8Array:
     import cv2
 
-    picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    coded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert coded is not None, "`frames` wrote it"
+    picture = cv2.cvtColor(coded, cv2.COLOR_BGR2RGB)
     if crop:
         height, width = picture.shape[:2]
         scale = min(width / size[0], height / size[1])
