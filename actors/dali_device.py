@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from framemill.errors import SetupError, UsageError
+from framemill.models import nvdec
 from framemill.models.cuda import find_gpus
 from framemill.models.memory_plan import plan_memory
 from framemill.ops.chunks import Chunk
@@ -25,6 +26,8 @@ Reader = Callable[..., Iterator[Chunk]]
 def open_device_reader(readers: int) -> tuple[Reader | None, str]:
     """What reads shards instead of `read_shard`, as `FRAMEMILL_DECODER` wishes.
 
+    A device that can be seen may still be unusable: it reads only once it has decoded a clip of ours.
+
     Args:
         readers: threads that read at once, >= 1.
 
@@ -33,7 +36,7 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
 
     Raises:
         UsageError: the wish is none of `WISHES`.
-        SetupError: DALI is wished for, but something lacks.
+        SetupError: DALI is wished for, but something lacks, or it does not decode.
     """
     wish = os.environ.get(VARIABLE) or WISHES[0]
     if wish not in WISHES:
@@ -43,32 +46,65 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
     if wish == "dali-cpu":
         if not _is_installed("nvidia.dali"):
             raise SetupError(f"{VARIABLE}={wish}, but DALI is not installed: install the extra `dali`")
-        return _reader("cpu", readers), "frames are decoded by DALI on the CPU"
+        reader, problem = _reader("cpu", readers)
+        if problem:
+            raise SetupError(f"{VARIABLE}={wish}, but DALI does not decode: {problem}")
+        return reader, "frames are decoded by DALI on the CPU"
     gpus = find_gpus()
     if not gpus:
         lacking = "there is no usable GPU"
-    elif missing := [name for name in ("nvidia.dali", "cupy") if not _is_installed(name)]:
-        lacking = f"{' and '.join(missing)} are not installed (extra `gpu`)"
-    else:
+    elif not (lacking := _missing()):
         plan = plan_memory(gpus[0].memory_bytes)
-        reader = _reader("gpu", readers, plan.decoder, plan.arrays // readers // VIEW_COST)
-        return reader, f"frames are decoded by DALI on {gpus[0].name} where it can"
+        reader, problem = _reader("gpu", readers, plan.decoder, plan.arrays // readers // VIEW_COST)
+        if not problem:
+            codecs = "" if nvdec.decoder_limits() else "; its driver tells no codecs, those of Hopper count"
+            return reader, f"frames are decoded by DALI on {gpus[0].name} where it can{codecs}"
+        lacking = f"{gpus[0].name} does not decode: {problem}"
     if wish == "dali":
         raise SetupError(f"{VARIABLE}=dali, but {lacking}; ask `framemill doctor`, or wish for auto")
-    return None, f"frames are decoded on the CPU: {lacking}" if gpus else ""
+    return None, f"frames are decoded on the CPU: {lacking}; ask `framemill doctor`" if gpus else ""
 
 
-def _reader(device: str, readers: int, decoded_bytes: int = 0, chunk_bytes: int = 0) -> Reader:
+def decoder_problem() -> str:
+    """Why the first GPU decodes nothing in this process; empty where it decodes a clip as it should.
+
+    Raises:
+        UsageError: the share of its memory that is granted is too small for work.
+    """
+    gpus = find_gpus()
+    if not gpus:
+        return "there is no usable GPU"
+    if missing := _missing():
+        return missing
+    return _reader("gpu", 1, plan_memory(gpus[0].memory_bytes).decoder)[1]
+
+
+def _missing() -> str:
+    """What the decoder of a GPU needs and this process cannot load, in words; empty where nothing lacks."""
+    missing = [name for name in ("nvidia.dali", "cupy") if not _is_installed(name)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        return f"{' and '.join(missing)} {verb} not installed (extra `gpu`)"
+    return nvdec.library_problem()
+
+
+def _reader(
+    device: str, readers: int, decoded_bytes: int = 0, chunk_bytes: int = 0
+) -> tuple[Reader | None, str]:
+    """A reader, or None and why it does not decode."""
     # With them comes DALI's world, which nobody needs where PyAV reads.
     from framemill.actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder, read_shard_on_device
+    from framemill.actors.trial_clip import trial_problem
 
     chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
     decoder = DaliDecoder(device, decoded_bytes or DECODED_BYTES, readers, chunk_bytes)
+    if problem := trial_problem(decoder.decode, device):
+        return None, problem
 
     def read(path: str, index: Any, request: Any, report: Any, container: Any = None) -> Iterator[Chunk]:
         return read_shard_on_device(path, index, request, report, decoder, container)
 
-    return read
+    return read, ""
 
 
 def _is_installed(name: str) -> bool:

@@ -18,6 +18,7 @@ from framemill.actors.colour_matrices import matrix_name
 from framemill.actors.dali_copies import Copy, Piece, copy_pieces, plan_pieces
 from framemill.actors.dali_frames import DaliFrames
 from framemill.actors.dali_rules import Picture, refusal
+from framemill.actors.device_trust import DeviceTrust
 from framemill.actors.indexing import SourceIndex
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.actors.safe_open import open_media
@@ -50,6 +51,9 @@ class DaliDecoder:
         decoded_bytes: decoded pictures that all readers together may hold.
         readers: threads that decode at once.
         chunk_bytes: decoded pictures that one chunk may hold, but for a single one that is larger.
+
+    Attributes:
+        trust: whether it is still to be used, as far as its failures tell.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class DaliDecoder:
         self.device = device
         self.bytes_per_reader = decoded_bytes // readers
         self.chunk_bytes = chunk_bytes
+        self.trust = DeviceTrust()
         # What decoding needs, kept between calls: DALI holds threads and opened decoders in it, and the
         # threads that read come and go. The last one used is the first to be used again.
         self._free: queue.LifoQueue[_Engine | None] = queue.LifoQueue()
@@ -76,20 +81,29 @@ class DaliDecoder:
         Raises:
             DeviceLostError: the device is lost to this process.
         """
-        with self._engine() as stream:
-            if len(copies) > 1:
-                try:
-                    return self._decode(copies, stream)
-                except Exception as error:  # of any class: what DALI raises; whose fault it is shows below
-                    _stop_if_lost(error)
-            found: list[Any] = []
-            for copy in copies:
-                try:
-                    found += self._decode([copy], stream)
-                except Exception as error:  # the file's own
-                    _stop_if_lost(error)
-                    found.append(error)
-            return found
+        try:
+            with self._engine() as stream:
+                return self._decode_each(copies, stream)
+        except DeviceLostError:
+            raise
+        except Exception as error:  # of any class: opening one more engine, as without memory
+            _stop_if_lost(error)
+            return [error] * len(copies)
+
+    def _decode_each(self, copies: Sequence[Copy], stream: Any) -> list[Any]:
+        if len(copies) > 1:
+            try:
+                return self._decode(copies, stream)
+            except Exception as error:  # of any class: what DALI raises; whose fault it is shows below
+                _stop_if_lost(error)
+        found: list[Any] = []
+        for copy in copies:
+            try:
+                found += self._decode([copy], stream)
+            except Exception as error:  # the file's own
+                _stop_if_lost(error)
+                found.append(error)
+        return found
 
     def _decode(self, copies: Sequence[Copy], stream: Any) -> list[Any]:
         import nvidia.dali.experimental.dynamic as dali
@@ -160,7 +174,7 @@ def read_shard_on_device(
     reason = ""
     if not len(request.frames) or len(request.signals):
         reason = "no frames are wanted" if not len(request.frames) else "every frame is looked at on the host"
-    else:
+    elif not (reason := decoder.trust.refusal(path)):
         with open_media(path) as opened:
             stream: Any = opened.streams[index.video_stream]
             reason, pieces = _plan(index, request, stream.codec_context, decoder)
@@ -234,24 +248,32 @@ def _frames(
     fit: int,
     matrix: str,
 ) -> Iterator[Chunk]:
-    num_given = 0
+    given = np.zeros(0, np.int64)
     for batch in _together(copies, fit):
+        if reason := decoder.trust.refusal(path):
+            rest = np.setdiff1d(request.frames, given)
+            report.decoder = f"pyav for {len(rest)} frames: {reason}"
+            again = replace(request, frames=rest, with_sound=False, subtitles=False)
+            yield from _by_pyav(path, index, again, report)
+            given = request.frames
+            break
         usable = [copy for copy in batch if len(copy.frames)]
         for copy, pixels in zip(usable, decoder.decode(usable), strict=True):
+            given = np.union1d(given, copy.frames)
             if isinstance(pixels, Exception):
+                decoder.trust.failed(path, pixels)
                 report.decoder = f"pyav for {len(copy.frames)} frames: {str(pixels)[:200]}"
                 again = replace(request, frames=copy.frames, with_sound=False, subtitles=False)
                 yield from _by_pyav(path, index, again, report)
-                num_given += len(copy.frames)
                 continue
+            decoder.trust.succeeded()
             report.num_decoded += len(pixels)
-            num_given += len(pixels)
             most = max(1, min(MAX_FRAMES, decoder.chunk_bytes * len(pixels) // max(1, pixels.size)))
             for start in range(0, len(pixels), most):
                 part = slice(start, start + most)
                 yield _chunk(pixels[part], copy.frames[part], index.frames, index, matrix)
-    report.num_missing += len(request.frames) - num_given
-    report.cut_off = report.cut_off or num_given < len(request.frames)
+    report.num_missing += len(request.frames) - len(given)
+    report.cut_off = report.cut_off or len(given) < len(request.frames)
 
 
 def _chunk(pixels: Any, at: Int64Array, frames: FrameIndex, index: SourceIndex, matrix: str) -> DaliFrames:

@@ -1,14 +1,16 @@
 """Which files the decoder of a device reads, as data: each rule with what it is about and why.
 
-The limits of formats and sizes are those of NVDEC on Hopper (Video Codec SDK, NVDEC application note) and
-of DALI's own kernels; those of length and size below which a device does not pay are estimates until
-`make bench-gpu` has measured them on the machine at hand.
+Which codecs and sizes a chip decodes its driver says (`models.nvdec`); which formats come out right depends
+on DALI's own kernels; the length and size below which a device does not pay are estimates until
+`make first-gpu` has measured them on the machine at hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from framemill.models.nvdec import Limits, decoder_limits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,15 +35,7 @@ class Picture:
     has_hidden: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Sizes (width, height) in pixels that the decoder of a codec takes."""
-
-    least: tuple[int, int]
-    most: tuple[int, int]
-
-
-# NVDEC on Hopper for 8 bits and 4:2:0, from its documents alone. AV1 is missing there.
+# NVDEC on Hopper for 8 bits and 4:2:0, from its documents: for a driver that does not tell of its chip.
 GPU_CODECS: Mapping[str, Limits] = {
     "h264": Limits((48, 16), (4096, 4096)),
     "hevc": Limits((144, 144), (8192, 8192)),
@@ -53,11 +47,10 @@ GPU_CODECS: Mapping[str, Limits] = {
 # DALI's variant for the host decodes these alone, of any size.
 _ANY = Limits((2, 2), (16384, 16384))
 CPU_CODECS: Mapping[str, Limits] = {"vp8": _ANY, "vp9": _ANY, "mjpeg": _ANY}
-CODECS = {"gpu": GPU_CODECS, "cpu": CPU_CODECS}
 # H.264 as interlaced pairs of fields, with lossless or 4:2:2 tools, has no hardware behind it.
 H264_PROFILES = ("Constrained Baseline", "Baseline", "Main", "High", "")
 # Starting a decoder of a device costs some 10 ms; below this much work a core is faster. An estimate, not a
-# measurement: `python -m benchmarks gpu_decode` records `least_pixels`, which is what to put here.
+# measurement: `make first-gpu` says what to put here.
 GPU_LEAST_PIXELS = 16 * 640 * 360
 
 
@@ -70,7 +63,7 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(lambda p, device: p.codec not in CODECS[device], "the device decodes no {codec}"),
+    Rule(lambda p, device: p.codec not in codecs_of(device), "the device decodes no {codec}"),
     Rule(
         lambda p, device: p.pixel_format not in ("yuv420p", "yuvj420p") or p.bit_depth != 8,
         "the device's colour conversion is for 8 bits and 4:2:0, not {pixel_format}",
@@ -84,7 +77,7 @@ RULES: tuple[Rule, ...] = (
         "{width} x {height}: the device's colour conversion loses odd rows and columns",
     ),
     Rule(
-        lambda p, device: not _fits(p, CODECS[device][p.codec]),
+        lambda p, device: not codecs_of(device)[p.codec].hold(p.width, p.height),
         "{width} x {height} is beyond what the device decodes of {codec}",
     ),
     Rule(
@@ -98,6 +91,11 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+def codecs_of(device: str) -> Mapping[str, Limits]:
+    """Codec -> what a device decodes of it: the driver's word where there is a GPU that gives one."""
+    return CPU_CODECS if device == "cpu" else decoder_limits() or GPU_CODECS
+
+
 def refusal(picture: Picture, device: str) -> str:
     """Why the host decodes this picture, in words; empty where the device does.
 
@@ -108,10 +106,3 @@ def refusal(picture: Picture, device: str) -> str:
         if rule.refuses(picture, device):
             return rule.reason.format(**{name: getattr(picture, name) for name in Picture.__slots__})
     return ""
-
-
-def _fits(picture: Picture, limits: Limits) -> bool:
-    return (
-        limits.least[0] <= picture.width <= limits.most[0]
-        and limits.least[1] <= picture.height <= limits.most[1]
-    )

@@ -9,7 +9,8 @@ ENV PATH=/opt/framemill/bin:$PATH
 WORKDIR /src
 COPY . .
 # Without dependencies, since one of them asks for the CPU distribution of ONNX Runtime, which overwrites the
-# GPU one. Then Ray with the versions of the CPU image: head and workers must agree on them.
+# GPU one; and without TensorRT, whose package downloads while it installs (docs/install.md): models run on CUDA.
+# Then Ray with the versions of the CPU image: head and workers must agree on them.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --disable-pip-version-check --no-input --no-deps --requirement constraints/gpu-cu13.txt && \
     pip install --disable-pip-version-check --no-input --constraint constraints/cpu.txt ".[ray,cloud]"

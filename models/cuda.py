@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -13,6 +16,8 @@ from typing import Any
 
 # CUDA 13 needs driver 580, CUDA 12 needs 525 (CUDA release notes, table of minor version compatibility).
 CUDA13_DRIVER, CUDA12_DRIVER = 580, 525
+# Compute capability from which CUDA 13 has code: Turing (CUDA 13 release notes, removed architectures).
+CUDA13_CAPABILITY = (7, 5)
 # What the TensorRT provider of ONNX Runtime 1.31 links.
 TENSORRT_MAJOR = 10
 # Whether libraries of NVIDIA round factors to ten bits: 0 for never, 1 for wherever they can.
@@ -67,26 +72,45 @@ def find_gpus() -> tuple[Gpu, ...]:
     return tuple(_describe(driver, index) for index in range(count.value))
 
 
-def used_memory_bytes() -> int:
-    """Memory in use on the first device, by whomever; 0 where none is in use by this process."""
+@contextmanager
+def primary_context(makes_one: bool) -> Iterator[bool]:
+    """Has the first device's primary context current in this thread; gives whether it is.
+
+    Args:
+        makes_one: whether it is made where there is none, which takes some hundred megabytes of its memory.
+    """
     driver = _driver()
     device, flags, is_active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+    context = ctypes.c_void_p()
     if driver is None or driver.cuDeviceGet(ctypes.byref(device), 0):
-        return 0
-    # A context must not be made for the question: it takes some hundred megabytes itself.
+        yield False
+        return
     refused = driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(is_active))
-    context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
-    if refused or not is_active.value or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
-        return 0
+    is_wanted = not refused and (makes_one or bool(is_active.value))
+    if not is_wanted or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+        yield False
+        return
     try:
         # The thread that asks need not be one that ever worked on the device.
         if driver.cuCtxPushCurrent_v2(context):
-            return 0
-        failed = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
-        driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            driver.cuCtxPopCurrent_v2(ctypes.byref(context))
     finally:
         driver.cuDevicePrimaryCtxRelease_v2(device)
-    return 0 if failed else total.value - free.value
+
+
+def used_memory_bytes() -> int:
+    """Memory in use on the first device, by whomever; 0 where none is in use by this process."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    with primary_context(makes_one=False) as is_current:
+        driver = _driver()
+        if not is_current or driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+            return 0
+    return total.value - free.value
 
 
 @cache
@@ -118,6 +142,22 @@ def _describe(driver: Any, index: int) -> Gpu:
     return Gpu(name.value.decode(errors="replace"), f"sm{major.value}{minor.value}", memory.value)
 
 
+def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The driver's own version, such as 580.65.06, as its kernel module tells; empty where it does not."""
+    try:
+        words = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", words)
+    return found.group(1) if found else ""
+
+
+def served_cuda() -> int:
+    """The newest major version of CUDA that the driver serves; 0 without a driver."""
+    driver, version = _driver(), ctypes.c_int()
+    return 0 if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) else version.value // 1000
+
+
 def version_of(*distributions: str) -> str:
     """Version of the first of these distributions that is installed; empty where none is."""
     from importlib import metadata  # costs a worker without a device several milliseconds
@@ -142,7 +182,7 @@ def load_tensorrt() -> str:
     if version and int(version.partition(".")[0]) != TENSORRT_MAJOR:
         return (
             f"TensorRT {version} is installed, but ONNX Runtime links version {TENSORRT_MAJOR}; "
-            "install tensorrt-cu13-libs of that version, as constraints/gpu-cu13.txt has it"
+            "install tensorrt-cu13-libs of that version, as constraints/gpu-cu13-tensorrt.txt has it"
         )
     folder = _package_folder("tensorrt_libs")
     # The parser and the plug-ins need the first.

@@ -26,7 +26,11 @@ SERVES = {
     "gpu-cu13.txt": (("gpu",), ("3.11",)),
     "gpu-cu12.txt": (("gpu-cu12",), ("3.11",)),
 }
-
+# Files of pins that go beside another one of these: with the extra that each adds.
+ADDS = {
+    "gpu-cu13-tensorrt.txt": ("gpu-cu13.txt", "tensorrt"),
+    "gpu-cu12-tensorrt.txt": ("gpu-cu12.txt", "tensorrt-cu12"),
+}
 
 MAKE_TARGETS = re.findall(r"^\.PHONY: (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)[0].split()
 
@@ -49,7 +53,7 @@ def test_pins_are_exact_versions_and_name_no_place(path: Path) -> None:
 
 
 def test_every_file_of_pins_is_known() -> None:
-    assert {path.name for path in PINS} == {*SERVES, "bench.txt"}
+    assert {path.name for path in PINS} == {*SERVES, *ADDS, "bench.txt"}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,23 @@ def test_pins_satisfy_what_the_project_asks(name: str, extras: tuple[str, ...], 
         pin = pins[requirement.name]
         version = next(iter(pin.specifier)).version
         assert version in requirement.specifier, f"{pin} does not satisfy {requirement}"
+
+
+@pytest.mark.parametrize("name", ADDS)
+def test_tensorrt_has_pins_of_its_own(name: str) -> None:
+    """Its package downloads while it installs, so that no other set may ask for it."""
+    beside, extra = ADDS[name]
+    pins = {pin.name: pin for pin in read_pins(REPOSITORY / "constraints" / name)}
+    asked = {item.name: item for item in map(Requirement, EXTRAS[extra])}
+    assert pins.keys() == asked.keys() and all(name.startswith("tensorrt") for name in pins)
+    for name, pin in pins.items():
+        assert next(iter(pin.specifier)).version in asked[name].specifier
+    others = [pin.name for path in PINS if path.name not in ADDS for pin in read_pins(path)]
+    asked_elsewhere = [
+        item for other, items in EXTRAS.items() if other not in dict(ADDS.values()).values() for item in items
+    ]
+    assert not [name for name in (*others, *asked_elsewhere) if name.startswith("tensorrt")]
+    assert (REPOSITORY / "constraints" / beside).is_file()
 
 
 def test_one_runtime_and_one_opencv_in_each_set() -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from framemill.actors.dali_rules import CODECS, RULES, Picture, refusal
+from framemill.actors import dali_rules
+from framemill.actors.dali_rules import GPU_CODECS, RULES, Picture, refusal
+from framemill.models.nvdec import Limits
 
 GOOD = Picture(
     codec="h264",
@@ -18,7 +20,7 @@ GOOD = Picture(
 )
 
 
-@pytest.mark.parametrize("codec", CODECS["gpu"])
+@pytest.mark.parametrize("codec", GPU_CODECS)
 def test_ordinary_files_are_read_by_the_device(codec: str) -> None:
     assert refusal(replace(GOOD, codec=codec), "gpu") == ""
 
@@ -51,3 +53,29 @@ def test_the_variant_for_the_host_has_no_least_amount_of_work() -> None:
     small = replace(GOOD, codec="vp9", profile="Profile 0", width=96, height=64, num_frames=1)
     assert refusal(small, "cpu") == "" and refusal(small, "gpu")
     assert refusal(GOOD, "cpu") == "the device decodes no h264"
+
+
+ADA = {"h264": Limits((48, 16), (4096, 4096), 65536, 4), "av1": Limits((128, 128), (8192, 8192), 262144, 4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"codec": "av1", "profile": "Main", "width": 7680, "height": 4320}, ""),
+        ({"codec": "vp9"}, "no vp9"),
+        ({"width": 4098, "height": 2160}, "4098 x 2160 is beyond what the device decodes of h264"),
+    ],
+)
+def test_the_drivers_word_on_its_chip_goes_before_the_table(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], words: str
+) -> None:
+    monkeypatch.setattr(dali_rules, "decoder_limits", lambda: ADA)
+    said = refusal(replace(GOOD, **changes), "gpu")  # type: ignore[arg-type]
+    assert words in said and bool(said) == bool(words)
+
+
+def test_sides_that_fit_may_still_make_too_many_blocks() -> None:
+    limits = Limits((48, 16), (4096, 4096), 32_768)
+    assert limits.hold(4096, 2048) and not limits.hold(4096, 2064)
+    assert Limits((48, 16), (4096, 4096)).hold(4096, 4096)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from framemill.cluster.run import devices
 from framemill.errors import DeviceLostError, ModelError
 from framemill.models import cuda, probing
 from framemill.models.registry import DEFAULTS
+from tests.fake_gpu import fake_gpu
 
-GOOD = "NVIDIA H200, 580.65.06, 143771 MiB\n"
+GOOD = "NVIDIA H200, 580.65.06, 143771 MiB, 9.0\n"
 INSTALLED = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13-libs": "10.16.1.11"}
 
 
@@ -41,10 +43,15 @@ class Machine:
         code = command[2]
         trial = next(
             name
-            for name, mark in (("dali", "nvidia.dali"), ("cublas", "cublas"), (command[-1], "try_provider"))
+            for name, mark in (
+                ("decoder", "decoder_problem"),
+                ("cublas", "cublas"),
+                (command[-1], "try_provider"),
+            )
             if mark in code
         )
-        exit_code, out, err = self.trials.get(trial, (0, '""\n', ""))
+        good = '["", "h264 to 4096 x 4096 (7 decoders)"]\n' if trial == "decoder" else '""\n'
+        exit_code, out, err = self.trials.get(trial, (0, good, ""))
         if exit_code == 999:
             raise subprocess.TimeoutExpired(command, 1)
         return subprocess.CompletedProcess(command, exit_code, out, err)
@@ -65,6 +72,8 @@ def test_all_is_well(machine: Machine) -> None:
     found = machine.findings()
     assert {finding["status"] for finding in found.values()} == {"ok"}
     assert set(found) == {"gpu", "tensorrt", "cuda", "decoder on the GPU", "speech on the GPU"}
+    assert found["gpu"]["detail"] == "NVIDIA H200, driver 580.65.06, 143771 MiB, compute capability 9.0"
+    assert found["decoder on the GPU"]["detail"].endswith("as it should: h264 to 4096 x 4096 (7 decoders)")
 
 
 def test_no_gpu_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +85,13 @@ def test_no_gpu_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("smi", "words", "remedy"),
     [
-        ((0, "NVIDIA T4, 535.1, 15360 MiB\n"), "T4", "older ones take extra gpu-cu12"),
+        ((0, "NVIDIA T4, 535.1, 15360 MiB, 7.5\n"), "T4", "older ones take extra gpu-cu12"),
+        (
+            (0, "Tesla V100-SXM2-16GB, 580.65.06, 16384 MiB, 7.0\n"),
+            "compute capability 7.0: CUDA 13 serves 7.5 and newer, not Volta",
+            "constraints/gpu-cu12.txt",
+        ),
+        ((0, "Tesla P100-PCIE-16GB, 535.1, 16384 MiB, 6.0\n"), "6.0: CUDA 13 serves", "gpu-cu12.txt"),
         ((0, "NVIDIA K80, 470.82, 11441 MiB\n"), "K80", "update the driver to 580"),
         (
             (9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver"),
@@ -92,6 +107,53 @@ def test_drivers(machine: Machine, smi: tuple[int, str], words: str, remedy: str
     assert finding["status"] == "warn" and words in finding["detail"] and remedy in finding["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("capability", "status", "words"),
+    [
+        ("89", "ok", "Fake L4, driver 580 or newer, 23034 MiB, compute capability 8.9"),
+        ("70", "warn", "compute capability 7.0: CUDA 13 serves 7.5 and newer"),
+    ],
+)
+def test_without_nvidia_smi_the_driver_itself_is_asked(
+    tmp_path: Path, capability: str, status: str, words: str
+) -> None:
+    code = "import json, framemill.cluster.gpu_checks as checks; print(json.dumps([*checks.gpu_checks()]))"
+    environment = fake_gpu(tmp_path / "lib", "libcuda.c", FAKE_CAPABILITY=capability) | {"PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert (found["gpu"]["status"], words in found["gpu"]["detail"]) == (status, True), found
+    assert "only the CPU runtime" in found["gpu use"]["detail"]
+
+
+def test_the_driver_tells_its_version(tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    file.write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)\n"
+        "GCC version:  gcc version 13.3.0\n"
+    )
+    assert cuda.driver_version(file) == "580.65.06" and cuda.driver_version(tmp_path / "nowhere") == ""
+
+
+def test_an_older_nvidia_smi_is_asked_without_the_compute_capability(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = machine.run
+
+    def older(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "compute_cap" in command[1]:
+            refused = 'Field "compute_cap" is not a valid field to query.'
+            return subprocess.CompletedProcess(command, 2, refused, "")
+        return answered(command, **options)
+
+    monkeypatch.setattr(gpu_checks.subprocess, "run", older)
+    machine.smi = (0, "NVIDIA A100-SXM4-40GB, 470.82, 40536 MiB\n")
+    finding = machine.findings()["gpu"]
+    assert finding["detail"] == "NVIDIA A100-SXM4-40GB, driver 470.82, 40536 MiB"
+    assert "update the driver to 580" in finding["remedy"]
+
+
 def test_a_gpu_with_the_cpu_runtime(machine: Machine) -> None:
     del machine.installed["onnxruntime-gpu"]
     found = machine.findings()
@@ -105,7 +167,7 @@ def test_tensorrt_of_the_wrong_major(machine: Machine) -> None:
         finding["status"] == "fail"
         and "11.0.0.5 is installed, but ONNX Runtime links version 10" in finding["detail"]
     )
-    assert "constraints/gpu-cu13.txt" in finding["remedy"]
+    assert "constraints/gpu-cu13-tensorrt.txt" in finding["remedy"]
     del machine.installed["tensorrt-cu13-libs"]
     assert machine.findings()["tensorrt"]["status"] == "ok"  # nothing requires it
 
@@ -123,10 +185,16 @@ def test_tensorrt_of_the_wrong_major(machine: Machine) -> None:
         ("cuda", (-11, "", "Segmentation fault"), "cuda", "ended with -11: Segmentation fault"),
         ("cuda", (999, "", ""), "cuda", "no answer within"),
         (
-            "dali",
+            "decoder",
             (1, "", "ModuleNotFoundError: No module named 'cupy'"),
             "decoder on the GPU",
             "No module named 'cupy'",
+        ),
+        (
+            "decoder",
+            (0, '["libnvcuvid.so.1 cannot be loaded", ""]\n', ""),
+            "decoder on the GPU",
+            "frames are decoded on the CPU: libnvcuvid.so.1 cannot be loaded",
         ),
         (
             "cublas",
@@ -151,6 +219,8 @@ def test_the_trials_are_programs_that_run() -> None:
     assert "not in this build of ONNX Runtime" in cuda_finding["detail"]
     (cpu_finding,) = gpu_checks._provider("cpu", "mend it")
     assert cpu_finding["status"] == "ok", cpu_finding
+    (decoder,) = gpu_checks._tried("decoder", gpu_checks._TRY_DECODER, [], "good", "bad", "mend it")
+    assert decoder["status"] == "ok" or "there is no usable GPU" in decoder["detail"]
     (cublas,) = gpu_checks._tried("speech", gpu_checks._TRY_CUBLAS, [], "good", "bad", "mend it")
     assert cublas["status"] == "ok" or "libcublas.so.12 cannot be loaded" in cublas["detail"]
 
