@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,8 @@ from framemill.actors.shard_tasks import ShardResult, ShardTask
 from framemill.actors.shards import Shard
 from framemill.actors.shortfalls import find_shortfall, measure
 from framemill.actors.tracing import Trace
+from framemill.models.engines import Tell, tell_nobody
+from framemill.models.provider_sessions import may_build_engines
 from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
 from framemill.models.runner import Model
@@ -97,6 +100,7 @@ class ShardProcessor:
         self._models: dict[str, Model] = {}
         self._sessions: dict[str, tuple[SessionReport, Any]] = {}
         self._lock = threading.Lock()
+        self._tell: Tell = tell_nobody
 
     def op(self, name: str) -> Op:
         """The operation, opened at its first use.
@@ -112,6 +116,23 @@ class ShardProcessor:
                 self._ops[name] = kind(options, loaded)
             return self._ops[name]
 
+    def open_models(self, names: Iterable[str], tell: Tell) -> None:
+        """Opens the models of operations now, where engines may have to be built: that is no shard's time.
+
+        Args:
+            tell: is told of each engine that is built.
+        """
+        if not may_build_engines(self._require):
+            return
+        self._tell = tell
+        try:
+            for name in names:
+                if load_op(name).roles(self._options[name]):
+                    with contextlib.suppress(Exception):  # the first shard that wants it says why
+                        self.op(name)
+        finally:
+            self._tell = tell_nobody
+
     def after(self, name: str) -> tuple[str, ...]:
         """The operations whose rows one needs, in this run."""
         return self._after.get(name, load_op(name).after)
@@ -121,7 +142,13 @@ class ShardProcessor:
             with self.trace.span("open model", role=role):
                 entry = resolve(role, self._choices.get(role, ""))
                 model, report = open_model(
-                    entry, find(entry), self._threads, self._require, self._sharing, self._precision
+                    entry,
+                    find(entry),
+                    self._threads,
+                    self._require,
+                    self._sharing,
+                    self._precision,
+                    self._tell,
                 )
             self._sessions[role] = (report, model.runner)
             if model.runner.max_batch > 1:

@@ -131,7 +131,7 @@ class _Extraction:
                 dataset=dataset,
                 plan=plan,
                 jobs=jobs,
-                config=worker_config(self.request, plan, dataset, self.run_id),
+                config=worker_config(self.request, plan, dataset, self.run_id, wanted=jobs.ops),
                 started=self.started,
             )
             outcome = self.engine.run(setup, conclude)

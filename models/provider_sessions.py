@@ -16,7 +16,7 @@ import numpy as np
 from framemill.errors import ModelError, ProviderError
 from framemill.models import cuda
 from framemill.models.arrays import cupy_module
-from framemill.models.engines import engine_folder, open_with_engine, timing_folder
+from framemill.models.engines import Tell, engine_folder, open_with_engine, tell_nobody, timing_folder
 from framemill.models.entry import BATCH_TRANSFORM_VERSION, ModelEntry
 from framemill.models.folders import weights_beside
 from framemill.models.memory_plan import plan_memory
@@ -60,6 +60,7 @@ def open_on_provider(
     sharing: int = 1,
     precision: str = "fp32",
     row_threads: int = 1,
+    tell: Tell = tell_nobody,
 ) -> Opened:
     """A session that the provider really runs.
 
@@ -71,6 +72,7 @@ def open_on_provider(
         sharing: how many models share the device's memory, >= 1.
         precision: in which numbers TensorRT may compute, fp32 or fp16; a quantised file stays as it is.
         row_threads: CPU threads that a row takes where the CPU runs it.
+        tell: is told of an engine that is built (see `open_with_engine`).
 
     Raises:
         Exception: of any class, why the provider did not take the model.
@@ -89,7 +91,7 @@ def open_on_provider(
 
     seconds = 0.0
     if provider == "tensorrt":
-        session, seconds = open_with_engine(setup.engines, open_in)
+        session, seconds = open_with_engine(setup.engines, open_in, tell, entry.name)
     else:
         session = open_in(setup.engines)
     got = session.get_providers()
@@ -100,6 +102,22 @@ def open_on_provider(
         raise ProviderError("took no node of the graph")
     precision = "int8" if computes_in_bytes(session) else setup.precision
     return Opened(session, num_nodes, setup.max_batch, note, precision, seconds, stream)
+
+
+def may_build_engines(require: str = "") -> bool:
+    """Whether opening a model here may build an engine, which takes minutes.
+
+    Args:
+        require: as `open_model` takes it.
+    """
+    if require not in ("", "tensorrt") or not cuda.find_gpus():
+        return False
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        return False
+    load_cuda(ort)
+    return LADDER["tensorrt"] in ort.get_available_providers()
 
 
 def try_provider(provider: str) -> str:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from framemill.errors import DeviceFullError, ModelError, ProviderError, UsageError
 from framemill.models.arrays import array_module, await_producer, is_on_host
+from framemill.models.engines import Tell, tell_nobody
 from framemill.models.failures import model_failure
 from framemill.models.probing import WORKED_SECONDS, choose_threads, known_probe
 from framemill.models.provider_sessions import load_cuda, open_on_provider
@@ -196,7 +197,13 @@ def _with_copies(array: Any, count: int) -> Any:
 
 
 def open_model(
-    entry: ModelEntry, path: Path, threads: int, require: str = "", sharing: int = 1, precision: str = "fp32"
+    entry: ModelEntry,
+    path: Path,
+    threads: int,
+    require: str = "",
+    sharing: int = 1,
+    precision: str = "fp32",
+    tell: Tell = tell_nobody,
 ) -> tuple[Model, SessionReport]:
     """Opens a verified model file on the first provider that takes it.
 
@@ -207,6 +214,7 @@ def open_model(
         require: key of `LADDER` that must run the model; empty for the best there is.
         sharing: how many models of this process share a device's memory, >= 1.
         precision: fp32, or fp16 where TensorRT may compute in halves, by which scores move up to about 0.01.
+        tell: is told of an engine that is built for it.
 
     Raises:
         UsageError: `require` is no key of `LADDER`.
@@ -251,6 +259,7 @@ def open_model(
                 sharing=sharing,
                 precision=precision,
                 row_threads=row_threads,
+                tell=tell,
             )
         except UsageError:
             raise

@@ -53,6 +53,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
         models: role -> name or path, where not the default. sampling: the policy, as typed.
         shard_seconds: length of a piece of a long source. in_flight: shards worked on at once.
         threads: for models and decoders on the CPU. memory_bytes: limit of the process.
+        wanted: operations that have something to compute.
         require_provider, precision, tracks: as in `ExtractRequest`, precision as sessions take it.
     """
 
@@ -66,6 +67,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     sampling: str
     threads: int
     plugins: tuple[Plugin, ...] = ()
+    wanted: tuple[str, ...] = ()
     tracks: tuple[str, str] = ("", "")
     in_flight: int = 1
     require_provider: str = ""
@@ -267,12 +269,21 @@ class Ready(Message, frozen=True, kw_only=True):
     pid: int
 
 
+class Preparing(Message, frozen=True, kw_only=True):
+    """The worker process does what takes minutes before it begins; `text` is for a person."""
+
+    text: str
+
+
 class Answer(Message, frozen=True, kw_only=True):
     """What came of a request: `failed`, or else `done`."""
 
     id: int
     done: Opened | ShardDone | Merged | Written | Figures | None = None
     failed: Failure | None = None
+
+
+Reply = Ready | Preparing | Figures | Answer
 
 
 def encode(message: Message) -> bytes:
@@ -291,6 +302,6 @@ def decode(line: bytes | str, kind: type[M]) -> M:
         ) from exc
 
 
-def decode_reply(line: bytes) -> Ready | Figures | Answer:
+def decode_reply(line: bytes) -> Reply:
     """What a worker process sent; see `decode`."""
-    return cast(Ready | Figures | Answer, decode(line, cast(Any, Ready | Figures | Answer)))
+    return cast(Reply, decode(line, cast(Any, Reply)))

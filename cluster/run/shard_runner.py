@@ -30,6 +30,7 @@ from framemill.cluster.run.open_sources import OpenSources
 from framemill.cluster.run.part_writer import FinishedTables, with_source
 from framemill.cluster.run.row_ends import ending_with
 from framemill.errors import SetupError
+from framemill.models.provider_sessions import may_build_engines
 from framemill.ops import OPS, load_op
 from framemill.ops.operation import BROKEN, Reads, describe_broken, describe_error, runnable
 from framemill.plugins import load_plugins
@@ -109,6 +110,18 @@ class ShardRunner:
             precision=config.precision,
             trace=self.trace,
         )
+
+    def builds_engines(self) -> bool:
+        """Whether `prepare` may take minutes."""
+        return bool(self._config.wanted) and may_build_engines(self._config.require_provider)
+
+    def prepare(self, tell: Callable[[str], None]) -> None:
+        """Builds engines of models that are not there yet, before shards with deadlines come.
+
+        Args:
+            tell: is told of each.
+        """
+        self.processor.open_models(self._config.wanted, tell)
 
     def run(self, request: RunShard) -> ShardDone:
         """Computes operations on one shard; the rows of an undivided source are finished at once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from framemill.cluster.machine import usable_cores, worker_memory_bytes
@@ -13,12 +14,18 @@ from framemill.cluster.run.precision import device_precision
 
 
 def worker_config(
-    request: ExtractRequest, plan: OpsPlan, dataset: Dataset, run_id: str, in_flight: int = 0
+    request: ExtractRequest,
+    plan: OpsPlan,
+    dataset: Dataset,
+    run_id: str,
+    in_flight: int = 0,
+    wanted: Iterable[str] | None = None,
 ) -> WorkerConfig:
     """The configuration of the workers of a run.
 
     Args:
         in_flight: shards worked on at once; 0 for as many as there are threads.
+        wanted: operations that have something to compute; None for all of the plan.
     """
     threads = request.threads or usable_cores()
     return WorkerConfig(
@@ -27,6 +34,7 @@ def worker_config(
         keys={name: op.content_key for name, op in plan.ops.items()},
         options={name: dict(op.options) for name, op in plan.ops.items()},
         plugins=plan.plugins,
+        wanted=tuple(sorted(plan.ops if wanted is None else wanted)),
         after={name: op.after for name, op in plan.ops.items()},
         shard_seconds=dataset.constants["shard_seconds"],
         models=request.models,

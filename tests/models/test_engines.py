@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +48,41 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
         open_with_engine(folder, fail)
     assert [entry.name for entry in folder.parent.iterdir()] == [".lock"]
     assert open_with_engine(folder, lambda place: place.mkdir(exist_ok=True))[1] > 0
+
+
+def test_a_build_is_told_of_and_an_engine_that_is_there_is_not(tmp_path: Path) -> None:
+    folder, told = engine_folder(tmp_path, ["x"]), list[str]()
+    open_with_engine(folder, lambda place: None, told.append, "yolox")
+    begun, ended = told
+    assert "engine of yolox: TensorRT builds it" in begun
+    assert "engine of yolox: built in 0 s" in ended and str(folder) in ended
+    open_with_engine(folder, lambda place: None, told.append, "yolox")
+    assert len(told) == 2
+
+
+def test_who_waits_for_another_process_says_so_and_builds_nothing(tmp_path: Path) -> None:
+    """Builds time kernels on the device, so that those of all workers of a node go one at a time."""
+    folder = engine_folder(tmp_path, ["x"])
+    code = (
+        "import sys, time; from pathlib import Path; from framemill.models.engines import open_with_engine\n"
+        "def build(place):\n    print('building', flush=True) if place != folder else None; time.sleep(1)\n"
+        "folder = Path(sys.argv[1]); open_with_engine(folder, build)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    told: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "building\n"
+        _, seconds = open_with_engine(folder, lambda place: None, told.append, "faces")
+    assert seconds == 0 and told == ["engine of faces: waiting for another that is built"]
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+    folder = engine_folder(tmp_path, ["x"])
+    left = folder.parent / ".building-of-somebody"
+    left.mkdir(parents=True)
+    (left / "half").write_text("an engine")
+    open_with_engine(folder, lambda place: None)
+    assert folder.is_dir() and not left.exists()
 
 
 def test_many_at_once_build_one_engine(tmp_path: Path) -> None:

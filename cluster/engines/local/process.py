@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from framemill.cluster.machine import import_root
 
 if TYPE_CHECKING:
-    from framemill.cluster.run.messages import Answer, Figures, Message, Ready, WorkerConfig
+    from framemill.cluster.run.messages import Message, Reply, WorkerConfig
 
 # Products of matrices stay on the thread that asks: as many shards are at work as there are cores, and
 # OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
@@ -50,7 +50,7 @@ class WorkerProcess:
     def __init__(self, gpu: str = "", others: WorkerProcess | None = None) -> None:
         self.name = f"worker {next(self._numbers)}"
         self.gpu = gpu
-        self.messages: queue.Queue[tuple[WorkerProcess, Died | Ready | Figures | Answer]] = (
+        self.messages: queue.Queue[tuple[WorkerProcess, Died | Reply]] = (
             queue.Queue() if others is None else others.messages
         )
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

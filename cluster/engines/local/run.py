@@ -33,6 +33,7 @@ from framemill.cluster.run.messages import (
     Merged,
     Opened,
     OpenSource,
+    Preparing,
     Ready,
     Report,
     Request,
@@ -45,6 +46,8 @@ from framemill.errors import FramemillError, SetupError
 
 WRITE_SECONDS = 3600.0
 REPORT_SECONDS = 10.0
+# A worker may take so long from one step to the next of what it does before it is ready.
+PREPARE_SECONDS = 3600.0
 # While only long files wait, so many for each place are opened to find short ones.
 MOST_WAITING = 2
 # A worker that dies with no source to blame, at its start or while it writes, is replaced so many times.
@@ -252,8 +255,12 @@ class LocalRun(Run):
         match message:
             case Died(code=code):
                 self._replace_workers(worker, code)
+            case Preparing(text=text):
+                self.reporter.message(0, text)
+                self.workers.patience[worker.name] = time.monotonic() + PREPARE_SECONDS
             case Ready():
                 self.workers.ready.add(worker.name)
+                self.workers.patience.pop(worker.name, None)
                 now = time.monotonic()
                 for sent in self._sent.values():  # they begin to be worked on now
                     if sent.worker is worker:
@@ -319,7 +326,7 @@ class LocalRun(Run):
         if self._blame_reason:
             return  # it is being killed
         now = time.monotonic()
-        late = next((sent for sent in self._sent.values() if now > sent.deadline), None)
+        late = next((sent for sent in self._sent.values() if now > self._deadline(sent)), None)
         if late is not None:
             allowed = f"{late.deadline - late.started:.0f} seconds"
             self._blame = late.job
@@ -330,6 +337,9 @@ class LocalRun(Run):
                 limit = f"{self.workers.memory_bytes >> 20} MiB"
                 self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
                 return worker.kill()
+
+    def _deadline(self, sent: _Sent) -> float:
+        return max(sent.deadline, self.workers.patience.get(sent.worker.name, 0.0))
 
     def _replace_workers(self, dead: WorkerProcess, code: int) -> None:
         """A worker is dead: finds out whom to suspect, and starts all of them anew."""

@@ -29,6 +29,7 @@ from framemill.cluster.run.messages import (
     Message,
     Opened,
     OpenSource,
+    Preparing,
     Ready,
     Report,
     Request,
@@ -64,6 +65,10 @@ class PipeWorker:
         except BaseException as error:
             leave_if_lost(error)
             self.send(Answer(id=request.id, failed=describe_failure(error)))
+
+    def prepare(self) -> None:
+        """Does what takes long and is no shard's work, and tells of it."""
+        self._runner.prepare(lambda text: self.send(Preparing(text=text)))
 
     def send(self, message: Message) -> None:
         """Sends one message to the supervisor."""
@@ -126,6 +131,7 @@ def _serve() -> None:
         return  # there was nothing to do after all
     config = decode(first, WorkerConfig)
     worker = PipeWorker(config, out)
+    worker.prepare()
     worker.send(Ready(pid=os.getpid()))
     threading.Thread(target=worker.send_figures, daemon=True).start()
     # Nothing may have to wait for a thread: what waits is timed as if it worked.

@@ -13,7 +13,7 @@ from framemill.cluster.engines.local.process import WorkerProcess
 if TYPE_CHECKING:
     from framemill.cluster.engines.local.process import Died
     from framemill.cluster.run.jobs import Job
-    from framemill.cluster.run.messages import Answer, Figures, Ready, WorkerConfig
+    from framemill.cluster.run.messages import Reply, WorkerConfig
 
 
 class Workers:
@@ -26,6 +26,7 @@ class Workers:
     Attributes:
         room: shards that each works on at once. memory_bytes: limit of each.
         ready: names of those that said so.
+        patience: name -> monotonic time until which one is waited for, whatever it was sent: it prepares.
     """
 
     def __init__(self, processes: Sequence[WorkerProcess], config: WorkerConfig) -> None:
@@ -35,6 +36,7 @@ class Workers:
         self.room = max(1, config.in_flight // len(self._all))
         self.memory_bytes = config.memory_bytes // len(self._all)
         self.ready: set[str] = set()
+        self.patience: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(self._all)
@@ -66,7 +68,7 @@ class Workers:
         """A source is through."""
         self._homes.pop(job.file.uri, None)
 
-    def receive(self, timeout_seconds: float) -> tuple[WorkerProcess, Died | Ready | Figures | Answer | None]:
+    def receive(self, timeout_seconds: float) -> tuple[WorkerProcess, Died | Reply | None]:
         """The next message and who sent it; None when none came in time, or from one that was replaced."""
         try:
             process, message = self._all[0].messages.get(timeout=timeout_seconds)
@@ -93,4 +95,5 @@ class Workers:
         self._all = started
         self._homes.clear()
         self.ready.clear()
+        self.patience.clear()
         self.configure()

@@ -45,6 +45,9 @@ from framemill.errors import InvariantError
 from framemill.ops import load_op
 from framemill.ops.operation import BROKEN, describe_broken, runnable
 
+# Building engines of all models of an actor may take so long.
+PREPARE_SECONDS = 3600.0
+
 
 class ShardProcessorActor:
     """Works on tasks: one in, one result out, several calls at a time.
@@ -73,9 +76,21 @@ class ShardProcessorActor:
         here = ray.get_runtime_context()
         handle = pickle.dumps(here.current_actor)
         ray.get(coordinator.register.remote(self._name, handle, here.get_node_id()))
+        with reporting_to(coordinator):
+            self._prepare()
         if decoders is not None:
             self._reader = RemoteReader(decoders, self._name)
             self._runner.processor.read = self._reader.read
+
+    def _prepare(self) -> None:
+        """Builds engines of models, as a task of its own: it has a deadline, and no file is to blame."""
+        if not self._runner.builds_engines():
+            return
+        task_id = f"engines for {self._name}"
+        before = ray.get(self._coordinator.start.remote(task_id, self._name, PREPARE_SECONDS))
+        if before != STOPPED and before < DEATHS_ALONE:  # else the first shard shows what is wrong with them
+            self._runner.prepare(lambda text: self._runner.processor.notes.append(text))
+        ray.get(self._coordinator.finish.remote(task_id))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with reporting_to(self._coordinator):
