@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz test-gpu bench-gpu lint bench accuracy docs check-models clean
+.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz test-gpu bench-gpu first-gpu lint bench accuracy docs check-models clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other. So has another Ray.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,$(if $(filter ray-newest,$(MAKECMDGOALS)),.venv-ray-newest,.venv))
@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | test-gpu | bench-gpu | lint | bench | accuracy | docs | check-models | clean"
+	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | test-gpu | bench-gpu | first-gpu | lint | bench | accuracy | docs | check-models | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -84,8 +84,10 @@ ray-newest: $(VENV)/dev.stamp
 
 # On a machine with an NVIDIA GPU, from wheels that bring their own CUDA: no second resolution, see docs/install.md. What
 # finds no GPU there fails instead of being skipped.
-$(VENV)/gpu.stamp: $(PINS) constraints/gpu-cu13.txt | $(BIN)/python
+$(VENV)/gpu.stamp: $(PINS) constraints/gpu-cu13.txt constraints/gpu-cu13-tensorrt.txt | $(BIN)/python
 	$(PIP) install --quiet --no-deps --requirement constraints/gpu-cu13.txt
+	$(PIP) install --quiet --no-deps --requirement constraints/gpu-cu13-tensorrt.txt || \
+		echo "TensorRT cannot be installed here: its package downloads from its maker. Models run on CUDA." >&2
 	$(PIP) install --quiet --constraint constraints/cpu.txt pytest hypothesis array-api-strict
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $@
@@ -96,6 +98,16 @@ test-gpu: $(VENV)/gpu.stamp
 bench-gpu: $(VENV)/gpu.stamp
 	FRAMEMILL_REQUIRE_GPU=1 $(BIN)/python -m benchmarks gpu_decode gpu_objects gpu_against_host gpu_first_row gpu_idle \
 		gpu_whisper
+
+# The first minutes on a GPU, in their order: one JSON and a page, in first-gpu/. The driver is looked for before anything
+# is installed: without one it ends with 5. PY=python uses that interpreter and installs nothing; what is not there is
+# skipped by name.
+PY ?=
+first-gpu:
+	@test -n "$(or $(PY),$(PYTHON))" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PY=/path/to/python" >&2; exit 1; }
+	@$(or $(PY),$(PYTHON)) benchmarks/first_gpu/driver.py
+	$(if $(PY),,$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/gpu.stamp)
+	$(or $(PY),$(BIN)/python) -m benchmarks.first_gpu first-gpu $(if $(MODELS),--models $(MODELS))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -115,4 +127,4 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf .venv .venv-gpu .venv-ray-newest $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-gpu .venv-ray-newest $(DEMO) first-gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

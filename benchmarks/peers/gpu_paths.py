@@ -1,6 +1,6 @@
-"""What a GPU does bare: DALI on whole files, a model on arrays of the device; and our reader alone beside it.
+"""Our reader alone on a GPU, and a model alone on arrays of the device; the decoder's limit: `gpu_limit`.
 
-python -m benchmarks.peers.gpu_paths decode|reader FOLDER DEVICE THREADS
+python -m benchmarks.peers.gpu_paths reader FOLDER DEVICE THREADS
 python -m benchmarks.peers.gpu_paths inference MODEL.onnx BATCH SECONDS
 Prints {"frames", "seconds"} in wall-clock seconds; starting up and a first call do not count.
 
@@ -19,40 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
-# Frames that a call decodes, as many as our reader asks for at most.
-CHUNK = 64
 MODEL_SIZE = (416, 416)
 SIDES = ("device", "host")
 
 
-def decode_bare(folder: Path, device: str, threads: int) -> dict[str, float]:
-    """Every frame of every file, in calls of `CHUNK` consecutive ones over all of its bytes."""
-    import nvidia.dali.experimental.dynamic as dali
-
-    calls = []
-    for path in sorted(folder.iterdir()):
-        with av.open(str(path)) as container:
-            count = sum(bool(packet.size) for packet in container.demux(video=0))
-        content = np.fromfile(path, np.uint8)
-        calls += [
-            (content, np.arange(i, min(i + CHUNK, count), dtype=np.int32)) for i in range(0, count, CHUNK)
-        ]
-
-    def work(call: tuple[Any, Any]) -> int:
-        # Threads that are tied to cores, which is the default, would all sit on the first few.
-        encoded = dali.as_tensor(call[0])
-        decoded = dali.decoders.video(encoded, device=device, frames=call[1], affine=False)
-        decoded.evaluate()
-        return len(call[1])
-
-    return _timed(work, calls, threads)
-
-
 def read_ours(folder: Path, device: str, threads: int) -> dict[str, float]:
-    """The same frames through the reader of the actor, indexes made before."""
+    """Every frame of every file through the reader of the actor, indexes made before."""
     from framemill.actors import dali_rules
     from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
     from framemill.actors.indexing import index_source
@@ -148,7 +122,7 @@ def main() -> None:
     if what == "inference":
         found = infer_bare(path, int(second), float(third))
     else:
-        work: Any = {"decode": decode_bare, "reader": read_ours, "weigh": weigh}[what]
+        work: Any = {"reader": read_ours, "weigh": weigh}[what]
         found = work(Path(path), second, int(third))
     json.dump(found, sys.stdout)
 

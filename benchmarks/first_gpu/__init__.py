@@ -1,0 +1,1 @@
+"""The first minutes on a machine with an NVIDIA GPU: checks in order, one JSON, a page (`make first-gpu`)."""
