@@ -193,6 +193,11 @@ def load_tensorrt() -> str:
     return ""
 
 
+def has_tensorrt() -> bool:
+    """Whether TensorRT's libraries are there: from a wheel, or where the system looks for them."""
+    return bool(version_of(*TENSORRT_PACKAGES)) or not _load(Path(f"libnvinfer.so.{TENSORRT_MAJOR}"))
+
+
 def load_cublas_for_ctranslate2() -> str:
     """Loads cuBLAS 12 for CTranslate2, which is built for it alone; names of libraries differ, so both fit.
 

@@ -87,16 +87,17 @@ def open_on_provider(
 
     def open_in(engines: Path) -> Any:
         threads = row_threads if provider == "cpu" else 1
-        return _open(ort, provider, path, entry, replace(setup, engines=engines), available, threads)
+        session = _open(ort, provider, path, entry, replace(setup, engines=engines), available, threads)
+        got = session.get_providers()
+        if not got or got[0] != LADDER[provider]:
+            raise ProviderError(_absent(ort, got))
+        return session
 
     seconds = 0.0
     if provider == "tensorrt":
         session, seconds = open_with_engine(setup.engines, open_in, tell, entry.name)
     else:
         session = open_in(setup.engines)
-    got = session.get_providers()
-    if not got or got[0] != LADDER[provider]:
-        raise ProviderError(_absent(ort, got))
     num_nodes = count_nodes(session)
     if num_nodes and not num_nodes.get(LADDER[provider]):
         raise ProviderError("took no node of the graph")
@@ -117,7 +118,7 @@ def may_build_engines(require: str = "") -> bool:
     except ImportError:
         return False
     load_cuda(ort)
-    return LADDER["tensorrt"] in ort.get_available_providers()
+    return LADDER["tensorrt"] in ort.get_available_providers() and cuda.has_tensorrt()
 
 
 def try_provider(provider: str) -> str:

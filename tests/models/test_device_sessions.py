@@ -15,6 +15,7 @@ from framemill.errors import DeviceFullError, DeviceLostError, ProviderError
 from framemill.models import cuda, provider_sessions
 from framemill.models.cuda import Gpu
 from framemill.models.memory_plan import plan_memory
+from framemill.models.provider_sessions import may_build_engines
 from framemill.models.providers import GPU_BATCH
 from framemill.models.session import OnnxSession, open_model
 from framemill.models.store import cache_folder
@@ -108,6 +109,32 @@ def test_an_engine_is_built_in_its_folder_and_its_time_told(
     assert report.precision == "fp16" and report.build_seconds > 0  # another engine
     monkeypatch.setenv(cuda.TF32_VARIABLE, "1")
     assert open_model(entry_of(path), path, 1)[1].build_seconds > 0  # and another
+
+
+def test_engines_may_be_built_only_where_a_gpu_and_tensorrt_are(
+    monkeypatch: pytest.MonkeyPatch, devices: Callable[..., Devices]
+) -> None:
+    devices(tensorrt="ok", cuda="ok")
+    monkeypatch.setattr(cuda, "find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24 << 30),))
+    monkeypatch.setattr(cuda, "has_tensorrt", lambda: True)
+    assert may_build_engines() and may_build_engines("tensorrt") and not may_build_engines("cuda")
+    monkeypatch.setattr(cuda, "has_tensorrt", lambda: False)
+    assert not may_build_engines()
+    monkeypatch.setattr(cuda, "has_tensorrt", lambda: True)
+    monkeypatch.setattr(cuda, "find_gpus", lambda: ())
+    assert not may_build_engines()
+
+
+def test_without_tensorrts_libraries_models_run_on_cuda_and_no_engine_is_left(
+    tmp_path: Path, devices: Callable[..., Devices]
+) -> None:
+    """ONNX Runtime lists the provider all the same, and leaves it out of the session without a word."""
+    devices(tensorrt="absent", cuda="ok")
+    path = scaler(tmp_path / "m.onnx")
+    _, report = open_model(entry_of(path), path, 1)
+    assert report.provider == "cuda" and "silently absent" in report.attempts[0][1]
+    engines = cache_folder() / "tensorrt" / "engines"
+    assert not [folder for folder in engines.iterdir() if folder.is_dir()]
 
 
 def test_tensorrt_of_another_major_falls_to_the_next_provider(
