@@ -89,6 +89,8 @@ class PartWriter:
         self, table: str, tables: dict[str, pa.Table], written: list[Part | None], refused: list[Refused]
     ) -> None:
         """Writes one part; where that fails for what is in it, finds out whose rows are to blame."""
+        if not tables:
+            return
         try:
             written.append(self._write(table, list(tables.values()), list(tables)))
         except _NOBODYS:
