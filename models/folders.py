@@ -36,6 +36,7 @@ FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "sentence": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
     "e5": (("model.onnx", "model.safetensors"), ("tokenizer.json",), ("config.json", "")),
+    "owlv2": (("model.onnx",), ("tokenizer.json",)),
     **dict.fromkeys(
         ("clip_text", "openclip_text", "siglip_text", "siglip2_text"),
         (("model.onnx", "text_model.onnx"), ("tokenizer.json",)),

@@ -8,6 +8,11 @@ rtdetr, dfine: the deployed graphs of the authors of RT-DETR (Zhao et al., arXiv
 detr: the bare network of either, as Hugging Face's exports give it: a logit per class and relative boxes.
 rfdetr: the same of RF-DETR (Roboflow, 2025), whose classes are numbered as COCO does it.
 rtmpose, rtmo: the graphs of MMPose's SDK.
+transnetv2, transnetv2_bytes: exports of TransNet V2 (Soucek and Lokoc, arXiv:2008.04838) that take float32,
+or bytes; what each calls its two outputs differs, their order does not.
+depth_anything: Depth Anything V2 (Yang et al., arXiv:2406.09414), pictures of any size in multiples of 14.
+owlv2: OWLv2 (Minderer et al., arXiv:2306.09683) as Hugging Face's Optimum exports it: words and picture in
+one graph, a logit per place and word, and relative boxes.
 
 Other families are described where they are decoded (`ops.faces.decoders`, `ops.objects.pose_families` and so
 on); what they give is checked there, at the first call.
@@ -55,6 +60,13 @@ CHANNELS_LAST_FAMILIES: Mapping[str, int] = {
     "open_nsfw": 3,
 }
 
+# Families that take pictures as bytes; all others take float32.
+_BYTES_FAMILIES = ("mobilenet_embed", "transnetv2_bytes")
+# Inputs beside the pictures: sizes, and words as tokens.
+_BESIDE = ("orig_target_sizes", "input_ids", "attention_mask")
+# Families whose outputs are known by their order; an axis of length 1 at their end says nothing.
+_ORDERED_FAMILIES = ("transnetv2", "transnetv2_bytes")
+
 # `onnx.TensorProto`'s numbers of element types, without the cost of importing it.
 _FLOAT32, _UINT8 = 1, 2
 _TYPES = {
@@ -79,6 +91,13 @@ def expected_inputs(entry: ModelEntry) -> Shapes:
             for family in SIZED_FAMILIES
         },
         "dbnet": {"": (None, 3, None, None)},
+        "depth_anything": {"": (None, 3, None, None)},
+        "owlv2": {
+            "input_ids": (None, None),
+            "attention_mask": (None, None),
+            "pixel_values": (None, 3, height, width),
+        },
+        **{family: {"": (None, 100, 27, 48, 3)} for family in _ORDERED_FAMILIES},
         "ctc_text": {"": (None, 3, height, None)},
         "laion": {"": (None, None)},
         "yamnet": {"": (None,)},
@@ -96,7 +115,7 @@ def expected_inputs(entry: ModelEntry) -> Shapes:
 
 
 def expected_outputs(entry: ModelEntry) -> Shapes:
-    """What a detector, a model of poses by names, or one for moderation, of the entry's family gives.
+    """What a detector, a model of poses by names, or one of shots, depth or moderation of the family gives.
 
     Empty for yolox, whose rows depend on its grid, and for all others.
     """
@@ -112,6 +131,9 @@ def expected_outputs(entry: ModelEntry) -> Shapes:
         "rtmpose": {"simcc_x": (None, None, None), "simcc_y": (None, None, None)},
         "rtmo": {"dets": (None, None, 5), "keypoints": (None, None, None, 3)},
         "open_nsfw": {"": (None, 2)},
+        "depth_anything": {"": (None, None, None)},
+        "owlv2": {"logits": (None, None, None), "pred_boxes": (None, None, 4)},
+        **{family: {"single": (None, 100), "many": (None, 100)} for family in _ORDERED_FAMILIES},
     }
     return shapes.get(entry.family, {})
 
@@ -122,7 +144,11 @@ def check_outputs(entry: ModelEntry, found: Mapping[str, Sequence[int | str]]) -
     Outputs besides those of the family are of no concern.
     """
     wanted = expected_outputs(entry)
-    ours = found if "" in wanted else {name: axes for name, axes in found.items() if name in wanted}
+    if entry.family in _ORDERED_FAMILIES and len(found) == len(wanted):
+        flat = (axes[:-1] if len(axes) == 3 and axes[-1] == 1 else axes for axes in found.values())
+        ours: Mapping[str, Sequence[int | str]] = dict(zip(wanted, flat, strict=True))
+    else:
+        ours = found if "" in wanted else {name: axes for name, axes in found.items() if name in wanted}
     if wanted and not _fits(wanted, ours):
         raise ModelError(_complaint(entry, "gives", wanted, found))
 
@@ -140,8 +166,8 @@ def check_graph(entry: ModelEntry, model: Any) -> None:
     wanted, inputs = expected_inputs(entry), {value.name: axes_of(value) for value in values}
     if wanted and not _fits(wanted, inputs):
         raise ModelError(_complaint(entry, "takes", wanted, inputs))
-    kind = _UINT8 if entry.family == "mobilenet_embed" else _FLOAT32
-    pictures = {value.type.tensor_type.elem_type for value in values if value.name != "orig_target_sizes"}
+    kind = _UINT8 if entry.family in _BYTES_FAMILIES else _FLOAT32
+    pictures = {value.type.tensor_type.elem_type for value in values if value.name not in _BESIDE}
     if wanted and pictures != {kind}:
         found = ", ".join(_TYPES.get(number, f"element type {number}") for number in sorted(pictures))
         raise ModelError(

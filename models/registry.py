@@ -42,6 +42,9 @@ _FILES = (
     "embeddings",
     "aesthetics",
     "moderation",
+    "shots",
+    "depth",
+    "open_vocabulary",
 )
 
 # The known entries, and by role the first of them, its default; both are read when first asked for.

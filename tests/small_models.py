@@ -19,6 +19,7 @@ NAMES: Mapping[str, str] = {
     "image_embeddings": "mobilenet_v1_embed",
     "image_text": "clip_vit_b32_text",
     "moderation": "open_nsfw_w16",
+    "shot_boundaries": "transnetv2_w8",
     "text_embeddings": "minilm_l6_v2",
 }
 # By role, the default where no small one is needed.
