@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 # Seconds of work for each frame looked at.
 A_FRAME: Mapping[str, float] = {
-    "aesthetics": 0.001, "composition": 0.0016, "emotions": 0.003, "face_embeddings": 0.01,
+    "aesthetics": 0.001, "composition": 0.0016, "depth": 1.2, "emotions": 0.003, "face_embeddings": 0.01,
     "face_quality": 0.01, "faces": 0.015, "frames": 0.013, "image_embeddings": 0.018, "labels": 0.011,
-    "moderation": 0.04,     "objects": 0.031, "poses": 0.02, "quality": 0.005, "text": 0.86,
+    "moderation": 0.04, "objects": 0.031, "open_vocabulary": 3.5, "poses": 0.02, "quality": 0.005,
+    "text": 0.86,
 }  # fmt: skip
 # Seconds of work for each second of media: sound, and motion of every frame.
 A_SECOND: Mapping[str, float] = {
@@ -27,6 +28,8 @@ A_SECOND: Mapping[str, float] = {
     "scenes": 0.0037, "sounds": 0.008, "speakers": 0.029, "speech": 0.0032, "stretches": 0.035,
     "transcript": 0.5,
 }  # fmt: skip
+# Of a network that judges every frame, as for scenes by TransNet V2.
+JUDGED_SECOND = 1.0
 # Of operations that are not listed, such as those of plugins.
 ANOTHER_FRAME, ANOTHER_SECOND = 0.05, 0.01
 DECODED_FRAME = 0.001
@@ -56,6 +59,8 @@ def of_op(plan: OpsPlan, name: str, media_seconds: float, num_frames: float) -> 
     reads = plan.ops[name].reads
     if reads is Reads.FRAMES:
         return num_frames * A_FRAME.get(name, ANOTHER_FRAME)
+    if reads is Reads.SIGNALS and plan.ops[name].key["models"]:
+        return media_seconds * JUDGED_SECOND
     if reads in (Reads.AUDIO, Reads.SIGNALS):
         return media_seconds * A_SECOND.get(name, ANOTHER_SECOND)
     return 0.0

@@ -115,7 +115,8 @@ def plan_ops(
     Args:
         shard_seconds: a constant of the result folder.
         held: operation name -> key, of the tables there. Folders of before hold keys in which additions
-            (`Op.additions`) are on; they stand for the same rows, and are gone on with.
+            (`Op.additions`) are on, or that lack options which are newer; they stand for the same rows, and
+            are gone on with.
 
     Raises:
         UsageError: an unknown operation, option, value, role or model, or a licence that is not accepted.
@@ -171,7 +172,7 @@ def plan_ops(
         if named_tracks:
             key["tracks"] = named_tracks
         key["digest"] = _digest(key)
-        if name in held and _is_but_for_additions(kind, key, held[name]):
+        if name in held and _stands_for(kind, key, held[name]):
             key = dict(held[name])
         additions = frozenset(
             _addition(kind, option, options) for option in kind.additions if options[option]
@@ -199,10 +200,16 @@ def _addition(kind: type[Op], name: str, options: Options) -> str:
     return " ".join([name, *(f"{option}={how[option]}" for option in kind.addition_options)])
 
 
-def _is_but_for_additions(kind: type[Op], key: OperationKey, there: OperationKey) -> bool:
-    plain = {**there, "options": {**there.get("options", {}), **_without_additions(kind)}}
+def _stands_for(kind: type[Op], key: OperationKey, there: OperationKey) -> bool:
+    """Whether a key of before is for the same rows: but for additions, and options there were none of then.
+
+    A new option changes no row where it has its default: else the version would have been raised.
+    """
+    fields = [field for field in dataclasses.fields(kind.Options) if field.default is not dataclasses.MISSING]
+    defaults = {field.name: field.default for field in fields}
+    plain = {**there, "options": {**defaults, **there.get("options", {}), **_without_additions(kind)}}
     del plain["digest"]
-    return bool(kind.additions) and _digest(plain) == key["digest"]
+    return _digest(plain) == key["digest"]
 
 
 def _model_key(entry: ModelEntry, precision: str) -> str:

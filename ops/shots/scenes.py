@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from framemill.errors import UsageError
+from framemill.models.runner import Model
 from framemill.ops.chunks import Chunk, Float32Array, FrameIndex, Int64Array, ShardInfo, Signals, UInt8Array
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
@@ -24,8 +26,18 @@ from framemill.ops.shots.features import (
     thumbnail,
 )
 from framemill.ops.shots.selection import early_keys, find_selected, select_frames
+from framemill.ops.shots.transnet import (
+    ShotNetwork,
+    TransNetCollector,
+    find_transitions,
+    join_states,
+    seen_frames,
+)
 
 MODES = ("exact", "fast")
+# What a frame is compared with, or the network that judges it.
+METHODS = ("changes", "transnetv2")
+_ROLE = "shot_boundaries"
 FIRST_CHECK_FRAMES = 256  # frames after which stopping early is first considered; then at 1.5 times as many
 ASSUMED_STEP_SECONDS = 0.04  # between frames where timestamps are equal or missing
 
@@ -53,30 +65,43 @@ class ScenesOptions:
     """How scenes are found.
 
     Attributes:
+        method: changes compares each frame with those around it; transnetv2 has a network judge windows of
+            every frame (role shot_boundaries), which takes far more time on a CPU.
         mode: exact looks at every frame; fast at key frames and where packets are large, falling back to
-            every frame where key frames come at regular intervals.
+            every frame where key frames come at regular intervals. Of the method changes alone, as are the
+            three below.
         cut_ratio: how many times a cut's change exceeds that around it, > 1. True cuts of the labelled
             clips have 2.6 and more, motion 1.6 and less.
         cut_threshold: least change of a cut in 8-bit levels (luma plus half the sum of both chroma), 0..510.
         dissolve_threshold: least distance between the pictures before and after a dissolve, in levels.
+        transition_probability: least probability of a boundary by transnetv2, exclusive, 0..1.
         min_scene_seconds: a scene does not end before it has lasted this long, >= 0; the last may be shorter.
         max_scenes: stop after this many scenes; 0 finds all.
     """
 
+    method: str = "changes"
     mode: str = "exact"
     cut_ratio: float = 2.2
     cut_threshold: float = 10.0
     dissolve_threshold: float = 14.0
+    transition_probability: float = 0.5
     min_scene_seconds: float = 0.2
     max_scenes: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UsageError(f"scenes.mode is {self.mode!r}; it must be {' or '.join(MODES)}")
+        for name, known in (("method", METHODS), ("mode", MODES)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"scenes.{name} is {getattr(self, name)!r}; it must be {' or '.join(known)}")
+        if self.method == "transnetv2" and self.mode == "fast":
+            raise UsageError(
+                "scenes.mode is 'fast', but scenes.method=transnetv2 looks at every frame; leave one of "
+                "both out"
+            )
         for name, low, high in (
             ("cut_ratio", 1.0, 1000.0),
             ("cut_threshold", 0.0, 510.0),
             ("dissolve_threshold", 0.0, 255.0),
+            ("transition_probability", 0.0, 1.0),
             ("min_scene_seconds", 0.0, 86400.0),
             ("max_scenes", 0, 2**31 - 1),
         ):
@@ -94,6 +119,7 @@ class Scenes(Op):
     version = 4
     reads = Reads.SIGNALS
     default = True
+    models = (_ROLE,)
     Options = ScenesOptions
     options: ScenesOptions
     schema = pa.schema(
@@ -109,16 +135,27 @@ class Scenes(Op):
                 "transition",
                 pa.string(),
                 "how it begins: start (of the source), cut (at its first frame), fade (at the start of "
-                "the rise out of black or white), dissolve (at the middle of the mix)",
+                "the rise out of black or white), dissolve (at the middle of the mix); by transnetv2 a fade "
+                "as well begins in the middle",
             ),
             column(
                 "score",
                 pa.float32(),
                 "strength of the transition, >= 0: for a cut how many times its change exceeds that around "
-                "it; for a fade or dissolve the distance between the pictures in levels; 0 at the start",
+                "it, for a fade or dissolve the distance between the pictures in levels; by transnetv2 its "
+                "probability; 0 at the start",
             ),
         ]
     )
+
+    @classmethod
+    def roles(cls, options: ScenesOptions) -> tuple[str, ...]:
+        """A model for the method `transnetv2` alone."""
+        return cls.models if options.method == "transnetv2" else ()
+
+    def __init__(self, options: ScenesOptions, models: Mapping[str, Model]) -> None:
+        super().__init__(options, models)
+        self._network = ShotNetwork(models[_ROLE]) if self.roles(options) else None
 
     def select(self, index: FrameIndex) -> Int64Array | None:
         """None in exact mode and where key frames do not follow the picture; else what fast mode needs."""
@@ -126,6 +163,10 @@ class Scenes(Op):
 
     def open(self, shard: ShardInfo) -> Extractor:
         """Collects a few numbers per frame; memory grows by about 120 bytes a frame."""
+        if self._network is not None:
+            return TransNetCollector(
+                self._network, shard, _usual_step(shard.index), self.schema.empty_table()
+            )
         return _Collector(self, shard)
 
     def merge(self, partials: Sequence[Partial]) -> pa.Table:
@@ -135,6 +176,9 @@ class Scenes(Op):
         if not seen:
             return self.schema.empty_table()
         limit = self.options.max_scenes
+        if self._network is not None:
+            rows = self._judged(seen, self._network)
+            return self._table(rows[:limit] if limit else rows)
         if limit and states[0] is seen[0]:
             # The first shard may have stopped early; then it alone holds the answer.
             rows = self.scenes_of(_joined(seen[:1]), seen[0], settled=True)
@@ -149,23 +193,30 @@ class Scenes(Op):
         head = {name: state[name][0].as_py() for name in names}
         step: float = head["step_seconds"]
         found = self._boundaries(features, head["sparse"], np.array(head["early_keys"], np.int64), step)
-        shortest = max(1, round(self.options.min_scene_seconds / step))
         at, times = features.frame_index, features.pts_seconds
+        kept = self._kept(found, at, step)
+        if settled:
+            kept = [b for b in kept if b.position < len(features) - reach(step)]
+        last = head["num_frames"] - 1 if head["sparse"] else int(at[-1])
+        rows = _rows(kept, at, times, last, head["end_seconds"])
+        return rows[:-1] if settled else rows
+
+    def _judged(self, states: Sequence[pa.Table], network: ShotNetwork) -> list[tuple[object, ...]]:
+        """Scenes by the network."""
+        single, many = join_states(states, network)
+        at, times, plain = seen_frames(states)
+        found = find_transitions(single, many, at, plain, self.options.transition_probability)
+        head = {name: states[0][name][0].as_py() for name in ("step_seconds", "end_seconds")}
+        return _rows(self._kept(found, at, head["step_seconds"]), at, times, int(at[-1]), head["end_seconds"])
+
+    def _kept(self, found: Sequence[Boundary], at: Int64Array, step: float) -> list[Boundary]:
+        """The start, and the boundaries between which scenes last long enough."""
+        shortest = max(1, round(self.options.min_scene_seconds / step))
         kept = [Boundary(0, "start", 0.0)]
         for boundary in sorted(found, key=lambda b: b.position):
             if int(at[boundary.position] - at[kept[-1].position]) >= shortest:
                 kept.append(boundary)
-        if settled:
-            kept = [b for b in kept if b.position < len(features) - reach(step)]
-        starts = [int(at[b.position]) for b in kept]
-        start_times = [float(times[b.position]) for b in kept]
-        last = head["num_frames"] - 1 if head["sparse"] else int(at[-1])
-        ends, end_times = [*starts[1:], last + 1], [*start_times[1:], head["end_seconds"]]
-        rows: list[tuple[object, ...]] = [
-            (i, start_times[i], end_times[i], starts[i], ends[i], b.transition, b.score)
-            for i, b in enumerate(kept)
-        ]
-        return rows[:-1] if settled else rows
+        return kept
 
     def _boundaries(self, features: Features, sparse: bool, early: Int64Array, step: float) -> list[Boundary]:
         o = self.options
@@ -185,9 +236,7 @@ class _Collector:
         self.op, self.shard = op, shard
         self.done = False
         index = shard.index
-        steps = np.diff(index.pts_seconds)
-        usual = float(np.median(steps)) if len(steps) else 0.0
-        self.step = usual if usual > 0 else ASSUMED_STEP_SECONDS
+        self.step = _usual_step(index)
         early = early_keys(index.is_key) if op.options.mode == "fast" else None
         self.sparse = early is not None
         self.early = early if early is not None else np.zeros(0, np.int64)
@@ -255,6 +304,34 @@ class _Collector:
         index = self.shard.index
         last = float(index.pts_seconds[-1]) if len(index) else 0.0
         return index.end_seconds if index.end_seconds > last else last + self.step
+
+
+def _usual_step(index: FrameIndex) -> float:
+    """Usual seconds from one frame to the next."""
+    steps = np.diff(index.pts_seconds)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return usual if usual > 0 else ASSUMED_STEP_SECONDS
+
+
+def _rows(
+    kept: Sequence[Boundary],
+    at: Int64Array,
+    times: npt.NDArray[np.float64],
+    last: int,
+    end_seconds: float,
+) -> list[tuple[object, ...]]:
+    """Rows of scenes from their boundaries.
+
+    Args:
+        at, times: index and time of each frame of the series. last: index of the last frame.
+    """
+    starts = [int(at[b.position]) for b in kept]
+    start_times = [float(times[b.position]) for b in kept]
+    ends, end_times = [*starts[1:], last + 1], [*start_times[1:], end_seconds]
+    return [
+        (i, start_times[i], end_times[i], starts[i], ends[i], b.transition, b.score)
+        for i, b in enumerate(kept)
+    ]
 
 
 def _copied(planes: Planes) -> Planes:

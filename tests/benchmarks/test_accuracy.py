@@ -110,6 +110,6 @@ def test_scenes_are_held_against_known_boundaries(tmp_path: Path) -> None:
     right = compared("made", [(tmp_path / "cut.mp4", [at])], None)
     assert right.met and right.num_rows == 1 and right.figure.startswith("F1 1.000")
     seen_elsewhere = compared("made", [(tmp_path / "cut.mp4", [at])], lambda path: [20])
-    assert seen_elsewhere.met and "TransNetV2: F1 0.000" in seen_elsewhere.figure
+    assert seen_elsewhere.met and "by transnetv2: F1 0.000" in seen_elsewhere.figure
     wrong = compared("made", [(tmp_path / "cut.mp4", [Boundary(50, 50, "fade")])], None)
     assert not wrong.met and "kind right 0.0%" in wrong.figure

@@ -43,8 +43,9 @@ from framemill.cluster.run.jobs import Job, remembered_id
 from framemill.cluster.run.messages import Failure, decode
 from framemill.cluster.run.part_writer import PartWriter
 from framemill.errors import FramemillError, SetupError
+from framemill.ops import load_op
 from framemill.ops.media import MediaDescription
-from framemill.ops.operation import Reads
+from framemill.ops.operation import Op, Reads
 
 WATCH_SECONDS = 5.0
 # After a Ctrl-C, what is at work may finish for so long; after SIGTERM for less: three seconds after its own,
@@ -277,9 +278,10 @@ class RayRun(Run):
 
     def _start_merge(self, job: Job) -> None:
         request = self.merge_request(job, self._earlier)
-        # Laying rows end to end takes no model; only what reads tables may run one.
-        planned = [self.plan.ops[op] for op in request.ops]
-        runs_models = any(op.reads is Reads.TABLES and op.key["models"] for op in planned)
+        # Laying rows end to end takes no model.
+        planned = [self.plan.ops[op] for op in request.ops if load_op(op).merge is not Op.merge]
+        planned += [self.plan.ops[op] for op in request.ops if self.plan.ops[op].reads is Reads.TABLES]
+        runs_models = any(op.key["models"] for op in planned)
         self._merges.start(job, request, self.pool.gpus if runs_models else 0.0)
 
     def _earlier(self, job: Job, ops: Sequence[str]) -> dict[str, tuple[Part, ...]]:

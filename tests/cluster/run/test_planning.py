@@ -47,6 +47,39 @@ def test_a_key_changes_with_what_changes_rows_and_with_nothing_else() -> None:
     assert _digests(_plan(60.0, ops=("frames",))) != {"frames": before["frames"]}
 
 
+def test_another_way_to_find_scenes_has_a_key_of_its_own() -> None:
+    changes = _plan(ops=("scenes",))
+    judged = _plan(ops=("scenes",), options={"scenes": {"method": "transnetv2"}})
+    assert changes.ops["scenes"].key["models"] == {}
+    assert list(judged.ops["scenes"].key["models"]) == ["shot_boundaries"]
+    with pytest.raises(UsageError, match=r"table 'scenes' was made differently: .*'method': 'changes'"):
+        check_keys(judged, {"scenes": changes.ops["scenes"].key})
+    small = _plan(
+        ops=("scenes",),
+        options={"scenes": {"method": "transnetv2"}},
+        models={"shot_boundaries": "transnetv2_w8"},
+    )
+    with pytest.raises(UsageError, match="made differently: models"):
+        check_keys(small, {"scenes": judged.ops["scenes"].key})
+
+
+def test_a_folder_of_before_an_option_was_new_is_gone_on_with() -> None:
+    old = copy.deepcopy(_plan(ops=("scenes",)).ops["scenes"].key)
+    for option in ("method", "transition_probability"):
+        del old["options"][option]
+    old["digest"] = "of before"
+    asked = ExtractRequest(sources=("x",), output="out", ops=("scenes",))
+    plan = plan_ops(asked, 600.0, {"scenes": old})
+    assert plan.ops["scenes"].key == old
+    check_keys(plan, {"scenes": old})
+    other = {**old, "version": old["version"] - 1}
+    assert plan_ops(asked, 600.0, {"scenes": other}).ops["scenes"].key != other
+    judged = ExtractRequest(
+        sources=("x",), output="out", ops=("scenes",), options={"scenes": {"method": "transnetv2"}}
+    )
+    assert plan_ops(judged, 600.0, {"scenes": old}).ops["scenes"].key["options"]["method"] == "transnetv2"
+
+
 def test_options_are_typed_as_the_operation_declares() -> None:
     for value in (True, "true", "yes", "1"):
         assert (
