@@ -55,6 +55,8 @@ ROWS = {
     "image_embeddings": "sampled frame",
     "aesthetics": "sampled frame",
     "moderation": "sampled frame",
+    "depth": "sampled frame",
+    "open_vocabulary": "thing in a sampled frame that a word names",
     "tracks": "object or face on its way",
     "quality": "sampled frame",
     "composition": "sampled frame",

@@ -36,6 +36,8 @@ OPS: dict[str, str] = {
     "image_embeddings": "framemill.ops.frames.embeddings:ImageEmbeddings",
     "aesthetics": "framemill.ops.frames.aesthetics:Aesthetics",
     "moderation": "framemill.ops.frames.moderation:Moderation",
+    "depth": "framemill.ops.frames.depth:Depth",
+    "open_vocabulary": "framemill.ops.objects.open_vocabulary:OpenVocabulary",
     "text_embeddings": "framemill.ops.text.embeddings:TextEmbeddings",
     "transcript_embeddings": "framemill.ops.text.embeddings:TranscriptEmbeddings",
     "poses": "framemill.ops.objects.poses:PosesOp",

@@ -16,18 +16,26 @@ from framemill.ops.chunks import Float32Array, Frames
 from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.frames.embeddings import VECTORS, check_space, sorted_vectors
 from framemill.ops.frames.text_encoder import TOWER_FAMILIES
-from framemill.ops.frames.zero_shot import WordClasses, parse_words, softmax
+from framemill.ops.frames.zero_shot import WordClasses, softmax
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.framing import frame_pictures
 from framemill.ops.pixels.model_input import planes
+from framemill.ops.word_lists import parse_words
 
 # Such models are evaluated on the middle 224 x 224 of pictures whose shorter side is 256, as by Krizhevsky et
 # al., 2012.
 CENTRE = 224 / 256
 _INPUT = "input"
+# For SigLIP a sentence is a third of the work of a frame (64 tokens to 196 patches), and all go through the
+# tower before the first row of a file, whose time is limited.
+MAX_WORDS = 1000
 # Least probabilities of a row. SigLIP was trained to tell the one caption of a picture from tens of thousands
 # of others: a single word that is right but says little of the picture has seldom more than a few hundredths.
 LEAST_EXCLUSIVE, LEAST_SINGLE = 0.05, 0.01
+
+
+def _vocabulary(text: str) -> list[str]:
+    return parse_words(text, "labels.vocabulary", MAX_WORDS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +61,7 @@ class LabelsOptions:
             raise UsageError(f"labels.score is {self.score}; it must be 0 to 1")
         if self.vocabulary:
             # The words themselves: workers need no file, and rows depend on what it holds, not on its name.
-            lines = "".join(f"{word}\n" for word in parse_words(self.vocabulary))
+            lines = "".join(f"{word}\n" for word in _vocabulary(self.vocabulary))
             object.__setattr__(self, "vocabulary", lines)
 
 
@@ -100,7 +108,7 @@ class Labels(FrameOp):
         labels = entry.labels
         self._words: WordClasses | None = None
         if entry.family in TOWER_FAMILIES:
-            labels = tuple(parse_words(options.vocabulary)) if options.vocabulary else labels
+            labels = tuple(_vocabulary(options.vocabulary)) if options.vocabulary else labels
             self._words = WordClasses(models["labels"], labels)
         elif entry.family != "imagenet" or entry.input_size is None or not labels:
             raise ModelError(

@@ -9,23 +9,17 @@ the one that Hugging Face's pipeline has for SigLIP.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from framemill.errors import ModelError, UsageError
+from framemill.errors import ModelError
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array
 from framemill.ops.frames.text_encoder import TOWER_FAMILIES, TextEncoder
 
 Float64Array = npt.NDArray[np.float64]
 
-# For SigLIP a sentence is a third of the work of a frame (64 tokens to 196 patches), and all go through the
-# tower before the first row of a file, whose time is limited.
-MAX_WORDS = 1000
-# Longer ones would be cut: the towers read 64 tokens, or 77.
-MAX_LETTERS = 100
 _SENTENCES: Mapping[str, str] = {
     **dict.fromkeys(("clip_text", "openclip_text"), "a photo of a {}."),
     "siglip_text": "This is a photo of {}.",
@@ -77,34 +71,6 @@ class WordClasses:
         cosines = np.stack([self._texts @ vector for vector in vectors.astype(np.float64)])
         logits = self._entry.logit_scale * cosines + self._entry.logit_bias
         return softmax(logits) if self.are_exclusive else sigmoid(logits)
-
-
-def parse_words(text: str) -> list[str]:
-    """The different words of a list with commas, of lines, or of the file behind an `@`, in their order.
-
-    Raises:
-        UsageError: the file cannot be read, or there are no words, too many, or words that are no plain text.
-    """
-    if text.startswith("@"):
-        path = Path(text[1:]).expanduser()
-        try:
-            parts = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"labels.vocabulary: {path} cannot be read: {error}; give a text file with a label a line"
-            ) from error
-    else:
-        parts = text.split("\n" if "\n" in text else ",")
-    words = list(dict.fromkeys(filter(None, map(str.strip, parts))))
-    if not 1 <= len(words) <= MAX_WORDS:
-        raise UsageError(f"labels.vocabulary has {len(words)} labels; give 1 to {MAX_WORDS}")
-    for word in words:
-        if len(word) > MAX_LETTERS or not word.isprintable():
-            raise UsageError(
-                f"labels.vocabulary: {word[:MAX_LETTERS]!r} is no label: it may have at most {MAX_LETTERS} "
-                "letters, all printable"
-            )
-    return words
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> Float32Array:

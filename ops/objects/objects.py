@@ -17,6 +17,7 @@ from framemill.models.runner import Model
 from framemill.ops.chunks import Frames, UInt8Array
 from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.objects.decoders import FAMILIES, STRIDES, Detections, cell_grid, placed
+from framemill.ops.objects.rows import detection_rows
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.boxes import BOX, nms
 from framemill.ops.pixels.model_input import letterbox
@@ -105,7 +106,7 @@ class Objects(FrameOp):
                 )
                 boxes = (boxes - np.array(corner * 2, np.float32)) * np.array(to_display * 2, np.float32)
                 found.append(self._suppress(Detections(scores, labels, boxes), display))
-        return self._rows(frames, found)
+        return detection_rows(frames, found, self._labels, self.schema)
 
     def _inputs(self, pixels: UInt8Array, corner: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
         entry = self._entry
@@ -140,20 +141,3 @@ class Objects(FrameOp):
         overlap = self.options.nms if self._family.overlapping else inf
         keep = seen[nms(boxes[seen], scores[seen], labels[seen], overlap, self.options.max_objects)]
         return Detections(scores[keep], labels[keep], clipped[keep])
-
-    def _rows(self, frames: Frames, found: list[Detections]) -> pa.Table:
-        counts = np.array([len(f.scores) for f in found], np.int64)
-        if not counts.sum():
-            return self.schema.empty_table()
-        labels = np.concatenate([f.labels for f in found]).astype(np.int32)
-        boxes = np.concatenate([f.boxes for f in found])
-        columns = [
-            pa.array(np.repeat(frames.frame_index, counts)),
-            pa.array(np.repeat(frames.pts_seconds, counts)),
-            pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in counts])),
-            pa.DictionaryArray.from_arrays(pa.array(labels), self._labels),
-            pa.array(labels),
-            pa.array(np.concatenate([f.scores for f in found])),
-            pa.StructArray.from_arrays([pa.array(edge) for edge in boxes.T.copy()], fields=list(BOX)),
-        ]
-        return pa.table(columns, schema=self.schema)

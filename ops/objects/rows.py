@@ -1,7 +1,8 @@
-"""Rows of `objects` as arrays, by frame and rank, for the operations that come after it."""
+"""Rows of objects, by frame and rank: made of detections, and as arrays for operations that come after."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from framemill.ops.chunks import Float32Array, Frames, Int64Array
+from framemill.ops.objects.decoders import Detections
+from framemill.ops.pixels.boxes import BOX
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,31 @@ class ObjectRows:
         """int64 [n + 1]: frame i of the batch has the rows from starts[i] up to starts[i + 1]."""
         edges = np.append(frames.frame_index, np.iinfo(np.int64).max)
         return np.searchsorted(self.frame_index, edges).astype(np.int64)
+
+
+def detection_rows(
+    frames: Frames, found: Sequence[Detections], labels: pa.Array, schema: pa.Schema
+) -> pa.Table:
+    """A row for each detection: frame, rank, label, its index, score and box, as `schema` names them.
+
+    Args:
+        found: of each frame, by descending score, boxes in display pixels. labels: names by class index.
+    """
+    counts = np.array([len(f.scores) for f in found], np.int64)
+    if not counts.sum():
+        return schema.empty_table()
+    classes = np.concatenate([f.labels for f in found]).astype(np.int32)
+    boxes = np.concatenate([f.boxes for f in found])
+    columns = [
+        pa.array(np.repeat(frames.frame_index, counts)),
+        pa.array(np.repeat(frames.pts_seconds, counts)),
+        pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in counts])),
+        pa.DictionaryArray.from_arrays(pa.array(classes), labels),
+        pa.array(classes),
+        pa.array(np.concatenate([f.scores for f in found])),
+        pa.StructArray.from_arrays([pa.array(edge) for edge in boxes.T.copy()], fields=list(BOX)),
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def read_boxes(table: pa.Table) -> Float32Array:

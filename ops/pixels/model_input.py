@@ -35,7 +35,7 @@ def letterbox(
     pixels: UInt8Array,
     size: tuple[int, int],
     corner: tuple[int, int],
-    padding: int,
+    padding: float,
     colour: str,
     mean: Sequence[float] = (),
     scale: Sequence[float] = (),

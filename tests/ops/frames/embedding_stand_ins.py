@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.models.entry import ModelEntry
+from framemill.models.family_defaults import FAMILY_DEFAULTS
 from framemill.models.folders import ModelFile, digest_files
+from framemill.models.registry import resolve
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 WORDS = ("a", "dog", "cat", "beach", "runs", "sleeps", "on", "the")
@@ -97,6 +100,39 @@ class ModerationRunner:
         return self.run(inputs)
 
 
+class DepthRunner:
+    """The brighter, the nearer."""
+
+    max_batch = 4
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        (pictures,) = inputs.values()
+        assert pictures.dtype == np.float32 and pictures.shape[1] == 3
+        assert pictures.shape[2] % 14 == pictures.shape[3] % 14 == 0
+        return {"predicted_depth": 3 + pictures[:, 0]}
+
+    def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        return self.run(inputs)
+
+
+class WordsRunner:
+    """Two places: the left half fits the first word the better the brighter the picture, the right none."""
+
+    max_batch = 1
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        raise AssertionError("the words are no part of a batch")
+
+    def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        pictures, ids = inputs["pixel_values"], inputs["input_ids"]
+        assert pictures.dtype == np.float32 and pictures.shape[0] == 1
+        assert ids.dtype == inputs["attention_mask"].dtype == np.int64 and ids.shape[1] == 16
+        logits = np.full((1, 2, len(ids)), -9.0, np.float32)
+        logits[0, 0, 0] = pictures.mean()
+        boxes = np.array([[[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5]]], np.float32)
+        return {"logits": logits, "pred_boxes": boxes, "text_embeds": np.zeros((1, 4), np.float32)}
+
+
 class SentenceRunner:
     """Each token is a vector of its own."""
 
@@ -146,11 +182,11 @@ def folder_entry(folder: Path, name: str, role: str, family: str, **others: Any)
     )
 
 
-def _tiny_sentences() -> ModelEntry:
+def _with_tokens(name: str, role: str, family: str, **others: Any) -> ModelEntry:
     folder = Path(tempfile.mkdtemp(prefix="framemill-tokens-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     word_tokenizer(folder / "tokenizer.json")
-    return folder_entry(folder, "tiny_sentences", "text_embeddings", "sentence")
+    return folder_entry(folder, name, role, family, **others)
 
 
 EMBEDDING_STAND_INS: dict[str, Callable[[], Any]] = {
@@ -158,6 +194,15 @@ EMBEDDING_STAND_INS: dict[str, Callable[[], Any]] = {
     "image_embeddings": ImageRunner,
     "aesthetics": HeadRunner,
     "moderation": ModerationRunner,
+    "depth": DepthRunner,
+    "open_vocabulary": WordsRunner,
     "text_embeddings": SentenceRunner,
 }
-EMBEDDING_ENTRIES: dict[str, ModelEntry] = {"text_embeddings": _tiny_sentences()}
+# Pictures of real sizes would cost tests minutes.
+EMBEDDING_ENTRIES: dict[str, ModelEntry] = {
+    "text_embeddings": _with_tokens("tiny_sentences", "text_embeddings", "sentence"),
+    "depth": replace(resolve("depth"), input_size=(28, 28)),
+    "open_vocabulary": _with_tokens(
+        "tiny_words", "open_vocabulary", "owlv2", input_size=(32, 32), **FAMILY_DEFAULTS["owlv2"]
+    ),
+}

@@ -23,7 +23,7 @@ from framemill.models.session import open_model
 from framemill.ops.frames.embeddings import unit_vectors
 from framemill.ops.frames.labels import Labels, LabelsOptions
 from framemill.ops.frames.text_encoder import TextEncoder
-from framemill.ops.frames.zero_shot import WordClasses, parse_words, sigmoid, softmax
+from framemill.ops.frames.zero_shot import WordClasses, sigmoid, softmax
 from framemill.testing import NUM_FRAMES, check_operation
 from tests.ops.frames.embedding_stand_ins import LabelsRunner
 from tests.ops.frames.test_aesthetics import embedded, frames
@@ -156,12 +156,12 @@ def test_the_vocabulary_is_a_list_or_a_file_and_the_same_words_are_the_same_opti
     listed = tmp_path / "words.txt"
     listed.write_text("dog\n\n  a beach, at night \ndog\n", "utf-8")
     options = LabelsOptions(vocabulary=f"@{listed}")
-    assert parse_words(options.vocabulary) == ["dog", "a beach, at night"]
+    assert options.vocabulary.splitlines() == ["dog", "a beach, at night"]
     assert LabelsOptions(vocabulary=options.vocabulary) == options
     listed.unlink()  # what was read stays, as workers may be elsewhere
     assert LabelsOptions(vocabulary=options.vocabulary) == options
     assert LabelsOptions(vocabulary=" cat , dog,cat") == LabelsOptions(vocabulary="cat\ndog\n")
-    assert parse_words(LabelsOptions(vocabulary="cat").vocabulary) == ["cat"]
+    assert LabelsOptions(vocabulary="cat").vocabulary.splitlines() == ["cat"]
 
 
 @pytest.mark.parametrize(
