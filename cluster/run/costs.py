@@ -1,7 +1,8 @@
 """What operations are expected to cost, to weigh files against each other and to estimate a run.
 
 In seconds of one core, measured on 24 s of 1280x720 and 30 s of talk with small models of the registry.
-Machines, models and pictures differ by a factor, but all files of a run by much the same.
+Those of `depth` and `open_vocabulary` are estimates. Machines, models and pictures differ by a factor, but
+all files of a run by much the same.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def _stands_for(kind: type[Op], key: OperationKey, there: OperationKey) -> bool:
     defaults = {field.name: field.default for field in fields}
     plain = {**there, "options": {**defaults, **there.get("options", {}), **_without_additions(kind)}}
     del plain["digest"]
-    return _digest(plain) == key["digest"]
+    return bool(_digest(plain) == key["digest"])
 
 
 def _model_key(entry: ModelEntry, precision: str) -> str:

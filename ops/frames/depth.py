@@ -64,10 +64,10 @@ class Depth(FrameOp):
             column(
                 "near",
                 pa.float32(),
-                "inverse distance that 2% of the frame exceed, >= 0, without a unit: larger is nearer; the "
+                "inverse distance that 2% of the frame exceed, without a unit: larger is nearer; the "
                 "scale is the frame's own, so compare it with the two beside alone",
             ),
-            column("far", pa.float32(), "inverse distance that 98% of the frame exceed, >= 0, on that scale"),
+            column("far", pa.float32(), "inverse distance that 98% of the frame exceed, on that scale"),
             column("median", pa.float32(), "inverse distance of the middle of all, on that scale"),
             column(
                 "map",
@@ -89,7 +89,10 @@ class Depth(FrameOp):
         size = picture_size((frames.width, frames.height), self._size)
         pictures = frame_pictures(frames, size, None)
         step = max(self.loaded["depth"].runner.max_batch, _SLICE)
-        near, far, median, maps = [], [], [], []
+        near: list[float] = []
+        far: list[float] = []
+        median: list[float] = []
+        maps: list[bytes | None] = []
         for start in range(0, len(frames), step):
             found = self._look(pictures[start : min(start + step, len(frames)), ...])
             quantiles = np.quantile(found, [FAR, 0.5, NEAR], axis=(1, 2)).astype(np.float32)
