@@ -155,7 +155,8 @@ class Scenes(Op):
 
     def __init__(self, options: ScenesOptions, models: Mapping[str, Model]) -> None:
         super().__init__(options, models)
-        self._network = ShotNetwork(models[_ROLE]) if self.roles(options) else None
+        # Who only asks which frames it selects has no model for it.
+        self._network = ShotNetwork(models[_ROLE]) if _ROLE in models else None
 
     def select(self, index: FrameIndex) -> Int64Array | None:
         """None in exact mode and where key frames do not follow the picture; else what fast mode needs."""
@@ -163,7 +164,8 @@ class Scenes(Op):
 
     def open(self, shard: ShardInfo) -> Extractor:
         """Collects a few numbers per frame; memory grows by about 120 bytes a frame."""
-        if self._network is not None:
+        if self.options.method == "transnetv2":
+            assert self._network is not None
             return TransNetCollector(
                 self._network, shard, _usual_step(shard.index), self.schema.empty_table()
             )
@@ -176,7 +178,8 @@ class Scenes(Op):
         if not seen:
             return self.schema.empty_table()
         limit = self.options.max_scenes
-        if self._network is not None:
+        if self.options.method == "transnetv2":
+            assert self._network is not None
             rows = self._judged(seen, self._network)
             return self._table(rows[:limit] if limit else rows)
         if limit and states[0] is seen[0]:

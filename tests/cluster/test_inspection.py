@@ -42,6 +42,17 @@ def test_a_plan_is_what_the_run_then_does_and_does_nothing(clips: Path, tmp_path
     assert further["packets_to_decode"] == (4 + 3 + 2) * FPS
 
 
+def test_a_plan_for_scenes_by_a_network_needs_no_model(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEMILL_OFFLINE", "1")
+    asked: dict[str, Any] = {"out": tmp_path / "out", "ops": ("scenes",)}
+    planned = _plan(clips, **asked, options={"scenes": {"method": "transnetv2"}})
+    by_changes = _plan(clips, **asked)
+    assert planned["packets_to_decode"] == by_changes["packets_to_decode"] == (4 + 3 + 2) * FPS
+    assert planned["seconds_expected"] > 5 * by_changes["seconds_expected"]
+
+
 def test_a_plan_refuses_what_the_run_would_refuse(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):

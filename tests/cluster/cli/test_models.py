@@ -316,8 +316,9 @@ def test_the_list_fits_a_terminal(
     assert len(models) == len(KNOWN)
     assert not any("…" in line[: line.index("B  ")] for line in models)  # names and sizes are whole
     assert lines[2 + num_rows].startswith("1 of ") or "are here" in lines[2 + num_rows]
-    assert "nima_mobilenet: licence, trained_on" in lines[-1]
     after = lines[2 + num_rows :]
+    assert lines[-1] == "  owlv2_base: files"
+    assert "  nima_mobilenet: licence, trained_on" in after
     assert "  RAF-DB: emotion_mobilefacenet" in after
     assert "  MS-Celeb-1M: sface_2021dec, mobilefacenet" in after
     assert not [line for line in after if "arcface_w600k_r50" in line]  # its licence says so itself
