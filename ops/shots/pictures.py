@@ -57,8 +57,8 @@ def pictures_of_shots(
     """
     if frames["image"].null_count:
         raise UsageError(
-            "frames holds no pictures, of which this operation is made: run again with its option images "
-            "(--images), and with `retry_failed` where this stands in errors"
+            "frames holds no pictures, of which this operation is made: run again with `images`, and with "
+            "`retry_failed` where this stands in errors"
         )
     times = frames["pts_seconds"].to_numpy()
     order = np.argsort(times)

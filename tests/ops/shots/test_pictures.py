@@ -78,5 +78,5 @@ def test_what_is_too_wide_or_too_high_is_cut_off_or_pressed_together(size: tuple
 def test_nothing_comes_of_no_shots_and_missing_pictures_are_said() -> None:
     assert not list(pictures_of_shots(scenes(0), frames([]), 4, (8, 8)))
     table = pa.table([[0.0], pa.array([None], pa.binary())], names=["pts_seconds", "image"])
-    with pytest.raises(UsageError, match=r"frames holds no pictures.*--images"):
+    with pytest.raises(UsageError, match=r"frames holds no pictures.*`images`"):
         list(pictures_of_shots(scenes(0, 1), table, 4, (8, 8)))
