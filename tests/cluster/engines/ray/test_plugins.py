@@ -18,6 +18,7 @@ from framemill.plugins import Plugin
 from tests.cluster.engines.local.test_shards import divided
 from tests.cluster.engines.ray.ray_local import small_ray
 from tests.cluster.extraction import num_runs, render_clip, rows_of, tables_of
+from tests.operation_pages import python_blocks, render_dark_then_bright, write_demucs, write_videomae
 from tests.plugged import SCRIPT, example, run, succeed
 from tests.test_plugins import table_op
 
@@ -55,6 +56,24 @@ def test_the_example_on_a_ray_that_is_started_here(project: Path) -> None:
         file.write("# another thought\n")
     refused = run(project, SCRIPT, *line, "-o", "out", "--engine", "ray")
     assert refused.returncode == 2 and "'darkness' was made differently: module is" in refused.stderr
+
+
+@pytest.mark.slow
+def test_operations_with_models_of_their_own_make_the_same_rows_there(tmp_path: Path) -> None:
+    (tmp_path / "stems.py").write_text(python_blocks("stems.md")[0])
+    (tmp_path / "actions.py").write_text(python_blocks("actions.md")[0])
+    (tmp_path / "actions.txt").write_text("hiding\nwalking\nwaving\nrunning\n")
+    write_demucs(tmp_path / "demucs.onnx")
+    write_videomae(tmp_path / "videomae.onnx")
+    render_dark_then_bright(tmp_path / "clip.mkv")
+    line = ("extract", "clip.mkv", "--sample", "every:0.5", "--images")
+    ops = ("--ops", "media,stems:Stems,actions:Actions", "--set", "stems.keep=drums")
+    own = ("--model", "stems=demucs.onnx", "--model", f"actions={tmp_path}/videomae.onnx")
+    succeed(tmp_path, SCRIPT, *line, *ops, *own, "-o", "out", "--engine", "ray")
+    succeed(tmp_path, SCRIPT, *line, *ops, *own, "-o", "local")
+    tables = tables_of(tmp_path / "out")
+    assert tables == tables_of(tmp_path / "local")
+    assert len(tables["stems"]) == 4 and len(tables["actions"]) == 6
 
 
 @pytest.mark.slow
