@@ -1,7 +1,8 @@
 """Settings of a run: flags beat FRAMEMILL_* variables, which beat framemill.toml, which beats defaults.
 
 A setting is a field of `cluster.request.ExtractRequest`, apart from `set` and the shortcuts `images`,
-`language`, `task`, `budget`, `max_segments` and `recall_target`, which all land in its `options`.
+`language`, `task`, `budget`, `max_segments` and `recall_target`, which all land in its `options`, and
+`clips` and `clips_to`, which land there among those of clips (see `cluster.clips.options`).
 In the file, `model` and `set` are tables:
 
     sample = "every:1"
@@ -28,6 +29,8 @@ from framemill.errors import UsageError, did_you_mean
 # Names of settings or of options, and their values as a file, a flag or a variable has them.
 Settings = dict[str, Any]
 FILE_NAME = "framemill.toml"
+# Among the options of operations, those of clips.
+CLIPS = "clips"
 
 # Powers of 1000 and of 1024, as the SI and the IEC name them.
 _UNITS = {"": 1, "b": 1} | {
@@ -90,6 +93,18 @@ def parse_size(value: Any) -> int:
     if match is None or match[2] not in _UNITS:
         raise ValueError("is no size; write bytes or a number with a unit, such as 10GB or 512MiB")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def parse_picture_size(text: str) -> tuple[int, int]:
+    """Width and height of a size such as 1280x720.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None:
+        raise UsageError(f"the size {text!r} is none: give width and height, as in 1280x720")
+    return int(match[1]), int(match[2])
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -184,7 +199,7 @@ _FIELDS = {
 _NO_SETTINGS = ("sources", "output", "spare", "verbosity")
 # What settings were called before, which still works.
 _OLD_NAMES = {"mills": "actors", "mill_cpus": "actor_cpus", "mill_gpus": "actor_gpus"}
-# Settings that are an operation's option.
+# Settings that are an operation's option, or one of clips.
 _SHORTCUTS = {
     "images": "frames.images",
     "language": "transcript.language",
@@ -192,6 +207,8 @@ _SHORTCUTS = {
     "budget": "sampling.budget",
     "max_segments": "sampling.max_segments",
     "recall_target": "candidates.recall_target",
+    "clips": "clips.plan",
+    "clips_to": "clips.to",
 }
 
 
@@ -204,7 +221,8 @@ def _kinds() -> Settings:
     names = {field: name for name, field in _FIELDS.items()}
     kinds = {names.get(k, k): kind for k, kind in kinds_of_fields().items() if k not in _NO_SETTINGS}
     counts = {"budget": Count, "max_segments": Count, "recall_target": Factor}
-    return {**kinds, "images": bool, "language": str, "task": str, **counts}
+    texts = dict.fromkeys(("language", "task", "clips", "clips_to"), str)
+    return {**kinds, "images": bool, **texts, **counts}
 
 
 def keywords() -> dict[str, str]:
@@ -212,7 +230,8 @@ def keywords() -> dict[str, str]:
     settings = {name: _FIELDS.get(name, name) for name in _kinds()}
     paths = {name: path.split(".") for name, path in _SHORTCUTS.items()}
     return settings | {
-        name: f'options={{"{op}": {{"{option}": ...}}}}' for name, (op, option) in paths.items()
+        name: f'clips={{"{option}": ...}}' if op == CLIPS else f'options={{"{op}": {{"{option}": ...}}}}'
+        for name, (op, option) in paths.items()
     }
 
 

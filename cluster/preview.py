@@ -22,6 +22,8 @@ CONTRADICTING = (
     "max_segments",
     "recall_target",
     "images",
+    "clips",
+    "clips_to",
     "set",
     "model",
 )

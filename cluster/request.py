@@ -258,6 +258,8 @@ class RunSummary:
         sessions: per model role, the state of its session (column of `runs`).
         decoders: who decoded frames, and why where it was not the device -> uris.
         device_memory_bytes: the most device memory in use at once.
+        clips: where clips were asked for, what was made: the fields of `cluster.clips.making.ClipsReport` but
+            its rows; else empty.
         errors: the first 20 failures as {uri, operation, status, error, message}.
     """
 
@@ -283,3 +285,4 @@ class RunSummary:
     decoders: Mapping[str, list[str]] = field(default_factory=dict)
     device_memory_bytes: int = 0
     partial_kinds: Mapping[str, int] = field(default_factory=dict)
+    clips: Mapping[str, Any] = field(default_factory=dict)

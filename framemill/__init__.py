@@ -51,6 +51,7 @@ def extract(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     models: Mapping[str, str] | None = None,
     reporter: Reporter | None = None,
+    clips: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> RunSummary:
     """Extracts tables from media files into a result folder, and computes only what is missing there.
@@ -67,6 +68,8 @@ def extract(
         options: per operation, option name -> value, such as {"frames": {"images": True}}.
         models: role -> name or path.
         reporter: where progress and messages go; None shows nothing.
+        clips: what clips to cut of the folder once it holds what was asked for: the options of `framemill
+            clips` by name, such as {"plan": "shots", "to": "/mnt/clips", "max_seconds": 10}; None for none.
         settings: further fields of `framemill.cluster.request.ExtractRequest`, such as threads=2.
 
     Raises:
@@ -82,7 +85,17 @@ def extract(
             f"reporter={reporter!r} is not an object with methods progress(snapshot) and message(level, text)"
         )
     asked = {"ops": ops, "sample": sample, "options": options, "models": models, **settings}
-    return run_extract(_request(sources, output, **asked), reporter or SilentReporter())
+    request = _request(sources, output, **asked)
+    if clips is None:
+        return run_extract(request, reporter or SilentReporter())
+    if not isinstance(clips, Mapping):
+        raise UsageError(f"clips={clips!r} is not a mapping, such as {{'plan': 'shots', 'to': '/mnt/clips'}}")
+    from framemill.cluster.clips.extracting import can_be_cut, cut_extracted, prepare, reserve, with_clips
+
+    request, cut = prepare(request, clips)
+    reserve(cut)
+    summary = run_extract(request, reporter or SilentReporter())
+    return with_clips(summary, cut_extracted(request.output, cut)) if can_be_cut(summary) else summary
 
 
 def _request(

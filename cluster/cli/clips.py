@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,6 @@ from framemill.cluster.cli.output import (
     Invocation,
     conventions,
     duration,
-    held,
-    parse_size,
     print_json,
     print_table,
     report,
@@ -30,7 +28,7 @@ _SHOWN = 20
 
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("-o", "--output", "folder", metavar="DIR", required=True, help="Where clips go; also s3://...")
+@click.option("-o", "--output", "to", metavar="DIR", required=True, help="Where clips go; also s3://...")
 @click.option(
     "--plan",
     default="shots",
@@ -58,7 +56,7 @@ _SHOWN = 20
 @click.option("--where", metavar="SQL", help="Only shots for which this is true, as in framemill shots.")
 @click.option(
     "--profile",
-    "profiles",
+    "profile",
     multiple=True,
     type=click.Choice(list(PROFILES)),
     help="A ready condition on shots; several may be given.",
@@ -76,7 +74,7 @@ _SHOWN = 20
 )
 @click.option(
     "--format",
-    "form",
+    "format",
     type=click.Choice(list(FORMATS)),
     default="folder",
     show_default=True,
@@ -88,7 +86,7 @@ _SHOWN = 20
     help="libx264, libopenh264 or h264_nvenc [default: the first of these two that is there].",
 )
 @click.option("--reencode", is_flag=True, help="Encode every clip, also where copying would be exact.")
-@click.option("--size", "picture_size", metavar="WxH", help="Make pictures fit into this; they never grow.")
+@click.option("--size", metavar="WxH", help="Make pictures fit into this; they never grow.")
 @click.option("--fps", type=int, metavar="N", help="Frames a second [default: as they are].")
 @click.option(
     "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="Here or on Ray."
@@ -100,24 +98,11 @@ _SHOWN = 20
 @click.pass_obj
 def clips(
     invocation: Invocation,
+    /,
     output: str,
-    folder: str,
-    plan: str,
-    min_seconds: float | None,
-    max_seconds: float | None,
-    trim: float | None,
-    across_cuts: bool,
-    where: str | None,
-    profiles: tuple[str, ...],
-    max_per_source: int | None,
-    dedupe: str | None,
-    form: str,
-    encoder: str | None,
-    reencode: bool,
-    picture_size: str | None,
-    fps: int | None,
     engine: Engine,
     address: str,
+    **flags: Any,
 ) -> int:
     """Cut videos into clips for training.
 
@@ -129,46 +114,27 @@ def clips(
     framemill clips OUT -o CLIPS --max-seconds 10 --format webdataset \\
       --where "num_faces > 0 AND len(text) = 0"
     """
-    from framemill.cluster.clips.intervals import MAX_SECONDS, MIN_SECONDS, TRIM_SECONDS, Rules
-    from framemill.cluster.clips.making import ClipsRequest, make_clips
-    from framemill.cluster.clips.selection import Selection
-    from framemill.cluster.clips.table import store_clips
-    from framemill.cluster.results.dataset import Dataset
+    from framemill.cluster.clips.extracting import cut_extracted
+    from framemill.cluster.clips.options import clip_options, clips_request
 
-    rules = Rules(
-        MIN_SECONDS if min_seconds is None else min_seconds,
-        MAX_SECONDS if max_seconds is None else max_seconds,
-        TRIM_SECONDS if trim is None else trim,
-        across_cuts,
-        max_per_source,
-    )
-    request = ClipsRequest(
-        folder=folder,
-        selection=Selection(plan, rules, where or "", profiles),
-        dedupe=dedupe or "",
-        form=form,
-        encoder=encoder or "",
-        size=None if picture_size is None else parse_size(picture_size),
-        fps=fps,
-        may_copy=not reencode,
-        engine=engine,
-        address=address,
-    )
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    request = clips_request(clip_options(given), engine, address)
+    waiting = report if invocation.verbosity >= 0 else None
     with counting("cutting", "clips", invocation.verbosity) as progress:
-        made = make_clips(Dataset.open(output, create=False), request, progress)
-    with held(invocation, output) as (dataset, run_id):
-        store_clips(dataset, run_id, made.rows, dataclasses.asdict(request))
-    _show(invocation, made)
-    return 3 if made.problems else 0
-
-
-def _show(invocation: Invocation, made: ClipsReport) -> None:
-    kept = made.rows.filter(made.rows["kept"])
+        made = cut_extracted(output, request, progress, waiting)
     if invocation.as_json:
         figures = dataclasses.asdict(dataclasses.replace(made, rows=None))
         del figures["rows"]
+        kept = made.rows.filter(made.rows["kept"])
         print_json({**figures, "clips": kept.to_pylist()})
-    elif made.num_clips:
+    show_clips(invocation, made)
+    return 3 if made.problems else 0
+
+
+def show_clips(invocation: Invocation, made: ClipsReport) -> None:
+    """The clips as a table, and on stderr what was made, dropped and cannot be cut."""
+    kept = made.rows.filter(made.rows["kept"])
+    if made.num_clips and not invocation.as_json:
         columns = ("path", "member", "start_seconds", "end_seconds")
         shown = columns if kept["member"].null_count < kept.num_rows else (columns[0], *columns[2:])
         print_table(shown, zip(*(kept[name].to_pylist() for name in shown), strict=True), most=_SHOWN)

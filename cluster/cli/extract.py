@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -14,25 +13,18 @@ import click
 
 from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, QUALITIES, TOPOLOGIES
 from framemill.cluster.cli import completion
-from framemill.cluster.cli.output import (
-    Invocation,
-    as_flags,
-    conventions,
-    count_kinds,
-    duration,
-    from_here,
-    print_json,
-    print_table,
-    printable,
-)
-from framemill.cluster.config import FILE_NAME, Settings, read_settings
+from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, report
+from framemill.cluster.cli.progress import counting
+from framemill.cluster.cli.run_summary import print_first_look, print_summary
+from framemill.cluster.config import CLIPS, FILE_NAME, Settings, read_settings
+from framemill.errors import UsageError
 
 if TYPE_CHECKING:
+    from framemill.cluster.clips.making import ClipsRequest
     from framemill.cluster.request import ExtractRequest, RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
 _TOLERATE = "--tolerate-failures"
-WHOLE_FILE = "*"  # the operation of a failure that concerns all of a file
 
 # Values are parsed by `framemill.cluster.config`, in one way for flags, variables and the file.
 _SECTIONS = {
@@ -65,6 +57,17 @@ _SECTIONS = {
             multiple=True,
             metavar="OP.OPTION=VALUE",
             help="An operation's option, such as frames.images=true.",
+        ),
+    ),
+    "Clips of it": (
+        click.option(
+            "--clips",
+            metavar="PLAN",
+            help="Then cut clips, as framemill clips does: shots, stride:SECONDS, another table, or a query; "
+            "its other options by --set, such as clips.max_seconds=10.",
+        ),
+        click.option(
+            "--clips-to", metavar="DIR", help="Where they go; also s3://... [default: OUT-clips, beside OUT]."
         ),
     ),
     "Which frames are looked at": (
@@ -272,7 +275,8 @@ def _request(
     output: str,
     config: Path | None,
     flags: Settings,
-) -> ExtractRequest:
+) -> tuple[ExtractRequest, ClipsRequest | None]:
+    """The run, and the clips that are made of it; None where none are asked for."""
     from framemill.cluster.request import ExtractRequest
 
     flags = dict(flags)
@@ -282,7 +286,15 @@ def _request(
         from framemill.cluster.preview import preview_settings
 
         settings = preview_settings(flags, settings)
-    return ExtractRequest(sources=sources, output=output, verbosity=invocation.verbosity, **settings)
+    clips = settings.get("options", {}).pop(CLIPS, {})
+    request = ExtractRequest(sources=sources, output=output, verbosity=invocation.verbosity, **settings)
+    if "plan" not in clips:
+        if clips and CLIPS not in request.spare:
+            raise UsageError(f"options of clips ({', '.join(clips)}) need a plan: give `clips`, as shots")
+        return request, None
+    from framemill.cluster.clips.extracting import prepare
+
+    return prepare(request, clips)
 
 
 @click.command(cls=_SectionedCommand)
@@ -298,18 +310,43 @@ def extract(
     command again computes only what is missing. Every option can also be set in framemill.toml, or as
     FRAMEMILL_<OPTION> in the environment.
     """
-    request = _request(invocation, sources, output, config, flags)
-    from framemill.cluster.cli.progress import open_reporter
-    from framemill.cluster.extraction import run_extract
-
-    with open_reporter(invocation.verbosity) as reporter:
-        summary = run_extract(request, reporter)
+    request, clips = _request(invocation, sources, output, config, flags)
+    if clips is not None:
+        return _extract_and_cut(invocation, request, clips)
+    summary = _run(invocation, request)
     if invocation.as_json:
         print_json(summary)
     elif invocation.verbosity >= 0:
         if flags["preview"] and summary.exit_code in (0, 3):
-            _print_first_look(summary.output, sources)
-        _print_summary(summary)
+            print_first_look(summary.output, sources)
+        print_summary(summary)
+    return summary.exit_code
+
+
+def _run(invocation: Invocation, request: ExtractRequest) -> RunSummary:
+    from framemill.cluster.cli.progress import open_reporter
+    from framemill.cluster.extraction import run_extract
+
+    with open_reporter(invocation.verbosity) as reporter:
+        return run_extract(request, reporter)
+
+
+def _extract_and_cut(invocation: Invocation, request: ExtractRequest, clips: ClipsRequest) -> int:
+    from framemill.cluster.cli.clips import show_clips
+    from framemill.cluster.clips.extracting import can_be_cut, cut_extracted, reserve, with_clips
+
+    reserve(clips)
+    summary = _run(invocation, request)
+    if invocation.verbosity >= 0 and not invocation.as_json:
+        print_summary(summary)
+    if can_be_cut(summary):
+        waiting = report if invocation.verbosity >= 0 else None
+        with counting("cutting", "clips", invocation.verbosity) as progress:
+            made = cut_extracted(request.output, clips, progress, waiting)
+        summary = with_clips(summary, made)
+        show_clips(invocation, made)
+    if invocation.as_json:
+        print_json(summary)
     return summary.exit_code
 
 
@@ -324,7 +361,7 @@ def plan(
 
     The arguments are those of `extract`.
     """
-    request = _request(invocation, sources, output, config, flags)
+    request, _ = _request(invocation, sources, output, config, flags)
     from framemill.cluster.cli.results import print_mapping
     from framemill.cluster.inspection import plan_sources
 
@@ -336,61 +373,3 @@ def plan(
         left_out = ("seconds_expected", "expected_from")
         shown = {name: value for name, value in planned.items() if name not in left_out}
         print_mapping({"time": time, **shown})
-
-
-def _print_first_look(output: str, sources: tuple[str, ...]) -> None:
-    from framemill.cluster.without_pandas import without_pandas
-
-    with without_pandas():
-        from framemill.cluster.preview import first_look
-
-        rows = first_look(output, sources)
-    if rows:
-        print_table(tuple(rows[0]), [list(row.values()) for row in rows])
-        click.echo()
-
-
-def _print_summary(summary: RunSummary) -> None:
-    if not summary.files_total and not summary.files_skipped:
-        return  # that there is nothing has been said
-    if summary.rows:
-        print_table(("table", "new rows"), sorted(summary.rows.items()))
-        click.echo()
-    # Each source in one place, so that they add up.
-    counts = {
-        "computed": summary.files_ok,
-        "already there": 0,
-        "partial": summary.files_partial,
-        "failed": summary.files_failed,
-        "copies of others": summary.files_copies,
-        "not reached": summary.files_not_reached,
-    }
-    counts["already there"] = summary.files_total - sum(counts.values())
-    parts = [f"{number} {word}" for word, number in counts.items() if number]
-    skipped = f"; {_files(summary.files_skipped)} skipped (no media)" if summary.files_skipped else ""
-    click.echo(f"{_files(summary.files_total)}: {', '.join(parts) or 'nothing to do'}{skipped}")
-    if summary.partial_kinds:
-        click.echo(f"partial: {count_kinds(summary.partial_kinds)}")
-    # Sound alone, or nothing at all, has no frames to speak of.
-    frames = f"{summary.frames} frames in " if summary.frames else "took "
-    click.echo(f"{frames}{duration(summary.elapsed_seconds)}")
-    for role, provider in sorted(summary.providers.items()):
-        click.echo(f"{role} ran on {provider}")
-    for decoder, uris in sorted(summary.decoders.items()):
-        click.echo(f"{_files(len(uris))} decoded by {printable(decoder)}")
-    if not summary.exit_code and (bad := summary.files_failed + summary.files_partial):
-        click.echo(f"{_files(bad)} failed or partial: tolerated")
-    if summary.errors:
-        click.echo()
-        for error in summary.errors:  # in whole: a reason that is cut helps nobody
-            what = "" if error["operation"] == WHOLE_FILE else f"{error['operation']}: "
-            text = f"{error['status']}: {from_here(error['uri'])}: {what}{as_flags(error['message'])}"
-            click.echo(printable(text))
-        click.echo()
-    if summary.files_computed or summary.files_cached:
-        click.echo(f"results in {from_here(summary.output)}")
-        click.echo(f"look at them: framemill report {shlex.quote(from_here(printable(summary.output)))}")
-
-
-def _files(number: int) -> str:
-    return f"{number} file" if number == 1 else f"{number} files"

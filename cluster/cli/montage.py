@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from framemill.cluster.cli.choosing import open_completed
-from framemill.cluster.cli.output import Invocation, conventions, duration, parse_size, print_json, report
+from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, report
 from framemill.cluster.cli.progress import counting
+from framemill.cluster.config import parse_picture_size
 from framemill.errors import MediaError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def montage(
         check_path(film, (".mp4",), "the film")
     if path is not None:
         check_timeline_path(path)
-    width, height = SIZE if size is None else parse_size(size)
+    width, height = SIZE if size is None else parse_picture_size(size)
     request = MontageRequest(
         seconds=seconds,
         music=music or "",

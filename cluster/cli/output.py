@@ -380,17 +380,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
     return str(value)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of a size such as 1280x720.
-
-    Raises:
-        UsageError: it is none.
-    """
-    from framemill.errors import UsageError
-
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
-    if match is None:
-        raise UsageError(f"the size {text!r} is none: give width and height, as in 1280x720")
-    return int(match[1]), int(match[2])

@@ -46,6 +46,14 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
+def require_method(name: str) -> None:
+    """Raises UsageError where no way to find doubles has this name."""
+    if name not in METHODS:
+        raise UsageError(
+            f"doubles are not found by {name!r}{did_you_mean(name, METHODS)}; give {' or '.join(METHODS)}"
+        )
+
+
 def profile_named(name: str, there: Collection[str]) -> Profile:
     """The profile of this name.
 

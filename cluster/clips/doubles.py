@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.compute as pc
 
-from framemill.cluster.clips.choices import METHODS
+from framemill.cluster.clips.choices import METHODS, require_method
 from framemill.cluster.clips.intervals import SAME_SECONDS, Stretch
 from framemill.cluster.clips.selection import Planned
 from framemill.cluster.corpus.duplicates import MAX_DISTANCE, MIN_CONTRAST, MIN_SHARE, video_pairs
@@ -21,7 +21,7 @@ from framemill.cluster.corpus.near_vectors import near_pairs
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.queries import ask
 from framemill.cluster.results.source_columns import SourceColumns
-from framemill.errors import UsageError, did_you_mean
+from framemill.errors import UsageError
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Int64Array
 
 # Frames a second apart of one shot have 0.91 to 1, of different shots 0.15 to 0.7 (measured with
@@ -63,10 +63,7 @@ def drop_doubles(dataset: Dataset, planned: Planned, method: str) -> Planned:
         UsageError: no such method, or what it reads was not extracted.
         DatasetError: a part cannot be read.
     """
-    if method not in METHODS:
-        raise UsageError(
-            f"doubles are not found by {method!r}{did_you_mean(method, METHODS)}; give {' or '.join(METHODS)}"
-        )
+    require_method(method)
     if METHODS[method] not in dataset.state.keys:
         raise UsageError(
             f"finding doubles by {method} reads {METHODS[method]}, which was not extracted: run `framemill "

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from framemill.actors.clip_cutting import CutSettings
 from framemill.actors.clip_encoding import ENCODERS, choose_encoder
 from framemill.cluster.choices import Engine
-from framemill.cluster.clips.choices import FORMATS
+from framemill.cluster.clips.choices import FORMATS, require_method
 from framemill.cluster.clips.cutting import SourceTask, cut_sources, cut_sources_on_ray
 from framemill.cluster.clips.doubles import drop_doubles
 from framemill.cluster.clips.intervals import Stretch, keep_most
 from framemill.cluster.clips.packing import Facts, Shards, write_hf_metadata
-from framemill.cluster.clips.selection import Planned, Selection, dropped_by, plan_clips
+from framemill.cluster.clips.selection import Planned, Selection, check_plan, dropped_by, plan_clips
 from framemill.cluster.clips.table import CLIPS_SCHEMA
 from framemill.cluster.clips.target import Made, Target, facts_of, open_target, writing
 from framemill.cluster.editing.source_pictures import find_file, tracks_of
@@ -105,11 +105,7 @@ def make_clips(
         SetupError: the encoder is not there.
         DatasetError: results cannot be read, or clips not be written.
     """
-    if request.form not in FORMATS:
-        raise UsageError(f"no format of clips is called {request.form!r}; there are {', '.join(FORMATS)}")
-    if request.fps is not None and request.fps < 1:
-        raise UsageError(f"{request.fps} pictures a second cannot be shown; give 1 or more")
-    encoder = choose_encoder(request.encoder)
+    encoder = check_request(request)
     planned = plan_clips(dataset, request.selection)
     if request.dedupe:
         planned = drop_doubles(dataset, planned, request.dedupe)
@@ -122,6 +118,22 @@ def make_clips(
     is_spread = engine.name == "ray"
     with open_target(request.folder, request.form, is_spread) as target:
         return _Making(dataset, request, encoder, planned, target).run(progress, is_spread)
+
+
+def check_request(request: ClipsRequest) -> str:
+    """Refuses what no result folder and no machine can make; gives the encoder that is taken.
+
+    Raises:
+        UsageError: what is asked for cannot be done. SetupError: the encoder is not there.
+    """
+    if request.form not in FORMATS:
+        raise UsageError(f"no format of clips is called {request.form!r}; there are {', '.join(FORMATS)}")
+    if request.fps is not None and request.fps < 1:
+        raise UsageError(f"{request.fps} pictures a second cannot be shown; give 1 or more")
+    if request.dedupe:
+        require_method(request.dedupe)
+    check_plan(request.selection)
+    return choose_encoder(request.encoder)
 
 
 class _Making:

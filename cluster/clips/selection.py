@@ -42,6 +42,18 @@ class Selection:
     where: str = ""
     profiles: tuple[str, ...] = ()
 
+    @property
+    def needs_shots(self) -> bool:
+        """Whether clips depend on `scenes`."""
+        has_conditions = bool(self.where.strip() or self.profiles)
+        return self.plan.strip() == SHOTS or not self.rules.across_cuts or has_conditions
+
+    @property
+    def table(self) -> str:
+        """The table that is read for stretches other than shots; empty where none is, or a query says."""
+        plan = self.plan.strip()
+        return plan if re.fullmatch(r"\w+", plan) and plan != SHOTS else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -65,19 +77,13 @@ def plan_clips(dataset: Dataset, selection: Selection) -> Planned:
         UsageError: a table is missing, DuckDB refuses the plan or a condition, or the plan is none.
         DatasetError: a part cannot be read.
     """
+    check_plan(selection)
     conditions = _conditions(dataset, selection)
     plan, rules = selection.plan.strip(), selection.rules
     every = _STRIDE.fullmatch(plan)
-    if every is not None and not rules.min_seconds <= float(every[1]) <= rules.max_seconds:
-        raise UsageError(
-            f"the plan {plan} makes no clips of {rules.min_seconds:g} to {rules.max_seconds:g} s: give a "
-            "length between these, or other limits (`min_seconds`, `max_seconds`)"
-        )
-    _require_plan(plan)
-    needs_shots = plan == SHOTS or not rules.across_cuts or bool(conditions)
     shots: dict[str, list[Shot]] = {}
     facts: dict[tuple[str, int], dict[str, Any]] = {}
-    if needs_shots:
+    if selection.needs_shots:
         shots, facts = _shots(dataset, conditions)
     known = uris_by_source(dataset)
     lengths = {record.source_id: record.duration_seconds for record in dataset.state.sources.values()}
@@ -107,7 +113,19 @@ def dropped_by(clips: Mapping[str, Iterable[Stretch]]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _require_plan(plan: str) -> None:
+def check_plan(selection: Selection) -> None:
+    """Refuses a plan that no result folder makes clips of.
+
+    Raises:
+        UsageError: it is written as none, or its strides are not within the lengths of clips.
+    """
+    plan, rules = selection.plan.strip(), selection.rules
+    every = _STRIDE.fullmatch(plan)
+    if every is not None and not rules.min_seconds <= float(every[1]) <= rules.max_seconds:
+        raise UsageError(
+            f"the plan {plan} makes no clips of {rules.min_seconds:g} to {rules.max_seconds:g} s: give a "
+            "length between these, or other limits (`min_seconds`, `max_seconds`)"
+        )
     if plan.startswith(STRIDE) and not _STRIDE.fullmatch(plan):
         raise UsageError(f"the plan {plan!r} is none: give the length of clips in seconds, as in stride:5")
     if not re.search(r"\s", plan) and not re.fullmatch(r"\w+|stride:.*", plan):
