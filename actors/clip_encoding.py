@@ -175,18 +175,19 @@ class EncodedPicture:
     def _shown(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The picture in 4:2:0 with square pixels, mirrored and turned."""
         size = self._size[::-1] if self._quarters % 2 else self._size
-        if frame.format.name != "yuv420p" or (frame.width, frame.height) != size:
-            frame = self._converted(frame, size)
-        if not self._quarters and not self._is_mirrored:
+        own = frame.width, frame.height
+        # A side of an odd number of pixels loses the last one: to shrink it would blur and shift all others.
+        is_odd = own != size and (own[0] // 2 * 2, own[1] // 2 * 2) == size
+        if frame.format.name != "yuv420p" or (own != size and not is_odd):
+            frame = self._converted(frame, own if is_odd else size)
+        if not is_odd and not self._quarters and not self._is_mirrored:
             return frame
-        planes = [plane_samples(plane, 1) for plane in frame.planes]
-        turned = [
-            np.rot90(plane[:, ::-1] if self._is_mirrored else plane, -self._quarters) for plane in planes
-        ]
         made = av.VideoFrame(*self._size, "yuv420p")
-        for plane, samples in zip(made.planes, turned, strict=True):
+        for plane, given, part in zip(made.planes, frame.planes, (1, 2, 2), strict=True):
+            samples = plane_samples(given, 1)[: size[1] // part, : size[0] // part]
+            turned = np.rot90(samples[:, ::-1] if self._is_mirrored else samples, -self._quarters)
             lines = np.zeros((plane.height, plane.line_size), np.uint8)
-            lines[:, : plane.width] = samples
+            lines[:, : plane.width] = turned
             plane.update(lines.tobytes())
         return made
 

@@ -34,7 +34,7 @@ from framemill.cluster.results.layout import write_file
 from framemill.errors import UsageError
 
 # Raise it when clips of the same plan would be others.
-VERSION = 1
+VERSION = 2
 _NOT_CUT = "cannot be cut"
 
 

@@ -38,7 +38,7 @@ def check_clip(path: Path, made: CutClip, source: Path, index: SourceIndex) -> N
     count = len(clip.frames)
     assert count == made.end_frame - made.start_frame
     at = sorted({0, count // 2, count - 1})
-    mine, theirs = _pictures(path, at), _pictures(source, [made.start_frame + number for number in at])
+    mine, theirs = pictures(path, at), pictures(source, [made.start_frame + number for number in at])
     for one, other in zip(mine, theirs, strict=True):
         high, wide = min(one.shape[0], other.shape[0]), min(one.shape[1], other.shape[1])
         assert max(one.shape[0], other.shape[0]) - high <= 1 and max(one.shape[1], other.shape[1]) - wide <= 1
@@ -60,7 +60,8 @@ def _blocks(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return cv2.resize(picture.astype(np.float32), (wide, high), interpolation=cv2.INTER_AREA)
 
 
-def _pictures(path: Path, frames: list[int]) -> list[npt.NDArray[Any]]:
+def pictures(path: Path, frames: list[int]) -> list[npt.NDArray[Any]]:
+    """Frames as RGB, int16 [height, width, 3] each."""
     return [
         picture.astype(np.int16)
         for chunk in read_pictures(str(path), np.array(frames))

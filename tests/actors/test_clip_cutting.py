@@ -15,7 +15,7 @@ from framemill.actors.clip_encoding import choose_encoder, fitted_size
 from framemill.actors.clip_files import ClipRequest
 from framemill.actors.indexing import index_source
 from framemill.errors import SetupError, UsageError
-from tests.actors.clip_checks import check_clip, cut
+from tests.actors.clip_checks import check_clip, cut, pictures
 from tests.actors.clips import marked, moving, sine, sound_frames, turn, write_clip
 from tests.actors.greys import HEIGHT, WIDTH, Part, grey, hertz_at, luma_of, read_whole, write_grey
 from tests.actors.reading import read
@@ -275,3 +275,26 @@ def test_the_largest_side_of_a_picture_stays_within_the_frame(tmp_path: Path) ->
     turn(source, 90)
     _, made = cut(source, (0, 5), settings=CutSettings("libx264", size=(24, 32)))[0]
     assert (made.width, made.height) == (24, 32)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+@pytest.mark.parametrize("degrees", [0, 90, 180])
+def test_an_odd_side_loses_one_pixel_and_no_other_is_blurred_or_moved(
+    tmp_path: Path, pixel_format: str, degrees: int
+) -> None:
+    stripes = np.full((65, 97, 3), 60, np.uint8)
+    stripes[:, ::2] = 180  # shrunk by a hundredth, these are grey in some places and inverted in others
+    codec = {"yuv420p": "libvpx-vp9", "yuv444p": "libx264"}[pixel_format]
+    options = {"crf": "2", "b:v": "0"} if codec == "libvpx-vp9" else {"qp": "1", "g": "5"}
+    source = write_clip(
+        tmp_path / "a.mp4", [stripes] * 10, codec=codec, pixel_format=pixel_format, options=options
+    )
+    turn(source, degrees)
+    path, made = cut(source, (1, 10), settings=ENCODED)[0]
+    assert (made.width, made.height) == ((64, 96) if degrees == 90 else (96, 64))
+    mine, theirs = pictures(path, [4])[0], pictures(source, [5])[0]
+    # What is lost is at the end of the source's own lines and columns, which a turn shows at the other side.
+    high, wide = mine.shape[:2]
+    theirs = theirs[-high:] if degrees == 180 else theirs[:high]
+    theirs = theirs[:, -wide:] if degrees in (90, 180) else theirs[:, :wide]
+    assert np.abs(mine.mean(axis=2) - theirs.mean(axis=2)).mean() < 8
