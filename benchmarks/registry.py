@@ -12,6 +12,7 @@ def suites() -> tuple[ModuleType, ...]:
     from benchmarks.suite import (
         adaptive,
         audio,
+        clips,
         cluster,
         gpu,
         gpu_sound,
@@ -38,6 +39,7 @@ def suites() -> tuple[ModuleType, ...]:
         transcripts,
         audio,
         selection,
+        clips,
         adaptive,
         memory,
         gpu,
