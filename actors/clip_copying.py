@@ -173,7 +173,7 @@ class _Copying:
         self.packet_seconds = _packet_seconds(sound) if sound is not None else 0.0
         self.before_seconds = 0.0
         # Asked for once: PyAV makes a fraction each time, which took a fifth of the time of copying.
-        self.sound_base = sound.time_base if sound is not None else None
+        self.sound_base: Any = sound.time_base if sound is not None else None
         self.sound_unit = float(self.sound_base or 0)
         if sound is not None:
             self.before_seconds = self.packet_seconds * _SOUNDS[sound.codec_context.codec.canonical_name]

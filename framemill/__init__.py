@@ -93,7 +93,7 @@ def extract(
     from framemill.cluster.clips.extracting import can_be_cut, cut_extracted, prepare, reserve, with_clips
 
     request, cut = prepare(request, clips)
-    reserve(cut)
+    reserve(request, cut)
     summary = run_extract(request, reporter or SilentReporter())
     return with_clips(summary, cut_extracted(request.output, cut)) if can_be_cut(summary) else summary
 

@@ -335,7 +335,7 @@ def _extract_and_cut(invocation: Invocation, request: ExtractRequest, clips: Cli
     from framemill.cluster.cli.clips import show_clips
     from framemill.cluster.clips.extracting import can_be_cut, cut_extracted, reserve, with_clips
 
-    reserve(clips)
+    reserve(request, clips)
     summary = _run(invocation, request)
     if invocation.verbosity >= 0 and not invocation.as_json:
         print_summary(summary)

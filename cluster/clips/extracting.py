@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from framemill.cluster.clips.choices import METHODS, PROFILES, profile_named
-from framemill.cluster.clips.making import ClipsReport, ClipsRequest, check_request, make_clips
+from framemill.cluster.clips.making import ClipsReport, ClipsRequest, check_place, check_request, make_clips
 from framemill.cluster.clips.options import clip_options, clips_request
 from framemill.cluster.clips.selection import HIGHLIGHTS, Selection
 from framemill.cluster.clips.table import store_clips
 from framemill.cluster.clips.target import open_target
+from framemill.cluster.engines import load_engine
 from framemill.cluster.request import ExtractRequest, RunSummary
 from framemill.cluster.results.commits import new_run_id
 from framemill.cluster.results.dataset import Dataset
@@ -41,7 +42,7 @@ def prepare(request: ExtractRequest, given: Mapping[str, Any]) -> tuple[ExtractR
     """
     options = clip_options(given)
     if not options.to:
-        options = replace(options, to=f"{request.output.rstrip('/')}-clips")
+        options = replace(options, to=f"{open_root(request.output)}-clips")
     clips = clips_request(options, request.engine, request.address)
     check_request(clips)
     asked = _asked(request)
@@ -52,12 +53,15 @@ def prepare(request: ExtractRequest, given: Mapping[str, Any]) -> tuple[ExtractR
     return request, clips
 
 
-def reserve(clips: ClipsRequest) -> None:
+def reserve(request: ExtractRequest, clips: ClipsRequest) -> None:
     """Makes the place that clips go to, so that a run of hours does not end in front of one it cannot use.
 
     Raises:
         UsageError: it holds something else, another run writes there, or it cannot be made.
+        SetupError: a cluster does not find it, or the result folder.
     """
+    load_engine(request).check()
+    check_place(clips)
     with open_target(clips.folder, clips.form):
         pass
 

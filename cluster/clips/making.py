@@ -111,11 +111,7 @@ def make_clips(
         planned = drop_doubles(dataset, planned, request.dedupe)
     most = request.selection.rules.max_per_source
     planned = replace(planned, clips={s: keep_most(own, most) for s, own in planned.clips.items()})
-    engine = load_engine(
-        ExtractRequest(sources=(), output=request.folder, engine=request.engine, address=request.address)
-    )
-    engine.check()
-    is_spread = engine.name == "ray"
+    is_spread = check_place(request)
     with open_target(request.folder, request.form, is_spread) as target:
         return _Making(dataset, request, encoder, planned, target).run(progress, is_spread)
 
@@ -134,6 +130,18 @@ def check_request(request: ClipsRequest) -> str:
         require_method(request.dedupe)
     check_plan(request.selection)
     return choose_encoder(request.encoder)
+
+
+def check_place(request: ClipsRequest) -> bool:
+    """Whether clips are cut by a cluster, once it is known that it finds the place that they go to.
+
+    Raises:
+        UsageError, SetupError: it would not.
+    """
+    asked = ExtractRequest(sources=(), output=request.folder, engine=request.engine, address=request.address)
+    engine = load_engine(asked)
+    engine.check()
+    return engine.name == "ray"
 
 
 class _Making:

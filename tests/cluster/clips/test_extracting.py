@@ -103,6 +103,18 @@ def test_a_place_that_holds_something_else_is_refused_before_anything_is_extract
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_is_given_no_path_that_it_cannot_find(
+    clips: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    line = ["extract", str(clips), "--address", "127.0.0.1:1", "--clips", "shots"]
+    for places in (["-o", "out"], ["-o", str(tmp_path / "out"), "--clips-to", "cut"]):
+        assert main([*line, *places]) == 5
+        assert "is a relative path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_clips_are_cut_of_what_is_there_where_a_file_failed(
     clips: Path, tmp_path: Path, capsys: Capture
 ) -> None:
