@@ -11,12 +11,14 @@ import numpy as np
 
 from framemill.actors.dali_copies import Copy
 from framemill.models.arrays import to_host
+from framemill.ops.pixels.resizing import resize_linear
 
 # Luma of the pictures, in order of presentation, and what R, G and B are at each (BT.601, 16 to 235).
 LUMA = (50, 100, 150, 200)
 GREY = tuple((luma - 16) * 255 / 219 for luma in LUMA)
 # Levels by which a decoder may be off: rounding, and another matrix of colours. The pictures differ by 58.
 MARGIN = 8
+_VIEW = (48, 32)
 # 128 x 128 in Matroska, compressed by zlib: H.264 with a B frame, so that the third picture is decoded before
 # the second; and VP8, which DALI's variant for the host takes.
 _CLIPS = {
@@ -51,7 +53,7 @@ def trial_clip(device: str) -> Copy:
 
 
 def trial_problem(decode: Callable[[Sequence[Copy]], Sequence[Any]], device: str) -> str:
-    """Why a device does not decode the clip; empty where its pictures are right.
+    """Why a device does not decode the clip, or makes no views of it; empty where its pictures are right.
 
     Args:
         decode: gives for each copy uint8 [n, height, width, 3], or an exception, as `DaliDecoder.decode`.
@@ -60,7 +62,9 @@ def trial_problem(decode: Callable[[Sequence[Copy]], Sequence[Any]], device: str
         (pixels,) = decode([trial_clip(device)])
         if isinstance(pixels, Exception):
             raise pixels
-        found = to_host(pixels).astype(np.float64).mean(axis=(1, 2, 3))
+        # As operations look at them: that takes kernels, which a device may lack what it needs to compile.
+        views = to_host(resize_linear(pixels, _VIEW)).astype(np.float64)
+        found = views.mean(axis=(1, 2, 3))
     except Exception as error:  # of any class: whatever a driver or library lacks, the host decodes instead
         return _in_words(error)
     if np.abs(found - GREY).max() > MARGIN:

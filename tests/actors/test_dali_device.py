@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from framemill.actors import dali_device, dali_reader
+from framemill.actors import dali_device, dali_reader, trial_clip
 from framemill.actors.dali_copies import Copy
 from framemill.actors.dali_device import decoder_problem, open_device_reader
 from framemill.actors.trial_clip import GREY, LUMA
@@ -123,6 +123,16 @@ def test_a_device_that_is_seen_and_does_not_decode_is_left_alone(
     monkeypatch.setenv("FRAMEMILL_DECODER", "dali")
     with pytest.raises(SetupError, match="FRAMEMILL_DECODER=dali, but NVIDIA H200 does not decode"):
         open_device_reader(2)
+
+
+def test_a_device_without_what_its_kernels_are_compiled_with_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compiling(*given: Any) -> Any:
+        raise RuntimeError("libnvrtc.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(trial_clip, "resize_linear", compiling)
+    assert "libnvrtc.so.13" in trial_clip.trial_problem(Good().decode, "gpu")
 
 
 def test_a_container_without_the_decoders_library_is_told_how_it_gets_it(
