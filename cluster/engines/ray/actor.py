@@ -89,7 +89,7 @@ class ShardProcessorActor:
         task_id = f"engines for {self._name}"
         before = ray.get(self._coordinator.start.remote(task_id, self._name, PREPARE_SECONDS))
         if before != STOPPED and before < DEATHS_ALONE:  # else the first shard shows what is wrong with them
-            self._runner.prepare(lambda text: self._runner.processor.notes.append(text))
+            self._runner.prepare(self._coordinator.say.remote)
         ray.get(self._coordinator.finish.remote(task_id))
 
     def __call__(self, batch: pa.Table) -> pa.Table:

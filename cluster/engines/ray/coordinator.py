@@ -58,6 +58,7 @@ class Coordinator:
         self._retry_failed = retry_failed
         self._num_sources = num_sources
         self._settled: set[str] = set()  # uris of sources that are long or through
+        self._said: list[str] = []
         self._claims: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
         self._actors: dict[str, bytes] = {}
@@ -165,6 +166,15 @@ class Coordinator:
             task: held for task, held in self._at_work.items() if held[0] not in late and now <= held[1]
         }
         return len(self._at_work), [self._actors[actor_id] for actor_id in late]
+
+    def say(self, text: str) -> None:
+        """An actor has something to tell the person at once."""
+        self._said.append(text)
+
+    def said(self) -> list[str]:
+        """What was said since the last call."""
+        told, self._said = self._said, []
+        return told
 
     def give_up(self, failure: Failure) -> None:
         """Why the run cannot go on; the first counts."""

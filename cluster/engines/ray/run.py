@@ -193,7 +193,10 @@ class RayRun(Run):
         if self._decoders is not None:
             self._decoders.maintain.remote()
         nodes = [node["NodeID"] for node in alive_nodes()]
-        num_at_work, late = ray.get(self._coordinator.watch.remote(nodes), timeout=COORDINATOR_SECONDS)
+        asked = [self._coordinator.watch.remote(nodes), self._coordinator.said.remote()]
+        (num_at_work, late), said = ray.get(asked, timeout=COORDINATOR_SECONDS)
+        for text in said:
+            self.reporter.message(0, text)
         for actor in late:
             self.reporter.message(1, "a task took too long (raise `deadline_factor` if it may): a new actor")
             ray.kill(pickle.loads(actor), no_restart=False)

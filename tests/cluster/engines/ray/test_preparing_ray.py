@@ -18,7 +18,6 @@ class Runner:
 
     def __init__(self, coordinator: Any, builds: bool) -> None:
         self.coordinator, self.builds = coordinator, builds
-        self.processor = SimpleNamespace(notes=[])
         self.at_work: list[int] = []
 
     def builds_engines(self) -> bool:
@@ -35,6 +34,7 @@ class Handle:
     def __init__(self) -> None:
         self.real = Coordinator.__new__(Coordinator)
         self.real._is_stopped = False
+        self.real._said = []
         self.real._attempts, self.real._at_work, self.real._settled = {}, {}, set()
 
     def __getattr__(self, name: str) -> Any:
@@ -55,7 +55,7 @@ def test_the_coordinator_knows_of_the_work_while_it_lasts(monkeypatch: pytest.Mo
     runner = prepared(monkeypatch, handle)
     assert runner.at_work == [1], "the run would be ended as one in which nothing works"
     assert not handle.real._at_work and not handle.real._attempts and PREPARE_SECONDS >= 600
-    assert runner.processor.notes == ["engine of m: built"]
+    assert handle.real.said() == ["engine of m: built"] and handle.real.said() == []
 
 
 def test_nothing_is_asked_where_no_engine_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
