@@ -9,6 +9,7 @@ from benchmarks.first_gpu.steps import SIZES
 from benchmarks.suite.gpu import least_frames
 from framemill.actors import dali_rules
 
+_FP16 = "objects on TensorRT, all, fp16"
 Figures = Mapping[str, Mapping[str, Any]]  # name of a check -> what it measured
 
 
@@ -30,18 +31,15 @@ def thresholds(figures: Figures) -> dict[str, dict[str, Any]]:
 
 def shares(figures: Figures) -> dict[str, float]:
     """What was reached of each limit, 1.0 for all of it; only of what was measured."""
-    decoding = _best(figures, "decoder limit, ")
-    engine = {p: _best(figures, f"TensorRT alone, {p}") for p in ("fp32", "fp16")}
-    found: dict[str, float] = {}
-    if decoding and (reading := _best(figures, "reader, ")):
-        found["decoding alone of the decoder's limit"] = reading / decoding
-    running = _best(figures, "objects, all")
-    if running and decoding:
-        found["objects in all frames of the decoder's limit"] = running / decoding
-    for precision, bare in engine.items():
-        if running and bare:
-            found[f"objects in all frames of TensorRT's limit, {precision}"] = running / bare
-    return found
+    pairs = {
+        "decoding alone, of the decoder's limit": ("reader, ", "decoder limit, "),
+        "objects every 0.5 s on CUDA, of the decoder's limit": ("objects on CUDA, every", "decoder limit, "),
+        "objects in all frames on CUDA, of the decoder's limit": ("objects on CUDA, all", "decoder limit, "),
+        "objects in all frames on TensorRT, fp16, of the decoder's limit": (_FP16, "decoder limit, "),
+        "objects in all frames on TensorRT, fp16, of the bare engine": (_FP16, "TensorRT alone, fp16"),
+    }
+    speeds = {what: (_best(figures, part), _best(figures, whole)) for what, (part, whole) in pairs.items()}
+    return {what: part / whole for what, (part, whole) in speeds.items() if part and whole}
 
 
 def _best(figures: Figures, start: str) -> float:

@@ -1,7 +1,7 @@
 """What single checks run, each in a process of its own; the last line that one prints is JSON.
 
 python -m benchmarks.first_gpu.probes driver | doctor | memory CLIPS
-python -m benchmarks.first_gpu.probes objects FOLDER SAMPLE | engine MODELS PRECISION
+python -m benchmarks.first_gpu.probes objects FOLDER SAMPLE PROVIDER PRECISION | engine MODELS PRECISION
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ def memory(clips: str) -> dict[str, Any]:
     return {"used_bytes": used}
 
 
-def objects(folder: str, sample: str) -> dict[str, Any]:
-    """Frames a second of a whole run of the detector, and how busy the device was meanwhile."""
+def objects(folder: str, sample: str, provider: str, precision: str) -> dict[str, Any]:
+    """Decoded frames a second of a whole run of the detector, and how busy the device was meanwhile."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "framemill", "extract", folder, "-o", str(Path(scratch) / "out")]
-        command += ["--ops", "objects", "--sample", sample, "--require-provider", "cuda", "--json", "-q"]
-        command += ["--config", str(MODELS)]
+        command += ["--ops", "objects", "--sample", sample, "--require-provider", provider]
+        command += ["--precision", precision, "--config", str(MODELS), "--json", "-q"]
         subprocess.run(command, check=True, capture_output=True, text=True)  # opens what is kept
         shutil.rmtree(Path(scratch) / "out")
         with busy() as shares:

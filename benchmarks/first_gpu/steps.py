@@ -50,6 +50,7 @@ def plan_steps(clips: Path, models: Path | None) -> list[Step]:
         Step("array code on the device", _tests("arrays"), 180, ("cupy",)),
         Step("sessions on CUDA", _tests("sessions", _ON_CUDA), 300, ("cupy",), ("runtime", *weights)),
         Step("all readings", _tests("reading"), 420, DECODING),
+        Step("the decoder's own word", _tests("decoder"), 120, DECODING),
         Step("memory over 150 calls", _probe("memory", str(clips)), 180, DECODING, figures=True),
         Step("decoder limit, 4 sessions", [*limit, "4"], 180, figures=True),
         Step("decoder limit, 16 sessions", [*limit, "16"], 180, figures=True),
@@ -61,23 +62,16 @@ def plan_steps(clips: Path, models: Path | None) -> list[Step]:
         steps.append(Step(f"from how many frames on, {size}", words, 120, DECODING, figures=True))
     needs = ("runtime", *weights)
     for sample in ("every:0.5", "all"):
-        command = _probe("objects", full, sample)
-        steps.append(Step(f"objects, {sample}", command, 420, DECODING, needs, figures=True))
+        command = _probe("objects", full, sample, "cuda", "fp32")
+        steps.append(Step(f"objects on CUDA, {sample}", command, 420, DECODING, needs, figures=True))
+    needs = ("tensorrt", *needs)
     for precision in ("fp32", "fp16"):
         command = _probe("engine", str(models), precision)
-        steps.append(
-            Step(f"TensorRT alone, {precision}", command, 900, ("cupy",), ("tensorrt", *needs), figures=True)
-        )
-    steps.append(
-        Step(
-            "sessions on TensorRT",
-            _tests("sessions", "tensorrt or engine"),
-            900,
-            ("cupy",),
-            ("tensorrt", *needs),
-        )
-    )
-    return steps
+        steps.append(Step(f"TensorRT alone, {precision}", command, 900, ("cupy",), needs, figures=True))
+    command = _probe("objects", full, "all", "tensorrt", "fp16")
+    steps.append(Step("objects on TensorRT, all, fp16", command, 900, DECODING, needs, figures=True))
+    command = _tests("sessions", "tensorrt or engine")
+    return [*steps, Step("sessions on TensorRT", command, 900, ("cupy",), needs)]
 
 
 def missing(step: Step, models: Path | None) -> str:
