@@ -13,6 +13,7 @@ from framemill.models import cuda
 Finding = dict[str, str]
 
 _PINS = "pip install --no-deps -r constraints/gpu-cu13.txt"
+_DALI_PACKAGES = ("nvidia-dali-cuda130", "nvidia-dali-cuda120")
 _PINS_12 = "pip install --no-deps -r constraints/gpu-cu12.txt"
 _PINS_TENSORRT = "pip install --no-deps -r constraints/gpu-cu13-tensorrt.txt"
 # Each needs a process of its own: a library of the wrong kind may end the one that loads it.
@@ -51,9 +52,18 @@ def gpu_checks() -> Iterator[Finding]:
         return
     if not cuda.version_of("onnxruntime-gpu"):
         yield _finding("gpu use", "warn", "a GPU is there, but only the CPU runtime", "see docs/gpu.md")
+        if cuda.version_of(*_DALI_PACKAGES):
+            yield from _decoder()
         return
     yield from _tensorrt()
     yield from _provider("cuda", f"{_PINS}; CUDA and cuDNN come with it")
+    yield from _decoder()
+    yield from _tried(
+        "speech on the GPU", _TRY_CUBLAS, [], "cuBLAS 12 for CTranslate2", "speech runs on the CPU", _PINS
+    )
+
+
+def _decoder() -> Iterator[Finding]:
     yield from _tried(
         "decoder on the GPU",
         _TRY_DECODER,
@@ -61,9 +71,6 @@ def gpu_checks() -> Iterator[Finding]:
         "a clip is decoded as it should",
         "frames are decoded on the CPU",
         f"{_PINS}; in a container, give it the driver's `compute`, `utility` and `video`",
-    )
-    yield from _tried(
-        "speech on the GPU", _TRY_CUBLAS, [], "cuBLAS 12 for CTranslate2", "speech runs on the CPU", _PINS
     )
 
 

@@ -125,6 +125,9 @@ def test_without_nvidia_smi_the_driver_itself_is_asked(
     found = {finding["check"]: finding for finding in json.loads(done.stdout)}
     assert (found["gpu"]["status"], words in found["gpu"]["detail"]) == (status, True), found
     assert "only the CPU runtime" in found["gpu use"]["detail"]
+    decoder = found.get("decoder on the GPU")
+    assert decoder is None or (decoder["status"] == "fail" and "decoded on the CPU: " in decoder["detail"])
+    assert (decoder is not None) == bool(cuda.version_of("nvidia-dali-cuda130", "nvidia-dali-cuda120"))
 
 
 def test_the_driver_tells_its_version(tmp_path: Path) -> None:
