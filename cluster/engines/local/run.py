@@ -329,7 +329,8 @@ class LocalRun(Run):
         late = next((sent for sent in self._sent.values() if now > self._deadline(sent)), None)
         if late is not None:
             allowed = f"{late.deadline - late.started:.0f} seconds"
-            self._blame = late.job
+            # One that is not ready has not looked at any file yet.
+            self._blame = late.job if late.worker.name in self.workers.ready else None
             self._blame_reason = f"took longer than {allowed} (raise `deadline_factor` if it may)"
             return late.worker.kill()
         for worker in self.workers if self._sent else ():

@@ -9,6 +9,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from framemill.cluster.engines.local import run as local_run
+from framemill.errors import SetupError
 from tests.actors.clips import sine, write_clip
 from tests.actors.test_dali_reader import smooth
 from tests.cluster.extraction import RecordingReporter, extract, patch_worker
@@ -49,10 +50,12 @@ def test_a_build_longer_than_a_deadline_fails_no_file(
 
 
 @pytest.mark.slow
-def test_a_build_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_that_hangs_ends_the_run_and_blames_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local_run, "DEADLINE_SECONDS", 15.0)
     monkeypatch.setattr(local_run, "PREPARE_SECONDS", 1.0)
     patch_worker(monkeypatch, tmp_path, BUILD.format(seconds=600, folder=str(tmp_path / "engines")))
     path = write_clip(tmp_path / "a.mp4", smooth(12), tone=sine(1.0, 48_000))
-    with pytest.raises(Exception, match="took longer than 15 seconds"):
+    with pytest.raises(SetupError, match=r"took longer than 15 seconds .* with no file to blame"):
         extract(path, out=tmp_path / "out", ops=("speech",), deadline_factor=0.0)
