@@ -340,4 +340,6 @@ def _shard_info(index: SourceIndex, shard: Shard, shard_index: int, num_shards: 
         height=index.display_height,
         duration_seconds=index.duration_seconds,
         audio_stream=index.audio_stream,
+        rotation_quarters=index.rotation_quarters,
+        is_mirrored=index.is_mirrored,
     )

@@ -61,6 +61,8 @@ ROWS = {
     "quality": "sampled frame",
     "composition": "sampled frame",
     "editability": "sampled frame",
+    "camera_steps": "look at the picture, some twelve a second",
+    "motion": "shot",
     "stretches": "frozen, static, moving or shaky stretch",
     "transcript": "segment of speech, or subtitle in the file",
     "text_embeddings": "text span",

@@ -44,6 +44,8 @@ OPS: dict[str, str] = {
     "tracks": "framemill.ops.objects.tracks:Tracks",
     "quality": "framemill.ops.frames.quality:Quality",
     "stretches": "framemill.ops.shots.stretches:Stretches",
+    "camera_steps": "framemill.ops.shots.camera_steps:CameraSteps",
+    "motion": "framemill.ops.shots.motion:Motion",
     "composition": "framemill.ops.frames.composition:Composition",
     "editability": "framemill.ops.frames.editability:Editability",
     "key_frames": "framemill.ops.sampling.key_frames:KeyFrames",

@@ -200,6 +200,8 @@ class ShardInfo:
         duration_seconds: of the whole source.
         source_id: content id, 64 hex digits, where a whole source is combined; else empty.
         audio_stream: index in the container of the sound that is heard, -1 where there is none.
+        rotation_quarters, is_mirrored: from planes as coded to the picture as shown, which is mirrored first
+            and then turned clockwise by so many quarters; only `Signals` are as coded.
     """
 
     index: FrameIndex
@@ -212,3 +214,5 @@ class ShardInfo:
     duration_seconds: float
     source_id: str = ""
     audio_stream: int = -1
+    rotation_quarters: int = 0
+    is_mirrored: bool = False

@@ -18,7 +18,7 @@ from framemill.errors import UsageError, did_you_mean
 
 SHOTS, HIGHLIGHTS, STRIDE = "shots", "highlights", "stride"
 # Columns of the view that go with each clip, where they are known.
-FACTS = ("labels", "words", "text", "num_faces", "names", "tags")
+FACTS = ("caption", "keywords", "labels", "words", "text", "num_faces", "names", "camera", "tags")
 _STRIDE = re.compile(r"stride:(\d+(?:\.\d+)?)")
 _COLUMNS = (
     "source_id", "scene_index", "start_seconds", "end_seconds", "start_frame", "end_frame", "transition",

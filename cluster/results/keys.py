@@ -23,7 +23,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         ("frames", "image_embeddings", "aesthetics", "moderation", "quality", "composition", "editability"),
         ("frame_index",),
     ),
-    **dict.fromkeys(("depth", "key_frames", "sampling", "candidates", "preview"), ("frame_index",)),
+    **dict.fromkeys(
+        ("depth", "key_frames", "sampling", "candidates", "preview", "camera_steps"), ("frame_index",)
+    ),
     **dict.fromkeys(("faces", "emotions", "face_embeddings", "face_quality"), ("frame_index", "face_index")),
     **dict.fromkeys(("objects", "open_vocabulary"), ("frame_index", "object_index")),
     "poses": ("frame_index", "person_index"),
@@ -31,7 +33,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "labels": ("frame_index", "rank"),
     "tracks": ("frame_index", "table", "item_index"),
     "text_spans": ("start_seconds", "end_seconds", "text", "polygon"),
-    "scenes": ("scene_index",),
+    **dict.fromkeys(("scenes", "motion"), ("scene_index",)),
     **dict.fromkeys(("stretches", "importance"), ("start_frame",)),
     "beats": ("time_seconds",),
     **dict.fromkeys(
@@ -54,7 +56,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 _OF_FOLDER = ("media", "errors", "runs")
 # Table -> a position that begins at 0 and leaves none out, and the columns of a source within which it does.
 RANKS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "scenes": ("scene_index", ()),
+    **dict.fromkeys(("scenes", "motion"), ("scene_index", ())),
     "importance": ("shot_index", ()),
     "transcript": ("segment_index", ("origin", "stream_index")),
     "faces": ("face_index", ("frame_index",)),

@@ -38,8 +38,10 @@ READ: Mapping[str, tuple[str, ...]] = {
     ),
     "speakers": ("start_seconds", "end_seconds", "speaker"),
     "stretches": ("start_seconds", "end_seconds", "difference"),
+    "motion": ("scene_index", "amount", "kind", "direction"),
     "audio_levels": ("start_seconds", "rms_db"),
     "music_or_speech": ("start_seconds", "end_seconds", "label"),
+    "captions": ("of", "clip_index", "start_seconds", "end_seconds", "text", "tags", "status"),
     "tags": ("start_seconds", "end_seconds", "tag"),
 }
 # Table -> what a frame shows.
@@ -83,11 +85,13 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
                 "sum(difference * shared) / nullif(sum(shared), 0) AS motion", _over_shots("FROM stretches")
             ),
         ),
+        "filmed": ("motion", "SELECT source_id, scene_index, amount, kind, direction FROM motion"),
         "heard": ("audio_levels", _heard()),
         "played": (
             "music_or_speech",
             _grouped(f"{_share('sum(shared) / nullif(any_value(shot_seconds), 0)')} AS music_share", music),
         ),
+        "captioned": ("captions", _captioned()),
         "tagged": ("tags", _listed("tags", "tag", "0", placed_tags())),
     }
     found = {alias: sql for alias, (table, sql) in made.items() if table in there}
@@ -100,16 +104,25 @@ def shot_rows(there: Collection[str]) -> dict[str, str]:
 
 
 def placed_tags() -> str:
-    """Rows of `tags` with the shot that each is of now: see `framemill.cluster.corpus.tags`.
+    """Rows of `tags` with the shot that each is of now: see `framemill.cluster.corpus.tags`."""
+    rows = _placed("SELECT source_id, start_seconds, end_seconds, tag FROM tags", "tag")
+    return f"SELECT source_id, scene_index, start_seconds, end_seconds, tag FROM ({rows})"
+
+
+def _placed(rows: str, key: str) -> str:
+    """Rows with times, each in the one shot that holds at least half of it, where one does.
 
     Half a microsecond less than half is half: so far times are rounded.
+
+    Args:
+        key: what tells rows of the same times apart.
     """
-    rows = _over_shots("SELECT source_id, start_seconds, end_seconds, tag FROM tags")
     return f"""
-        SELECT source_id, scene_index, start_seconds, end_seconds, tag FROM ({rows})
+        SELECT * EXCLUDE (shot_seconds, shared) FROM ({_over_shots(rows)})
         WHERE 2 * shared + 1e-6 >= end_seconds - start_seconds
         QUALIFY row_number() OVER (
-            PARTITION BY source_id, start_seconds, end_seconds, tag ORDER BY shared DESC, scene_index) = 1"""
+            PARTITION BY source_id, start_seconds, end_seconds, {key}
+            ORDER BY shared DESC, scene_index) = 1"""
 
 
 def names_of_people() -> str:
@@ -236,6 +249,21 @@ def _said() -> str:
         r"string_agg(replace(text, chr(10), ' '), ' ' ORDER BY segment_index, place) AS words",
         _over_shots(rows),
     )
+
+
+def _captioned() -> str:
+    """What a model says of the shot, or where it was asked about clips alone, of those that lie in it."""
+    said = """
+        SELECT source_id, of, clip_index, start_seconds, end_seconds, text, tags FROM captions
+        WHERE status = 'ok'"""
+    # By the alphabet `shot` comes after `clip`.
+    return f"""
+        SELECT source_id, scene_index, arg_max(caption, of) AS caption, arg_max(keywords, of) AS keywords
+        FROM (
+            SELECT source_id, scene_index, of, string_agg(text, ' ' ORDER BY start_seconds) AS caption,
+                list_sort(list_distinct(flatten(list(coalesce(tags, []))))) AS keywords
+            FROM ({_placed(said, "of, clip_index")}) GROUP BY 1, 2, 3
+        ) GROUP BY 1, 2"""
 
 
 def _heard() -> str:

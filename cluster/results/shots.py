@@ -94,6 +94,25 @@ SHOTS_SCHEMA = pa.schema(
             nullable=True,
         ),
         column(
+            "movement",
+            pa.float64(),
+            "mean speed of what is seen, in long sides of the picture per second, >= 0, whether it moves or "
+            "the camera (`motion`)",
+            nullable=True,
+        ),
+        column(
+            "camera",
+            pa.string(),
+            "what the camera does: static, pan, tilt, zoom, roll or handheld (`motion`)",
+            nullable=True,
+        ),
+        column(
+            "camera_direction",
+            pa.string(),
+            "left, right, up, down, in, out, clockwise or counterclockwise; null where none (`motion`)",
+            nullable=True,
+        ),
+        column(
             "loudness",
             pa.float64(),
             "mean power of its sound in dBFS, >= -120 (`audio_levels`); null without sound",
@@ -109,6 +128,18 @@ SHOTS_SCHEMA = pa.schema(
             "unsafe",
             pa.float64(),
             "highest probability of one of its frames to show nakedness or sex, 0..1 (`moderation`)",
+            nullable=True,
+        ),
+        column(
+            "caption",
+            pa.string(),
+            "what a model says of it (`captions`), or else of the clips in it; null where it said nothing",
+            nullable=True,
+        ),
+        column(
+            "keywords",
+            _LIST,
+            "keywords that the model gave with that, by the alphabet; null likewise",
             nullable=True,
         ),
         column(
@@ -238,9 +269,13 @@ def _view(there: Collection[str], cascaded: Collection[str], asked: Collection[s
         "words": found("said", "words", "''", "done.transcript"),
         "speakers": found("spoke", "speakers", "[]", "done.speakers"),
         "motion": of("moved", "motion"),
+        "movement": of("filmed", "amount"),
+        "camera": of("filmed", "kind"),
+        "camera_direction": of("filmed", "direction"),
         "loudness": of("heard", "loudness"),
         "music_share": found("played", "music_share", "0", "done.music_or_speech"),
         "unsafe": of("judged", "unsafe"),
+        **{name: of("captioned", name) for name in ("caption", "keywords")},
         "tags": "coalesce(tagged.tags, [])" if "tagged" in joins else "NULL",
     }
     chosen = {field: values[field.name] if field.name in asked else "NULL" for field in SHOTS_SCHEMA}

@@ -25,9 +25,9 @@ A_FRAME: Mapping[str, float] = {
 }  # fmt: skip
 # Seconds of work for each second of media: sound, and motion of every frame.
 A_SECOND: Mapping[str, float] = {
-    "audio_embeddings": 0.008, "audio_levels": 0.0002, "beats": 0.0007, "loudness": 0.0022,
-    "scenes": 0.0037, "sounds": 0.008, "speakers": 0.029, "speech": 0.0032, "stretches": 0.035,
-    "transcript": 0.5,
+    "audio_embeddings": 0.008, "audio_levels": 0.0002, "beats": 0.0007, "camera_steps": 0.009,
+    "loudness": 0.0022, "scenes": 0.0037, "sounds": 0.008, "speakers": 0.029, "speech": 0.0032,
+    "stretches": 0.035, "transcript": 0.5,
 }  # fmt: skip
 # Of a network that judges every frame, as for scenes by TransNet V2.
 JUDGED_SECOND = 1.0

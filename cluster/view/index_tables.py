@@ -1,7 +1,8 @@
 """The tables of the viewer's own database, and how they change.
 
-`files`, `shots` with the value of each facet that has one, `labels` and `people` with those of facets that
-have several, `cards` with what a grid shows; over them the view `shots`, for conditions that people write.
+`files`, `shots` with the value of each facet that has one, `labels`, `keywords` and `people` with those of
+facets that have several, `cards` with what a grid shows; over them the view `shots`, for conditions that people
+write.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ CREATE TABLE held.shots AS SELECT 0::INTEGER AS number, 0::INTEGER AS file, *, '
 CREATE TABLE held.cards (number INTEGER, card VARCHAR);
 CREATE INDEX card_numbers ON held.cards (number);
 CREATE TABLE held.labels (number INTEGER, value VARCHAR);
+CREATE TABLE held.keywords (number INTEGER, value VARCHAR);
 CREATE TABLE held.people (number INTEGER, value VARCHAR, place INTEGER);
 CREATE TABLE held.curated (digest VARCHAR, has_tags BOOLEAN, has_names BOOLEAN);
 CREATE TABLE held.tags (number INTEGER, value VARCHAR);
@@ -44,8 +46,8 @@ CREATE VIEW {VIEW} AS SELECT {", ".join(_VALUES.get(name, name) for name in COLU
     FROM held.shots s;
 """
 # Small letters, as what is looked for; what is on different lines does not run together.
-_LINES = "array_to_string(text, chr(10)), array_to_string(labels, chr(10))"
-_SEARCHED = f"lower(concat_ws(chr(10), words, {_LINES}, name))"
+_LINES = ", ".join(f"array_to_string({name}, chr(10))" for name in ("text", "labels", "keywords"))
+_SEARCHED = f"lower(concat_ws(chr(10), words, caption, {_LINES}, name))"
 _FACETS = ", ".join(f"{facet.value} AS facet_{name}" for name, facet in FACETS.items() if facet.value)
 # What a kept database was made by.
 STATEMENTS = (_TABLES, _SEARCHED, _FACETS)
@@ -83,7 +85,7 @@ def replace_sources(
     mine = "source_id IN (SELECT source_id FROM incoming)"
     if cursor.execute(f"SELECT count(*) FROM held.sources WHERE {mine}").fetchall() != [(0,)]:
         numbers = f"SELECT number FROM held.shots WHERE {mine}"
-        for table in ("cards", "labels", "people"):
+        for table in ("cards", "labels", "keywords", "people"):
             cursor.execute(f"DELETE FROM held.{table} WHERE number IN ({numbers})")
         for table in ("shots", "files", "sources"):
             cursor.execute(f"DELETE FROM held.{table} WHERE {mine}")
@@ -113,7 +115,8 @@ def _insert(cursor: duckdb.DuckDBPyConnection, files: pa.Table, shots: pa.Table)
         FROM added"""
     )
     cursor.execute("INSERT INTO held.cards SELECT number, card FROM added")
-    cursor.execute("INSERT INTO held.labels SELECT number, unnest(labels) FROM added")
+    for name in ("labels", "keywords"):
+        cursor.execute(f"INSERT INTO held.{name} SELECT number, unnest({name}) FROM added")
     cursor.execute(
         "INSERT INTO held.people SELECT number, unnest(people), unnest(range(len(people))) FROM added"
     )

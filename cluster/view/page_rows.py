@@ -52,6 +52,7 @@ def shot_row(shot: Mapping[str, Any], reels: Mapping[str, str]) -> Row:
         "marker": ", ".join((shot["labels"] or [])[:MARKER_LABELS]),
         "text": shot["text"] or [],
         "words": shot["words"] or "",
+        "caption": shot["caption"] or "",
         "people": shot["people"],
         "tags": shot["tags"],
         **{name: short(shot[name]) for name in ("sharpness", "motion", "loudness", "unsafe")},

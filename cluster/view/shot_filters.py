@@ -40,8 +40,10 @@ FACETS: Mapping[str, Facet] = {
     "label": Facet("Labels", table="labels"),
     "person": Facet("People", table="people"),
     "tag": Facet("Tags", table="tags"),
+    "keyword": Facet("Keywords of captions", table="keywords"),
     "length": Facet("Length", f"{_LENGTH} ELSE '{LENGTHS[-1]}' END", order=LENGTHS),
     "transition": Facet("Begins with", "transition"),
+    "camera": Facet("Camera", "camera"),
     "faces": Facet(
         "Faces at once",
         "CASE WHEN num_faces >= 3 THEN '3+' ELSE num_faces::VARCHAR END",
@@ -66,7 +68,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         facets: name in `FACETS` -> values, of which a shot has to have one; all facets have to fit.
         where: a condition over the view `shots` in DuckDB's SQL.
-        words: literal text, in any case, in what is said or shown, labels and file names.
+        words: literal text, in any case, in what is said or shown, captions, labels and file names.
         file: content id.
     """
 

@@ -48,7 +48,7 @@ _ON_CARD = (
     *("source_id", "scene_index", "name", "start_seconds", "end_seconds", "start_frame", "end_frame"),
     *("transition", "best_frame", "best_seconds", "text", "words", "people", "uri", "container"),
     *("video_codec", "pixel_format", "width", "height", "fps", "start_timecode", "is_variable_rate"),
-    *("file_start_seconds", "labels"),
+    *("file_start_seconds", "labels", "caption"),
 )
 _MEASURED = ("sharpness", "motion", "loudness", "unsafe")
 _CARD = ", ".join(

@@ -12,7 +12,7 @@ from framemill.errors import UsageError
 from framemill.ops.chunks import Chunk, Float64Array, ShardInfo, Signals, UInt8Array
 from framemill.ops.columns import STRETCH_COLUMNS, column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
-from framemill.ops.shots.motion import ASSUMED_STEP_SECONDS, KINDS, Steps, classify, measure_step
+from framemill.ops.shots.picture_steps import ASSUMED_STEP_SECONDS, KINDS, Steps, classify, measure_step
 
 # One row per shard. Lists run over its frames; the first step of a shard is measured when shards are merged.
 STATE_SCHEMA = pa.schema(

@@ -327,3 +327,45 @@ def test_every_way_to_name_a_column_is_understood(tmp_path: Path) -> None:
         assert [row[-1] for row in query(tmp_path, sql).rows] == [0, 0, 1, None, None], sql
     pivoted = query(tmp_path, "PIVOT (SELECT source_id, num_faces FROM shots) ON num_faces USING count(*)")
     assert ("a", 2, 1) in [(row[0], *sorted(row[1:], reverse=True)[:2]) for row in pivoted.rows]
+
+
+def test_what_the_camera_does_is_that_of_the_motion_of_the_shot(tmp_path: Path) -> None:
+    moves = [(0.25, "pan", "left"), (0.0, "static", None), (None, None, None), (0.5, "handheld", None)]
+    rows = [
+        {"scene_index": n, "amount": amount, "kind": kind, "direction": direction}
+        for n, (amount, kind, direction) in enumerate(moves)
+    ]
+    make_folder(tmp_path, {**TABLES, "motion": {"a": rows}})
+    assert column(tmp_path, "movement") == [0.25, 0.0, None, 0.5]
+    assert column(tmp_path, "camera") == ["pan", "static", None, "handheld"]
+    assert column(tmp_path, "camera_direction") == ["left", None, None, None]
+    assert column(tmp_path, "camera", "b") == [None]
+    found = query(
+        tmp_path, "SELECT scene_index FROM shots WHERE camera = 'pan' AND camera_direction = 'left'"
+    )
+    assert found.rows == [(0,)]
+
+
+def said(of: str, start: float, end: float, text: str | None, *tags: str) -> dict[str, Any]:
+    status = "failed" if text is None else "ok"
+    index = {"scene_index": 7, "clip_index": None if of == "shot" else int(start)}
+    return span(
+        start, end, of=of, text=text, tags=None if text is None else list(tags), status=status, **index
+    )
+
+
+def test_captions_are_those_of_the_shot_or_else_of_the_clips_in_it(tmp_path: Path) -> None:
+    rows = [
+        said("shot", 0.0, 4.0, "A dog runs.", "lawn", "dog"),
+        said("clip", 0.0, 4.0, "The dog as a clip."),
+        said("shot", 4.0, 8.0, None),
+        said("clip", 6.0, 7.5, "Then rain.", "rain", "night"),
+        said("clip", 4.0, 6.0, "Fog first.", "night"),
+        # Shots may have been found anew since: it is of the one that holds at least half of it.
+        said("shot", 7.0, 10.0, "A bus."),
+    ]
+    make_folder(tmp_path, {**TABLES, "captions": {"a": rows}})
+    assert column(tmp_path, "caption") == ["A dog runs.", "Fog first. Then rain.", "A bus.", None]
+    assert column(tmp_path, "keywords") == [["dog", "lawn"], ["night", "rain"], [], None]
+    assert column(tmp_path, "caption", "b") == [None]
+    assert query(tmp_path, "SELECT scene_index FROM shots WHERE caption ILIKE '%rain%'").rows == [(1,)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from framemill.errors import UsageError
 from framemill.ops.chunks import ShardInfo, Signals
-from framemill.ops.shots.motion import measure_step
+from framemill.ops.shots.picture_steps import measure_step
 from framemill.ops.shots.stretches import Stretches, StretchesOptions
 from tests.ops.stand_ins import frame_index
 

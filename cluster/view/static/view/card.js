@@ -31,7 +31,8 @@ export function fillCard(app, item, row, index, query, ticked) {
   tick.checked = app.ticked.has(key);
   item.dataset.shot = key;
   // One of them has room: the one that was searched for, else what is said.
-  const says = [["words", row.words ?? ""], ["text", (row.text ?? []).join(" · ")]].filter(([, content]) => content);
+  const says = [["words", row.words ?? ""], ["caption", row.caption ?? ""], ["text", (row.text ?? []).join(" · ")]]
+    .filter(([, content]) => content);
   const [kind, content] = says.find((one) => query && holds(one[1], query)) ?? says[0] ?? [];
   item.append(
     el("button", { class: "show", type: "button", "aria-label": isolated(`Shot ${number} of ${row.name}, ${start}`),

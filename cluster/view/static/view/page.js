@@ -25,7 +25,7 @@ export async function start() {
   const main = el("main", { id: "main", tabindex: -1 });
   const tabs = el("nav", { class: "tabs", "aria-label": "Pages" });
   const words = el("input", { type: "search", id: "words", spellcheck: "false", autocomplete: "off",
-    placeholder: "Words, text, labels, file names", "aria-label": "Words, text on screen, labels and file names",
+    placeholder: "Words, text, captions, labels, file names", "aria-label": "Words, text on screen, captions, labels and file names",
     "aria-keyshortcuts": "/" });
   const head = el("header", { class: "top" });
   const notice = el("div", { class: "live", role: "status" });

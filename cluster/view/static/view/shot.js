@@ -91,6 +91,7 @@ export function shotDialog(app) {
     chip("label", name, `${name}${count > 1 ? ` ×${count}` : ""}${score ? ` ${score}` : ""}`, count ? "object" : "")));
   function texts(row) {
     const parts = [];
+    if (row.caption) parts.push(el("section", {}, el("h3", {}, "Caption"), el("p", { class: "quote" }, foreign(row.caption))));
     if (row.words) parts.push(el("section", {}, el("h3", {}, "Said"), el("p", { class: "quote" }, foreign(row.words))));
     if (row.text?.length) {
       const lines = row.text.map((line) => el("li", {}, foreign(line)));
