@@ -28,10 +28,10 @@ class Profile:
 
 
 # `movement` is in long sides a second: through cameras at rest it was measured at 0.001 to 0.01 where nothing
-# else moves, and above 1 the camera is thrown about. Shots of which it is not known are judged by `motion`, in
-# 8-bit levels from frame to frame: at 1 and below `stretches` calls a picture static, and above 40 it flickers.
-# `sharpness` is that of `frames`, where 100 is usual. A face of 0.4% of the picture is 1/16 of its width and
-# height.
+# else moves, and above 1 the camera is thrown about. Shots of which it is not known are judged by `motion`,
+# in 8-bit levels from frame to frame: at 1 and below `stretches` calls a picture static, and above 40 it
+# flickers. `sharpness` is that of `frames`, where 100 is usual. A face of 0.4% of the picture is 1/16 of its
+# width and height.
 PROFILES: Mapping[str, Profile] = {
     "motion": Profile(
         "coalesce(movement > 0.01 AND movement <= 1, motion > 1 AND motion <= 40)",

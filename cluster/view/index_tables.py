@@ -1,8 +1,8 @@
 """The tables of the viewer's own database, and how they change.
 
 `files`, `shots` with the value of each facet that has one, `labels`, `keywords` and `people` with those of
-facets that have several, `cards` with what a grid shows; over them the view `shots`, for conditions that people
-write.
+facets that have several, `cards` with what a grid shows; over them the view `shots`, for conditions that
+people write.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _LEAST_SHARE = 0.2
 # Where so many points, by those that the largest group has, stay where they are, it is the group that moves
 # and the camera stands: behind a camera that moves hardly anything stays.
 _STANDING = 0.5
-# Mean difference in levels of pictures that are the same but for coding noise, as in `stretches`.
+# Mean difference in levels of flat pictures that are the same but for coding noise, as in `stretches`.
 _SAME = 0.255
 
 
@@ -57,6 +57,9 @@ class CameraStep:
     own_movement: float
 
 
+_STANDS = CameraStep(0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
+
+
 def view_of(shard: ShardInfo, shape: tuple[int, ...]) -> Float64Array:
     """What takes places in a plane, -0.5 to 0.5, to the picture as it is shown, in its long sides; [2, 2].
 
@@ -77,12 +80,13 @@ def measure_camera(before: UInt8Array, after: UInt8Array, view: Float64Array) ->
     Args:
         view: of `view_of`.
     """
-    if cv2.norm(before, after, cv2.NORM_L1) <= _SAME * before.size:
-        return CameraStep(0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
+    difference = cv2.norm(before, after, cv2.NORM_L1) / before.size
+    if difference == 0:
+        return _STANDS
     before, after = (cv2.GaussianBlur(plane, (3, 3), 0) for plane in (before, after))
     points = _corners(before)
     if len(points) < _LEAST_POINTS:
-        return None
+        return _STANDS if difference <= _SAME else None
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _ROUNDS, 0.03)
     moved, found, _ = cv2.calcOpticalFlowPyrLK(
         before, after, points, None, winSize=(_WINDOW, _WINDOW), maxLevel=_LEVELS, criteria=criteria  # type: ignore[call-overload]

@@ -32,6 +32,8 @@ _FADE_SECONDS = 0.5
 # Share of the known time that a camera has to move for its shot to be of a move; and of its way, there and
 # back, that has to lead one way for that to be its direction.
 _LEAST_MOVING, _LEAST_NET = 0.25, 0.5
+# Long sides that a move goes at least, there and back: less is not seen.
+_LEAST_WAY = 0.01
 # A move that leads nowhere is meant where it is so much faster than the trembling, as one there and back.
 _MEANT = 1 / 3
 
@@ -200,16 +202,15 @@ def _motion(steps: _Steps, options: MotionOptions) -> dict[str, Any]:
     if not len(gaps):
         return {"known_share": 0.0}
     # Growth and turning as the way of a picture's parts, so that all four compare.
-    ways = steps.camera * [1.0, 1.0, _REACH, np.radians(_REACH)]
-    speeds = ways / gaps[:, None]
+    speeds = steps.camera * [1.0, 1.0, _REACH, np.radians(_REACH)] / gaps[:, None]
     smooth = _smoothed(speeds, steps)
-    weights = steps.weight * gaps / (steps.weight * gaps).sum()
+    weights, sure = (each / each.sum() for each in (steps.weight * gaps, steps.weight**2 * gaps))
     shake = _median(np.linalg.norm(speeds - smooth, axis=1), weights)
-    kind, direction = _kind(smooth, weights, shake, options)
-    pan, tilt, growth, roll = steps.camera.sum(axis=0).tolist()
+    kind, direction = _kind(smooth, weights, float(gaps.sum()), shake, options)
+    pan, tilt, growth, roll = (sure @ (steps.camera / gaps[:, None]) * gaps.sum()).tolist()
     return {
         "amount": steps.movement.sum() / gaps.sum(),
-        "camera_speed": np.linalg.norm(ways, axis=1).sum() / gaps.sum(),
+        "camera_speed": sure @ np.linalg.norm(speeds, axis=1),
         "own_speed": steps.own.sum() / gaps.sum(),
         "kind": kind,
         "direction": direction,
@@ -237,19 +238,20 @@ def _median(values: Float64Array, weights: Float64Array) -> float:
 
 
 def _kind(
-    speeds: Float64Array, weights: Float64Array, shake: float, options: MotionOptions
+    speeds: Float64Array, weights: Float64Array, seconds: float, shake: float, options: MotionOptions
 ) -> tuple[str, str | None]:
     """What the camera does, and which way.
 
     Args:
         speeds: float64 [n, 4], smoothed, in the order of `MOVES`. weights: float64 [n], share of each step.
+        seconds: length of all.
     """
     moving = weights[np.linalg.norm(speeds, axis=1) >= options.move].sum()
     travels = (np.abs(speeds) * weights[:, None]).sum(axis=0)
     nets = (speeds * weights[:, None]).sum(axis=0)
     first = int(travels.argmax())
     travel, net = float(travels[first]), float(nets[first])
-    if moving < _LEAST_MOVING or shake >= max(abs(net), travel * _MEANT):
+    if moving < _LEAST_MOVING or travel * seconds < _LEAST_WAY or shake >= max(abs(net), travel * _MEANT):
         return "handheld" if shake >= options.shake else "static", None
     name, (more, less) = list(MOVES.items())[first]
     return name, None if abs(net) < _LEAST_NET * travel else more if net > 0 else less
