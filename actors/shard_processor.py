@@ -24,6 +24,7 @@ from framemill.actors.shards import Shard
 from framemill.actors.shortfalls import find_shortfall, measure
 from framemill.actors.tracing import Trace
 from framemill.models.engines import Tell, tell_nobody
+from framemill.models.entry import ModelEntry
 from framemill.models.provider_sessions import may_build_engines
 from framemill.models.providers import SessionReport
 from framemill.models.registry import resolve
@@ -113,7 +114,9 @@ class ShardProcessor:
                 kind = load_op(name)
                 options = self._options[name]
                 loaded = {role: self._model(role) for role in kind.roles(options)}
-                self._ops[name] = kind(options, loaded)
+                op = kind(options, loaded)
+                op.model_names = {role: self._entry(role).name for role in kind.names_models}
+                self._ops[name] = op
             return self._ops[name]
 
     def open_models(self, names: Iterable[str], tell: Tell) -> None:
@@ -137,10 +140,13 @@ class ShardProcessor:
         """The operations whose rows one needs, in this run."""
         return self._after.get(name, load_op(name).after)
 
+    def _entry(self, role: str) -> ModelEntry:
+        return resolve(role, self._choices.get(role, ""))
+
     def _model(self, role: str) -> Model:
         if role not in self._models:
             with self.trace.span("open model", role=role):
-                entry = resolve(role, self._choices.get(role, ""))
+                entry = self._entry(role)
                 model, report = open_model(
                     entry,
                     find(entry),

@@ -198,7 +198,9 @@ def make_operation(kind: type[Op], options: Any, models: Mapping[str, Model]) ->
     """
     options = kind.Options() if options is None else options
     try:
-        return kind(options, {role: models[role] for role in kind.roles(options)})
+        op = kind(options, {role: models[role] for role in kind.roles(options)})
+        op.model_names = {role: models[role].entry.name for role in kind.names_models}
+        return op
     except KeyError as missing:
         raise UsageError(
             f"{kind.name} runs a model for the role {missing}: give check_operation one, "

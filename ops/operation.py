@@ -81,6 +81,7 @@ class Op(ABC):
     models: ClassVar[tuple[str, ...]] = ()  # roles, keys of framemill.models.registry or of `own_models`
     # What models of roles are like that Framemill does not know; without a digest where no file is published.
     own_models: ClassVar[tuple[ModelEntry, ...]] = ()
+    names_models: ClassVar[tuple[str, ...]] = ()  # roles of `after` whose models its rows name: `model_names`
     schema: ClassVar[pa.Schema]  # without source_id, which the shard processor puts first
     default: ClassVar[bool] = False  # whether it runs when no operation is named
     Options: ClassVar[type[Any]] = NoOptions
@@ -92,6 +93,7 @@ class Op(ABC):
     def __init__(self, options: Any, models: Mapping[str, Model]) -> None:
         self.options = options
         self.loaded = models
+        self.model_names: Mapping[str, str] = {}  # of `names_models`; put in by whoever runs it
 
     @classmethod
     def roles(cls, options: Any) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "labels": ("frame_index", "rank"),
     "tracks": ("frame_index", "table", "item_index"),
     "text_spans": ("start_seconds", "end_seconds", "text", "polygon"),
-    **dict.fromkeys(("scenes", "motion"), ("scene_index",)),
+    **dict.fromkeys(("scenes", "motion", "clip_embeddings"), ("scene_index",)),
     **dict.fromkeys(("stretches", "importance"), ("start_frame",)),
     "beats": ("time_seconds",),
     **dict.fromkeys(

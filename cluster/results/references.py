@@ -47,7 +47,9 @@ REFERENCES: Mapping[str, tuple[Reference, ...]] = {
     ),
     "aesthetics": (Reference(("frame_index",), "image_embeddings", ("frame_index",)),),
     **dict.fromkeys(("editability", "thumbnails", "duplicates"), (_FRAME,)),
-    "motion": (Reference(("scene_index",), "scenes", ("scene_index",)),),
+    **dict.fromkeys(
+        ("motion", "clip_embeddings"), (Reference(("scene_index",), "scenes", ("scene_index",)),)
+    ),
     "candidates": (_FRAME, Reference(("stand_in_frame",), "candidates", ("frame_index",))),
     "text_embeddings": (Reference(_SPAN, "text_spans", _SPAN),),
     "transcript_embeddings": (Reference(_SPAN, "transcript", _SPAN),),

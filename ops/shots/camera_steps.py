@@ -1,4 +1,4 @@
-"""Camera steps: how the picture moved as a whole, some twelve times a second."""
+"""Camera steps: how the picture moved as a whole, ten times a second."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from framemill.ops.columns import FRAME_COLUMNS, column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
 from framemill.ops.shots.camera import CameraStep, measure_camera, view_of
 
-# Between looks: every second frame at 25 a second. Hands tremble at up to some six times a second.
-STEP_SECONDS = 0.08
+# Between looks. Most of the trembling of hands is slower than five times a second.
+STEP_SECONDS = 0.1
 # One row per shard: what the step across its border is measured from.
 STATE_SCHEMA = pa.schema(
     [

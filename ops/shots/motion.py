@@ -51,7 +51,7 @@ class MotionOptions:
     """
 
     move: float = 0.005
-    shake: float = 0.015
+    shake: float = 0.012
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):

@@ -60,6 +60,30 @@ def test_each_rule_counts_what_it_was_the_first_to_drop(folder: Dataset) -> None
     assert dropped_by(plan_clips(folder, selection).clips) == {"profile people": 3, "where": 1}
 
 
+def test_the_profile_of_motion_takes_the_speed_of_shots_and_else_the_change_of_pictures(
+    tmp_path: Path,
+) -> None:
+    scenes = {"a": [scene(n, 4 * n, 4 * n + 4) for n in range(5)]}
+    amounts = (0.2, 0.001, 3.0, None, None)
+    moved = [{"scene_index": n, "amount": amount} for n, amount in enumerate(amounts)]
+    stretches = [
+        {"start_seconds": 4.0 * n, "end_seconds": 4.0 * n + 4, "difference": change}
+        for n, change in enumerate((0.5, 5.0, 5.0, 5.0, 0.5))
+    ]
+    chosen = Selection(profiles=("motion",))
+
+    def of(name: str, **more: object) -> list[tuple[float, float]]:
+        return spans(make_folder(tmp_path / name, {"scenes": scenes, **more}, durations={"a": 20.0}), chosen)[
+            "a"
+        ]  # type: ignore[dict-item]
+
+    assert of("both", motion={"a": moved}, stretches={"a": stretches}) == [(0, 4), (12, 16)]
+    assert of("speed", motion={"a": moved}) == [(0, 4)]
+    assert of("change", stretches={"a": stretches}) == [(4, 8), (8, 12), (12, 16)]
+    with pytest.raises(UsageError, match="--ops scenes,motion"):
+        of("neither")
+
+
 def test_highlights_strides_tables_and_queries_are_plans(folder: Dataset) -> None:
     assert spans(folder, Selection("highlights")) == {"a": [(1, 3), (5, 7)]}
     assert spans(folder, Selection("stride:2"))["a"] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]

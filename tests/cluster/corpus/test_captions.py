@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.sample_clip import render_sample
 from framemill.cluster.cli.main import main
 from framemill.cluster.corpus.captions import SIDE_PIXELS, reduced
 from framemill.cluster.results.dataset import Dataset
@@ -139,6 +140,46 @@ def test_captions_and_summaries_are_found_by_search(out: Dataset, capsys: pytest
         assert main(["search", str(out.root), words, "--json"]) == 0
         (hit,) = json.loads(capsys.readouterr().out)
         assert (hit["table"], hit["origin"], hit["pts_seconds"]) == found and hit["by"] == "words"
+
+
+def test_captions_of_extracted_shots_are_found_filter_clips_and_go_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "media").mkdir()
+    render_sample(tmp_path / "media" / "clip.mp4", 6, 320, 180)
+    root = tmp_path / "out"
+    shown = ("--sample", "every:1", "--images", "--ops", "media,frames,scenes", "-q")
+    assert main(["extract", str(tmp_path / "media"), "-o", str(root), *shown]) == 0
+    out = Dataset.open(root, create=False)
+    starts = [row["start_seconds"] for row in rows(out, "scenes", "start_seconds")]
+    assert len(starts) >= 2
+
+    def script(question: Question, number: int) -> Reply:
+        if question.is_of_file:
+            return Reply('{"summary": "A test."}')
+        is_first = len([each for each in model.asked if not each.is_of_file]) == 1
+        word = "lighthouse" if is_first else "harbour"
+        return Reply(json.dumps({"caption": f"A {word} at night.", "tags": [word, "night"]}))
+
+    with serving(script) as model:
+        assert caption(out, model, "--concurrency", "1") == 0
+    found = rows(out, "shots", "scene_index, caption, keywords")
+    assert found[0]["caption"] == "A lighthouse at night." and found[0]["keywords"] == ["lighthouse", "night"]
+    assert {row["caption"] for row in found[1:]} == {"A harbour at night."}
+    capsys.readouterr()
+    assert main(["search", str(root), "lighthouse", "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)
+    assert (hit["origin"], hit["pts_seconds"], hit["text"]) == (
+        "caption",
+        starts[0],
+        "A lighthouse at night.",
+    )
+    clips = ("--where", "list_contains(keywords, 'lighthouse')", "--min-seconds", "0.1", "-q")
+    assert main(["clips", str(root), "-o", str(tmp_path / "clips"), *clips, "--format", "hf"]) == 0
+    kept = rows(out, "clips", "scene_index, kept")
+    assert [row["scene_index"] for row in kept if row["kept"]] == [0]
+    (line,) = (tmp_path / "clips" / "train" / "metadata.jsonl").read_text().splitlines()
+    assert json.loads(line)["caption"] == "A lighthouse at night."
 
 
 def test_a_folder_without_shots_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
