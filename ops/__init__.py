@@ -34,7 +34,7 @@ OPS: dict[str, str] = {
     "text_spans": "framemill.ops.text.spans:TextSpans",
     "labels": "framemill.ops.frames.labels:Labels",
     "image_embeddings": "framemill.ops.frames.embeddings:ImageEmbeddings",
-    "clip_embeddings": "framemill.ops.shots.clip_embeddings:ClipEmbeddings",
+    "clip_embeddings": "framemill.ops.frames.clip_embeddings:ClipEmbeddings",
     "aesthetics": "framemill.ops.frames.aesthetics:Aesthetics",
     "moderation": "framemill.ops.frames.moderation:Moderation",
     "depth": "framemill.ops.frames.depth:Depth",

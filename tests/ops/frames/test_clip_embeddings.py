@@ -11,8 +11,8 @@ import pytest
 
 import framemill
 from framemill.ops import load_op
+from framemill.ops.frames.clip_embeddings import ClipEmbeddings
 from framemill.ops.frames.embeddings import VECTORS
-from framemill.ops.shots.clip_embeddings import ClipEmbeddings
 from tests.ops.stand_ins import shard
 
 
