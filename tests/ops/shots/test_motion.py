@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import framemill
 from framemill.errors import UsageError
 from framemill.ops.chunks import UInt8Array
 from framemill.ops.shots.motion import MotionOptions
@@ -184,3 +186,25 @@ def test_the_limits_of_options_are_told() -> None:
     with pytest.raises(UsageError, match=r"motion.move is 0; give a number above 0"):
         MotionOptions(move=0)
     assert math.isclose(MotionOptions(shake=10).shake, 10)
+
+
+@pytest.mark.media
+@pytest.mark.slow
+def test_cameras_of_real_clips_do_what_was_seen(media_dir: Path, tmp_path: Path) -> None:
+    """Looked at: a tripod over a street, slow zooms in and out, a camera that travels, stored upside down."""
+    seen_moves = {
+        "car-detection.mp4": {("static", None)},
+        "sample_h265.mp4": {("zoom", "in")},
+        "nasa_13013_hdr.mp4": {("static", None), ("zoom", "out")},
+        "internal_180_rotated.mp4": {("pan", "right")},
+    }
+    framemill.extract(
+        [media_dir / "video" / name for name in seen_moves],
+        tmp_path / "out",
+        ops=["media", "scenes", "motion"],
+    )
+    sql = "SELECT name, camera, camera_direction FROM shots"
+    found: dict[str, set[tuple[str | None, str | None]]] = {name: set() for name in seen_moves}
+    for name, kind, direction in framemill.open(tmp_path / "out").sql(sql).rows:
+        found[name].add((kind, direction))
+    assert found == seen_moves
