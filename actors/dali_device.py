@@ -93,7 +93,8 @@ def _reader(
 ) -> tuple[Reader | None, str]:
     """A reader, or None and why it does not decode."""
     # With them comes DALI's world, which nobody needs where PyAV reads.
-    from framemill.actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder, read_shard_on_device
+    from framemill.actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder
+    from framemill.actors.device_reader import read_shard_on_device
     from framemill.actors.trial_clip import trial_problem
 
     chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)

@@ -22,7 +22,8 @@ class Picture:
         pixel_format: FFmpeg's name. bit_depth: of a sample.
         width, height: as coded, in pixels.
         num_frames: frames that are wanted.
-        has_hidden: whether some packets hold no frame of their own: one that is not shown, or a second field.
+        has_hidden: whether some packets hold no frame of their own, as one that is not shown or a second
+            field, or more or fewer coded pictures than one.
     """
 
     codec: str
@@ -82,7 +83,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         lambda p, device: p.has_hidden,
-        "some packets hold what is not shown, or a second field, which shifts positions",
+        "some packets hold what is not shown, or more or less than one picture, which shifts positions",
     ),
     Rule(
         lambda p, device: device == "gpu" and p.num_frames * p.width * p.height < GPU_LEAST_PIXELS,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from framemill.actors.bits import Bits
+
 _SLICE, _IDR_SLICE, _PARAMETERS = 1, 5, 7  # kinds of units, table 7-1
 # Profiles whose parameters tell of chroma and depth.
 _HIGH = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 _SLICE_HEAD_BYTES = 24
-_MOST_ZEROS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,13 @@ class FieldPairs:
 
     Args:
         extradata: the parameters of the stream, where its container has them in its header.
+
+    Attributes:
+        found: whether a picture came that is coded as fields, in one packet or in two.
     """
 
     def __init__(self, extradata: bytes | None) -> None:
+        self.found = False
         self._known = False
         self._may_have_fields = False
         self._frame_num_bits = 0
@@ -56,6 +61,7 @@ class FieldPairs:
         field = self._field(data)
         if field is None:
             return False
+        self.found = True
         if (
             before is not None
             and before.frame_num == field.frame_num
@@ -74,7 +80,7 @@ class FieldPairs:
 
     def _learn(self, unit: bytes) -> None:
         """Reads a sequence parameter set (7.3.2.1.1), from its first byte on."""
-        bits = _Bits(unit[1:256])
+        bits = _plain(unit[1:256])
         try:
             profile = bits.take(8)
             bits.take(16)
@@ -112,7 +118,7 @@ class FieldPairs:
         for at, unit in _units(data, self._length_bytes):
             if unit & 31 not in (_SLICE, _IDR_SLICE):
                 continue
-            bits = _Bits(data[at + 1 : at + _SLICE_HEAD_BYTES])
+            bits = _plain(data[at + 1 : at + _SLICE_HEAD_BYTES])
             try:
                 for _ in range(3):
                     bits.number()
@@ -141,7 +147,12 @@ def _units(data: bytes, length_bytes: int) -> Iterator[tuple[int, int]]:
         at += length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
 
 
-def _skip_scaling(bits: _Bits, count: int) -> None:
+def _plain(unit: bytes) -> Bits:
+    """The bits of a unit without the bytes that keep start codes out of it (7.4.1)."""
+    return Bits(unit.replace(b"\0\0\3", b"\0\0"))
+
+
+def _skip_scaling(bits: Bits, count: int) -> None:
     for number in range(count):
         if not bits.take(1):
             continue
@@ -151,30 +162,3 @@ def _skip_scaling(bits: _Bits, count: int) -> None:
                 coded = bits.number()
                 following = (last + (coded + 1 >> 1 if coded & 1 else -(coded >> 1))) & 255
             last = following or last
-
-
-class _Bits:
-    """Reads bits of a unit, without the bytes that keep start codes out of it.
-
-    Raises:
-        IndexError: there are no more, or no number is so long.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        plain = data.replace(b"\0\0\3", b"\0\0")
-        self._value, self._left = int.from_bytes(plain, "big"), 8 * len(plain)
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise IndexError
-        return self._value >> self._left & ((1 << count) - 1)
-
-    def number(self) -> int:
-        """An Exp-Golomb code (9.1)."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-            if zeros > _MOST_ZEROS:
-                raise IndexError
-        return (1 << zeros) - 1 + self.take(zeros)

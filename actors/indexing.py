@@ -75,6 +75,8 @@ class SourceIndex:
         sound_seconds: length of the sound where the container states it reliably, else 0.
         text_streams: stream indices of the subtitles that are text.
         timeline: what is added to the times of packets.
+        is_uneven: whether some packets hold more or fewer coded pictures than one, so that decoders that
+            count pictures and those that count packets differ.
     """
 
     description: MediaDescription
@@ -96,6 +98,7 @@ class SourceIndex:
     sound_seconds: float
     text_streams: tuple[int, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
+    is_uneven: bool = False
 
     @property
     def has_more_than_pictures(self) -> bool:
@@ -228,6 +231,7 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
         sound_seconds=stated_sound(container, audio),
         text_streams=texts,
         timeline=timeline,
+        is_uneven=picture is not None and picture.is_uneven,
     )
 
 

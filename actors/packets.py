@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
+from framemill.actors.coded_pictures import picture_counter
 from framemill.actors.h264_fields import FieldPairs
 from framemill.actors.limits import count_packets, size_of
 from framemill.actors.picture_decoder import picture_decoder
@@ -44,11 +45,13 @@ class Picture:
         packets: in the order of the file; those without data are left out.
         first_frame: the first that could be decoded; None where none could.
         restarts: whether the clock may start anew somewhere (see `framemill.actors.timeline`).
+        is_uneven: whether some packets hold more or fewer coded pictures than one.
     """
 
     packets: list[Row]
     first_frame: av.VideoFrame | None
     restarts: bool = False
+    is_uneven: bool = False
 
 
 def read_packets(container: InputContainer, stream: VideoStream, path: str) -> Picture:
@@ -67,10 +70,12 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     untimed: list[int] = []
     restarts, last_dts = False, None
     second = round(1 / stream.time_base) if stream.time_base else 0
-    may_hide = _HIDING.get(stream.codec_context.codec.canonical_name)
+    codec = stream.codec_context.codec.canonical_name
+    may_hide = _HIDING.get(codec)
     keys_stand_alone: bool | None = None  # not known yet
     stream.codec_context.thread_count = 1
-    fields = _field_pairs(stream)
+    fields = pairs = _field_pairs(stream)
+    count_pictures, is_uneven = picture_counter(codec, stream.codec_context.extradata), False
     others = [other for other in container.streams if other is not stream]
     for other in others:
         other.discard = Discard.all  # their bytes need not be read
@@ -85,6 +90,10 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
                 is_key = not slice_kinds(packet)  # FFmpeg takes the mark from a key picture that is damaged
             if listed_keys is not None and len(packets) < len(listed_keys):
                 is_key = bool(listed_keys[len(packets)])
+            # Of packets that are left out there is nothing to count.
+            is_there = listed_keys is None or (is_key and num_keys < MAX_TRIES)
+            if count_pictures is not None and is_there and count_pictures(bytes(packet)) != 1:
+                count_pictures, is_uneven = None, True  # one is enough
             pts, dts = packet.pts, packet.dts
             if dts is not None:
                 if last_dts is not None and not 0 < dts - last_dts <= second and not restarts:
@@ -137,7 +146,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
         packets = _with_seconds_timed(packets)
     if first is not None:
         packets = _without_lost_start(packets, path, stream.index)
-    return Picture(packets, first, restarts)
+    return Picture(packets, first, restarts, is_uneven or (pairs is not None and pairs.found))
 
 
 def _without_lost_start(packets: list[Row], path: str, stream_index: int) -> list[Row]:

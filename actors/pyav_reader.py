@@ -40,7 +40,7 @@ MAX_SIGNALS = 64
 # Fewer packets than this are read over rather than seeked over: a packet costs about 3 us, a seek 100.
 SEEK_PACKETS = 64
 # Containers whose own index leads to a key frame exactly.
-_SEEKABLE = ("mov", "matroska")
+SEEKABLE = ("mov", "matroska")
 
 
 @dataclass(slots=True)
@@ -258,7 +258,7 @@ class _Reader:
 
     def _picture_alone(self, picture: VideoStream) -> Iterator[Chunk]:
         """Only the picture is wanted, so that stretches nobody needs can be jumped over."""
-        can_seek = self.container.format.name.startswith(_SEEKABLE) and not self.index.timeline.offsets
+        can_seek = self.container.format.name.startswith(SEEKABLE) and not self.index.timeline.offsets
         position = 0
         packets = self._demux([picture])
         for start, end in zip(*_runs(self.plan.needed), strict=True):

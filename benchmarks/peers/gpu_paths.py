@@ -28,7 +28,8 @@ SIDES = ("device", "host")
 def read_ours(folder: Path, device: str, threads: int) -> dict[str, float]:
     """Every frame of every file through the reader of the actor, indexes made before."""
     from framemill.actors import dali_rules
-    from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+    from framemill.actors.dali_reader import DaliDecoder
+    from framemill.actors.device_reader import read_shard_on_device
     from framemill.actors.indexing import index_source
     from framemill.actors.pyav_reader import ReadReport, ReadRequest
 
@@ -56,7 +57,8 @@ def weigh(path: Path, device: str, runs: int) -> dict[str, dict[str, float]]:
         number of frames -> {"device", "host"}.
     """
     from framemill.actors import dali_rules
-    from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+    from framemill.actors.dali_reader import DaliDecoder
+    from framemill.actors.device_reader import read_shard_on_device
     from framemill.actors.indexing import index_source
     from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
     from framemill.models.arrays import await_producer

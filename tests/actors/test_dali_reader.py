@@ -16,7 +16,8 @@ from framemill.actors import dali_device, dali_reader
 from framemill.actors.colour_matrices import to_ycc
 from framemill.actors.dali_copies import Copy
 from framemill.actors.dali_frames import DaliFrames, correction
-from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+from framemill.actors.dali_reader import DaliDecoder
+from framemill.actors.device_reader import read_shard_on_device
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.errors import DeviceLostError
@@ -232,30 +233,41 @@ def test_other_files_are_read_by_pyav_with_the_reason(
 FRAME_BYTES = 192 * 128 * 3
 
 
-def test_a_group_that_does_not_fit_is_read_by_pyav(tmp_path: Path) -> None:
+@needs_dali
+@pytest.mark.parametrize("wanted", [range(40), range(0, 40, 3)], ids=["all", "some"])
+def test_groups_that_do_not_fit_are_decoded_in_parts_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Any
+) -> None:
+    passes, real = [], dali_reader._pass_over
+
+    def counting(copy: Copy, *rest: Any) -> Any:
+        passes.append(copy.frames.tolist())
+        return real(copy, *rest)
+
+    monkeypatch.setattr(dali_reader, "_pass_over", counting)
     path = clip(tmp_path / "clip.webm")
-    expected, got, report = both(path, range(40), DaliDecoder("cpu", decoded_bytes=2 * FRAME_BYTES))
-    assert list(got) == list(expected)
-    assert report.decoder.startswith("pyav: a group of pictures holds far more wanted frames than the 2")
+    expected, got, report = both(path, wanted, DaliDecoder("cpu", decoded_bytes=3 * FRAME_BYTES))
+    assert_alike(expected, got)
+    assert report.decoder == "dali on the cpu" and report.num_decoded == len(expected)
+    # Groups of 12: the last holds one picture when all are wanted, and is decoded twice for the check.
+    assert len(passes) in (3, 4, 5) and all(len(frames) > 3 for frames in passes)
 
 
 @needs_dali
-def test_long_groups_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of 12 wanted frames: eight fit the device, but not four times as many in copies of two."""
-    monkeypatch.setattr(dali_reader, "MAX_FRAMES", 3)
-    decoder = DaliDecoder("cpu", decoded_bytes=8 * FRAME_BYTES)
-    real, calls = decoder._decode, []
+def test_a_pass_that_breaks_off_is_finished_by_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = dali_reader._pass_over
 
-    def counting(copies: Any, stream: Any) -> list[Any]:
-        calls.append([len(copy.frames) for copy in copies])
-        return real(copies, stream)
+    def breaking(*given: Any) -> Any:
+        for start, pictures in real(*given):
+            if start >= 4:
+                raise RuntimeError("the parser has no more")
+            yield start, pictures
 
-    monkeypatch.setattr(decoder, "_decode", counting)
-    path = clip(tmp_path / "clip.webm")
-    expected, got, report = both(path, range(40), decoder)
+    monkeypatch.setattr(dali_reader, "_pass_over", breaking)
+    path = clip(tmp_path / "clip.webm", 12)
+    expected, got, report = both(path, range(12), DaliDecoder("cpu", decoded_bytes=5 * FRAME_BYTES))
     assert_alike(expected, got)
-    assert report.decoder == "dali on the cpu" and report.num_decoded == 40
-    assert max(map(sum, calls)) <= 8 and sum(map(sum, calls)) == 40
+    assert report.decoder == "pyav for 8 frames: the parser has no more" and report.num_missing == 0
 
 
 @needs_dali

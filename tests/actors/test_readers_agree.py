@@ -14,21 +14,21 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from framemill.actors import dali_device
-from framemill.actors.colour_matrices import matrix_name, rgb_from_samples
+from framemill.actors.colour_matrices import matrix_name
 from framemill.actors.dali_frames import DaliFrames
-from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+from framemill.actors.dali_reader import DaliDecoder
+from framemill.actors.device_reader import read_shard_on_device
 from framemill.actors.indexing import index_source
-from framemill.actors.pyav_colours import plane_samples
 from framemill.actors.pyav_frames import PyavFrames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.models.session import open_model
 from framemill.ops import load_op
 from framemill.ops.chunks import Frames
 from tests.actors.clips import write_clip
+from tests.actors.device_stand_in import kernel_rgb
 from tests.small_models import SMALL
 
 Row = dict[str, Any]
@@ -70,29 +70,12 @@ def as_vp9(source: Path, target: Path) -> Path:
     return write_clip(target, frames, codec="libvpx-vp9", options=options, color_range=1)
 
 
-def _drawn(samples: npt.NDArray[Any], axis: int, length: int) -> npt.NDArray[np.float32]:
-    """Twice as many samples along an axis, linearly around the middles of those there are."""
-    at = np.clip((np.arange(length) + 0.5) / 2 - 0.5, 0, samples.shape[axis] - 1)
-    low = np.floor(at).astype(int)
-    first = samples.take(low, axis).astype(np.float32)
-    second = samples.take(np.minimum(low + 1, samples.shape[axis] - 1), axis).astype(np.float32)
-    weight = np.expand_dims((at - low).astype(np.float32), 1 - axis)
-    drawn: npt.NDArray[np.float32] = first + (second - first) * weight
-    return drawn
-
-
 def by_kernel(frames: PyavFrames) -> DaliFrames:
     """The same decoded frames as DALI's kernel converts them, always with the matrix of BT.601."""
-    matrix = rgb_from_samples("bt601", 8, False).astype(np.float32)
-    pictures = []
-    for frame in frames._frames:
-        luma, *colours = (plane_samples(plane, 1) for plane in frame.planes)
-        full = [np.rint(_drawn(_drawn(c, 0, frame.height), 1, frame.width)) for c in colours]
-        samples = np.stack([luma.astype(np.float32), *full], axis=-1)
-        pictures.append(np.clip(np.rint(samples @ matrix[:, :3].T + matrix[:, 3]), 0, 255).astype(np.uint8))
+    pictures = np.stack([kernel_rgb(frame) for frame in frames._frames])
     first = frames._frames[0]
     at = (frames.frame_index, frames.pts_seconds, frames.is_key, (frames.width, frames.height), 0)
-    return DaliFrames(np.stack(pictures), *at, matrix_name(int(first.colorspace), first.height))
+    return DaliFrames(pictures, *at, matrix_name(int(first.colorspace), first.height))
 
 
 def by_dali(path: str, index: Any, request: ReadRequest) -> list[Frames]:

@@ -10,7 +10,8 @@ import pytest
 
 from framemill.actors import dali_rules
 from framemill.actors.dali_copies import Copy
-from framemill.actors.dali_reader import DaliDecoder, read_shard_on_device
+from framemill.actors.dali_reader import DaliDecoder
+from framemill.actors.device_reader import read_shard_on_device
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.models.arrays import is_on_host
