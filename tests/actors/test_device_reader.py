@@ -91,7 +91,7 @@ def test_a_file_whose_late_piece_fails_is_held_against_pyav_at_its_first(tmp_pat
 def test_packets_that_hold_more_or_less_than_a_picture_are_read_by_pyav(name: str, tmp_path: Path) -> None:
     decoder = StandIn()
     expected, got, report = both(UNEVEN[name](tmp_path), range(30), decoder)
-    assert report.decoder.startswith("pyav: ") and decoder.num_packets == 0
+    assert report.decoder.startswith("pyav: some packets hold ") and decoder.num_packets == 0
     assert list(got) == list(expected) == list(range(30))
 
 

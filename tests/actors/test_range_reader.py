@@ -80,6 +80,9 @@ def test_bytes_are_those_of_the_object_but_for_the_gaps(
 def assert_same_index(here: SourceIndex, there: SourceIndex) -> None:
     for field in dataclasses.fields(SourceIndex):
         a, b = getattr(here, field.name), getattr(there, field.name)
+        if field.name == "is_uneven":  # packets that were not fetched are looked at when they are read
+            assert a or not b
+            continue
         if field.name == "description":
             a, b = dataclasses.replace(a, uri=""), dataclasses.replace(b, uri="")
         elif dataclasses.is_dataclass(a):
