@@ -10,7 +10,13 @@ from typing import Any
 from framemill.errors import SetupError, UsageError
 from framemill.models import nvdec
 from framemill.models.cuda import find_gpus
-from framemill.models.memory_plan import plan_memory
+from framemill.models.memory_plan import (
+    SESSIONS_PER_CALL,
+    UNKNOWN_UNITS,
+    ReaderPlan,
+    plan_memory,
+    plan_readers,
+)
 from framemill.ops.chunks import Chunk
 
 VARIABLE = "FRAMEMILL_DECODER"
@@ -46,7 +52,7 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
     if wish == "dali-cpu":
         if not _is_installed("nvidia.dali"):
             raise SetupError(f"{VARIABLE}={wish}, but DALI is not installed: install the extra `dali`")
-        reader, problem = _reader("cpu", readers)
+        reader, problem = _reader("cpu", ReaderPlan(readers, SESSIONS_PER_CALL, 0))
         if problem:
             raise SetupError(f"{VARIABLE}={wish}, but DALI does not decode: {problem}")
         return reader, "frames are decoded by DALI on the CPU"
@@ -55,7 +61,8 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
         lacking = "there is no usable GPU"
     elif not (lacking := _missing()):
         plan = plan_memory(gpus[0].memory_bytes)
-        reader, problem = _reader("gpu", readers, plan.decoder, plan.arrays // readers // VIEW_COST)
+        sharing = plan_readers(_units(), plan.decoder, readers)
+        reader, problem = _reader("gpu", sharing, plan.arrays // readers // VIEW_COST)
         if not problem:
             codecs = "" if nvdec.decoder_limits() else "; its driver tells no codecs, those of Hopper count"
             return reader, f"frames are decoded by DALI on {gpus[0].name} where it can{codecs}"
@@ -76,7 +83,8 @@ def decoder_problem() -> str:
         return "there is no usable GPU"
     if missing := _missing():
         return missing
-    return _reader("gpu", 1, plan_memory(gpus[0].memory_bytes).decoder)[1]
+    sharing = plan_readers(_units(), plan_memory(gpus[0].memory_bytes).decoder, 1)
+    return _reader("gpu", sharing)[1]
 
 
 def _missing() -> str:
@@ -88,9 +96,12 @@ def _missing() -> str:
     return nvdec.library_problem()
 
 
-def _reader(
-    device: str, readers: int, decoded_bytes: int = 0, chunk_bytes: int = 0
-) -> tuple[Reader | None, str]:
+def _units() -> int:
+    """Decoding units of the first GPU: of the codec that has most of them."""
+    return max((limits.units for limits in nvdec.decoder_limits().values()), default=UNKNOWN_UNITS)
+
+
+def _reader(device: str, sharing: ReaderPlan, chunk_bytes: int = 0) -> tuple[Reader | None, str]:
     """A reader, or None and why it does not decode."""
     # With them comes DALI's world, which nobody needs where PyAV reads.
     from framemill.actors.dali_reader import CHUNK_BYTES, DECODED_BYTES, DaliDecoder
@@ -98,7 +109,9 @@ def _reader(
     from framemill.actors.trial_clip import trial_problem
 
     chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
-    decoder = DaliDecoder(device, decoded_bytes or DECODED_BYTES, readers, chunk_bytes)
+    decoder = DaliDecoder(
+        device, sharing.frame_bytes or DECODED_BYTES, sharing.calls, chunk_bytes, sharing.sessions
+    )
     if problem := trial_problem(decoder.decode, device):
         return None, problem
 

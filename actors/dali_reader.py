@@ -18,10 +18,9 @@ from framemill.actors.pieces import Piece
 from framemill.errors import DeviceLostError
 from framemill.models.arrays import array_module, cupy_module
 from framemill.models.cuda import LOST_REMEDY, is_device_lost
+from framemill.models.memory_plan import SESSIONS_PER_CALL
 from framemill.models.provider_sessions import own_stream
 
-# Copies that are decoded in one call, side by side on the engines of a device.
-BATCH_COPIES = 4
 # Decoded pictures that one reader may hold at once by default.
 DECODED_BYTES = 256 << 20
 # Decoded pictures of one chunk by default: views of it take several times as much for a moment.
@@ -36,6 +35,7 @@ class DaliDecoder:
         decoded_bytes: decoded pictures that all readers together may hold.
         readers: calls of DALI at once; who comes beyond them waits.
         chunk_bytes: decoded pictures that one chunk may hold, but for a single one that is larger.
+        sessions: copies that are decoded in one call, side by side on the units of a device.
 
     Attributes:
         trust: whether it is still to be used, as far as its failures tell.
@@ -49,11 +49,13 @@ class DaliDecoder:
         decoded_bytes: int = DECODED_BYTES,
         readers: int = 1,
         chunk_bytes: int = CHUNK_BYTES,
+        sessions: int = SESSIONS_PER_CALL,
     ) -> None:
         self.device = device
         self.bytes_per_reader = decoded_bytes // readers
         self.chunk_bytes = chunk_bytes
         self.trust = DeviceTrust()
+        self.sessions = sessions
         # What decoding needs, kept between calls: DALI holds threads and opened decoders in it, and the
         # threads that read come and go. The last one used is the first to be used again.
         self._free: queue.LifoQueue[_Engine | None] = queue.LifoQueue()
@@ -62,7 +64,7 @@ class DaliDecoder:
 
     def most_frames(self, width: int, height: int) -> int:
         """See `DeviceDecoder.most_frames`: pieces go side by side within what a reader has."""
-        return max(1, min(MAX_FRAMES, self._fitting(width, height) // BATCH_COPIES))
+        return max(1, min(MAX_FRAMES, self._fitting(width, height) // self.sessions))
 
     def decode_pieces(self, source: Source, pieces: Sequence[Piece]) -> Iterator[Decoded]:
         """See `DeviceDecoder.decode_pieces`."""
@@ -73,7 +75,7 @@ class DaliDecoder:
         context = source.stream.codec_context
         fit = self._fitting(context.width, context.height)
         track = PacketTrack(source.container, source.stream, source.index, needed)
-        for batch in _together(copy_pieces(track, source.stream, packets, pieces), fit):
+        for batch in _together(copy_pieces(track, source.stream, packets, pieces), fit, self.sessions):
             if len(batch[0].frames) > fit:
                 yield from self._decode_in_parts(batch[0], max(1, min(MAX_FRAMES, fit // 2)))
                 continue
@@ -167,7 +169,7 @@ class DaliDecoder:
     def _slot(self) -> Iterator[_Engine]:
         engine = self._free.get()
         try:
-            engine = engine or _open_engine(self.device)
+            engine = engine or _open_engine(self.device, self.sessions)
             yield engine
         finally:
             self._free.put(engine)
@@ -186,22 +188,22 @@ class _Engine:
     stream: Any
 
 
-def _open_engine(device: str) -> _Engine:
+def _open_engine(device: str, num_threads: int) -> _Engine:
     import nvidia.dali.experimental.dynamic as dali
 
     context: Any = dali.EvalContext
     if device != "gpu":
-        return _Engine(context(num_threads=BATCH_COPIES), None)
+        return _Engine(context(num_threads=num_threads), None)
     stream = own_stream()
-    return _Engine(context(num_threads=BATCH_COPIES, device_id=0, cuda_stream=stream), stream)
+    return _Engine(context(num_threads=num_threads, device_id=0, cuda_stream=stream), stream)
 
 
-def _together(copies: Iterator[Copy], most: int) -> Iterator[list[Copy]]:
-    """Copies that hold frames for one call each, of at most so many together unless one alone has more."""
+def _together(copies: Iterator[Copy], most: int, most_copies: int) -> Iterator[list[Copy]]:
+    """Copies for one call each, of at most so many frames together unless one alone has more."""
     batch: list[Copy] = []
     for copy in copies:
         count = sum(len(other.frames) for other in batch) + len(copy.frames)
-        if batch and (len(batch) == BATCH_COPIES or count > most):
+        if batch and (len(batch) == most_copies or count > most):
             yield batch
             batch = []
         if len(copy.frames):

@@ -14,6 +14,15 @@ RESERVE_SHARE = 0.1
 _SHARES = {"onnxruntime": 0.4, "ctranslate2": 0.2, "arrays": 0.25, "decoder": 0.15}
 LEAST_BYTES = 1 << 30
 VARIABLE = "FRAMEMILL_GPU_MEMORY_SHARE"
+# Pictures that go through one decoding unit of a chip side by side: with one it waits for its host between
+# pictures, with more than three they wait for each other.
+SESSIONS_PER_UNIT = 3
+# Of what decoders of a chip that does not tell of its units may have: nearly all have two or more.
+UNKNOWN_UNITS = 2
+# What a session holds beside the frames that it hands over: eight pictures of 3840 x 2160 in 4:2:0.
+SESSION_BYTES = 8 * 3840 * 2160 * 3 // 2
+# Sessions of one call: a call costs about as much as decoding some pictures, and is over with its slowest.
+SESSIONS_PER_CALL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +73,30 @@ def plan_memory(device_bytes: int, share: float | None = None) -> MemoryPlan:
             f"worker, less than {LEAST_BYTES}; raise {VARIABLE}, or run on the CPU"
         )
     return MemoryPlan(**{part: int(usable * part_share) for part, part_share in _SHARES.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderPlan:
+    """How a worker's readers share the decoder of a device.
+
+    Attributes:
+        calls: of the decoder at once. sessions: in each call, a group of pictures each.
+        frame_bytes: decoded pictures that all calls together may hold.
+    """
+
+    calls: int
+    sessions: int
+    frame_bytes: int
+
+
+def plan_readers(units: int, decoder_bytes: int, threads: int) -> ReaderPlan:
+    """As many sessions as keep a chip's decoder busy and leave at least half of the memory to frames.
+
+    Args:
+        units: decoding units of the chip that work side by side, >= 1.
+        decoder_bytes: `MemoryPlan.decoder`. threads: that read at once, >= 1; each makes one call at a time.
+    """
+    sessions = max(1, min(SESSIONS_PER_UNIT * units, decoder_bytes // 2 // SESSION_BYTES))
+    calls = max(1, min(threads, sessions // SESSIONS_PER_CALL))
+    each = min(SESSIONS_PER_CALL, sessions // calls)
+    return ReaderPlan(calls, each, decoder_bytes - min(decoder_bytes // 2, calls * each * SESSION_BYTES))

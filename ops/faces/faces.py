@@ -92,42 +92,41 @@ class Faces(FrameOp):
             part = pictures[start : min(start + self._slice, len(frames)), ...]
             found += self._detector.candidates(part, self.options.score)
         display = np.array((frames.width, frames.height), np.float32)
-        kept = [
-            self._suppress(candidates, display / np.array(inner, np.float32), display) for candidates in found
-        ]
-        return self._rows(frames, kept)
+        return self._rows(frames, found, display / np.array(inner, np.float32), display)
 
-    def _suppress(
-        self, found: Candidates, enlarge: np.ndarray[Any, Any], display: np.ndarray[Any, Any]
-    ) -> Candidates:
-        """The faces of one frame by descending score, in display pixels."""
-        boxes = found.boxes * np.tile(enlarge, 2)
+    def _rows(
+        self,
+        frames: Frames,
+        found: list[Candidates],
+        enlarge: np.ndarray[Any, Any],
+        display: np.ndarray[Any, Any],
+    ) -> pa.Table:
+        """The faces that become rows, in display pixels, by frame and descending score."""
+        row = np.repeat(np.arange(len(found)), [len(faces.scores) for faces in found])
+        if not len(row):
+            return self.schema.empty_table()
+        scores = np.concatenate([faces.scores for faces in found])
+        boxes = np.concatenate([faces.boxes for faces in found]) * np.tile(enlarge, 2)
         clipped = np.clip(boxes, 0, np.tile(display, 2))
         seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
         same = np.zeros(len(seen), np.int64)
-        keep = seen[nms(boxes[seen], found.scores[seen], same, self.options.nms, self.options.max_faces)]
-        points = None if found.points is None else found.points[keep] * enlarge
-        return Candidates(found.scores[keep], clipped[keep], points)
-
-    def _rows(self, frames: Frames, found: list[Candidates]) -> pa.Table:
-        counts = np.array([len(faces.scores) for faces in found], np.int64)
-        if not counts.sum():
-            return self.schema.empty_table()
-        boxes = np.concatenate([faces.boxes for faces in found])
+        most = self.options.max_faces
+        keep = seen[nms(boxes[seen], scores[seen], same, self.options.nms, most, row[seen])]
+        row = row[keep]
         points = [faces.points for faces in found if faces.points is not None]
-        landmarks = pa.nulls(len(boxes), self.schema.field("landmarks").type)
+        landmarks = pa.nulls(len(keep), self.schema.field("landmarks").type)
         if points:
-            flat = np.concatenate(points).reshape(-1, 2)
+            flat = (np.concatenate(points)[keep] * enlarge).reshape(-1, 2)
             values = pa.StructArray.from_arrays(
                 [pa.array(axis) for axis in flat.T.copy()], fields=list(POINT)
             )
             landmarks = pa.ListArray.from_arrays(np.arange(0, len(flat) + 1, 5, dtype=np.int32), values)
         columns = [
-            pa.array(np.repeat(frames.frame_index, counts)),
-            pa.array(np.repeat(frames.pts_seconds, counts)),
-            pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in counts])),
-            pa.array(np.concatenate([faces.scores for faces in found])),
-            pa.StructArray.from_arrays([pa.array(edge) for edge in boxes.T.copy()], fields=list(BOX)),
+            pa.array(frames.frame_index[row]),
+            pa.array(frames.pts_seconds[row]),
+            pa.array((np.arange(len(row)) - np.searchsorted(row, row)).astype(np.int32)),
+            pa.array(scores[keep]),
+            pa.StructArray.from_arrays([pa.array(edge) for edge in clipped[keep].T.copy()], fields=list(BOX)),
             landmarks,
         ]
         return pa.table(columns, schema=self.schema)

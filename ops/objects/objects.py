@@ -105,8 +105,8 @@ class Objects(FrameOp):
                     {name: values[row] for name, values in outputs.items()}, self._size, self.options.score
                 )
                 boxes = (boxes - np.array(corner * 2, np.float32)) * np.array(to_display * 2, np.float32)
-                found.append(self._suppress(Detections(scores, labels, boxes), display))
-        return detection_rows(frames, found, self._labels, self.schema)
+                found.append(Detections(scores, labels, boxes))
+        return detection_rows(frames, self._suppress(found, display), self._labels, self.schema)
 
     def _inputs(self, pixels: UInt8Array, corner: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
         entry = self._entry
@@ -128,10 +128,13 @@ class Objects(FrameOp):
                 "add it with its own labels"
             )
 
-    def _suppress(self, all_: Detections, display: tuple[int, int]) -> Detections:
-        """Those of the objects, boxes in display pixels, that become rows, by descending score."""
-        scores, labels, boxes = all_
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._labels):
+    def _suppress(self, found: list[Detections], display: tuple[int, int]) -> list[Detections]:
+        """Those of each frame's objects, boxes in display pixels, that become rows, by descending score."""
+        row = np.repeat(np.arange(len(found)), [len(f.scores) for f in found])
+        if not len(row):
+            return found
+        scores, labels, boxes = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if not 0 <= labels.min() <= labels.max() < len(self._labels):
             raise ModelError(
                 f"objects: model {self._entry.name} gives classes {labels.min()} to {labels.max()}, but has "
                 f"{len(self._labels)} labels; add it with its own labels"
@@ -139,5 +142,7 @@ class Objects(FrameOp):
         clipped = np.clip(boxes, 0, np.array(display * 2, np.float32))
         seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
         overlap = self.options.nms if self._family.overlapping else inf
-        keep = seen[nms(boxes[seen], scores[seen], labels[seen], overlap, self.options.max_objects)]
-        return Detections(scores[keep], labels[keep], clipped[keep])
+        most = self.options.max_objects
+        keep = seen[nms(boxes[seen], scores[seen], labels[seen], overlap, most, row[seen])]
+        of_frames = np.split(keep, np.searchsorted(row[keep], np.arange(1, len(found))))
+        return [Detections(scores[at], labels[at], clipped[at]) for at in of_frames]

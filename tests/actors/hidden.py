@@ -68,7 +68,9 @@ def vp8_hidden(folder: Path, pictures: Iterable[Pixels] | None = None) -> Path:
 
 def packed_mpeg4(folder: Path) -> Path:
     """Pictures in pairs, the second of each in the packet of the first, then one that is not coded."""
-    source = write_clip(folder / "plain.avi", moving(40, 192, 128), codec="mpeg4", options={"bf": "1", "g": "12"})
+    source = write_clip(
+        folder / "plain.avi", moving(40, 192, 128), codec="mpeg4", options={"bf": "1", "g": "12"}
+    )
     with av.open(str(source)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     kinds = [data[data.index(b"\0\0\1\xb6") + 4] >> 6 for data in packets]  # 0 I, 1 P, 2 B

@@ -66,7 +66,7 @@ def test_who_decodes(
     assert (reader is not None) == bool(device) and words in note and bool(words) == bool(note)
     assert [given[0] for given in made] == ([device] if device else [])
     if device == "gpu":
-        assert 1 << 30 < made[0][1] < H200.memory_bytes // 4 and made[0][2] == 4
+        assert 1 << 30 < made[0][1] < H200.memory_bytes // 4 and 1 <= made[0][2] <= 4
         assert made[0][3] == dali_reader.CHUNK_BYTES
 
 
@@ -77,7 +77,10 @@ def test_views_of_all_readers_fit_a_small_device(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(dali_device, "_is_installed", lambda name: True)
     monkeypatch.setattr(dali_reader, "DaliDecoder", lambda *given: made.append(given) or Good())
     open_device_reader(16)
-    ((_, _, readers, chunk_bytes),) = made
+    ((_, frame_bytes, calls, chunk_bytes, sessions),) = made
+    # Two decoding units, of which the driver need not tell, and sixteen threads.
+    assert (calls, sessions) == (1, 4) and frame_bytes >= plan_memory(24 << 30).decoder // 2
+    readers = 16
     assert readers * chunk_bytes * dali_device.VIEW_COST <= plan_memory(24 << 30).arrays
     assert chunk_bytes > 1920 * 1080 * 3
 

@@ -21,6 +21,7 @@ from framemill.actors.device_reader import read_shard_on_device
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.errors import DeviceLostError
+from framemill.models.memory_plan import SESSIONS_PER_CALL
 from framemill.ops.chunks import Audio, Frames
 from tests.actors.clips import sine, turn, write_clip
 
@@ -180,7 +181,7 @@ def test_a_bad_copy_fails_alone(tmp_path: Path) -> None:
 @needs_dali
 def test_what_the_device_fails_at_is_read_by_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = clip(tmp_path / "clip.webm")
-    decoder = DaliDecoder("cpu", decoded_bytes=dali_reader.BATCH_COPIES * 12 * 192 * 128 * 3)
+    decoder = DaliDecoder("cpu", decoded_bytes=SESSIONS_PER_CALL * 12 * 192 * 128 * 3)
     real = decoder._decode
 
     def failing(copies: Any, stream: Any) -> list[Any]:
@@ -290,9 +291,9 @@ def test_engines_outlive_the_threads_that_use_them(tmp_path: Path, monkeypatch: 
     decoder, opened, most, lock = DaliDecoder("cpu", readers=2), [], 0, threading.Lock()
     real, real_decode, running = dali_reader._open_engine, decoder._decode, 0
 
-    def open_(device: str) -> Any:
+    def open_(device: str, num_threads: int) -> Any:
         opened.append(device)
-        return real(device)
+        return real(device, num_threads)
 
     def counting(copies: Any, stream: Any) -> list[Any]:
         nonlocal running, most

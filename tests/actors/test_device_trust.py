@@ -69,7 +69,7 @@ def test_a_device_that_fails_always_is_tried_a_few_times_only(
 
 @needs_dali
 def test_an_engine_that_does_not_open_costs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(device: str) -> Any:
+    def refused(device: str, num_threads: int) -> Any:
         raise RuntimeError("no memory for another context")
 
     monkeypatch.setattr("framemill.actors.dali_reader._open_engine", refused)

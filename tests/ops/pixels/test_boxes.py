@@ -68,3 +68,27 @@ def test_choice_equals_the_plain_one(
     labels = rng.integers(0, num_labels, count)
     got = nms(boxes, scores, labels, max_overlap, max_boxes)
     assert got.tolist() == plainly(boxes, scores, labels.tolist(), max_overlap, max_boxes)
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 40), st.floats(0, 1), st.integers(1, 9), st.sampled_from([1, 3])
+)
+def test_many_frames_at_once_are_chosen_from_as_one_by_one(
+    seed: int, count: int, max_overlap: float, max_boxes: int, num_labels: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 20, (count, 2))
+    boxes = np.concatenate([low, low + rng.integers(0, 20, (count, 2))], axis=1).astype(np.float32)
+    scores = (rng.integers(0, 10, count) / 10).astype(np.float32)
+    labels, frames = rng.integers(0, num_labels, count), rng.integers(0, 4, count)
+    expected = []
+    for frame in range(4):
+        at = np.flatnonzero(frames == frame)
+        expected += at[plainly(boxes[at], scores[at], labels[at].tolist(), max_overlap, max_boxes)].tolist()
+    assert nms(boxes, scores, labels, max_overlap, max_boxes, frames).tolist() == expected
+
+
+def test_an_overlap_without_limit_keeps_the_best_of_each_frame() -> None:
+    boxes = np.tile(np.array([0, 0, 9, 9], np.float32), (5, 1))
+    scores, frames = np.array([0.1, 0.5, 0.4, 0.9, 0.5], np.float32), np.array([0, 1, 1, 0, 1])
+    assert nms(boxes, scores, np.zeros(5, np.int64), np.inf, 2, frames).tolist() == [3, 0, 1, 4]
