@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from framemill.actors.colour_matrices import to_ycc
-from framemill.models.arrays import array_module, is_on_host, to_host
+from framemill.models.arrays import Borrowed, array_module, is_on_host, to_host
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Frames, Int64Array, UInt8Array
 from framemill.ops.pixels.resizing import cut_regions, mirror, mix_channels, resize_linear, shrink, turn
 
@@ -32,6 +32,7 @@ class DaliFrames(Frames):
         display: (width, height) after rotation and pixel aspect ratio.
         rotation_quarters: clockwise quarter turns from the coded to the displayed picture.
         is_mirrored: whether it is mirrored left to right before it is turned.
+        stream: CuPy's stream in whose order the pictures' memory is used again; None on the host.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class DaliFrames(Frames):
         rotation_quarters: int,
         matrix: str,
         is_mirrored: bool = False,
+        stream: Any = None,
     ) -> None:
         self.frame_index = frame_index
         self.pts_seconds = pts_seconds
@@ -56,6 +58,11 @@ class DaliFrames(Frames):
         # The luma that was coded, whatever matrix the file has, since DALI took it for BT.601.
         self._luma = to_ycc("bt601")[:1].astype(np.float32)
         self._views: dict[object, Any] = {}
+        self._borrowed = Borrowed(stream)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_borrowed"):  # else it was never made whole
+            self._borrowed.settle()  # the pictures go with what comes behind this
 
     def luma(self, size: tuple[int, int] | None = None) -> UInt8Array:
         size = size or (self.width, self.height)
@@ -64,6 +71,7 @@ class DaliFrames(Frames):
             if "luma" not in self._views:
                 self._views["luma"] = mix_channels(self._pixels, self._luma)
             self._views[key] = self._shown(shrink(self._views["luma"], self._coded(size)))
+            self._borrowed.used()
         view: UInt8Array = self._views[key]
         return view
 
@@ -73,6 +81,7 @@ class DaliFrames(Frames):
         if key not in self._views:
             pixels = resize_linear(self._pixels, self._coded(size), self._correction)
             self._views[key] = self._shown(pixels)
+        self._borrowed.used()  # at its own size a view is the pictures themselves
         view: UInt8Array = self._views[key]
         return view
 
@@ -86,6 +95,7 @@ class DaliFrames(Frames):
             pixels = resize_linear(self._pixels, self._coded((self.width, self.height)))
             self._views["display"] = self._shown(pixels)
         cut: UInt8Array = cut_regions(self._views["display"], index, boxes, size, self._correction)
+        self._borrowed.used()
         return cut
 
     def jpeg(self, quality: int) -> list[bytes]:

@@ -79,8 +79,9 @@ class DaliDecoder:
             if len(batch[0].frames) > fit:
                 yield from self._decode_in_parts(batch[0], max(1, min(MAX_FRAMES, fit // 2)))
                 continue
-            for copy, pixels in zip(batch, self.decode(batch), strict=True):
-                yield Decoded(copy.frames, pixels)
+            stream, found = self._decode_on_any(batch)
+            for copy, pixels in zip(batch, found, strict=True):
+                yield Decoded(copy.frames, pixels, stream)
 
     def _fitting(self, width: int, height: int) -> int:
         """Frames of a size that one call may give, at least 1."""
@@ -103,7 +104,7 @@ class DaliDecoder:
                     frames = copy.frames[done : done + len(rows)]
                     done += len(rows)
                     if len(rows):
-                        yield Decoded(frames, chosen)
+                        yield Decoded(frames, chosen, engine.stream)
         except Exception as error:  # of any class: what DALI raises
             _stop_if_lost(error)
             yield Decoded(copy.frames[done:], error)
@@ -116,14 +117,18 @@ class DaliDecoder:
         Raises:
             DeviceLostError: the device is lost to this process.
         """
+        return self._decode_on_any(copies)[1]
+
+    def _decode_on_any(self, copies: Sequence[Copy]) -> tuple[Any, list[Any]]:
+        """The stream of the engine that decoded them, and what `decode` gives."""
         try:
             with self._engine() as stream:
-                return self._decode_each(copies, stream)
+                return stream, self._decode_each(copies, stream)
         except DeviceLostError:
             raise
         except Exception as error:  # of any class: opening one more engine, as without memory
             _stop_if_lost(error)
-            return [error] * len(copies)
+            return None, [error] * len(copies)
 
     def _decode_each(self, copies: Sequence[Copy], stream: Any) -> list[Any]:
         if len(copies) > 1:

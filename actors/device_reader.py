@@ -56,10 +56,12 @@ class Decoded:
     Attributes:
         frames: int64 [m], ascending indices.
         pixels: uint8 [m, height, width, 3], R G B as coded, on the device; or what decoding them ended in.
+        stream: CuPy's stream in whose order their memory is used again; None on the host.
     """
 
     frames: Int64Array
     pixels: Any
+    stream: Any = None
 
 
 class DeviceDecoder(Protocol):
@@ -190,7 +192,7 @@ class _Reading:
 
     def _difference(self, part: Decoded) -> str:
         row = late_row(self.source.index, part.frames)
-        frames = self._chunk(part.pixels[row : row + 1], part.frames[row : row + 1])
+        frames = self._chunk(part, slice(row, row + 1))
         return find_difference(self.source.path, self.source.index, frames, self.request.threads)
 
     def _left(self) -> Int64Array:
@@ -209,12 +211,12 @@ class _Reading:
         pixels = part.pixels
         most = max(1, min(MAX_FRAMES, self.decoder.chunk_bytes * len(pixels) // max(1, pixels.size)))
         for start in range(0, len(pixels), most):
-            yield self._chunk(pixels[start : start + most], part.frames[start : start + most])
+            yield self._chunk(part, slice(start, start + most))
 
-    def _chunk(self, pixels: Any, at: Int64Array) -> DaliFrames:
-        index = self.source.index
+    def _chunk(self, part: Decoded, rows: slice) -> DaliFrames:
+        index, at = self.source.index, part.frames[rows]
         return DaliFrames(
-            pixels,
+            part.pixels[rows],
             at,
             index.frames.pts_seconds[at],
             index.frames.is_key[at],
@@ -222,6 +224,7 @@ class _Reading:
             index.rotation_quarters,
             self.matrix,
             index.is_mirrored,
+            part.stream,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,29 @@ def await_producer(array: Any) -> None:
     """
     if not isinstance(array, np.ndarray) and hasattr(array, "get"):
         sys.modules["cupy"].cuda.get_current_stream().synchronize()
+
+
+class Borrowed:
+    """Work on memory of another library, which takes it back in the order of a stream of its own.
+
+    Whoever computes with such arrays does so in other threads, on other streams: without `settle`, what the
+    library writes there next could overtake what is still to be read.
+
+    Args:
+        stream: CuPy's stream that the library works on; None on the host, where nothing has to be done.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._events: dict[int, Any] = {}
+
+    def used(self) -> None:
+        """To be called by a thread when it has asked for work on the memory; the last call of each counts."""
+        if self._stream is not None:
+            stream = sys.modules["cupy"].cuda.get_current_stream()
+            self._events[threading.get_ident()] = stream.record()
+
+    def settle(self) -> None:
+        """To be called before the memory is given back: the library's stream waits for that work."""
+        while self._events:
+            self._stream.wait_event(self._events.popitem()[1])

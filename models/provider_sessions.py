@@ -84,6 +84,12 @@ def open_on_provider(
         stream = own_stream()
         path, setup, note = _device_setup(ort, provider, path, entry, sharing, precision)
         setup = replace(setup, stream=stream.ptr if stream is not None else 0)
+    if provider == "coreml":
+        # It compiles for seconds, and tells models in a folder apart by little more than their inputs.
+        setup = replace(
+            setup,
+            engines=engine_folder(cache_folder() / "coreml", [entry.sha256, path.name, ort.__version__]),
+        )
 
     def open_in(engines: Path) -> Any:
         threads = row_threads if provider == "cpu" else 1
@@ -255,6 +261,7 @@ def _open(
     if provider == "tensorrt":
         setup.timings.mkdir(parents=True, exist_ok=True)
     if provider == "coreml":
+        setup.engines.mkdir(parents=True, exist_ok=True)
         _close_axes(options, path, entry)
     order = [LADDER[provider]]
     if provider == "tensorrt" and LADDER["cuda"] in available:

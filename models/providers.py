@@ -53,7 +53,7 @@ class Setup:
         max_batch: rows in one call.
         row_shapes: per input, the shape of one row; empty where the file leaves an axis open.
         precision: in which numbers TensorRT computes: fp32, fp16, or int8 for a quantised file.
-        engines, timings: folders of TensorRT's caches.
+        engines: folder of what TensorRT or Core ML compiles. timings: of TensorRT's measured times.
         memory_bytes: device memory that the session may take; 0 for as much as there is.
         stream: pointer of the CUDA stream that all work of the session goes to; 0 for its own.
     """
@@ -120,7 +120,8 @@ def provider_options(provider: str, setup: Setup) -> dict[str, str]:
             **_stream(setup),
         }
     if provider == LADDER["coreml"]:
-        return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"}
+        cache = {"ModelCacheDirectory": str(setup.engines)} if setup.engines != Path() else {}
+        return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1", **cache}
     return {}
 
 

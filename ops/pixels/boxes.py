@@ -98,4 +98,5 @@ def nms(
         return positions[:max_boxes]
     positions = xp.take(positions, argsort(xp.take(frames, positions)))
     frame = xp.take(frames, positions)
-    return positions[xp.arange(frame.shape[0]) - xp.searchsorted(frame, frame) < max_boxes]
+    first: Int64Array = positions[xp.arange(frame.shape[0]) - xp.searchsorted(frame, frame) < max_boxes]
+    return first

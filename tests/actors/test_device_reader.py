@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from framemill.actors import dali_rules, device_check, packet_track
+from framemill.actors.dali_frames import DaliFrames
 from framemill.actors.dali_reader import DaliDecoder
 from framemill.actors.device_check import late_piece, late_row
 from framemill.actors.device_reader import DeviceDecoder, read_shard_on_device
@@ -112,7 +117,7 @@ def test_packets_that_no_index_saw_are_looked_at_when_they_are_read(
 @needs_dali
 def test_superframes_never_reach_dali(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = DaliDecoder("cpu")
-    monkeypatch.setattr(decoder, "decode", lambda copies: pytest.fail("it was asked"))
+    monkeypatch.setattr(decoder, "decode_pieces", lambda *given: pytest.fail("it was asked"))
     path = vp9_superframes(tmp_path, smooth(40))
     expected, got, report = both(path, range(40), decoder)
     assert report.decoder.startswith("pyav: some packets hold")
@@ -163,3 +168,44 @@ def test_what_pyav_cannot_decode_is_not_taken_from_the_device(
 def test_dali_is_a_decoder_of_the_seam() -> None:
     decoder: DeviceDecoder = DaliDecoder("cpu", decoded_bytes=400 * 192 * 128 * 3)
     assert decoder.most_frames(192, 128) == 64 and decoder.most_frames(1920, 1080) == 1
+
+
+class Stream:
+    """A stream of a device that notes what it is told."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self.name, self.told = name, told
+
+    def record(self) -> str:
+        self.told.append(f"{self.name} has work")
+        return self.name
+
+    def wait_event(self, event: str) -> None:
+        self.told.append(f"{self.name} waits for {event}")
+
+
+def test_pictures_go_back_when_what_other_threads_asked_of_them_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    streams = {threading.get_ident(): Stream("main", told)}
+
+    def current() -> Stream:
+        return streams.setdefault(threading.get_ident(), Stream("worker", told))
+
+    cuda = SimpleNamespace(get_current_stream=current)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    at = (np.arange(2), np.arange(2) / 25, np.ones(2, bool), (192, 128), 0, "bt709", False)
+    frames = DaliFrames(np.stack(smooth(2)), *at, Stream("dali", told))
+    frames.rgb((96, 64))
+    thread = threading.Thread(target=frames.luma, args=((96, 64),))
+    thread.start()
+    thread.join()
+    del thread  # which holds them, too
+    assert set(told) == {"main has work", "worker has work"}
+    told.clear()
+    del frames
+    gc.collect()
+    assert sorted(told) == ["dali waits for main", "dali waits for worker"]
+    DaliFrames(np.stack(smooth(2)), *at).rgb((96, 64))  # on the host nothing has to wait
+    assert len(told) == 2

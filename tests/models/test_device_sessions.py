@@ -168,6 +168,18 @@ def test_core_ml_gets_closed_shapes(
     assert model.runner.run(rows(3))["y"].shape == (3, 3, 4, 4)
 
 
+def test_core_ml_keeps_what_it_compiles_of_each_model(
+    tmp_path: Path, devices: Callable[..., Devices]
+) -> None:
+    made = devices(coreml="ok")
+    for number, path in enumerate((mixer(tmp_path / "m.onnx", "n"), scaler(tmp_path / "s.onnx"))):
+        for _ in range(2):
+            open_model(entry_of(path, ("dynamic", "none")[number]), path, 1)
+    folders = [Path(options["ModelCacheDirectory"]) for options in made.options]
+    assert folders[0] == folders[1] != folders[2] == folders[3]
+    assert all(folder.is_dir() and cache_folder() in folder.parents for folder in folders)
+
+
 def test_each_session_on_a_device_has_a_stream_that_its_work_goes_to(
     tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
 ) -> None:
