@@ -47,6 +47,33 @@ def count_jpeg(data: bytes) -> int:
     return data.count(_JPEG_START)
 
 
+def key_size(codec: str, data: bytes) -> tuple[int, int] | None:
+    """(width, height) that a key packet states of its picture; None for codecs whose headers state it.
+
+    VP8 and VP9 may change it at any key picture (RFC 6386, 9.1; VP9 bitstream, 6.2).
+    """
+    if codec == "vp8" and len(data) >= 10:
+        across, down = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+        return across, down
+    return _vp9_size(Bits(data[:_HEAD_BYTES])) if codec == "vp9" else None
+
+
+def _vp9_size(bits: Bits) -> tuple[int, int] | None:
+    try:
+        bits.take(2)
+        profile = bits.take(1) | bits.take(1) << 1
+        bits.take(profile == 3)
+        if bits.take(2):
+            return None  # it shows an earlier picture, or is no key
+        bits.take(2 + 24 + (profile >= 2))
+        is_rgb = bits.take(3) == 7
+        # A range and, in odd profiles, how colours are sampled.
+        bits.take((not is_rgb) + (3 - 2 * is_rgb) * (profile & 1))
+        return bits.take(16) + 1, bits.take(16) + 1
+    except IndexError:
+        return None
+
+
 def _vp9_frames(data: bytes) -> list[int]:
     """Where each frame of a packet begins; a superframe ends in an index of their lengths."""
     if not data:

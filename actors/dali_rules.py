@@ -23,7 +23,7 @@ class Picture:
         width, height: as coded, in pixels.
         num_frames: frames that are wanted.
         has_hidden: whether some packets hold no frame of their own, as one that is not shown or a second
-            field, or more or fewer coded pictures than one.
+            field, or more or fewer coded pictures than one, or one of another size.
     """
 
     codec: str
@@ -83,7 +83,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         lambda p, device: p.has_hidden,
-        "some packets hold what is not shown, or more or less than one picture, which shifts positions",
+        "some packets hold what is not shown, more or less than one picture, or one of another size",
     ),
     Rule(
         lambda p, device: device == "gpu" and p.num_frames * p.width * p.height < GPU_LEAST_PIXELS,

@@ -76,7 +76,7 @@ class SourceIndex:
         text_streams: stream indices of the subtitles that are text.
         timeline: what is added to the times of packets.
         is_uneven: whether some packets hold more or fewer coded pictures than one, so that decoders that
-            count pictures and those that count packets differ.
+            count pictures and those that count packets differ, or pictures of different sizes.
     """
 
     description: MediaDescription

@@ -102,6 +102,27 @@ def fields_apart(folder: Path) -> Path:
     return write_fields(folder / "fields.mkv", 30)
 
 
+def resized(folder: Path, codec: str, sizes: Iterable[tuple[int, int]]) -> Path:
+    """Stretches of 12 pictures of these sizes, one behind the other in one track."""
+    path, number = folder / f"{codec}.webm", 0
+    clips = []
+    for place, size in enumerate(sizes):
+        (folder / str(place)).mkdir()
+        clips.append(_ordinary(folder / str(place), codec, moving(12, *size)))
+    with av.open(str(clips[0])) as first, av.open(str(path), "w") as made:
+        stream = made.add_stream_from_template(first.streams.video[0])
+        for clip in clips:
+            with av.open(str(clip)) as given:
+                for packet in (packet for packet in given.demux(video=0) if packet.size):
+                    copy = av.Packet(bytes(packet))
+                    copy.stream, copy.time_base = stream, packet.time_base
+                    copy.pts = copy.dts = 40 * number
+                    copy.is_keyframe = packet.is_keyframe
+                    made.mux(copy)
+                    number += 1
+    return path
+
+
 UNEVEN: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
     for maker in (vp9_superframes, vp8_hidden, packed_mpeg4, fields_in_pairs, fields_apart)

@@ -25,7 +25,7 @@ from framemill.actors.plan import Sampling, plan_decode, sample_frames
 from framemill.actors.pyav_reader import ReadReport, ReadRequest
 from tests.actors.clips import write_clip
 from tests.actors.device_stand_in import StandIn
-from tests.actors.hidden import UNEVEN, vp9_superframes
+from tests.actors.hidden import UNEVEN, resized, vp9_superframes
 from tests.actors.kinds import KINDS
 from tests.actors.test_dali_reader import NONE, assert_alike, both, clip, collect, needs_dali, smooth
 
@@ -162,6 +162,14 @@ def test_what_pyav_cannot_decode_is_not_taken_from_the_device(
     path = clip(tmp_path / "clip.webm", 10)
     report = both(path, range(10), StandIn())[2]
     assert report.decoder.endswith("comes from the device alone")
+
+
+@needs_dali
+def test_pictures_of_another_size_between_are_read_by_pyav(tmp_path: Path) -> None:
+    path = resized(tmp_path, "libvpx-vp9", [(192, 128), (128, 96), (192, 128)])
+    expected, got, report = both(path, range(36), DaliDecoder("cpu"))
+    assert report.decoder.startswith("pyav: some packets hold") and report.num_missing == 0
+    np.testing.assert_array_equal(got[18]["rgb"], expected[18]["rgb"])
 
 
 @needs_dali
