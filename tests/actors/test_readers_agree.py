@@ -34,7 +34,8 @@ from tests.small_models import SMALL
 Row = dict[str, Any]
 
 OPS = ("objects", "faces", "image_embeddings")
-SCORE, COSINE = 0.02, 0.999
+# Of one box, and of all of a clip on average: what the network hardly sees answers to single steps of 255.
+SCORE, MEAN_SCORE, COSINE = 0.03, 0.01, 0.999
 # One frame's vector alone: the network answers to single steps of 255 in flat parts, and DALI rounds pictures
 # of BT.709 twice, since it takes them for BT.601 (see `framemill.actors.dali_frames`).
 WORST_COSINE = 0.998
@@ -103,7 +104,7 @@ def assert_same_boxes(here: list[Row], there: list[Row], floor: float, width: in
     Returns:
         How many pairs there are.
     """
-    pairs = 0
+    apart: list[float] = []
     for one, other in ((here, there), (there, here)):
         for row in one:
             key = (row["frame_index"], row.get("label"))
@@ -112,12 +113,13 @@ def assert_same_boxes(here: list[Row], there: list[Row], floor: float, width: in
             if like is None or overlap(row["box"], like["box"]) < 0.5:
                 assert row["score"] < floor + SCORE, row
                 continue
-            pairs += 1
-            assert abs(row["score"] - like["score"]) <= SCORE, (row, like)
+            apart.append(abs(row["score"] - like["score"]))
+            assert apart[-1] <= SCORE, (row, like)
             for edge, value in row["box"].items():
                 side = width if edge.startswith("x") else height
                 assert abs(value - like["box"][edge]) <= 1 + 0.01 * side, (row, like)
-    return pairs // 2
+    assert not apart or np.mean(apart) <= MEAN_SCORE, apart
+    return len(apart) // 2
 
 
 def assert_same_vectors(here: list[Row], there: list[Row], worst: float) -> None:
