@@ -54,7 +54,7 @@ class ExtractRequest:
     Attributes:
         sources: files, folders, globs and `@list.txt`, as typed.
         output: result folder.
-        ops: operation names, or package.module:Class; empty means every one of ours with `default = True`.
+        ops: operation names, or package.module:Class; empty means `framemill.ops.DEFAULT_OPS`.
         sample: sampling policy: keyframes, keyframes:N, every:SECONDS, scenes, adaptive or all.
         video_track, audio_track: which picture and sound stream of each file is taken, by its index in
             `media.streams` or its language; empty for the one that players take.

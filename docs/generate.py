@@ -29,7 +29,7 @@ from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW
 from framemill.cluster.results.tables import ERRORS_SCHEMA, RUNS_SCHEMA
 from framemill.models.quality import models_of
 from framemill.models.registry import DEFAULTS, KNOWN, MORE_FAMILIES
-from framemill.ops import OPS, load_op
+from framemill.ops import DEFAULT_OPS, OPS, load_op
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -131,7 +131,7 @@ def schemas() -> dict[str, pa.Schema]:
     ours = {name: load_op(name).schema for name in OPS} | {"errors": ERRORS_SCHEMA, "runs": RUNS_SCHEMA}
     ours |= {name: corpus_schema(name) for name in CORPUS_TABLES}
     ours[VIEW] = SHOTS_SCHEMA
-    by_default = [name for name in OPS if load_op(name).default] + ["errors", "runs"]
+    by_default = [*DEFAULT_OPS, "errors", "runs"]
     return {name: ours[name] for name in dict.fromkeys([*by_default, *ours])}
 
 
@@ -156,7 +156,7 @@ def overview() -> str:
 
     def made(name: str) -> str:
         if name in OPS:
-            return "by default" if load_op(name).default else "when named"
+            return "by default" if name in DEFAULT_OPS else "when named"
         if name == VIEW:
             return "a view, where there are scenes"
         return "by commands" if name in CORPUS_TABLES else "always"

@@ -56,6 +56,9 @@ OPS: dict[str, str] = {
     "preview": "framemill.ops.sampling.preview:Preview",
 }
 
+# What runs when nothing is named: cheap, no download. Listed here since asking each class would import all.
+DEFAULT_OPS = ("media", "frames", "scenes", "audio_levels", "speech")
+
 # The same of operations that are not ours, as far as this process was told of them (see `framemill.plugins`).
 PLUGINS: dict[str, str] = {}
 

@@ -109,7 +109,6 @@ class Media(Op):
     name = "media"
     version = 3
     reads = Reads.INDEX
-    default = True
     schema = pa.schema(
         [
             column("uri", pa.string(), "where the file lies, as a path or URL"),

@@ -83,7 +83,6 @@ class Op(ABC):
     own_models: ClassVar[tuple[ModelEntry, ...]] = ()
     names_models: ClassVar[tuple[str, ...]] = ()  # roles of `after` whose models its rows name: `model_names`
     schema: ClassVar[pa.Schema]  # without source_id, which the shard processor puts first
-    default: ClassVar[bool] = False  # whether it runs when no operation is named
     Options: ClassVar[type[Any]] = NoOptions
     additions: ClassVar[tuple[str, ...]] = ()  # switches in Options that fill in columns and change no row
     addition_options: ClassVar[tuple[str, ...]] = ()  # further ones that say how these columns are filled in

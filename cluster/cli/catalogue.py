@@ -80,7 +80,7 @@ def _print_by_theme(records: Sequence[Record]) -> None:
 
 def _describe(name: str) -> Record:
     """All that is known of one operation, as plain values."""
-    from framemill.ops import load_op
+    from framemill.ops import DEFAULT_OPS, load_op
 
     op = load_op(name)
     meanings = _attributes(op.Options)
@@ -88,7 +88,7 @@ def _describe(name: str) -> Record:
         "name": name,
         "version": op.version,
         "theme": _theme(op.__module__),
-        "default": op.default,
+        "default": name in DEFAULT_OPS,
         "reads": op.reads.value,
         "after": list(op.after),
         "models": list(op.models),

@@ -58,7 +58,7 @@ class Engine(ABC):
         """
 
     def prepare(self) -> None:  # noqa: B027  an engine may leave it out
-        """There will be work: what takes long to start may start now."""
+        """There will be work: what takes long to start may start now. It may be said more than once."""
 
     def close(self) -> None:  # noqa: B027  an engine may leave it out
         """Ends what `prepare` started and no run took over."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from framemill.cluster.results.commits import OWNED_BY_URI, Commit, DatasetState, Part, Removal, plan_removal
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.parts import join_parts, rewrite_part
 
 TARGET_BYTES = 128 << 20
 
@@ -67,8 +66,13 @@ def compact(
     Raises:
         DatasetError: a part cannot be read or written, or the disk is full.
     """
+    plan = plan_compaction(dataset.state, target_bytes, least_parts)
+    if not plan:
+        return []  # as after most runs, whose supervisor has read no Parquet
+    from framemill.cluster.results.parts import join_parts
+
     done = []
-    for table, groups in plan_compaction(dataset.state, target_bytes, least_parts).items():
+    for table, groups in plan.items():
         before = dataset.state.parts_of(table)
         joined = tuple(join_parts(dataset.root, group, run_id=run_id) for group in groups)
         removed = tuple((part.table, part.name) for group in groups for part in group)
@@ -122,6 +126,8 @@ def prune(dataset: Dataset, run_id: str, keep_bytes: int) -> tuple[str, ...]:
 
 def forget(dataset: Dataset, run_id: str, removal: Removal) -> None:
     """Carries out a removal in one commit. Call it inside `dataset.hold`."""
+    from framemill.cluster.results.parts import rewrite_part
+
     parts, removed = [], []
     for table, owners in removal.drops.items():
         for part, dropped in dataset.plan_drop(table, owners):

@@ -12,7 +12,6 @@ from framemill.cluster.run.planning import OpsPlan, plan_ops
 from framemill.cluster.run.quality import with_quality
 from framemill.errors import ModelError, UsageError
 from framemill.models.entry import ModelEntry
-from framemill.models.pulling import in_lines, is_absent, name_of_all, pull_models
 from framemill.models.registry import KNOWN, all_entries, check_licences, fitting, resolve
 from framemill.models.store import locate
 from framemill.ops import OPS
@@ -76,6 +75,11 @@ def require_models(
                 missing[role] = entry
         except ModelError as exc:
             problems[role] = exc
+    if not missing and not problems:
+        return
+    # Only now: it brings the libraries of a download.
+    from framemill.models.pulling import in_lines, is_absent, name_of_all, pull_models
+
     fetched = pull_models(missing.values(), in_lines(name_of_all(missing.values()), report))
     for role, entry in missing.items():
         if isinstance(outcome := fetched[entry.name], ModelError):

@@ -19,7 +19,7 @@ from framemill.cluster.results.packed import Entry
 from framemill.errors import UsageError, did_you_mean
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import check_licences, resolve
-from framemill.ops import OPS, load_op
+from framemill.ops import DEFAULT_OPS, OPS, load_op
 from framemill.ops.operation import Op, Reads
 from framemill.plugins import Plugin, name_of
 
@@ -125,7 +125,7 @@ def plan_ops(
     sampling = parse_sampling(request.sample)
     plugins: dict[str, Plugin] = {}
     named = partial(name_of, plugins=plugins)
-    asked = [named(op) for op in request.ops] or [name for name in OPS if load_op(name).default]
+    asked = [named(op) for op in request.ops] or list(DEFAULT_OPS)
     for name in request.options:
         named(name)
     entry_of = cache(lambda role: resolve(role, request.models.get(role, "")))

@@ -33,7 +33,6 @@ class AudioLevels(Op):
     name = "audio_levels"
     version = 2
     reads = Reads.AUDIO
-    default = True
     schema = pa.schema(
         [
             column(

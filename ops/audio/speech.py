@@ -58,7 +58,6 @@ class Speech(Op):
     version = 2
     reads = Reads.AUDIO
     models = ("vad",)
-    default = True
     Options = SpeechOptions
     schema = pa.schema(
         [

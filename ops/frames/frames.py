@@ -49,7 +49,6 @@ class FramesOp(FrameOp):
     name = "frames"
     version = 2
     on_device = True
-    default = True
     Options = FramesOptions
     additions = ("images",)
     addition_options = ("quality",)

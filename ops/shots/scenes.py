@@ -118,7 +118,6 @@ class Scenes(Op):
     name = "scenes"
     version = 4
     reads = Reads.SIGNALS
-    default = True
     models = (_ROLE,)
     Options = ScenesOptions
     options: ScenesOptions

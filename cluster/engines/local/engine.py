@@ -26,7 +26,7 @@ class LocalEngine(Engine):
             raise UsageError("`topology='split'` needs Ray: add `engine='ray'` or `address`, or leave it out")
 
     def prepare(self) -> None:
-        self._worker = _first_worker()
+        self._worker = self._worker or _first_worker()
 
     def close(self) -> None:
         if self._worker is not None:

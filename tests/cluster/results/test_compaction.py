@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from framemill.cluster import extraction
+from framemill.cluster import extraction_run
 from framemill.cluster.results import parts
 from framemill.cluster.results.commits import Commit, DatasetState, Part, error_owner
 from framemill.cluster.results.compaction import compact, plan_compaction, plan_prune, prune
@@ -49,7 +49,7 @@ def test_only_tables_with_many_small_parts_are_joined_where_so_many_are_asked_fo
 def test_a_run_joins_what_it_leaves_in_many_small_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "MANY_PARTS", 3)
+    monkeypatch.setattr(extraction_run, "MANY_PARTS", 3)
     counts = []
     for number in range(4):
         clip = render_clip(tmp_path / f"{number}.mp4", seed=number, seconds=1.0)

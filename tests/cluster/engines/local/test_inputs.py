@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from framemill.cluster import extraction as engine
+from framemill.cluster import extraction_run as engine
 from framemill.cluster.run import sources
 from tests.cluster.extraction import (
     OPS,
