@@ -116,7 +116,9 @@ def test_the_doctor_knows_the_dependencies_and_the_python_range() -> None:
     assert PROJECT["project"]["requires-python"] == f">={low[0]}.{low[1]},<{high[0]}.{high[1]}"
 
 
-@pytest.mark.parametrize("module", ["framemill", "framemill.cluster.extraction"])
+@pytest.mark.parametrize(
+    "module", ["framemill", "framemill.cluster.extraction", "framemill.cluster.extraction_run"]
+)
 def test_the_api_and_the_supervisor_import_nothing_heavy(module: str) -> None:
     """The supervisor imports what is heavy after it started its worker process, which does so by itself."""
     code = f"import {module}, sys; print(*{{'numpy', 'pyarrow', 'av', 'duckdb', 'click'}} & set(sys.modules))"

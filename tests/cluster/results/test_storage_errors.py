@@ -211,7 +211,7 @@ def test_no_secret_is_written_or_said_anywhere(bucket: Bucket, clips: Path) -> N
 
 def test_a_local_run_imports_nothing_of_the_cloud() -> None:
     code = (
-        "import sys, framemill.cluster.extraction, framemill.cluster.engines.local.worker\n"
+        "import sys, framemill.cluster.extraction_run, framemill.cluster.engines.local.answering\n"
         "import framemill.cluster.results.queries\n"
         "print([name for name in ('obstore', 'boto3', 'botocore', 'fsspec') if name in sys.modules])"
     )
