@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +118,8 @@ class ExtractionRun:
             return PendingRun(dataset, self.run_id, row, used)
 
         if jobs:
+            # It imports for longer than a short clip's rows take to write: while workers work, nobody waits.
+            threading.Thread(target=_versions, daemon=True).start()
             setup = Setup(
                 request=self.request,
                 reporter=self.reporter,
@@ -303,12 +307,10 @@ def _sweep(dataset: Dataset, files: SourceList) -> None:
             remove_tree(left / name)
 
 
-def _run_row(
-    request: ExtractRequest, engine: str, summary: RunSummary, started_at: float, num_cached: int
-) -> RunRow:
+@cache
+def _versions() -> dict[str, str]:
+    """Package -> version, of those whose versions may tell why rows differ."""
     import importlib.metadata
-
-    from framemill.cluster.run.messages import RunRow
 
     versions = {}
     for name in _PACKAGES:
@@ -316,6 +318,14 @@ def _run_row(
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    return versions
+
+
+def _run_row(
+    request: ExtractRequest, engine: str, summary: RunSummary, started_at: float, num_cached: int
+) -> RunRow:
+    from framemill.cluster.run.messages import RunRow
+
     options = {key: value for key, value in asdict(request).items() if key != "sources"}
     return RunRow(
         run_id=summary.run_id,
@@ -334,5 +344,5 @@ def _run_row(
         num_cached=num_cached,
         num_failed=summary.files_failed,
         elapsed_seconds=summary.elapsed_seconds,
-        versions=versions,
+        versions=_versions(),
     )
