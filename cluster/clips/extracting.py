@@ -19,7 +19,7 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.folders import holds_results
 from framemill.cluster.results.storage import open_root
 from framemill.errors import UsageError
-from framemill.ops import OPS, load_op
+from framemill.ops import DEFAULT_OPS
 
 # What may be cut after a run: all went well, or some files failed and the rest is there.
 _CAN_BE_CUT = (0, 3)
@@ -101,7 +101,7 @@ def with_clips(summary: RunSummary, made: ClipsReport) -> RunSummary:
 
 
 def _asked(request: ExtractRequest) -> tuple[str, ...]:
-    return request.ops or tuple(name for name in OPS if load_op(name).default)
+    return request.ops or DEFAULT_OPS
 
 
 def _needed(clips: ClipsRequest, asked: Collection[str]) -> list[str]:
