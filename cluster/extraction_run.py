@@ -300,7 +300,8 @@ def _sweep(dataset: Dataset, files: SourceList) -> None:
     """Removes what a run that was killed after its last commit left behind of sources that are done."""
     InFlightMarks(dataset.root).clear()
     left = layout.partials_folder(dataset.root, "")
-    names = set(list_names(left)) if left.is_dir() else set()
+    with layout.storage_errors(left, "looking at"):
+        names = set(list_names(left)) if left.is_dir() else set()
     if names:
         records = (dataset.state.sources.get(file.uri) for file in files.files)
         for name in names.intersection(record.source_id for record in records if record is not None):

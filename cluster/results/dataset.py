@@ -95,10 +95,10 @@ class Dataset:
             SetupError: the object store does not answer, or lets us not in.
         """
         path = open_root(root)
-        if not isinstance(path, RemotePath) and path.exists() and not path.is_dir():
-            raise UsageError(f"the output {path} is a file: name a folder")
         marker = layout.dataset_file(path)
         with layout.storage_errors(path, "looking for results in"):
+            if not isinstance(path, RemotePath) and path.exists() and not path.is_dir():
+                raise UsageError(f"the output {path} is a file: name a folder")
             is_there = marker.exists()
         if not is_there:
             if not create:
@@ -120,6 +120,14 @@ class Dataset:
         """Reads the commit log again."""
         with layout.storage_errors(layout.commits_folder(self.root), "reading"):
             self.state, self._loose = load_state(self.root)
+
+    def _catch_up(self) -> None:
+        """Reads the commit log again if there is anything new in it."""
+        with layout.storage_errors(layout.commits_folder(self.root), "looking at"):
+            is_new = not is_current(self.root, self.state)
+        if is_new:
+            self.state = DatasetState()  # two of a million files would take twice the memory
+            self.reload()
 
     @contextmanager
     def hold(
@@ -143,11 +151,7 @@ class Dataset:
         lease = _acquire(self.root, run_id, wait_seconds, on_wait)
         self._lease = lease
         try:
-            with layout.storage_errors(layout.commits_folder(self.root), "looking at"):
-                is_new = not is_current(self.root, self.state)
-            if is_new:
-                self.state = DatasetState()  # two of a million files would take twice the memory
-                self.reload()
+            self._catch_up()
             if lease.needs_fence:
                 self._fence()
             yield self.recover()
@@ -176,7 +180,8 @@ class Dataset:
         """
         self._held()
         commit = replace(commit, sequence=self.state.sequence + 1)
-        self._check(commit)
+        with layout.storage_errors(self.root, "looking at parts in"):
+            self._check(commit)
         if not self._log(commit):
             raise LeaseError(
                 f"another run committed to {self.root} at the same time: run the same command again"
@@ -216,6 +221,8 @@ class Dataset:
         """
         lease = self._held()
         lease.check()
+        # A commit of ours may have failed after it took effect: its parts are no leftovers.
+        self._catch_up()
         published = deleted = 0
         with layout.storage_errors(self.root, "recovering"):
             found = set(layout.list_parts(self.root))
@@ -226,13 +233,13 @@ class Dataset:
                     published += 1
                 elif part is None or hidden:
                     path = layout.hidden_path if hidden else layout.visible_path
-                    self._delete(path(self.root, table, name))
+                    path(self.root, table, name).unlink(missing_ok=True)
                     deleted += 1
-            folder = layout.commits_folder(self.root)
-            for name in list_names(folder) if not isinstance(folder, RemotePath) else ():
-                if name.endswith(".tmp"):
-                    self._delete(folder / name)
-                    deleted += 1
+            for folder in (layout.commits_folder(self.root), self.root / layout.SYSTEM_FOLDER):
+                for name in list_names(folder) if not isinstance(folder, RemotePath) else ():
+                    if name.endswith(".tmp"):
+                        (folder / name).unlink(missing_ok=True)
+                        deleted += 1
         lost = tuple(
             part for (table, name), part in self.state.parts.items()
             if (table, name, False) not in found and (table, name, True) not in found
@@ -300,9 +307,6 @@ class Dataset:
                 str(layout.hidden_path(self.root, part.table, part.name)),
                 str(layout.visible_path(self.root, part.table, part.name)),
             )
-
-    def _delete(self, path: ResultPath) -> None:
-        path.unlink(missing_ok=True)
 
 
 def _acquire(

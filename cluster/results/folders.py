@@ -17,9 +17,9 @@ FORMAT_VERSION = 1
 
 def holds_results(root: ResultPath) -> bool:
     """Whether opening `root` finds results, or a file that is in the way and can be told of."""
-    if not isinstance(root, RemotePath) and root.exists() and not root.is_dir():
-        return True
     with layout.storage_errors(root, "looking for results in"):
+        if not isinstance(root, RemotePath) and root.exists() and not root.is_dir():
+            return True
         return layout.dataset_file(root).exists()
 
 
@@ -53,7 +53,7 @@ def make_folder(root: ResultPath, constants: Mapping[str, float]) -> None:
     marker = layout.dataset_file(root)
     document = {"format_version": FORMAT_VERSION, "constants": dict(constants)}
     try:
-        layout.commits_folder(root).mkdir(parents=True, exist_ok=True)
+        _make_log(root)
     except (PermissionError, NotADirectoryError) as exc:
         raise UsageError(
             f"the output folder {root} cannot be made ({exc.strerror}): choose another one"
@@ -61,8 +61,20 @@ def make_folder(root: ResultPath, constants: Mapping[str, float]) -> None:
     except OSError:
         with layout.storage_errors(root, "making"):
             raise
-    with layout.storage_errors(root, "making"), suppress(FileExistsError):  # another run was first
+    # Another run was first, and may already have removed what looked to it like a leftover.
+    with layout.storage_errors(root, "making"), suppress(FileExistsError, FileNotFoundError):
         layout.write_file(marker, json.dumps(document).encode(), replace=False)
+
+
+def _make_log(root: ResultPath) -> None:
+    """Makes the folder of the commit log and those above, whose names survive a power cut as the log does."""
+    folder = layout.commits_folder(root)
+    if isinstance(folder, RemotePath) or isinstance(root, RemotePath):
+        return
+    made = [above for above in (root, *root.parents) if not above.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for above in (root, *(each.parent for each in made)):
+        layout.sync_folder(above)
 
 
 def read_constants(marker: ResultPath) -> dict[str, float]:

@@ -236,4 +236,6 @@ def new_file(path: ResultPath) -> Iterator[IO[bytes]]:
     except OSError:
         path.unlink(missing_ok=True)
         raise
+    # The folder may be as new as the file, and a commit must not outlive either.
     sync_folder(path.parent)
+    sync_folder(path.parent.parent)

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,8 +113,10 @@ def _guard(folder: Path, wait_seconds: float) -> Iterator[int]:
         try:
             yield descriptor
         finally:
-            # Unlocked by name: closing would not do while a forked child has the descriptor too.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            # Unlocked by name: closing would not do while a forked child has the descriptor too. Where the
+            # storage refuses, closing has to do: what was done under the lock has not failed for that.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -240,9 +242,12 @@ class Lease:
 
         Raises:
             LeaseError: somebody has already.
+            DatasetError: the storage refuses; nothing was done within.
         """
-        with _guard(self._folder, _GUARD_SECONDS):
-            self._check()
+        with ExitStack() as held:
+            with storage_errors(self._folder, "checking the lease of"):
+                held.enter_context(_guard(self._folder, _GUARD_SECONDS))
+                self._check()
             yield
 
     def check(self) -> None:
@@ -270,11 +275,14 @@ class Lease:
             except LeaseError:
                 if not self._still_ours():
                     return
-            except OSError:
+            except (OSError, DatasetError):
                 continue  # a hiccup of the storage: the next beat may succeed, and commits check anyway
 
     def _still_ours(self) -> bool:
-        holder = read_holder(self._folder)
+        try:
+            holder = read_holder(self._folder)
+        except OSError:
+            return True  # as far as anybody knows
         return holder is not None and holder.token == self.holder.token
 
 

@@ -53,5 +53,10 @@ class InFlightMarks:
             self._written = now
 
     def clear(self) -> None:
-        """Nothing is at work any more."""
-        self._path.unlink(missing_ok=True)
+        """Nothing is at work any more.
+
+        Raises:
+            DatasetError: the storage refuses.
+        """
+        with storage_errors(self._path, "removing"):
+            self._path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import traceback
 from framemill import errors
 from framemill.cluster.run.jobs import JobFailure
 from framemill.cluster.run.messages import Failure
-from framemill.errors import FramemillError, LimitError, MediaError
+from framemill.errors import FramemillError, LimitError, MediaError, UnreadableError
 from framemill.ops.operation import UNFORESEEN
 
 
@@ -16,6 +16,9 @@ def describe_failure(error: BaseException) -> Failure:
     is_memory = isinstance(error, MemoryError)
     if is_memory:
         error = LimitError("ran out of memory: run with fewer `threads`, or raise `memory_bytes`")
+    elif isinstance(error, OSError) and not isinstance(error, FramemillError):
+        # Who writes says so by an error of ours: it was reading that failed, and may go well the next time.
+        error = UnreadableError(f"cannot be read: {error.strerror or error}")
     is_ours = isinstance(error, FramemillError)
     text = str(error) if is_ours else f"{type(error).__name__}: {error}"
     return Failure(

@@ -1,0 +1,29 @@
+"""Everything that a run imports, for the process that runs are forked from; nothing here starts a thread."""
+
+import importlib
+import importlib.metadata
+
+import psutil  # noqa: F401
+
+from framemill.models import registry
+from framemill.ops import OPS, load_op
+
+for _name in (
+    "cluster.cli.extract",
+    "cluster.extraction",
+    "cluster.cli.progress",
+    "cluster.engines.local.engine",
+    "cluster.engines.local.run",
+    "cluster.engines.local.worker",
+    "cluster.results.compaction",
+    "cluster.run.worker_config",
+    "cluster.run.committing",
+    "cluster.run.costs",
+    "cluster.run.needed_models",
+    "cluster.run.quality",
+    "cluster.run.replacing",
+):
+    importlib.import_module(f"framemill.{_name}")
+for _op in OPS:
+    load_op(_op)
+registry.check_licences([], accepted=False)
