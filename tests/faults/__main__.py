@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from tests.cluster.extraction import render_clip
-from tests.faults.cases import Scenario, inject
+from tests.faults.cases import Scenario, misses, undisturbed
 from tests.faults.processes import start_server
 from tests.faults.seam import KINDS
 from tests.object_stores import Bucket, running_server
@@ -38,15 +39,18 @@ def main(every: int) -> int:
             ),
         ]
         print("".join(f"{name:>20}" for name in ("", *KINDS, "misses")), flush=True)
-        misses = []
+        num_misses = 0
         for scenario in scenarios:
-            outcome = inject(scenario, chosen=lambda number: number % every == 0)
-            misses += outcome.misses
-            counts = (*(outcome.injected[kind] for kind in KINDS), len(outcome.misses))
+            expected = undisturbed(scenario)
+            faults = expected.faults()[::every]
+            injected = Counter(fault.kind for fault, _ in faults)
+            found = misses(scenario, expected, faults)
+            num_misses += len(found)
+            counts = (*(injected[kind] for kind in KINDS), len(found))
             print(f"{scenario.name:>20}" + "".join(f"{count:>20}" for count in counts), flush=True)
-            for line in outcome.misses:
+            for line in found:
                 print(line, flush=True)
-    return 1 if misses else 0
+    return 1 if num_misses else 0
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +92,15 @@ class Expected:
     tables: Tables
     calls: Mapping[str, Sequence[Call]]
 
-    def faults(self, kinds: Sequence[Kind] = KINDS) -> Iterator[tuple[Fault, Call]]:
-        """Each kind of fault at every call that it can happen to."""
-        for role, calls in self.calls.items():
-            for number, call in enumerate(calls):
-                yield from ((Fault(role, number, kind), call) for kind in kinds if applies(kind, call))
+    def faults(self, kinds: Sequence[Kind] = KINDS, role: str = "") -> list[tuple[Fault, Call]]:
+        """Each kind of fault at every call that it can happen to, of one process or of both."""
+        return [
+            (Fault(whose, number, kind), call)
+            for whose, calls in self.calls.items()
+            for number, call in enumerate(calls)
+            for kind in kinds
+            if applies(kind, call) and role in ("", whose)
+        ]
 
 
 def undisturbed(scenario: Scenario) -> Expected:
@@ -196,24 +199,8 @@ def _problem(place: Place, expected: Expected, fault: Fault, ended: Ended) -> st
     return f"other rows than undisturbed in {', '.join(sorted(different))}" if different else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Faults injected, a count for each kind; and a line for each miss."""
-
-    injected: Counter[Kind]
-    misses: list[str]
-
-
-def inject(
-    scenario: Scenario, kinds: Sequence[Kind] = KINDS, chosen: Callable[[int], bool] = lambda number: True
-) -> Outcome:
-    """Runs a scenario with each kind of fault at every call.
-
-    Args:
-        chosen: which of all these faults, by their place.
-    """
-    expected = undisturbed(scenario)
-    faults = [each for number, each in enumerate(expected.faults(kinds)) if chosen(number)]
+def misses(scenario: Scenario, expected: Expected, faults: Sequence[tuple[Fault, Call]]) -> list[str]:
+    """What went wrong after each of some faults, where something did."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda each: miss(scenario, expected, *each), faults))
-    return Outcome(Counter(fault.kind for fault, _ in faults), [line for line in found if line])
+        found = pool.map(lambda each: miss(scenario, expected, *each), faults)
+        return [line for line in found if line]

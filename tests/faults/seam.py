@@ -21,10 +21,13 @@ from typing import Any, Literal
 
 Kind = Literal["no space", "input/output error", "torn write", "delay", "crash", "lost answer"]
 KINDS: tuple[Kind, ...] = ("no space", "input/output error", "torn write", "delay", "crash", "lost answer")
-DELAY_SECONDS = 0.2
+EVERY = -1  # instead of the number of a call
+DELAY_SECONDS, DELAY_OF_EVERY_SECONDS = 0.2, 0.02
 
 # Calls that take space, by what they do. Of a buffer's writes each is one that reaches the kernel.
 GROWING = frozenset({"create", "write", "mkdir", "link", "rename", "replace", "fsync"})
+# Calls that leave something else on the disk than there was before.
+EFFECTIVE = GROWING | {"unlink", "remove", "rmdir"}
 # Requests of a store that change it: their answer can get lost after they took effect.
 CHANGING = frozenset({"put", "delete"})
 _PATHS = ("stat", "lstat", "listdir", "scandir", "unlink", "remove", "mkdir", "rmdir", "utime", "truncate")
@@ -37,7 +40,7 @@ class Fault:
     """What happens at which call.
 
     Attributes:
-        role: "supervisor" or "worker", the process that makes the call. number: of the call, from 0.
+        role: "supervisor" or "worker", the process that makes the call. number: of the call; or EVERY.
         kind: "no space" lasts from that call on and lets half of a write pass, as a full disk does; an
             "input/output error" happens once; a "torn write" is one that a kill -9 cuts in half; a "delay"
             ends by itself; a "crash" is a kill -9 before the call; of a "lost answer" the call took effect.
@@ -132,12 +135,12 @@ class Seam:
         fault = self._fault
         if self._shared[0] and name in GROWING:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        if fault is None or (fault.role, fault.number) != (self._role, number):
+        if fault is None or fault.role != self._role or fault.number not in (number, EVERY):
             return None
         self._shared[1] = 1
         match fault.kind:
             case "delay":
-                time.sleep(DELAY_SECONDS)
+                time.sleep(DELAY_OF_EVERY_SECONDS if fault.number == EVERY else DELAY_SECONDS)
             case "crash":
                 crash()
             case "no space" if name in GROWING:

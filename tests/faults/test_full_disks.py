@@ -21,9 +21,8 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        made = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", folder], capture_output=True, text=True
-        )  # fmt: skip
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", folder]
+        made = subprocess.run(mount, capture_output=True, text=True)
         if made.returncode:
             pytest.skip(f"a disk cannot be mounted here: {made.stderr.strip()}")
 
@@ -98,7 +97,7 @@ def test_a_disk_that_turned_read_only_costs_nothing_once_it_can_be_written(
     place: Place, disk: Disk, rows: Tables
 ) -> None:
     disk.remount("ro")
-    refused(place, "choose another")
+    refused(place, "writable")
     disk.remount("rw")
     completed(place, rows)
     disk.remount("ro")

@@ -43,10 +43,12 @@ def _problem(out: Path, done: int) -> str:
     with dataset.hold("check", wait_seconds=0) as recovery:
         if recovery.lost:
             return f"parts of commits are gone: {[part.table for part in recovery.lost]}"
-    assert_whole(str(out))
-    left = set(leftovers(str(out))) - {
-        "_framemill/in_flight.json"
-    }  # a note for the next run, which clears it
+    try:
+        assert_whole(str(out))
+    except (AssertionError, pa.ArrowException) as torn:
+        return str(torn)
+    # A note for the next run, which clears it.
+    left = set(leftovers(str(out))) - {"_framemill/in_flight.json"}
     return f"{sorted(left)} are left over" if left else ""
 
 
