@@ -17,7 +17,7 @@ from tests.faults.processes import start_server
 from tests.faults.seam import KINDS
 from tests.object_stores import Bucket, running_server
 
-ALL = "media,frames,scenes,audio_levels,speech,beats,loudness,quality,composition"
+ALL = "media,frames,scenes,audio_levels,speech,beats,loudness,quality"
 
 
 def main(every: int) -> int:
