@@ -21,8 +21,9 @@ from tests.faults.processes import Ended, read_calls, run
 from tests.faults.seam import KINDS, Call, Fault, Kind, applies
 
 AT_ONCE = 3  # runs beside each other: they wait for each other's processes more than they compute
-# Exit codes of a run that met a fault: none, told of the storage, an input that could not be read.
-FORESEEN = (0, 1, 3, 4)
+# Exit codes of a run that met a fault: none, told of the storage, an input that could not be read, a store
+# that does not answer.
+FORESEEN = (0, 1, 3, 4, 5)
 UNFORESEEN = ("Traceback", "not foreseen")  # in what it says
 
 Tables = Mapping[str, list[dict[str, Any]]]
