@@ -104,7 +104,8 @@ def test_the_rows_of_the_local_engine(folder: Path, tmp_path: Path) -> None:
     split = {"topology": "split", "actors": "2", "actor_cpus": 1.0, "actor_gpus": 0.5, "decoders": "2"}
     there = extract_on_ray(folder, out=divided(tmp_path / "split"), **asked, **split)
     decoders, actors = _words(folder, "decoder"), _words(folder, "actor")
-    assert len(decoders) == len(actors) == 2 and not set(decoders) & set(actors)
+    # What is long runs in a further round, with two actors of its own.
+    assert len(decoders) == 2 <= len(actors) <= 4 and not set(decoders) & set(actors)
     assert set(decoders.values()) == {""}, "a CPU actor sees no GPU"
     assert set(actors.values()) <= {"0", "1"}, "an actor sees the GPU that it shares, and no other"
     _clean(folder)
