@@ -351,8 +351,8 @@ def test_packages_that_offer_one_name_twice_or_another_than_the_class_are_refuse
         find_plugin("blurred")
     with pytest.raises(UsageError, match=r"unknown operation 'blured' \(did you mean 'blurred'\?\)"):
         find_plugin("blured")
-    with pytest.raises(UsageError, match=r"unknown operation 'nothing': `framemill ops` lists all"):
-        find_plugin("nothing")
+    with pytest.raises(UsageError, match=r"unknown operation 'zzzz': `framemill ops` lists all"):
+        find_plugin("zzzz")
     offers.append(_Entry("blurred", f"{name}:Other"))
     with pytest.raises(UsageError, match=r"offer .*:Blur and .*:Other as the operation 'blurred'"):
         find_plugin("blurred")

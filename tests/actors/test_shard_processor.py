@@ -231,10 +231,11 @@ def test_reading_stops_when_everybody_has_enough(
     if not long.exists():
         write_clip(long, moving(300), rate=RATE, options={"g": "50", "preset": "ultrafast"})
     index = index_source(str(long))
+    before = threading.active_count()
     result = processor.process(_task((long, index), "sees_few", shard=Shard(0, 300, False, 12.0)))
     assert result.shortfall is None
     assert 0 < result.report.num_decoded < 300
-    assert threading.active_count() < 20
+    assert threading.active_count() <= before + 8, "threads that read go on"
 
 
 def test_a_file_that_is_gone_is_an_error_of_the_file(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from framemill.actors.shards import Shard
 from framemill.actors.shortfalls import Delivered
-from framemill.cluster import engines, extraction
+from framemill.cluster import engines, extraction, extraction_run
 from framemill.cluster.engines.base import Engine, Setup
 from framemill.cluster.engines.run import Run
 from framemill.cluster.request import ExtractRequest
@@ -96,7 +96,7 @@ def main(folder: str, count: str) -> None:
         files.close()
         return SourceList(files, 0)
 
-    extraction.list_sources = list_made_up  # type: ignore[assignment]
+    extraction_run.list_sources = list_made_up  # type: ignore[assignment]
     request = ExtractRequest(sources=("/archive",), output=folder, ops=OPS, engine="stand-in")
     before = peak_bytes()
     began = time.process_time()
