@@ -170,11 +170,15 @@ class Machines:
         """Waits until the cluster knows of the machines that are meant to run, and of no other."""
         deadline = time.monotonic() + START_SECONDS
         running = [machine for machine in self.all if machine.is_meant_to_run]
-        wanted = sorted(machine.address for machine in running)
-        # By address where each has its own: a lost machine counts as alive for a while, a new one not yet.
-        while (known := sorted(address for address, _ in self._alive())) != wanted:
+        wanted = {machine.address for machine in running}
+        while True:
+            known = [address for address, _ in self._alive()]
+            # A lost machine counts as alive for a while, a new one not yet: told apart where each has an
+            # address of its own.
+            if len(known) == len(running) and (not self.in_namespaces or wanted == set(known)):
+                return
             said = (self.folder / "start.log").read_text(errors="replace")[-1500:]
-            assert time.monotonic() < deadline, f"{known} of {wanted} are there:\n{said}"
+            assert time.monotonic() < deadline, f"{known} of {len(running)} are there:\n{said}"
             for machine in running:
                 if machine.process.poll() is not None:
                     # Ray gives a node 30 s to start, which is little on a busy machine.
