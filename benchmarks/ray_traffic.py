@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.extracting import named_model
 from benchmarks.harness import BenchmarkError
 
 
@@ -48,8 +49,14 @@ def main() -> None:
 
     watching: Any = stream
     watching.PipelineRunner = Watched
+    models = {"objects": named_model("objects").name}
     request = ExtractRequest(
-        sources=(folder,), output=output, ops=tuple(ops.split(",")), sample=sample, engine="ray"
+        sources=(folder,),
+        output=output,
+        ops=tuple(ops.split(",")),
+        sample=sample,
+        engine="ray",
+        models=models,
     )
     connect(request)
     known: Any = ray

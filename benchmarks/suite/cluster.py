@@ -50,7 +50,8 @@ def one_node(setting: Setting) -> Measured:
     clips = cut_clips(setting, 80)
     first = min(clips.iterdir())
     asked = ("--ops", ",".join(SIX))
-    with machines(max(4, setting.cores), in_namespaces=False) as cluster:
+    mirror = {"FRAMEMILL_MODEL_MIRROR": str(setting.models), "FRAMEMILL_OFFLINE": "1"}
+    with machines(max(4, setting.cores), in_namespaces=False, environment=mirror) as cluster:
         commands = [
             extract(setting, [source], setting.scratch(name), *asked, *where, expect=expect)
             for name, source, where, expect in (
