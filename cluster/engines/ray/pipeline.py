@@ -157,9 +157,7 @@ def plan_groups(
             if not taken or len(tasks[-1]) >= most or taken + num_bytes > most_bytes:
                 tasks.append(array("I"))
                 taken = 0
-                # The first of each call is one file: its rows are there soon.
-                share = max(least, (len(sizes) - number) // largest_share)
-                most = 1 if len(tasks) <= num_calls else min(TASK_PIECES, share)
+                most = min(TASK_PIECES, max(least, (len(sizes) - number) // largest_share))
                 most_bytes = max(least_bytes, min(TASK_BYTES, left // largest_share))
             tasks[-1].append(places[at])
             taken += num_bytes
