@@ -81,8 +81,8 @@ def cut_extracted(
     Raises:
         UsageError, SetupError, DatasetError: as `make_clips`.
     """
-    made = make_clips(Dataset.open(output, create=False), clips, progress)
     dataset, run_id = Dataset.open(output, create=False), new_run_id()
+    made = make_clips(dataset, clips, progress)
     with dataset.hold(run_id, on_wait=on_wait):
         store_clips(dataset, run_id, made.rows, asdict(clips))
     return made

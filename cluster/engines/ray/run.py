@@ -282,9 +282,11 @@ class RayRun(Run):
     def _start_merge(self, job: Job) -> None:
         request = self.merge_request(job, self._earlier)
         # Laying rows end to end takes no model.
-        planned = [self.plan.ops[op] for op in request.ops if load_op(op).merge is not Op.merge]
-        planned += [self.plan.ops[op] for op in request.ops if self.plan.ops[op].reads is Reads.TABLES]
-        runs_models = any(op.key["models"] for op in planned)
+        runs_models = any(
+            self.plan.ops[op].key["models"]
+            for op in request.ops
+            if self.plan.ops[op].reads is Reads.TABLES or load_op(op).merge is not Op.merge
+        )
         self._merges.start(job, request, self.pool.gpus if runs_models else 0.0)
 
     def _earlier(self, job: Job, ops: Sequence[str]) -> dict[str, tuple[Part, ...]]:
