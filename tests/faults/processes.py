@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar
@@ -27,6 +28,9 @@ from tests.faults.seam import Call, Fault, Seam
 WORKERS = 3  # as often as a worker dies before a run gives up
 DEADLINE_SECONDS = 120.0  # of a run that takes a tenth of a second, on a machine where ten others run
 FORKED = multiprocessing.get_context("forkserver")
+# Held by a thread that starts a process or asks for an exit code. `start` asks for those of all the others:
+# of two threads that read one code the second finds nothing, and takes 255 for it.
+ASKING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,16 @@ def run(
     said, struck = folder.with_name(folder.name + ".said"), folder.with_name(folder.name + ".struck")
     environment = {**os.environ, "FRAMEMILL_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
     job = (list(arguments), str(folder), fault, log, trace, str(said), str(struck), environment)
-    process = FORKED.Process(target=_supervise, args=job)
-    process.start()
-    process.join(DEADLINE_SECONDS)
-    code = process.exitcode
-    if code is None:
-        process.kill()
-        process.join()
+    with ASKING:
+        process = FORKED.Process(target=_supervise, args=job)
+        process.start()
+    connection.wait([process.sentinel], DEADLINE_SECONDS)
+    with ASKING:
+        process.join(0)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            process.join()
     has_struck = struck.exists() and struck.read_bytes()[1] == 1
     struck.unlink(missing_ok=True)
     return Ended(code, said.read_text(errors="replace"), has_struck)
