@@ -26,7 +26,9 @@ def parse() -> argparse.Namespace:
         "--cache", type=Path, default=REPOSITORY / "build" / "bench", help="where inputs are made"
     )
     parser.add_argument("--list", action="store_true", help="say what there is, and do nothing")
-    parser.add_argument("--render", action="store_true", help="only write README.md from the result files")
+    parser.add_argument(
+        "--render", action="store_true", help="only write docs/benchmarks.md from the result files"
+    )
     parser.add_argument("--check", action="store_true", help="exit 1 if a ratio is worse than the stored one")
     parser.add_argument("--tolerance", type=float, default=0.1, help="share by which it may be worse")
     parser.add_argument("--accept", action="store_true", help="store the measured ratios")
@@ -65,13 +67,14 @@ def main() -> int:
     for name in () if chosen.render else chosen.names or known:
         started = time.monotonic()
         report.say(f"{name} ...")
-        record = report.save(known[name], measure(known[name], setting), cores)
-        report.say(f"{report.line(record)} {time.monotonic() - started:.0f} s")
+        found = measure(known[name], setting)
+        record = report.save(known[name], found, cores, time.monotonic() - started)
+        report.say(f"{report.line(record)} {record['took_seconds']:.0f} s")
         if chosen.accept:
             report.accept(record)
         if chosen.check and (found := report.worse_than_stored(record, chosen.tolerance)):
             worse.append(found)
-    report.write_readme(known)
+    report.write_page(suites())
     for found in worse:
         report.say(f"worse than before: {found}")
     return 1 if worse else 0

@@ -16,10 +16,13 @@ class Measured:
 
     Attributes:
         values: one number a run, in the goal's unit. details: medians behind them, for the record.
+        shares: CPU seconds of the bare work over ours, a run each: decoding, inference and encoding with the
+            same libraries, each on one thread, on what was looked at. Empty where no such work is measured.
     """
 
     values: Sequence[float]
     details: Mapping[str, Any] = field(default_factory=dict)
+    shares: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

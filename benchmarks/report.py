@@ -1,4 +1,4 @@
-"""Result files, the table in README.md, and the check against ratios that must not fall."""
+"""Result files, the page with their tables and pictures, and the check against ratios that must not fall."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.benchmark import Benchmark, Measured
+from benchmarks.pictures import draw_curve, draw_ratios
 
 HOME = Path(__file__).resolve().parent
 RESULTS = HOME / "results"
-README = HOME / "README.md"
+PAGE = HOME.parent / "docs" / "benchmarks.md"
+PICTURES = PAGE.parent / "pictures"
 REGRESSIONS = HOME / "regressions.json"
 START, END = "<!-- results: written by python -m benchmarks -->", "<!-- end of results -->"
+HEAD = (
+    "| work | against | goal | measured (median) | reached | share of bare work |",
+    "|---|---|---|---|---|---|",
+)
+MOST_DRAWN = 256.0  # bytes kept off a network by four powers of ten would leave no room for the others
 PACKAGES = ("av", "numpy", "opencv-python-headless", "onnxruntime", "pyarrow", "scenedetect")
 
 
@@ -53,8 +61,8 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def save(benchmark: Benchmark, found: Measured | str, cores: int) -> dict[str, Any]:
-    """Writes one result file; a string says why nothing was measured."""
+def save(benchmark: Benchmark, found: Measured | str, cores: int, seconds: float) -> dict[str, Any]:
+    """Writes one result file; a string says why nothing was measured, `seconds` how long it took."""
     record: dict[str, Any] = {
         "name": benchmark.name,
         "work": benchmark.work,
@@ -63,6 +71,7 @@ def save(benchmark: Benchmark, found: Measured | str, cores: int) -> dict[str, A
         "at_least": benchmark.at_least,
         "unit": benchmark.unit,
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "took_seconds": round(seconds, 1),
         "machine": machine(cores),
     }
     if isinstance(found, str):
@@ -71,6 +80,7 @@ def save(benchmark: Benchmark, found: Measured | str, cores: int) -> dict[str, A
         record["values"] = list(found.values)
         record["median"] = statistics.median(found.values)
         record["reached"] = benchmark.reached(found)
+        record["shares"] = list(found.shares)
         record["details"] = dict(found.details)
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{benchmark.name}.json"
@@ -86,33 +96,53 @@ def line(record: Mapping[str, Any]) -> str:
     goal = f"{bound} {record['goal']:g} {record['unit']}".strip()
     if "not_measured" in record:
         why = " ".join(record["not_measured"].split())[:200].replace("|", "/")
-        return f"| {record['work']} | {record['against']} | {goal} | not measured: {why} | |"
+        return f"| {record['work']} | {record['against']} | {goal} | not measured: {why} | | |"
     values, unit = record["values"], record["unit"]
     spread = f"{min(values):.3g} to {max(values):.3g}, {len(values)} runs" if len(values) > 1 else "1 run"
     measured = f"**{record['median']:.3g}** {unit}".strip()
     verdict = "yes" if record["reached"] else "**no**"
-    return f"| {record['work']} | {record['against']} | {goal} | {measured} ({spread}) | {verdict} |"
+    shares = record.get("shares")
+    share = f"{statistics.median(shares):.0%}" if shares else ""
+    row = (record["work"], record["against"], goal, f"{measured} ({spread})", verdict, share)
+    return f"| {' | '.join(row)} |".replace("|  |", "| |")
 
 
-def write_readme(names: Iterable[str]) -> None:
-    """Renders all result files, in the order of the names, between the markers."""
-    records = []
-    for name in names:
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-    table = ["| work | against | goal | measured (median) | reached |", "|---|---|---|---|---|"]
-    table += [line(record) for record in records]
-    machines = []
-    for record in records:
-        words = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
-        if words not in machines:
-            machines.append(words)
-    body = "\n".join([*table, "", *(f"Measured on: {words}." for words in machines)])
-    text = README.read_text(encoding="utf-8")
+def write_page(suites: Iterable[ModuleType]) -> None:
+    """Renders all result files between the markers, a table a suite, and draws the pictures of the page."""
+    shown: list[dict[str, Any]] = []
+    parts: list[str] = []
+    for suite in suites:
+        paths = [RESULTS / f"{benchmark.name}.json" for benchmark in suite.BENCHMARKS]
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+        if records:
+            shown += records
+            about, _, notes = (suite.__doc__ or "").partition("\n")
+            parts += [f"### {about.rstrip('.')}", "", *([notes.strip(), ""] if notes.strip() else []), *HEAD]
+            parts += [*map(line, records), ""]
+    machines = dict.fromkeys(
+        ", ".join(f"{key} {value}" for key, value in record["machine"].items()) for record in shown
+    )
+    parts += [f"Measured on: {words}." for words in machines]
+    text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    README.write_text(f"{before}{START}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+    PAGE.write_text("\n\n".join([before.rstrip(), START, "\n".join(parts).strip(), END + after]), "utf-8")
+    _draw(shown)
+
+
+def _draw(records: Sequence[Mapping[str, Any]]) -> None:
+    ratios = [record for record in records if record["unit"] == "x" and "median" in record]
+    faster = [record for record in ratios if record["at_least"] and record["median"] < MOST_DRAWN]
+    if faster:
+        draw_ratios(PICTURES / "benchmarks-faster.svg", "how many times as fast as what it replaces", faster)
+    if costs := [record for record in ratios if not record["at_least"]]:
+        draw_ratios(PICTURES / "benchmarks-limits.svg", "time over that of the limit: less is better", costs)
+    nodes = {record["name"]: record for record in records}.get("ray_scaling", {}).get("details", {})
+    if nodes:
+        numbers = [int(name.partition("_")[0]) for name in nodes]
+        lines = {"share of time that is work": list(nodes.values())}
+        title = "worker nodes kept busy"
+        draw_curve(PICTURES / "benchmarks-nodes.svg", title, numbers, lines, below="nodes", ticks=numbers)
 
 
 def stored_ratios() -> dict[str, float]:

@@ -3,7 +3,8 @@
 python -m benchmarks.peers.faces_one_by_one MODELS FOLDER STEP_SECONDS OUTPUT.json
 The same models in sessions of ONNX Runtime's defaults, the same steps, one file after the other: PyAV decodes
 each frame to RGB, and a tick takes the last frame at or before it. Writes, by file name, a list of
-[frame_index, score, x0, y0, x1, y1, emotion, vector] for each face.
+[frame_index, score, x0, y0, x1, y1, emotion, vector] for each face. Prints {"bare_seconds"}: CPU
+seconds in the decoder and in the networks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from benchmarks.extracting import named_model
+from benchmarks.peers.bare import Bare
 from framemill.models.runner import Model
 from framemill.ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
 from framemill.ops.faces.embeddings import FaceEmbeddings
@@ -83,11 +85,11 @@ def _rgb(frame: av.VideoFrame) -> UInt8Array:
     return np.asarray(frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray(), np.uint8)
 
 
-def ticks(path: Path, step: float) -> Iterator[tuple[int, UInt8Array]]:
+def ticks(path: Path, step: float, bare: Bare) -> Iterator[tuple[int, UInt8Array]]:
     """Position and picture of the last frame at or before each tick."""
     with av.open(str(path)) as container:
         held, first, tick = None, None, 0
-        for index, frame in enumerate(container.decode(video=0)):
+        for index, frame in enumerate(bare.of_each(container.decode(video=0))):
             first = frame.time if first is None else first
             while held is not None and frame.time - first > tick * step + 1e-9:
                 yield held[0], _rgb(held[1])
@@ -100,6 +102,8 @@ def ticks(path: Path, step: float) -> Iterator[tuple[int, UInt8Array]]:
 
 def main() -> None:
     models, folder, step, output = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+    bare = Bare()
+    bare.of_sessions()
     kinds = (Faces, Emotions, FaceEmbeddings)
     loaded = {
         role: Model(named_model(role), OneRow(models / named_model(role).file_name))
@@ -110,7 +114,7 @@ def main() -> None:
     found: dict[str, list[list[Any]]] = {}
     for path in sorted(folder.iterdir()):
         rows = found[path.name] = []
-        for index, pixels in ticks(path, step):
+        for index, pixels in ticks(path, step, bare):
             picture = OnePicture(pixels, index)
             seen = faces.run(picture, {})
             for at in range(seen.num_rows):
@@ -120,6 +124,7 @@ def main() -> None:
                 (vector,) = embeddings.run(picture, one)["vector"].to_pylist()
                 rows.append([index, face["score"], *face["box"].values(), emotion, vector])
     Path(output).write_text(json.dumps(found), encoding="utf-8")
+    json.dump({"bare_seconds": bare.seconds}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,15 @@ from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import REPOSITORY, Cost, Setting, run_once
 from benchmarks.inputs import video
+from benchmarks.pictures import draw_curve
 from benchmarks.planted import BRIEF, LASTING, Planted, planted_clip
-from benchmarks.recall_curve import draw_curve
 from framemill.actors.indexing import index_source
 from framemill.cluster.corpus.recall_estimate import estimate_recall
 from framemill.ops.chunks import FrameIndex, ShardInfo
 from framemill.ops.sampling.budget import Limits, Stretch, plan_frames
 from framemill.ops.sampling.cascade import AUDITED, KEPT, Candidates, CandidatesOptions
 
-CURVE = REPOSITORY / "benchmarks" / "results" / "adaptive_recall.svg"
+CURVE = REPOSITORY / "docs" / "pictures" / "adaptive-recall.svg"
 OPS = ("--ops", "faces,emotions,quality,objects,audio_levels,speech")
 BUDGETS = tuple(range(10, 201, 10))
 # The weights of `sampling.importance_curve` were set on seeds 0 to 9, and results of seeds 100 to 107 were

@@ -49,6 +49,7 @@ def objects_limit(setting: Setting) -> Measured:
             "cores": setting.cores,
             "frames": answers[-1]["frames"],
         },
+        [limit / own.cpu_seconds for own, limit in zip(costs, bare, strict=True)],
     )
 
 

@@ -78,7 +78,7 @@ def per_file_overhead(setting: Setting) -> Measured:
     ]
     bare: list[float] = []
     peer = Command(
-        arguments=[sys.executable, "-m", "benchmarks.peers.bare_keyframes", many],
+        arguments=[sys.executable, "-m", "benchmarks.peers.bare_decode", many, "keys"],
         check=lambda stdout: bare.append(json.loads(stdout)["cpu_seconds"] / MANY),
     )
     fewer, more, _ = run_in_turn(setting.runs, *sides, peer)

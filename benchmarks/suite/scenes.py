@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,13 +68,24 @@ def speed(setting: Setting, size: tuple[int, int], mode: str) -> Measured:
     """The faster detector's time over ours, run by run."""
     clip = film(setting, *size).path
     sides = [ours(setting, clip, mode)[0], *(theirs(setting, clip, detector)[0] for detector in DETECTORS)]
-    framemill, content, adaptive = run_in_turn(setting.runs, *sides)
+    bare, decode = bare_decode(clip)
+    framemill, content, adaptive, _ = run_in_turn(setting.runs, *sides, decode)
     return Measured(
         [
             min(c.seconds, a.seconds) / own.seconds
             for own, c, a in zip(framemill, content, adaptive, strict=True)
         ],
         {"framemill": summary(framemill), "content": summary(content), "adaptive": summary(adaptive)},
+        [seconds / own.cpu_seconds for seconds, own in zip(bare[1:], framemill, strict=True)],
+    )
+
+
+def bare_decode(path: Path) -> tuple[list[float], Command]:
+    """A command that decodes all frames and nothing else, and its CPU seconds, run by run."""
+    seconds: list[float] = []
+    return seconds, Command(
+        arguments=[sys.executable, "-m", "benchmarks.peers.bare_decode", path, "all"],
+        check=lambda stdout: seconds.append(json.loads(stdout)["cpu_seconds"]),
     )
 
 
@@ -81,10 +93,12 @@ def beside_decode(setting: Setting) -> Measured:
     """Our time over that of decoding alone, run by run."""
     clip = film(setting, 1920, 1080).path
     decode = Command(arguments=["ffmpeg", "-v", "error", "-i", clip, "-f", "null", "-"])
-    framemill, ffmpeg = run_in_turn(setting.runs, ours(setting, clip, "exact")[0], decode)
+    bare, alone = bare_decode(clip)
+    framemill, ffmpeg, _ = run_in_turn(setting.runs, ours(setting, clip, "exact")[0], decode, alone)
     return Measured(
         [own.seconds / other.seconds for own, other in zip(framemill, ffmpeg, strict=True)],
         {"framemill": summary(framemill), "ffmpeg": summary(ffmpeg)},
+        [seconds / own.cpu_seconds for seconds, own in zip(bare[1:], framemill, strict=True)],
     )
 
 

@@ -67,9 +67,12 @@ def _against_rapidocr(source: Callable[[Setting], Path], step: str) -> Callable[
         indices = sorted(read_table(sampled, "frames")["frame_index"].to_pylist())
         ours = extract(setting, [path], output, "--ops", "text", *sampling, expect=["text"])
         shares: list[float] = []
+        bare: list[float] = []
 
         def same_lines(stdout: str) -> None:
-            wanted = {index: lines for index, lines in json.loads(stdout)["frames"]}
+            said = json.loads(stdout)
+            bare.append(said["bare_seconds"])
+            wanted = {index: lines for index, lines in said["frames"]}
             found: dict[int, list[str]] = defaultdict(list)
             for row in sorted(
                 read_table(output, "text").to_pylist(), key=lambda r: (r["frame_index"], r["text_index"])
@@ -95,6 +98,7 @@ def _against_rapidocr(source: Callable[[Setting], Path], step: str) -> Callable[
                 "rapidocr": summary([their for _, their in costs]),
                 "same_lines": min(shares),
             },
+            [seconds / own.cpu_seconds for seconds, (own, _) in zip(bare[1:], costs, strict=True)],
         )
 
     return measure

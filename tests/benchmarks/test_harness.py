@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
-from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.harness import BenchmarkError, Command, run_in_turn, run_once, time_until
 from benchmarks.registry import all_benchmarks
 from benchmarks.suite.scenes import Labelled, agreement, f1
@@ -92,50 +90,3 @@ def test_every_benchmark_is_registered_under_its_name() -> None:
     known = all_benchmarks()
     assert {"keyframes_to_jpeg", "fast_scenes", "objects_limit", "first_row", "memory"} <= set(known)
     assert all(name == benchmark.name for name, benchmark in known.items())
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(report, "README", tmp_path / "README.md")
-    monkeypatch.setattr(report, "REGRESSIONS", tmp_path / "regressions.json")
-    (tmp_path / "regressions.json").write_text("{}")
-    (tmp_path / "README.md").write_text(f"Before.\n{report.START}\nold\n{report.END}\nAfter.\n")
-    return tmp_path
-
-
-def benchmark(at_least: bool) -> Benchmark:
-    return Benchmark(
-        name="some",
-        work="some work",
-        against="a peer",
-        goal=2.0,
-        unit="x",
-        at_least=at_least,
-        run=lambda setting: Measured([1.0]),
-    )
-
-
-def test_results_are_rendered_between_the_markers(home: Path) -> None:
-    report.save(benchmark(True), Measured([3.0, 2.5, 1.0]), cores=2)
-    report.write_readme(["absent", "some"])
-    text = (home / "README.md").read_text()
-    assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "old" not in text
-    assert "| some work | a peer | at least 2 x | **2.5** x (1 to 3, 3 runs) | yes |" in text
-    report.write_readme(["some"])
-    assert (home / "README.md").read_text() == text
-
-
-def test_what_was_not_measured_says_why(home: Path) -> None:
-    record = report.save(benchmark(True), "needs a | and\na line", cores=2)
-    assert "not measured: needs a / and a line" in report.line(record)
-    assert report.worse_than_stored(record, 0.1) is None
-
-
-@pytest.mark.parametrize(("at_least", "worse", "fine"), [(True, 2.6, 2.8), (False, 3.4, 3.2)])
-def test_regressions(home: Path, at_least: bool, worse: float, fine: float) -> None:
-    report.accept(report.save(benchmark(at_least), Measured([3.0]), cores=2))
-    assert report.stored_ratios() == {"some": 3.0}
-    for value, expected in ((worse, True), (fine, False)):
-        record = report.save(benchmark(at_least), Measured([value]), cores=2)
-        assert (report.worse_than_stored(record, 0.1) is not None) is expected

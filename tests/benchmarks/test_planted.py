@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from benchmarks.pictures import draw_curve
 from benchmarks.planted import APART_SECONDS, FPS, LASTING, Planted, _place
-from benchmarks.recall_curve import draw_curve
 
 
 def test_an_event_is_found_by_a_time_within_it() -> None:

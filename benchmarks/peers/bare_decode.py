@@ -1,6 +1,6 @@
-"""Opens each file of a folder and decodes its key frames, in one process on one thread.
+"""Opens a file, or each of a folder, and decodes it in one process on one thread.
 
-python -m benchmarks.peers.bare_keyframes FOLDER
+python -m benchmarks.peers.bare_decode PATH keys|all
 Prints {"frames", "cpu_seconds"}; start-up is not counted.
 """
 
@@ -13,15 +13,18 @@ from pathlib import Path
 
 import av
 
+SKIPPED = {"keys": "NONKEY", "all": "DEFAULT"}
+
 
 def main() -> None:
+    path, skipped = Path(sys.argv[1]), SKIPPED[sys.argv[2]]
     started = time.process_time()
     frames = 0
-    for path in sorted(Path(sys.argv[1]).iterdir()):
-        with av.open(str(path)) as container:
+    for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with av.open(str(each)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "NONE"
-            stream.codec_context.skip_frame = "NONKEY"
+            stream.codec_context.skip_frame = skipped
             frames += sum(1 for _ in container.decode(stream))
     json.dump({"frames": frames, "cpu_seconds": time.process_time() - started}, sys.stdout)
 
