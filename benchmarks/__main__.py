@@ -19,7 +19,7 @@ def parse() -> argparse.Namespace:
     shared = REPOSITORY.parent / "shared"
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures side by side.")
     parser.add_argument("names", nargs="*", help="benchmarks to run; all by default")
-    parser.add_argument("--runs", type=int, default=5, help="measured runs of each command")
+    parser.add_argument("--runs", type=int, help="measured runs; by default 5, of long ones fewer")
     parser.add_argument("--media", type=Path, default=shared / "media", help="folder of real clips")
     parser.add_argument("--models", type=Path, default=shared / "models", help="folder of weights")
     parser.add_argument(
@@ -61,12 +61,11 @@ def main() -> int:
         return 0
     worse = []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    setting = Setting(
-        chosen.media.resolve(), chosen.models.resolve(), chosen.cache.resolve(), chosen.runs, cores
-    )
+    folders = (chosen.media.resolve(), chosen.models.resolve(), chosen.cache.resolve())
     for name in () if chosen.render else chosen.names or known:
         started = time.monotonic()
         report.say(f"{name} ...")
+        setting = Setting(*folders, chosen.runs or known[name].runs, cores)
         found = measure(known[name], setting)
         record = report.save(known[name], found, cores, time.monotonic() - started)
         report.say(f"{report.line(record)} {record['took_seconds']:.0f} s")

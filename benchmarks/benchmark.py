@@ -33,6 +33,7 @@ class Benchmark:
         name: on the command line and in result files. work: what is done. against: what with.
         goal: the number to reach, in `unit`; `at_least` or, if False, at most.
         run: measures. programs: executables without which it is skipped.
+        runs: measured runs, where no other number is asked for; fewer where one takes minutes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Benchmark:
     at_least: bool
     run: Callable[[Setting], Measured]
     programs: tuple[str, ...] = ()
+    runs: int = 5
 
     def reached(self, measured: Measured) -> bool:
         """Whether the median reaches the goal."""

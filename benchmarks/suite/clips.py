@@ -168,6 +168,7 @@ BENCHMARKS = [
         goal=1.3,
         unit="x",
         at_least=True,
+        runs=1,
         run=encoded,
         programs=("ffmpeg",),
     ),
@@ -187,6 +188,7 @@ BENCHMARKS = [
         goal=1.5,
         unit="x",
         at_least=True,
+        runs=3,
         run=one_command,
     ),
 ]

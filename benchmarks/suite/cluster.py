@@ -283,6 +283,7 @@ BENCHMARKS = [
         goal=1.05,
         unit="x",
         at_least=False,
+        runs=3,
         run=one_node,
     ),
     Benchmark(
@@ -293,6 +294,7 @@ BENCHMARKS = [
         goal=2,
         unit="x",
         at_least=True,
+        runs=3,
         run=partial(_frames_as_rows, figure="seconds"),
     ),
     Benchmark(
@@ -302,6 +304,7 @@ BENCHMARKS = [
         goal=3,
         unit="x",
         at_least=True,
+        runs=3,
         run=partial(_frames_as_rows, figure="store_bytes"),
     ),
     Benchmark(
@@ -312,6 +315,7 @@ BENCHMARKS = [
         goal=1.5,
         unit="x",
         at_least=True,
+        runs=1,
         run=daft_frames,
     ),
     Benchmark(
@@ -321,6 +325,7 @@ BENCHMARKS = [
         goal=8,
         unit="s",
         at_least=False,
+        runs=3,
         run=first_row,
     ),
     Benchmark(
@@ -330,6 +335,7 @@ BENCHMARKS = [
         goal=0.95,
         unit="",
         at_least=True,
+        runs=1,
         run=scaling,
     ),
     Benchmark(
@@ -339,6 +345,7 @@ BENCHMARKS = [
         goal=500,
         unit="files/s",
         at_least=True,
+        runs=1,
         run=short_files,
     ),
     Benchmark(
@@ -348,6 +355,7 @@ BENCHMARKS = [
         goal=30 + CALLS * SLEEP_SECONDS,
         unit="s",
         at_least=False,
+        runs=1,
         run=node_killed,
     ),
 ]

@@ -63,6 +63,7 @@ BENCHMARKS = [
         goal=1.5,
         unit="GB",
         at_least=False,
+        runs=1,
         run=memory,
     ),
     Benchmark(
@@ -72,6 +73,7 @@ BENCHMARKS = [
         goal=1.05,
         unit="x",
         at_least=False,
+        runs=1,
         run=memory_slope,
     ),
 ]

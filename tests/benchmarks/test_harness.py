@@ -90,3 +90,4 @@ def test_every_benchmark_is_registered_under_its_name() -> None:
     known = all_benchmarks()
     assert {"keyframes_to_jpeg", "fast_scenes", "objects_limit", "first_row", "memory"} <= set(known)
     assert all(name == benchmark.name for name, benchmark in known.items())
+    assert all(benchmark.runs >= 1 for benchmark in known.values())
