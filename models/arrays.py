@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from framemill.models.cuda import wait_asleep
+
 
 def array_module(array: Any) -> Any:
     """The module whose functions work on this array: `numpy`, `cupy`, or another of the standard."""
@@ -38,6 +40,7 @@ def cupy_module() -> Any:
         ImportError: it is not installed.
     """
     os.environ.setdefault("CUPY_CUDA_PER_THREAD_DEFAULT_STREAM", "1")  # read at its first import
+    wait_asleep()
     import cupy
 
     return cupy

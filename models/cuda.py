@@ -36,6 +36,10 @@ _LOST = (
 )
 LOST_REMEDY = "look at the driver's log for Xid errors"
 
+# CU_CTX_SCHED_BLOCKING_SYNC, cuda.h: a thread that waits for the device sleeps. By default it spins while
+# there are fewer contexts than cores, and as many threads wait as read and infer.
+_BLOCKING_SYNC = 4
+
 _COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*, cuda.h
 
 
@@ -103,6 +107,15 @@ def primary_context(makes_one: bool) -> Iterator[bool]:
         driver.cuDevicePrimaryCtxRelease_v2(device)
 
 
+def wait_asleep() -> None:
+    """Has whoever waits for a device in this process sleep meanwhile, not spin; without a driver nothing.
+
+    To be called before any library makes a device's primary context, which all of them share and which takes
+    its flags when it is made. Whoever asks this module about devices has it done, too.
+    """
+    _driver()
+
+
 def used_memory_bytes() -> int:
     """Memory in use on the first device, by whomever; 0 where none is in use by this process."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
@@ -115,7 +128,7 @@ def used_memory_bytes() -> int:
 
 @cache
 def _driver() -> Any:
-    """The driver's library, initialised; None without a driver or a device."""
+    """The driver's library, initialised, and its devices set to be waited for; None without one."""
     if sys.platform != "linux":
         return None
     try:
@@ -128,7 +141,19 @@ def _driver() -> Any:
 
     # Kernels that the driver compiles for newer devices; home folders of containers are often read-only.
     os.environ.setdefault("CUDA_CACHE_PATH", str(cache_folder() / "cuda"))
-    return None if library.cuInit(0) else library
+    if library.cuInit(0):
+        return None
+    _set_flags(library)
+    return library
+
+
+def _set_flags(driver: Any) -> None:
+    count, device = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    for index in range(count.value):
+        # Refused where whoever hosts this process made the context before: then the flags of its maker hold.
+        if not driver.cuDeviceGet(ctypes.byref(device), index):
+            driver.cuDevicePrimaryCtxSetFlags_v2(device, _BLOCKING_SYNC)
 
 
 def _describe(driver: Any, index: int) -> Gpu:

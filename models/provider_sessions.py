@@ -171,6 +171,7 @@ def load_cuda(ort: Any) -> str:
     """
     printed = io.StringIO()
     if getattr(ort, "cuda_version", ""):
+        cuda.wait_asleep()
         with contextlib.redirect_stdout(printed):  # it prints, and does so for every model
             ort.preload_dlls()
     return "; ".join(printed.getvalue().splitlines())[:300]

@@ -297,7 +297,7 @@ def open_whisper(
     except ImportError as exc:
         raise ModelError(f"faster-whisper is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
     attempts = []
-    cuda.find_gpus()  # sets the driver up before CTranslate2 does
+    cuda.wait_asleep()  # sets the driver up before CTranslate2 does
     num_devices = ctranslate2.get_cuda_device_count()
     for provider in (require,) if require else ("cuda", "cpu"):
         if provider == "cpu":

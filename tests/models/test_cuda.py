@@ -154,6 +154,9 @@ def test_the_driver_keeps_kernels_where_models_are_kept(
             seen.append(os.environ.get("CUDA_CACHE_PATH"))
             return 0
 
+        def cuDeviceGetCount(self, count: Any) -> int:
+            return 100  # CUDA_ERROR_NO_DEVICE
+
     monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: Library())
     monkeypatch.setattr(cuda.sys, "platform", "linux")
     for given, expected in ((None, str(tmp_path / "cache" / "cuda")), ("/elsewhere", "/elsewhere")):
