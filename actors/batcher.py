@@ -10,11 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from framemill.models.arrays import array_module, await_producer, is_on_host
-from framemill.models.runner import Runner
+from framemill.models.runner import Runner, run_in_place
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -41,28 +40,31 @@ class BatchStats:
 
 @dataclass(eq=False, slots=True)
 class _Piece:
-    """Rows of one caller, waiting."""
+    """Rows of one caller, waiting; `stays`: for results that stay where they are made."""
 
     inputs: Arrays
     num_rows: int
+    stays: bool = False
     arrived: float = field(default_factory=time.monotonic)
     result: Future[Arrays] = field(default_factory=Future)
 
     @property
     def kind(self) -> object:
-        """Only rows of equal names, types and shapes fit one batch, and of one memory."""
-        return {
+        """Only rows of equal names, types and shapes fit one batch, of one memory and with results in one."""
+        rows = {
             name: (array.dtype, array.shape[1:], is_on_host(array)) for name, array in self.inputs.items()
         }
+        return self.stays, rows
 
 
 class Batcher:
     """A `framemill.models.runner.Runner` in front of another, for models that gain from batches.
 
     A thread of its own takes what is waiting, up to `max_batch` rows, and waits for more at most
-    `max_wait_seconds` after the first of them came. Pieces are never split over two batches, and each
-    caller's future is tied to its rows, so that owners cannot be mixed up. When a batch fails, each of
-    its callers is served alone, so that only the guilty one gets the error.
+    `max_wait_seconds` after the first of them came. For a runner that keeps several calls under way
+    (`in_flight`) there are as many threads, which take batches in turns. Pieces are never split over two
+    batches, and each caller's future is tied to its rows, so that owners cannot be mixed up. When a batch
+    fails, each of its callers is served alone, so that only the guilty one gets the error.
     """
 
     def __init__(self, runner: Runner, max_batch: int, max_wait_seconds: float) -> None:
@@ -74,8 +76,13 @@ class Batcher:
         self._closed = False
         self._num_calls = self._num_batches = self._num_rows = self._num_retried = self._num_pieces = 0
         self._waited_seconds = 0.0
-        self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
-        self._thread.start()
+        self._taking = threading.Lock()
+        num_threads = getattr(runner, "in_flight", 1)
+        self._threads = [
+            threading.Thread(target=self._serve, name="batcher", daemon=True) for _ in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """See `Runner.run`. Outputs may be views of a batch that other callers share: do not write to them.
@@ -85,6 +92,13 @@ class Batcher:
             ValueError: there is no row, or the inputs differ in their number.
             Exception: whatever the model raised for these very rows.
         """
+        return self._run_pieces(inputs, stays=False)
+
+    def run_in_place(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """See `InPlaceRunner.run_in_place`; raises what `run` does."""
+        return self._run_pieces(inputs, stays=True)
+
+    def _run_pieces(self, inputs: Mapping[str, Any], stays: bool) -> dict[str, Any]:
         counts = {len(array) for array in inputs.values()}
         if len(counts) != 1 or 0 in counts:
             raise ValueError(f"inputs need the same number of rows, at least 1, not {sorted(counts)}")
@@ -94,7 +108,7 @@ class Batcher:
         pieces = []
         for start in range(0, count, self.max_batch):
             stop = min(start + self.max_batch, count)
-            pieces.append(_Piece({k: v[start:stop] for k, v in inputs.items()}, stop - start))
+            pieces.append(_Piece({k: v[start:stop] for k, v in inputs.items()}, stop - start, stays))
         with self._changed:
             if self._closed:
                 raise RuntimeError("this batcher is closed")
@@ -104,7 +118,9 @@ class Batcher:
         results = [piece.result.result() for piece in pieces]
         if len(results) == 1:
             return results[0]
-        return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+        return {
+            name: array_module(first).concat([r[name] for r in results]) for name, first in results[0].items()
+        }
 
     def run_whole(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """See `Runner.run_whole`."""
@@ -124,10 +140,15 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _serve(self) -> None:
-        while batch := self._next_batch():
+        while True:
+            with self._taking:
+                batch = self._next_batch()
+            if not batch:
+                return
             self._complete(batch)
 
     def _next_batch(self) -> list[_Piece]:
@@ -189,7 +210,7 @@ class Batcher:
             joined = {
                 k: array_module(v).concat([piece.inputs[k] for piece in batch]) for k, v in joined.items()
             }
-        outputs = self._runner.run(joined)
+        outputs = run_in_place(self._runner, joined) if batch[0].stays else self._runner.run(joined)
         if wrong := [name for name, array in outputs.items() if len(array) != num_rows]:
             raise ValueError(f"output {wrong[0]!r} has {len(outputs[wrong[0]])} rows for {num_rows} given")
         results, start = [], 0

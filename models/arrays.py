@@ -56,6 +56,8 @@ def to_host(array: Any) -> npt.NDArray[Any]:
     if isinstance(array, np.ndarray):
         return array
     if hasattr(array, "get"):  # CuPy's
+        if not array.size:
+            return np.empty(array.shape, array.dtype)
         import cupyx
 
         # Copies into page-locked memory run at the speed of the bus; others pass through a small buffer.
@@ -63,6 +65,11 @@ def to_host(array: Any) -> npt.NDArray[Any]:
         array.get(out=out)
         return out
     return np.from_dlpack(array)
+
+
+def to_device(array: Any) -> Any:
+    """The same values for CuPy, in the order of the calling thread's stream."""
+    return cupy_module().asarray(array) if isinstance(array, np.ndarray) else array
 
 
 def await_producer(array: Any) -> None:
@@ -73,6 +80,11 @@ def await_producer(array: Any) -> None:
     """
     if not isinstance(array, np.ndarray) and hasattr(array, "get"):
         sys.modules["cupy"].cuda.get_current_stream().synchronize()
+
+
+def blocking_event() -> Any:
+    """An event of CuPy's that a thread waits for asleep; for others it spins, whatever is set for it."""
+    return sys.modules["cupy"].cuda.Event(block=True, disable_timing=True)
 
 
 class Borrowed:

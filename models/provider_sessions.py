@@ -39,6 +39,7 @@ class Opened:
 
     Attributes:
         stream: CuPy's stream that the session's work goes to; None on the host, or without CuPy.
+        options: of calls that need not wait for the device (`launch_options`); None where they have to.
     """
 
     session: Any
@@ -48,6 +49,7 @@ class Opened:
     precision: str
     build_seconds: float
     stream: Any
+    options: Any
 
 
 def open_on_provider(
@@ -108,7 +110,12 @@ def open_on_provider(
     if num_nodes and not num_nodes.get(LADDER[provider]):
         raise ProviderError("took no node of the graph")
     precision = "int8" if computes_in_bytes(session) else setup.precision
-    return Opened(session, num_nodes, setup.max_batch, note, precision, seconds, stream)
+    options = None
+    if stream is not None and num_nodes and LADDER["cpu"] not in num_nodes:
+        from framemill.models.binding import launch_options
+
+        options = launch_options(ort)
+    return Opened(session, num_nodes, setup.max_batch, note, precision, seconds, stream, options)
 
 
 def may_build_engines(require: str = "") -> bool:

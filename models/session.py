@@ -15,11 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from framemill.errors import DeviceFullError, ModelError, ProviderError, UsageError
-from framemill.models.arrays import array_module, await_producer, is_on_host
+from framemill.models.arrays import (
+    array_module,
+    await_producer,
+    blocking_event,
+    is_on_host,
+    to_device,
+    to_host,
+)
 from framemill.models.engines import Tell, tell_nobody
 from framemill.models.failures import model_failure
 from framemill.models.probing import WORKED_SECONDS, choose_threads, known_probe
@@ -29,6 +35,8 @@ from framemill.models.registry import ModelEntry
 from framemill.models.runner import Model
 from framemill.models.thread_budget import shared_thread_budget
 
+# Calls of a model on a device that are asked for at once: while one runs, the next waits behind it.
+IN_FLIGHT = 2
 Arrays = Mapping[str, npt.NDArray[Any]]
 # From a row of a run to a session that runs such rows the fastest here, and the CPU threads that each takes.
 Choose = Callable[[Arrays], tuple[Any, int]]
@@ -39,10 +47,12 @@ class OnnxSession:
 
     On the CPU every row is a call of its own, so that a row never depends on its neighbours, on one thread or
     on all where that is faster here; rows of all callers together take at most `threads` in the process.
-    On a device one batch runs after the other; a batch that does not fit its memory is halved, for good.
+    On a device one batch runs after the other; a batch that does not fit its memory is halved, for good. With
+    `options` the next is asked for while one is under way, so that the device need not wait for the host
+    between them; results are waited for and read back outside of the lock.
 
     Attributes:
-        max_batch: rows in one call.
+        max_batch: rows in one call. in_flight: calls that may be under way at once on a device.
         row_threads: CPU threads that a row takes.
         busy_seconds: time that calls took so far, together. note: what went wrong without harm, or empty.
         num_halved: how often it was halved.
@@ -59,6 +69,7 @@ class OnnxSession:
         stream: Any = None,
         row_threads: int = 1,
         choose: Choose | None = None,
+        options: Any = None,
     ) -> None:
         """Rows run side by side on `threads` threads; 0 is for a device: one batch after the other.
 
@@ -68,12 +79,18 @@ class OnnxSession:
             row_threads: CPU threads that a row takes in this session.
             choose: gives a session that runs a row like the given one faster here, and its `row_threads`;
                 called once, when the model has worked for `WORKED_SECONDS`. None where that is known.
+            options: of calls that do not wait for the device (`launch_options`), on `stream`; None where each
+                waits.
         """
         self.max_batch = max_batch
         self.row_threads = row_threads
         self.busy_seconds = 0.0
         self.note = ""
+        self.in_flight = 1 if options is None else IN_FLIGHT
         self._choose = choose
+        self._options = options
+        self._flights = threading.BoundedSemaphore(self.in_flight)
+        self._until = 0.0  # when the last call so far was done, by `time.perf_counter`
         self.num_halved = self.num_batches = self.num_rows = 0
         self._name = name
         self._session = session
@@ -109,27 +126,66 @@ class OnnxSession:
 
     def run_whole(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See `Runner.run_whole`."""
+        return self._call(inputs, stays=False)
+
+    def run_in_place(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """See `InPlaceRunner.run_in_place`."""
+        if self._options is None:
+            return self.run(inputs)
+        joined = self._joined(self._run_on_device(inputs, len(next(iter(inputs.values()))), stays=True))
+        for array in joined.values():
+            await_producer(array)  # what joined them, if there were several
+        return joined
+
+    def _call(self, inputs: Mapping[str, Any], stays: bool) -> dict[str, Any]:
         if len(inputs) == len(self._inputs) == 1:
             # Exports of one family differ in what they call their only input.
             inputs = {self._inputs[0]: next(iter(inputs.values()))}
-        for array in inputs.values():
-            await_producer(array)
         try:
-            with self._turn(), self._stream or nullcontext():
-                started = time.perf_counter()
-                if all(is_on_host(array) for array in inputs.values()):
-                    values = self._session.run(None, dict(inputs))
-                else:
-                    from framemill.models.binding import run_bound
-
-                    values = run_bound(self._session, inputs, self._outputs, self._device)
-                self.busy_seconds += time.perf_counter() - started
+            values = self._call_now(inputs) if self._options is None else self._call_ahead(inputs, stays)
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             shapes = {k: f"{v.dtype}{list(v.shape)}" for k, v in inputs.items()}
             raise model_failure(
                 f"model {self._name} failed on {shapes}", exc, "check that it fits its family"
             ) from exc
         return dict(zip(self._outputs, values, strict=True))
+
+    def _call_now(self, inputs: Mapping[str, Any]) -> Sequence[Any]:
+        """A call that is over when it returns, before the next one begins."""
+        for array in inputs.values():
+            await_producer(array)
+        with self._turn(), self._stream or nullcontext():
+            started = time.perf_counter()
+            if all(is_on_host(array) for array in inputs.values()):
+                values: Sequence[Any] = self._session.run(None, dict(inputs))
+            else:
+                from framemill.models.binding import run_bound
+
+                values = run_bound(self._session, inputs, self._outputs, self._device)
+            self.busy_seconds += time.perf_counter() - started
+        return values
+
+    def _call_ahead(self, inputs: Mapping[str, Any], stays: bool) -> list[Any]:
+        """A call that is asked for while the one before it may be under way, and read back when done."""
+        from framemill.models.binding import array_of, launch_bound
+
+        # ONNX Runtime would copy it to memory that the call under way may still use.
+        inputs = {name: to_device(array) for name, array in inputs.items()}
+        for array in inputs.values():
+            await_producer(array)
+        with self._flights:
+            with self._lock, self._stream:
+                started = time.perf_counter()
+                found, held = launch_bound(self._session, inputs, self._outputs, self._device, self._options)
+                done = self._stream.record(blocking_event())
+            done.synchronize()
+            del held
+            with self._lock:
+                now = time.perf_counter()
+                self.busy_seconds += now - max(started, self._until)
+                self._until = now
+            arrays = [array_of(value) for value in found]
+            return arrays if stays else [to_host(array) for array in arrays]
 
     def _turn(self) -> AbstractContextManager[Any]:
         return self._budget.reserve(self.row_threads) if self._budget else self._lock
@@ -146,13 +202,15 @@ class OnnxSession:
             except Exception as exc:  # of any class: memory for a second session, a cache that is read-only
                 self.note = f"how it runs fastest here could not be found out: {str(exc)[:300]}"
 
-    def _run_on_device(self, inputs: Arrays, count: int) -> list[dict[str, npt.NDArray[Any]]]:
+    def _run_on_device(
+        self, inputs: Mapping[str, Any], count: int, stays: bool = False
+    ) -> list[dict[str, Any]]:
         results, start = [], 0
         while start < count:
             size = self.max_batch
             part = {k: v[start : start + size] for k, v in inputs.items()}
             try:
-                results.append(self._run_padded(part, min(size, count - start)))
+                results.append(self._run_padded(part, min(size, count - start), stays))
             except DeviceFullError:
                 if min(size, count - start) == 1:
                     raise
@@ -163,18 +221,19 @@ class OnnxSession:
             start += size
         return results
 
-    def _run_padded(self, inputs: Arrays, count: int) -> dict[str, npt.NDArray[Any]]:
+    def _run_padded(self, inputs: Mapping[str, Any], count: int, stays: bool) -> dict[str, Any]:
         """Rows in a batch of one of the few lengths that are used; what is added is dropped again."""
         missing = padded_rows(count, self.max_batch) - count
         if missing:
             inputs = {k: _with_copies(v, missing) for k, v in inputs.items()}
-        outputs = self._run_rows(inputs)
-        self.num_batches += 1
-        self.num_rows += count
+        outputs = self._run_rows(inputs, stays)
+        with self._lock:
+            self.num_batches += 1
+            self.num_rows += count
         return {name: values[:count] for name, values in outputs.items()} if missing else outputs
 
-    def _run_rows(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        outputs = self.run_whole(inputs)
+    def _run_rows(self, inputs: Mapping[str, Any], stays: bool = False) -> dict[str, Any]:
+        outputs = self._call(inputs, stays)
         rows = len(next(iter(inputs.values())))
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != rows:
@@ -184,10 +243,11 @@ class OnnxSession:
                 )
         return outputs
 
-    def _joined(self, results: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    def _joined(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if len(results) == 1:
             return results[0]
-        return {name: np.concatenate([r[name] for r in results]) for name in self._outputs}
+        xp = array_module(results[0][self._outputs[0]])
+        return {name: xp.concat([r[name] for r in results]) for name in self._outputs}
 
 
 def _with_copies(array: Any, count: int) -> Any:
@@ -287,6 +347,7 @@ def open_model(
             opened.stream,
             row_threads if on_cpu else 1,
             partial(_choose, ort, path, entry, cores) if on_cpu and cores > 1 and known is None else None,
+            opened.options,
         )
         size = entry.input_size or picture_size(opened.session.get_inputs()[0].shape)
         return Model(replace(entry, input_size=size), runner), report

@@ -1,32 +1,48 @@
 """Decoding the raw outputs of object detectors, by family (layouts: `framemill.models.model_io`).
 
-Each decoder takes the outputs for one picture by name, without the batch axis, the picture's
-(width, height) in pixels and the least score, and gives the `Detections` that reach it.
+Each decoder takes the outputs for a batch of pictures by name, their (width, height) in pixels and the least
+score, and gives the `Candidates` that reach it, wherever the outputs lie: of those on a device, nothing else
+needs to be copied to the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from framemill.models.arrays import array_module
 from framemill.ops.chunks import Float32Array, Int64Array
 from framemill.ops.pixels.boxes import letterbox_size
 
 STRIDES = (8, 16, 32)
-Outputs = Mapping[str, npt.NDArray[Any]]
+Outputs = Mapping[str, Any]
 
 
 class Detections(NamedTuple):
     """Objects of one picture.
 
     Attributes:
+        scores: float32 [k], 0..1. labels: int64 [k]. boxes: float32 [k, 4] in display pixels.
+    """
+
+    scores: Float32Array
+    labels: Int64Array
+    boxes: Float32Array
+
+
+class Candidates(NamedTuple):
+    """Objects of a batch of pictures before overlapping ones are dropped, by picture.
+
+    Attributes:
+        pictures: int64 [k], 0-based position in the batch of the picture that each is in.
         scores: float32 [k], 0..1. labels: int64 [k]. boxes: float32 [k, 4] in the model's pixels.
     """
 
+    pictures: Int64Array
     scores: Float32Array
     labels: Int64Array
     boxes: Float32Array
@@ -41,7 +57,7 @@ class Family(NamedTuple):
         overlapping: whether the model finds one object several times, so that overlaps need NMS.
     """
 
-    decode: Callable[[Outputs, tuple[int, int], float], Detections]
+    decode: Callable[[Outputs, tuple[int, int], float], Candidates]
     placing: Literal["corner", "centre", "stretched"]
     overlapping: bool
 
@@ -72,75 +88,118 @@ def placed(
 
 
 @lru_cache(maxsize=8)
-def cell_grid(size: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
-    """Column and row of every cell, float32 [cells, 2], and its stride in pixels, float32 [cells, 1]."""
+def cell_grid(size: tuple[int, int], xp: ModuleType = np) -> tuple[Float32Array, Float32Array]:
+    """Column and row of every cell, float32 [cells, 2], and its stride in pixels, float32 [cells, 1].
+
+    Args:
+        size: (width, height) of the picture. xp: the module of arrays to give them in.
+    """
     places, strides = [], []
     for stride in STRIDES:
         rows, columns = np.mgrid[: size[1] // stride, : size[0] // stride]
         places.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
         strides.append(np.full((rows.size, 1), stride))
-    return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
+    grid = (np.concatenate(parts).astype(np.float32) for parts in (places, strides))
+    return tuple(xp.asarray(part) for part in grid)  # type: ignore[return-value]
 
 
-def decode_yolox(outputs: Outputs, size: tuple[int, int], least_score: float) -> Detections:
-    """YOLOX: float32 [cells, 5 + classes]: centre, logarithm of the size, objectness, class probabilities.
+def decode_yolox(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:
+    """YOLOX: float32 [n, cells, 5 + classes]: centre, logarithm of the size, objectness, class probabilities.
 
     The export leaves the last step to the caller: an anchor-free grid at three strides, where a cell
     states its box's centre relative to itself and the logarithm of its size, in units of the stride.
     """
     (cells,) = outputs.values()
+    xp, num_cells = array_module(cells), cells.shape[1]
     # A class probability is at most 1, so objectness alone rules out nearly every cell.
-    at = np.flatnonzero(cells[:, 4] >= least_score)
-    picked = cells[at]
-    labels = picked[:, 5:].argmax(axis=1)
-    scores = picked[:, 4] * picked[np.arange(len(at)), 5 + labels]
-    good = scores >= least_score
-    at, picked = at[good], picked[good]
-    places, strides = cell_grid(size)
-    centres = (picked[:, :2] + places[at]) * strides[at]
+    at = _reaching(cells[:, :, 4], least_score)
+    picked = _rows(cells, at)
+    scores = picked[:, 4] * xp.max(picked[:, 5:], axis=1)
+    good = _reaching(scores, least_score)
+    at, picked, scores = xp.take(at, good), xp.take(picked, good, axis=0), xp.take(scores, good)
+    places, strides = (xp.take(part, at % num_cells, axis=0) for part in cell_grid(size, xp))
+    centres = (picked[:, :2] + places) * strides
     with np.errstate(over="ignore"):  # a size beyond float32 is clipped to the frame
-        sizes = np.exp(picked[:, 2:4]) * strides[at]
-    return Detections(scores[good], labels[good], _around(centres, sizes))
+        sizes = xp.exp(picked[:, 2:4]) * strides
+    return Candidates(at // num_cells, scores, xp.argmax(picked[:, 5:], axis=1), _around(centres, sizes))
 
 
-def decode_yolov8(outputs: Outputs, size: tuple[int, int], least_score: float) -> Detections:
-    """YOLOv8: float32 [4 + classes, guesses]: centre and size in the model's pixels, a score per class."""
+def decode_yolov8(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:
+    """YOLOv8: float32 [n, 4 + classes, guesses]: centre and size in the model's pixels, a score per class."""
     (guesses,) = outputs.values()
-    best = guesses[4:].max(axis=0)
-    at = np.flatnonzero(best >= least_score)
-    picked = guesses[:, at].T
-    return Detections(best[at], picked[:, 4:].argmax(axis=1), _around(picked[:, :2], picked[:, 2:4]))
+    xp = array_module(guesses)
+    _, num_values, num_guesses = guesses.shape
+    best = xp.max(guesses[:, 4:, :], axis=1)
+    at = _reaching(best, least_score)
+    pictures = at // num_guesses
+    # What is told of a guess lies as far apart as there are guesses.
+    first = pictures * (num_values * num_guesses) + at % num_guesses
+    places = first[:, None] + xp.arange(num_values)[None, :] * num_guesses
+    values = xp.take(xp.reshape(guesses, (-1,)), xp.reshape(places, (-1,)))
+    picked = xp.reshape(values, (-1, num_values))
+    scores = xp.take(xp.reshape(best, (-1,)), at)
+    labels = xp.argmax(picked[:, 4:], axis=1)
+    return Candidates(pictures, scores, labels, _around(picked[:, :2], picked[:, 2:4]))
 
 
-def decode_end_to_end(outputs: Outputs, size: tuple[int, int], least_score: float) -> Detections:
-    """End-to-end YOLO: float32 [objects, 6]: left, top, right, bottom in the model's pixels, score, label."""
+def decode_end_to_end(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:
+    """End-to-end YOLO: float32 [n, objects, 6]: edges in the model's pixels (left, top ..), score, label."""
     (rows,) = outputs.values()
-    picked = rows[rows[:, 4] >= least_score]
-    return Detections(picked[:, 4], picked[:, 5].astype(np.int64), picked[:, :4])
+    at = _reaching(rows[:, :, 4], least_score)
+    picked = _rows(rows, at)
+    return Candidates(at // rows.shape[1], picked[:, 4], _whole(picked[:, 5]), picked[:, :4])
 
 
-def decode_sized(outputs: Outputs, size: tuple[int, int], least_score: float) -> Detections:
-    """RT-DETR and D-FINE as deployed: `labels` [q], `boxes` [q, 4] in the size asked for, `scores` [q]."""
+def decode_sized(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:
+    """RT-DETR and D-FINE deployed: `labels` and `scores` [n, q], `boxes` [n, q, 4] in the size asked for."""
     scores = outputs["scores"]
-    good = scores >= least_score
-    return Detections(scores[good], outputs["labels"][good].astype(np.int64), outputs["boxes"][good])
+    xp, at = array_module(scores), _reaching(scores, least_score)
+    chosen, labels = (xp.take(xp.reshape(part, (-1,)), at) for part in (scores, outputs["labels"]))
+    return Candidates(at // scores.shape[1], chosen, _whole(labels), _rows(outputs["boxes"], at))
 
 
-def decode_detr(outputs: Outputs, size: tuple[int, int], least_score: float) -> Detections:
-    """RT-DETR, D-FINE and RF-DETR bare: `logits` [q, classes]; `pred_boxes` [q, 4], centre and size, 0..1.
+def decode_detr(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:
+    """RT-DETR, D-FINE, RF-DETR bare: `logits` [n, q, classes]; `pred_boxes` [n, q, 4], centre, size, 0..1.
 
     Every class of a query stands for itself (focal loss), so a query may be read as several objects.
     """
+    logits = outputs["logits"]
+    xp = array_module(logits)
+    _, num_queries, num_classes = logits.shape
     with np.errstate(over="ignore"):
-        scores: Float32Array = np.reciprocal(1 + np.exp(-outputs["logits"]))
-    queries, labels = np.nonzero(scores >= least_score)
-    boxes = outputs["pred_boxes"][queries] * np.array(size * 2, np.float32)
-    return Detections(scores[queries, labels], labels, _around(boxes[:, :2], boxes[:, 2:]))
+        scores = xp.reciprocal(1 + xp.exp(-logits))
+    at = _reaching(scores, least_score)
+    query = at // num_classes
+    boxes = _rows(outputs["pred_boxes"], query) * xp.asarray(size * 2, dtype=xp.float32)
+    chosen = xp.take(xp.reshape(scores, (-1,)), at)
+    around = _around(boxes[:, :2], boxes[:, 2:])
+    return Candidates(query // num_queries, chosen, at % num_classes, around)
+
+
+def _reaching(scores: Any, least_score: float) -> Int64Array:
+    """Positions in the flattened array of the scores that reach the least."""
+    xp = array_module(scores)
+    reaching: Int64Array = xp.nonzero(xp.reshape(scores >= least_score, (-1,)))[0]
+    return reaching
+
+
+def _rows(values: Any, at: Int64Array) -> Float32Array:
+    """Rows of values [n, q, m] by their position among all n * q."""
+    xp = array_module(values)
+    rows: Float32Array = xp.take(xp.reshape(values, (-1, values.shape[2])), at, axis=0)
+    return rows
+
+
+def _whole(labels: Any) -> Int64Array:
+    xp = array_module(labels)
+    whole: Int64Array = xp.astype(labels, xp.int64)
+    return whole
 
 
 def _around(centres: Float32Array, sizes: Float32Array) -> Float32Array:
     halves = sizes / 2
-    return np.concatenate([centres - halves, centres + halves], axis=1)
+    around: Float32Array = array_module(sizes).concat([centres - halves, centres + halves], axis=1)
+    return around
 
 
 FAMILIES: Mapping[str, Family] = {

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from framemill.errors import ModelError, UsageError
+from framemill.models.arrays import array_module, to_host
 from framemill.models.model_io import SIZED_FAMILIES, check_outputs
-from framemill.models.runner import Model
+from framemill.models.runner import Model, run_in_place
 from framemill.ops.chunks import Frames, UInt8Array
 from framemill.ops.columns import FRAME_COLUMNS, column
-from framemill.ops.objects.decoders import FAMILIES, STRIDES, Detections, cell_grid, placed
+from framemill.ops.objects.decoders import FAMILIES, STRIDES, Candidates, Detections, cell_grid, placed
 from framemill.ops.objects.rows import detection_rows
 from framemill.ops.operation import FrameOp
 from framemill.ops.pixels.boxes import BOX, nms
@@ -98,15 +99,18 @@ class Objects(FrameOp):
         found = []
         for start in range(0, len(frames), step):
             stop = min(start + step, len(frames))
-            outputs = runner.run(self._inputs(pixels[start:stop, ...], corner))
+            outputs = run_in_place(runner, self._inputs(pixels[start:stop, ...], corner))
             self._check(outputs)
-            for row in range(stop - start):
-                scores, labels, boxes = self._family.decode(
-                    {name: values[row] for name, values in outputs.items()}, self._size, self.options.score
-                )
-                boxes = (boxes - np.array(corner * 2, np.float32)) * np.array(to_display * 2, np.float32)
-                found.append(Detections(scores, labels, boxes))
-        return detection_rows(frames, self._suppress(found, display), self._labels, self.schema)
+            # Of a device's outputs, mostly cells without an object, nothing but these reaches the host.
+            batch = self._family.decode(outputs, self._size, self.options.score)
+            pictures, scores, labels, boxes = (to_host(part) for part in batch)
+            boxes = (boxes - np.array(corner * 2, np.float32)) * np.array(to_display * 2, np.float32)
+            found.append(Candidates(pictures + start, scores, labels, boxes))
+        if not any(len(batch.scores) for batch in found):
+            return self.schema.empty_table()
+        candidates = Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        chosen = self._suppress(candidates, len(frames), display)
+        return detection_rows(frames, chosen, self._labels, self.schema)
 
     def _inputs(self, pixels: UInt8Array, corner: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
         entry = self._entry
@@ -114,7 +118,8 @@ class Objects(FrameOp):
             "images": letterbox(pixels, self._size, corner, PADDING, entry.colour, entry.mean, entry.scale)
         }
         if entry.family in SIZED_FAMILIES:
-            inputs["orig_target_sizes"] = np.tile(np.array(self._size, np.int64), (pixels.shape[0], 1))
+            sizes = np.tile(np.array(self._size, np.int64), (pixels.shape[0], 1))
+            inputs["orig_target_sizes"] = array_module(pixels).asarray(sizes)
         return inputs
 
     def _check(self, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -128,12 +133,11 @@ class Objects(FrameOp):
                 "add it with its own labels"
             )
 
-    def _suppress(self, found: list[Detections], display: tuple[int, int]) -> list[Detections]:
+    def _suppress(
+        self, candidates: Candidates, num_frames: int, display: tuple[int, int]
+    ) -> list[Detections]:
         """Those of each frame's objects, boxes in display pixels, that become rows, by descending score."""
-        row = np.repeat(np.arange(len(found)), [len(f.scores) for f in found])
-        if not len(row):
-            return found
-        scores, labels, boxes = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        row, scores, labels, boxes = candidates
         if not 0 <= labels.min() <= labels.max() < len(self._labels):
             raise ModelError(
                 f"objects: model {self._entry.name} gives classes {labels.min()} to {labels.max()}, but has "
@@ -144,5 +148,5 @@ class Objects(FrameOp):
         overlap = self.options.nms if self._family.overlapping else inf
         most = self.options.max_objects
         keep = seen[nms(boxes[seen], scores[seen], labels[seen], overlap, most, row[seen])]
-        of_frames = np.split(keep, np.searchsorted(row[keep], np.arange(1, len(found))))
+        of_frames = np.split(keep, np.searchsorted(row[keep], np.arange(1, num_frames)))
         return [Detections(scores[at], labels[at], clipped[at]) for at in of_frames]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from framemill.models import cuda, provider_sessions
 from framemill.models.cuda import Gpu
 from framemill.models.memory_plan import plan_memory
 from framemill.models.provider_sessions import may_build_engines
-from framemill.models.providers import GPU_BATCH
+from framemill.models.providers import GPU_BATCH, LADDER
 from framemill.models.session import OnnxSession, open_model
 from framemill.models.store import cache_folder
 from tests.models.graphs import mixer, scaler
@@ -197,18 +198,45 @@ def test_each_session_on_a_device_has_a_stream_that_its_work_goes_to(
 
         def __exit__(self, *given: object) -> None: ...
 
+        def record(self, event: Any) -> Any:
+            return event
+
     streams: list[Stream] = []
     pool = SimpleNamespace(set_limit=lambda size: limits.append(size))
-    cupy = SimpleNamespace(get_default_memory_pool=lambda: pool, cuda=SimpleNamespace(Stream=Stream))
-    monkeypatch.setattr(provider_sessions, "cupy_module", lambda: cupy)
+    event = SimpleNamespace(synchronize=lambda: None)
+    cupy = SimpleNamespace(
+        get_default_memory_pool=lambda: pool,
+        asarray=lambda array: array,
+        cuda=SimpleNamespace(Stream=Stream, Event=lambda **settings: event),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(cuda, "find_gpus", lambda: (H200,))
     made = devices(cuda="ok")
     path = scaler(tmp_path / "m.onnx")
     models = [open_model(entry_of(path), path, 1)[0] for _ in range(2)]
     assert [options["user_compute_stream"] for options in made.options] == ["1000", "1001"]
     assert set(limits) == {plan_memory(H200.memory_bytes).arrays}
-    models[1].runner.run(rows(40))
+    runner = models[1].runner
+    assert isinstance(runner, OnnxSession) and runner.in_flight == 2, "all nodes run on the device"
+    runner._device = "cpu"  # where this build of ONNX Runtime can leave outputs
+    np.testing.assert_array_equal(runner.run(rows(40))["y"], rows(40)["x"].reshape(40, -1) * 2)
     assert entered == [1001, 1001]
+
+
+def test_a_session_with_nodes_on_the_host_waits_for_each_call(
+    tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they exchange with the device passes through memory of the host that the next call would use."""
+    devices(cuda="ok")
+    monkeypatch.setattr(provider_sessions, "own_stream", lambda: SimpleNamespace(ptr=1))
+    path = scaler(tmp_path / "m.onnx")
+    mixed = {LADDER["cuda"]: 7, LADDER["cpu"]: 1}
+    for nodes, is_ahead in (({LADDER["cuda"]: 8}, True), (mixed, False)):
+        monkeypatch.setattr(provider_sessions, "count_nodes", lambda session, nodes=nodes: nodes)
+        opened = provider_sessions.open_on_provider(
+            onnxruntime, "cuda", path, entry_of(path), [LADDER["cuda"], LADDER["cpu"]]
+        )
+        assert (opened.options is not None) == is_ahead
 
 
 class Build:

@@ -169,6 +169,8 @@ class Devices:
         node_owner = CPU if how == "idle" else first
         return SimpleNamespace(
             run=session.run,
+            io_binding=session.io_binding,
+            run_with_iobinding=session.run_with_iobinding,
             get_inputs=session.get_inputs,
             get_outputs=session.get_outputs,
             get_providers=lambda: [CPU] if how == "absent" else [first, CPU],
