@@ -52,7 +52,7 @@ def open_device_reader(readers: int) -> tuple[Reader | None, str]:
     if wish == "dali-cpu":
         if not _is_installed("nvidia.dali"):
             raise SetupError(f"{VARIABLE}={wish}, but DALI is not installed: install the extra `dali`")
-        reader, problem = _reader("cpu", ReaderPlan(readers, SESSIONS_PER_CALL, 0))
+        reader, problem = _reader("cpu", ReaderPlan(readers, SESSIONS_PER_CALL, 0, 0))
         if problem:
             raise SetupError(f"{VARIABLE}={wish}, but DALI does not decode: {problem}")
         return reader, "frames are decoded by DALI on the CPU"
@@ -109,8 +109,9 @@ def _reader(device: str, sharing: ReaderPlan, chunk_bytes: int = 0) -> tuple[Rea
     from framemill.actors.trial_clip import trial_problem
 
     chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
+    frame_bytes = sharing.frame_bytes or DECODED_BYTES
     decoder = DaliDecoder(
-        device, sharing.frame_bytes or DECODED_BYTES, sharing.calls, chunk_bytes, sharing.sessions
+        device, frame_bytes, sharing.calls, chunk_bytes, sharing.sessions, sharing.kept_bytes
     )
     if problem := trial_problem(decoder.decode, device):
         return None, problem

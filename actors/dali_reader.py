@@ -5,20 +5,21 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from framemill.actors.dali_copies import Copy, copy_pieces
+from framemill.actors.dali_copies import WIDENED, Copy, copy_pieces
 from framemill.actors.device_reader import MAX_FRAMES, Decoded, Source
 from framemill.actors.device_trust import DeviceTrust
+from framemill.actors.kept_decoders import KeptDecoders, Kind
 from framemill.actors.packet_track import PacketTrack
 from framemill.actors.pieces import Piece
 from framemill.errors import DeviceLostError
 from framemill.models.arrays import array_module, cupy_module
 from framemill.models.cuda import LOST_REMEDY, is_device_lost
-from framemill.models.memory_plan import SESSIONS_PER_CALL
+from framemill.models.memory_plan import SESSION_BYTES, SESSIONS_PER_CALL, session_bytes
 from framemill.models.provider_sessions import own_stream
 
 # Decoded pictures that one reader may hold at once by default.
@@ -36,6 +37,7 @@ class DaliDecoder:
         readers: calls of DALI at once; who comes beyond them waits.
         chunk_bytes: decoded pictures that one chunk may hold, but for a single one that is larger.
         sessions: copies that are decoded in one call, side by side on the units of a device.
+        kept_bytes: of the device, for decoders at work and idle; 0 for the host, where none are kept.
 
     Attributes:
         trust: whether it is still to be used, as far as its failures tell.
@@ -50,12 +52,15 @@ class DaliDecoder:
         readers: int = 1,
         chunk_bytes: int = CHUNK_BYTES,
         sessions: int = SESSIONS_PER_CALL,
+        kept_bytes: int = 0,
     ) -> None:
         self.device = device
         self.bytes_per_reader = decoded_bytes // readers
         self.chunk_bytes = chunk_bytes
         self.trust = DeviceTrust()
         self.sessions = sessions
+        self._readers = readers
+        self._kept = KeptDecoders(kept_bytes) if kept_bytes else None
         # What decoding needs, kept between calls: DALI holds threads and opened decoders in it, and the
         # threads that read come and go. The last one used is the first to be used again.
         self._free: queue.LifoQueue[_Engine | None] = queue.LifoQueue()
@@ -64,7 +69,18 @@ class DaliDecoder:
 
     def most_frames(self, width: int, height: int) -> int:
         """See `DeviceDecoder.most_frames`: pieces go side by side within what a reader has."""
-        return max(1, min(MAX_FRAMES, self._fitting(width, height) // self.sessions))
+        return max(1, min(MAX_FRAMES, self._fitting(width, height) // self._at_once(width, height)))
+
+    def refusal(self, source: Source, num_pieces: int) -> str:
+        """See `DeviceDecoder.refusal`."""
+        if self._kept is None:
+            return ""
+        context = source.stream.codec_context
+        codec, width, height = context.codec.canonical_name, context.width, context.height
+        is_reused = codec in WIDENED or not (width % 16 or height % 16)
+        # A call for each reader at most; or a decoder for each piece, and one for the check.
+        count = self._readers * self._at_once(width, height) if is_reused else num_pieces + 1
+        return self._kept.refusal(Kind(codec, width, height), count, is_reused)
 
     def decode_pieces(self, source: Source, pieces: Sequence[Piece]) -> Iterator[Decoded]:
         """See `DeviceDecoder.decode_pieces`."""
@@ -73,19 +89,28 @@ class DaliDecoder:
         for piece in pieces:
             needed[piece.packets] = True
         context = source.stream.codec_context
-        fit = self._fitting(context.width, context.height)
+        size = context.width, context.height
+        fit = self._fitting(*size)
         track = PacketTrack(source.container, source.stream, source.index, needed)
-        for batch in _together(copy_pieces(track, source.stream, packets, pieces), fit, self.sessions):
+        copies = copy_pieces(track, source.stream, packets, pieces, widens=self._kept is not None)
+        for batch in _together(copies, fit, self._at_once(*size)):
             if len(batch[0].frames) > fit:
-                yield from self._decode_in_parts(batch[0], max(1, min(MAX_FRAMES, fit // 2)))
-                continue
-            stream, found = self._decode_on_any(batch)
-            for copy, pixels in zip(batch, found, strict=True):
-                yield Decoded(copy.frames, pixels, stream)
+                parts = self._decode_in_parts(batch[0], max(1, min(MAX_FRAMES, fit // 2)))
+            else:
+                stream, found = self._decode_on_any(batch)
+                parts = (
+                    Decoded(copy.frames, pixels, stream) for copy, pixels in zip(batch, found, strict=True)
+                )
+            for part in parts:
+                yield as_shown(part, *size)
 
     def _fitting(self, width: int, height: int) -> int:
         """Frames of a size that one call may give, at least 1."""
         return max(1, self.bytes_per_reader // (width * height * 3))
+
+    def _at_once(self, width: int, height: int) -> int:
+        """Copies of a size that one call decodes side by side: of larger pictures fewer, in like memory."""
+        return max(1, min(self.sessions, self.sessions * SESSION_BYTES // session_bytes(width, height)))
 
     def _decode_in_parts(self, copy: Copy, most: int) -> Iterator[Decoded]:
         """The frames of one copy in one pass, for what does not fit at once: `most` pictures a time."""
@@ -178,6 +203,13 @@ class DaliDecoder:
             yield engine
         finally:
             self._free.put(engine)
+
+
+def as_shown(part: Decoded, width: int, height: int) -> Decoded:
+    """The part without what lies beyond the shown size in pixels; as it is where decoding it failed."""
+    if isinstance(part.pixels, Exception):
+        return part
+    return replace(part, pixels=part.pixels[:, :height, :width, :])
 
 
 def _stop_if_lost(error: Exception) -> None:

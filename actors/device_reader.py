@@ -81,6 +81,9 @@ class DeviceDecoder(Protocol):
     def most_frames(self, width: int, height: int) -> int:
         """Wanted frames of a size that a piece of several groups of pictures may hold, >= 1."""
 
+    def refusal(self, source: Source, num_pieces: int) -> str:
+        """Why it does not take so many pieces of a file whose kind is admitted; empty where it does."""
+
     def decode_pieces(self, source: Source, pieces: Sequence[Piece]) -> Iterator[Decoded]:
         """The frames of the pieces in their order, each piece decoded once, in one part or several.
 
@@ -110,13 +113,15 @@ def read_shard_on_device(
     elif not (reason := decoder.trust.refusal(path)):
         with open_media(path) as opened:
             source = Source(path, index, opened, opened.streams[index.video_stream])
-            reason = refusal(_picture(source, request), decoder.device)
+            if not (reason := refusal(_picture(source, request), decoder.device)):
+                reading = _Reading(source, request, report, decoder)
+                reason = decoder.refusal(source, len(reading.pieces))
             if not reason:
                 report.decoder = f"{decoder.name} on the {decoder.device}"
                 if container is not None:
                     container.close()
                     container = None
-                yield from _Reading(source, request, report, decoder).chunks()
+                yield from reading.chunks()
                 request = replace(request, frames=np.zeros(0, np.int64))
     if reason:
         report.decoder = f"pyav: {reason}"

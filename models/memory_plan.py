@@ -19,10 +19,36 @@ VARIABLE = "FRAMEMILL_GPU_MEMORY_SHARE"
 SESSIONS_PER_UNIT = 3
 # Of what decoders of a chip that does not tell of its units may have: nearly all have two or more.
 UNKNOWN_UNITS = 2
-# What a session holds beside the frames that it hands over: eight pictures of 3840 x 2160 in 4:2:0.
-SESSION_BYTES = 8 * 3840 * 2160 * 3 // 2
+# Pixels of the pictures that others refer to: of level 5.2 of H.264 (184320 blocks of 256, table A-1), and so
+# many pictures at least and at most. Beside them, as many are being decoded or handed over.
+REFERENCE_PIXELS = 184_320 * 256
+LEAST_REFERENCES, MOST_REFERENCES = 6, 16
+UNDERWAY = 6
+# Pictures in RGB that a session holds beside the frames that it hands over, which came before their turn.
+REORDERED = 8
 # Sessions of one call: a call costs about as much as decoding some pictures, and is over with its slowest.
 SESSIONS_PER_CALL = 4
+
+
+def decoder_bytes(width: int, height: int) -> int:
+    """What a decoder of pictures of this size, in pixels, holds for as long as it is kept."""
+    pixels = _coded_pixels(width, height)
+    references = min(MOST_REFERENCES, max(LEAST_REFERENCES, REFERENCE_PIXELS // pixels))
+    return (references + UNDERWAY) * pixels * 3 // 2
+
+
+def session_bytes(width: int, height: int) -> int:
+    """What one holds while it decodes, beside the frames that it hands over."""
+    return decoder_bytes(width, height) + REORDERED * _coded_pixels(width, height) * 3
+
+
+def _coded_pixels(width: int, height: int) -> int:
+    return (width + 15) // 16 * 16 * ((height + 15) // 16 * 16)
+
+
+# That of the size that most files have, for which sessions are counted.
+USUAL_SIZE = (1920, 1080)
+SESSION_BYTES = session_bytes(*USUAL_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +108,25 @@ class ReaderPlan:
     Attributes:
         calls: of the decoder at once. sessions: in each call, a group of pictures each.
         frame_bytes: decoded pictures that all calls together may hold.
+        kept_bytes: what decoders may hold, at work or idle (`decoder_bytes` each).
     """
 
     calls: int
     sessions: int
     frame_bytes: int
+    kept_bytes: int
 
 
-def plan_readers(units: int, decoder_bytes: int, threads: int) -> ReaderPlan:
-    """As many sessions as keep a chip's decoder busy and leave at least half of the memory to frames.
+def plan_readers(units: int, memory_bytes: int, threads: int) -> ReaderPlan:
+    """As many sessions as keep a chip's decoder busy and leave half of the memory to frames.
 
     Args:
         units: decoding units of the chip that work side by side, >= 1.
-        decoder_bytes: `MemoryPlan.decoder`. threads: that read at once, >= 1; each makes one call at a time.
+        memory_bytes: `MemoryPlan.decoder`. threads: that read at once, >= 1; each makes one call at a time.
     """
-    sessions = max(1, min(SESSIONS_PER_UNIT * units, decoder_bytes // 2 // SESSION_BYTES))
+    sessions = max(1, min(SESSIONS_PER_UNIT * units, memory_bytes // 2 // SESSION_BYTES))
     calls = max(1, min(threads, sessions // SESSIONS_PER_CALL))
     each = min(SESSIONS_PER_CALL, sessions // calls)
-    return ReaderPlan(calls, each, decoder_bytes - min(decoder_bytes // 2, calls * each * SESSION_BYTES))
+    of_decoders = memory_bytes // 2
+    reordered = calls * each * (SESSION_BYTES - decoder_bytes(*USUAL_SIZE))
+    return ReaderPlan(calls, each, memory_bytes - of_decoders, max(0, of_decoders - reordered))

@@ -100,7 +100,7 @@ def cell_grid(size: tuple[int, int], xp: ModuleType = np) -> tuple[Float32Array,
         places.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
         strides.append(np.full((rows.size, 1), stride))
     grid = (np.concatenate(parts).astype(np.float32) for parts in (places, strides))
-    return tuple(xp.asarray(part) for part in grid)  # type: ignore[return-value]
+    return tuple(xp.asarray(part) for part in grid)
 
 
 def decode_yolox(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from framemill.actors.colour_matrices import rgb_from_samples
 from framemill.actors.dali_copies import copy_pieces
+from framemill.actors.dali_reader import as_shown
 from framemill.actors.device_reader import Decoded, Source
 from framemill.actors.device_trust import DeviceTrust
 from framemill.actors.packet_track import PacketTrack
@@ -24,6 +25,7 @@ class StandIn:
     Args:
         extra_after: behind so many pictures of a piece it counts one more, as for one that is not shown.
         full_range: takes every picture for one of full range. part: frames that it gives at once.
+        widens: decodes all that is coded, as DALI is had to on a GPU.
     """
 
     name, device = "stand-in", "gpu"
@@ -35,16 +37,21 @@ class StandIn:
         most: int = 16,
         part: int = 64,
         failing: Sequence[int] = (),
+        widens: bool = False,
     ) -> None:
         self.chunk_bytes = 1 << 30
         self.trust = DeviceTrust()
         self.num_packets = 0
         self.num_pieces: list[int] = []
         self._extra_after, self._full_range, self._failing = extra_after, full_range, set(failing)
-        self._most, self._part = most, part
+        self._most, self._part, self._widens = most, part, widens
+        self.sizes: set[tuple[int, int]] = set()
 
     def most_frames(self, width: int, height: int) -> int:
         return self._most
+
+    def refusal(self, source: Source, num_pieces: int) -> str:
+        return ""
 
     def decode_pieces(self, source: Source, pieces: Sequence[Piece]) -> Iterator[Decoded]:
         packets = source.index.packets
@@ -53,19 +60,24 @@ class StandIn:
             needed[piece.packets] = True
         self.num_pieces.append(len(pieces))
         track = PacketTrack(source.container, source.stream, source.index, needed)
-        for piece, copy in zip(pieces, copy_pieces(track, source.stream, packets, pieces), strict=True):
+        context = source.stream.codec_context
+        copies = copy_pieces(track, source.stream, packets, pieces, self._widens)
+        for piece, copy in zip(pieces, copies, strict=True):
             if self._failing.intersection(copy.frames.tolist()):
                 yield Decoded(copy.frames, RuntimeError("CUDA_ERROR_INVALID_VALUE in the parser"))
                 continue
             self.num_packets += len(piece.packets)
             with av.open(io.BytesIO(copy.content)) as container:
+                told = container.streams.video[0].codec_context
+                self.sizes.add((told.width, told.height))
                 pictures = [kernel_rgb(frame, self._full_range) for frame in container.decode(video=0)]
             if self._extra_after is not None:
                 pictures.insert(self._extra_after, pictures[0])
             found = np.stack([pictures[number] for number in copy.numbers])
             for start in range(0, len(found), self._part):
                 stop = start + self._part
-                yield Decoded(copy.frames[start:stop], found[start:stop])
+                part = Decoded(copy.frames[start:stop], found[start:stop])
+                yield as_shown(part, context.width, context.height)
 
 
 def kernel_rgb(frame: av.VideoFrame, full_range: bool = False) -> npt.NDArray[np.uint8]:

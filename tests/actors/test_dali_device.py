@@ -15,7 +15,7 @@ from framemill.actors.trial_clip import GREY, LUMA
 from framemill.errors import SetupError, UsageError
 from framemill.models import nvdec
 from framemill.models.cuda import Gpu
-from framemill.models.memory_plan import plan_memory
+from framemill.models.memory_plan import decoder_bytes, plan_memory
 
 H200 = Gpu("NVIDIA H200", "sm90", 141 << 30)
 
@@ -77,9 +77,10 @@ def test_views_of_all_readers_fit_a_small_device(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(dali_device, "_is_installed", lambda name: True)
     monkeypatch.setattr(dali_reader, "DaliDecoder", lambda *given: made.append(given) or Good())
     open_device_reader(16)
-    ((_, frame_bytes, calls, chunk_bytes, sessions),) = made
+    ((_, frame_bytes, calls, chunk_bytes, sessions, kept_bytes),) = made
     # Two decoding units, of which the driver need not tell, and sixteen threads.
     assert (calls, sessions) == (1, 4) and frame_bytes >= plan_memory(24 << 30).decoder // 2
+    assert kept_bytes >= sessions * decoder_bytes(1920, 1080)
     readers = 16
     assert readers * chunk_bytes * dali_device.VIEW_COST <= plan_memory(24 << 30).arrays
     assert chunk_bytes > 1920 * 1080 * 3
