@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framemill.actors.batcher import Batcher
+from framemill.models.runner import run_in_place
 
 
 class Doubler:
@@ -24,7 +25,8 @@ class Doubler:
 
     max_batch = 32
 
-    def __init__(self, seed: int = 0, seconds: float = 0.0) -> None:
+    def __init__(self, seed: int = 0, seconds: float = 0.0, in_flight: int = 1) -> None:
+        self.in_flight = in_flight
         self.random = random.Random(seed)
         self.seconds = seconds
         self.batches: list[int] = []
@@ -59,10 +61,11 @@ def rows(first: int, count: int, width: int = 3) -> npt.NDArray[np.float32]:
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 70), st.sampled_from([2, 3])), min_size=1, max_size=24),
     seed=st.integers(0, 1000),
+    in_flight=st.sampled_from([1, 2]),
 )
 @settings(max_examples=25, deadline=None)
-def test_every_caller_gets_his_own_rows(sizes: list[tuple[int, int]], seed: int) -> None:
-    runner, shuffled = Doubler(seed, 0.002), random.Random(seed)
+def test_every_caller_gets_his_own_rows(sizes: list[tuple[int, int]], seed: int, in_flight: int) -> None:
+    runner, shuffled = Doubler(seed, 0.002, in_flight), random.Random(seed)
     jobs = [rows(1000 * i + 100, count, width) for i, (count, width) in enumerate(sizes)]
     delays = [shuffled.random() * 0.005 for _ in jobs]
     with batcher(runner) as shared, ThreadPoolExecutor(len(jobs)) as pool:
@@ -205,3 +208,27 @@ def test_rows_of_two_memories_do_not_share_a_batch() -> None:
     for first, answer in zip(firsts, answers, strict=True):
         np.testing.assert_array_equal(answer["y"], 2 * rows(first, 2))
     assert (stats.num_retried, stats.num_rows, stats.num_batches) == (0, 8, 2)
+
+
+class Leaving(Doubler):
+    """Takes arrays of a device, and leaves outputs there where it is asked to."""
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return super().run({"x": inputs["x"].values})
+
+    def run_in_place(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: OnDevice(values) for name, values in self.run(inputs).items()}
+
+
+def test_outputs_stay_on_the_device_for_those_who_ask() -> None:
+    jobs = [rows(1000 * i + 100, 1 + 13 * i % 70) for i in range(24)]
+    runner = Leaving(seconds=0.002, in_flight=2)
+    with batcher(runner) as shared, ThreadPoolExecutor(len(jobs)) as pool:
+        calls = [
+            pool.submit(run_in_place if i % 2 else Batcher.run, shared, {"x": OnDevice(job)})
+            for i, job in enumerate(jobs)
+        ]
+        for i, (job, call) in enumerate(zip(jobs, calls, strict=True)):
+            answer: Any = call.result(30)["y"]
+            assert isinstance(answer, OnDevice if i % 2 else np.ndarray)
+            np.testing.assert_array_equal(answer.values if i % 2 else answer, job * 2)
