@@ -114,14 +114,16 @@ def decode_yolox(outputs: Outputs, size: tuple[int, int], least_score: float) ->
     # A class probability is at most 1, so objectness alone rules out nearly every cell.
     at = _reaching(cells[:, :, 4], least_score)
     picked = _rows(cells, at)
-    scores = picked[:, 4] * xp.max(picked[:, 5:], axis=1)
+    labels, shares = _best(picked[:, 5:])
+    scores = picked[:, 4] * shares
     good = _reaching(scores, least_score)
-    at, picked, scores = xp.take(at, good), xp.take(picked, good, axis=0), xp.take(scores, good)
+    at, labels, scores = (xp.take(part, good) for part in (at, labels, scores))
+    picked = xp.take(picked, good, axis=0)
     places, strides = (xp.take(part, at % num_cells, axis=0) for part in cell_grid(size, xp))
     centres = (picked[:, :2] + places) * strides
     with np.errstate(over="ignore"):  # a size beyond float32 is clipped to the frame
         sizes = xp.exp(picked[:, 2:4]) * strides
-    return Candidates(at // num_cells, scores, xp.argmax(picked[:, 5:], axis=1), _around(centres, sizes))
+    return Candidates(at // num_cells, scores, labels, _around(centres, sizes))
 
 
 def decode_yolov8(outputs: Outputs, size: tuple[int, int], least_score: float) -> Candidates:
@@ -137,8 +139,7 @@ def decode_yolov8(outputs: Outputs, size: tuple[int, int], least_score: float) -
     places = first[:, None] + xp.arange(num_values)[None, :] * num_guesses
     values = xp.take(xp.reshape(guesses, (-1,)), xp.reshape(places, (-1,)))
     picked = xp.reshape(values, (-1, num_values))
-    scores = xp.take(xp.reshape(best, (-1,)), at)
-    labels = xp.argmax(picked[:, 4:], axis=1)
+    labels, scores = _best(picked[:, 4:])
     return Candidates(pictures, scores, labels, _around(picked[:, :2], picked[:, 2:4]))
 
 
@@ -188,6 +189,12 @@ def _rows(values: Any, at: Int64Array) -> Float32Array:
     xp = array_module(values)
     rows: Float32Array = xp.take(xp.reshape(values, (-1, values.shape[2])), at, axis=0)
     return rows
+
+
+def _best(values: Any) -> tuple[Int64Array, Float32Array]:
+    """Position and value of the largest in each row."""
+    xp = array_module(values)
+    return xp.argmax(values, axis=1), xp.max(values, axis=1)
 
 
 def _whole(labels: Any) -> Int64Array:

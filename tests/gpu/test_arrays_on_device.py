@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from framemill.models.arrays import await_producer, cupy_module, is_on_host, to_host
+from framemill.ops.objects.decoders import FAMILIES
 from framemill.ops.pixels.boxes import nms
 from framemill.ops.pixels.defects import measure_defects
 from framemill.ops.pixels.measures import colourfulness, measure_lumas, perceptual_hashes
@@ -21,6 +22,7 @@ from framemill.ops.pixels.resizing import (
     shrink,
     turn,
 )
+from tests.ops.objects.test_decoders import SIZE, made
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (4, 90, 161, 3), np.uint8)
@@ -66,6 +68,19 @@ def test_measures_of_frames() -> None:
     assert colourfulness(cupy_module().asarray(PICTURES)) == pytest.approx(colourfulness(PICTURES), rel=1e-9)
     small = RNG.integers(0, 256, (50, 32, 32), np.uint8)
     assert perceptual_hashes(cupy_module().asarray(small)) == perceptual_hashes(small)
+
+
+@pytest.mark.parametrize("least", [0.3, 2.0], ids=["some", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_candidates_of_detectors(family: str, least: float) -> None:
+    outputs = made(family, 3, 8)
+    there = FAMILIES[family].decode(
+        {name: cupy_module().asarray(values) for name, values in outputs.items()}, SIZE, least
+    )
+    here = FAMILIES[family].decode(outputs, SIZE, least)
+    for name, got, want in zip(here._fields, there, here, strict=True):
+        assert not is_on_host(got)
+        np.testing.assert_allclose(to_host(got), want, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_boxes() -> None:

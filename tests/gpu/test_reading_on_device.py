@@ -15,6 +15,7 @@ from framemill.actors.device_reader import read_shard_on_device
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.models.arrays import is_on_host
+from framemill.models.cuda import used_memory_bytes
 from framemill.ops.chunks import Frames
 from tests.actors.clips import write_clip
 
@@ -68,6 +69,25 @@ def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, options: dict[str,
     assert report.decoder == "dali on the gpu" and list(got) == list(expected)
     for frame, (luma, rgb) in expected.items():
         assert np.abs(got[frame][0] - luma).mean() < 1 and np.abs(got[frame][1] - rgb).mean() < 3
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_decoders_of_pictures_that_are_cut_are_used_again(tmp_path: Path, codec: str) -> None:
+    """360 rows of H.264 are coded as 368: without copies that show them all, each piece opens a decoder."""
+    options = {"g": "6"} if codec == "libx264" else {"x265-params": "keyint=6:log-level=error"}
+    path = str(write_clip(tmp_path / "clip.mp4", pictures(60), codec=codec, options=options))
+    index, decoder = index_source(path), DaliDecoder("gpu", 1 << 30, kept_bytes=1 << 30)
+    request = ReadRequest(np.arange(60), NONE, False, 1)
+    expected = views(read_shard(path, index, request, ReadReport()), False)
+    used = []
+    for _ in range(12):
+        report = ReadReport()
+        got = views(read_shard_on_device(path, index, request, report, decoder), True)
+        assert report.decoder == "dali on the gpu" and list(got) == list(expected)
+        used.append(used_memory_bytes())
+    for frame, (luma, rgb) in expected.items():
+        assert np.abs(got[frame][0] - luma).mean() < 1 and np.abs(got[frame][1] - rgb).mean() < 3
+    assert used[-1] - used[1] < 16 << 20, used
 
 
 def test_ten_bits_are_read_by_pyav(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ import pytest
 
 from framemill.cluster.gpu_checks import gpu_checks
 from framemill.models import cuda, provider_sessions
-from framemill.models.arrays import cupy_module
+from framemill.models.arrays import cupy_module, is_on_host, to_host
 from framemill.models.memory_plan import plan_memory
-from framemill.models.session import open_model
+from framemill.models.session import OnnxSession, open_model
 from framemill.ops.pixels.boxes import overlaps
 from tests.small_models import SMALL, flags
 
@@ -55,6 +56,24 @@ def test_a_real_detector_from_both_kinds_of_memory(models_dir: Path, provider: s
             np.testing.assert_allclose(
                 values, next(iter(expected.values())), atol=0.02, rtol=0.01, err_msg=name
             )
+
+
+@pytest.mark.parametrize("provider", ["cuda", pytest.param("tensorrt", marks=needs_tensorrt)])
+def test_calls_under_way_together_give_what_each_gives(models_dir: Path, provider: str) -> None:
+    runner = open_model(OBJECTS, models_dir / "yolox_nano.onnx", 1, provider)[0].runner
+    assert isinstance(runner, OnnxSession) and runner.in_flight == 2
+    batches = [rows(32)[:, :, ::step] for step in (1, -1)] * 4
+    alone = [next(iter(runner.run({"images": batch}).values())) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda batch: runner.run({"images": batch}), batches))
+        there = list(
+            pool.map(lambda batch: runner.run_in_place({"images": cupy_module().asarray(batch)}), batches)
+        )
+    for mine, host, device in zip(alone, together, there, strict=True):
+        np.testing.assert_array_equal(next(iter(host.values())), mine)
+        left = next(iter(device.values()))
+        assert not is_on_host(left)
+        np.testing.assert_array_equal(to_host(left), mine)
 
 
 @needs_tensorrt
