@@ -7,7 +7,7 @@ from there on, without an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from framemill.actors.bits import Bits
 
@@ -19,7 +19,7 @@ _LAYER_CODES = range(0x20, 0x30)
 _HEAD_BYTES = 64
 _JPEG_START = b"\xff\xd8\xff"
 # Kinds of OBUs (AV1 bitstream, 6.2.2).
-_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
+SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 
 
 def picture_counter(codec: str, extradata: bytes | None) -> Counter | None:
@@ -45,33 +45,6 @@ def count_vp9(data: bytes) -> int:
 def count_jpeg(data: bytes) -> int:
     """Images of a packet: two where each is a field (ITU-T T.81, B.2.1)."""
     return data.count(_JPEG_START)
-
-
-def key_size(codec: str, data: bytes) -> tuple[int, int] | None:
-    """(width, height) that a key packet states of its picture; None for codecs whose headers state it.
-
-    VP8 and VP9 may change it at any key picture (RFC 6386, 9.1; VP9 bitstream, 6.2).
-    """
-    if codec == "vp8" and len(data) >= 10:
-        across, down = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (6, 8))
-        return across, down
-    return _vp9_size(Bits(data[:_HEAD_BYTES])) if codec == "vp9" else None
-
-
-def _vp9_size(bits: Bits) -> tuple[int, int] | None:
-    try:
-        bits.take(2)
-        profile = bits.take(1) | bits.take(1) << 1
-        bits.take(profile == 3)
-        if bits.take(2):
-            return None  # it shows an earlier picture, or is no key
-        bits.take(2 + 24 + (profile >= 2))
-        is_rgb = bits.take(3) == 7
-        # A range and, in odd profiles, how colours are sampled.
-        bits.take((not is_rgb) + (3 - 2 * is_rgb) * (profile & 1))
-        return bits.take(16) + 1, bits.take(16) + 1
-    except IndexError:
-        return None
 
 
 def _vp9_frames(data: bytes) -> list[int]:
@@ -165,21 +138,28 @@ class _Av1:
             self(extradata[4:])
 
     def __call__(self, data: bytes) -> int:
-        count, at = 0, 0
-        while at < len(data):
-            kind, has_extension, has_size = data[at] >> 3 & 15, data[at] >> 2 & 1, data[at] >> 1 & 1
-            at += 1 + has_extension
-            length = len(data) - at
-            if has_size:
-                length, at = _leb128(data, at)
-            if at >= len(data):
-                break
-            if kind == _SEQUENCE_HEADER:
+        count = 0
+        for kind, at, _ in av1_units(data):
+            if kind == SEQUENCE_HEADER:
                 self._is_still = bool(data[at] >> 3 & 1)  # behind the profile and `still_picture`
             elif kind in (_FRAME_HEADER, _FRAME):
                 count += self._is_still or not data[at] >> 7
-            at += length
         return count
+
+
+def av1_units(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The kind of each OBU of a packet that holds something, where that begins, and where it ends."""
+    at = 0
+    while at < len(data):
+        kind, has_extension, has_size = data[at] >> 3 & 15, data[at] >> 2 & 1, data[at] >> 1 & 1
+        at += 1 + has_extension
+        length = len(data) - at
+        if has_size:
+            length, at = _leb128(data, at)
+        if at >= len(data):
+            return
+        yield kind, at, at + length
+        at += length
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:

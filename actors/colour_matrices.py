@@ -18,6 +18,22 @@ _CODES = {
     9: "bt2020",
     10: "bt2020",
 }
+# The same codes as `media.color_space` names them; 2 is for pictures without a tag.
+SPACE_NAMES = {
+    0: "gbr",
+    1: "itu709",
+    4: "fcc",
+    5: "itu601",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020",
+    10: "bt2020c",
+    11: "smpte2085",
+    12: "chroma-derived-nc",
+    13: "chroma-derived-c",
+    14: "ictcp",
+}
 # Red's and blue's share of luma (ITU-R BT.601-7 2.5.1, BT.709-6 3.2, BT.2020-2 table 4; ITU-T H.273 table 4
 # for those of the FCC's rules and of SMPTE ST 240).
 _SHARES = {

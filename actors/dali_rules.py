@@ -24,6 +24,7 @@ class Picture:
         num_frames: frames that are wanted.
         has_hidden: whether some packets hold no frame of their own, as one that is not shown or a second
             field, or more or fewer coded pictures than one, or one of another size.
+        is_full_by_container: whether the container says that samples use the full range, and they do not.
     """
 
     codec: str
@@ -34,6 +35,7 @@ class Picture:
     height: int
     num_frames: int
     has_hidden: bool
+    is_full_by_container: bool
 
 
 # NVDEC on Hopper for 8 bits and 4:2:0, from its documents: for a driver that does not tell of its chip.
@@ -84,6 +86,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         lambda p, device: p.has_hidden,
         "some packets hold what is not shown, more or less than one picture, or one of another size",
+    ),
+    Rule(
+        lambda p, device: p.is_full_by_container,
+        "only the container says that samples use the full range, and the device does not look there",
     ),
     Rule(
         lambda p, device: device == "gpu" and p.num_frames * p.width * p.height < GPU_LEAST_PIXELS,

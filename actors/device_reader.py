@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from framemill.actors.colour_matrices import matrix_name
+from framemill.actors.coded_range import is_full_range_coded
 from framemill.actors.dali_frames import DaliFrames
 from framemill.actors.dali_rules import Picture, refusal
 from framemill.actors.device_check import find_difference, late_piece, late_row
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 # Frames that one chunk holds.
 MAX_FRAMES = 64
-# Names of `media.color_space` that stand for a matrix.
-_NAMES = {"itu709": "bt709", "itu601": "bt601", "bt2020": "bt2020", "fcc": "fcc", "smpte240m": "smpte240m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,6 @@ class _Reading:
         context = source.stream.codec_context
         most = decoder.most_frames(context.width, context.height)
         self.pieces = plan_pieces(source.index.packets, source.index.frames, request.frames, most)
-        self.matrix = _matrix(source.index, context)
         self.given = np.zeros(len(source.index.frames), bool)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -227,7 +224,7 @@ class _Reading:
             index.frames.is_key[at],
             (index.display_width, index.display_height),
             index.rotation_quarters,
-            self.matrix,
+            index.matrix,
             index.is_mirrored,
             part.stream,
         )
@@ -254,10 +251,5 @@ def _picture(source: Source, request: ReadRequest) -> Picture:
         height=context.height,
         num_frames=len(request.frames),
         has_hidden=index.is_uneven or len(index.packets.frame) != len(index.frames),
+        is_full_by_container=bool(about.is_full_range) and not is_full_range_coded(source.path, index),
     )
-
-
-def _matrix(index: SourceIndex, context: Any) -> str:
-    """The matrix that PyAV's reader takes for this file: that of its first frame, its header, or its size."""
-    named = _NAMES.get(index.description.color_space or "")
-    return named or matrix_name(int(context.colorspace), context.height)

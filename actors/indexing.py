@@ -15,6 +15,7 @@ import numpy as np
 
 from framemill.actors.box_sizes import missing_bytes, missing_of
 from framemill.actors.codec_names import codec_tag
+from framemill.actors.colour_matrices import SPACE_NAMES, matrix_name
 from framemill.actors.orientation import Geometry, picture_geometry
 from framemill.actors.packets import SECOND_FIELD, SHOWN, Picture, read_packets
 from framemill.actors.promises import last_end, missing_seconds, promised_frames, sound_promise, stated_sound
@@ -76,7 +77,8 @@ class SourceIndex:
         text_streams: stream indices of the subtitles that are text.
         timeline: what is added to the times of packets.
         is_uneven: whether some packets hold more or fewer coded pictures than one, so that decoders that
-            count pictures and those that count packets differ, or pictures of different sizes.
+            count pictures and those that count packets differ, or change the size or other parameters.
+        matrix: of the colours of the first picture, as `matrix_name` gives it.
     """
 
     description: MediaDescription
@@ -99,6 +101,7 @@ class SourceIndex:
     text_streams: tuple[int, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
     is_uneven: bool = False
+    matrix: str = "bt601"
 
     @property
     def has_more_than_pictures(self) -> bool:
@@ -208,9 +211,10 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
         # What is stated speaks of a file that was longer.
         ends[-1] = last_end(path, [audio.index], timeline)
         duration = max(0.0, max(ends) - origin)
-    geometry = Geometry()
-    if video is not None and picture is not None and picture.first_frame is not None:
-        geometry = picture_geometry(video, picture.first_frame)
+    geometry, matrix = Geometry(), "bt601"
+    if video is not None and picture is not None and (first := picture.first_frame) is not None:
+        geometry = picture_geometry(video, first)
+        matrix = matrix_name(int(first.colorspace), first.height)
     return SourceIndex(
         description=_describe(container, path, video, audio, picture, frames, origin, duration, geometry),
         frames=frames,
@@ -232,6 +236,7 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
         text_streams=texts,
         timeline=timeline,
         is_uneven=picture is not None and picture.is_uneven,
+        matrix=matrix,
     )
 
 
@@ -345,7 +350,7 @@ def _describe(
             "is_mirrored": geometry.is_mirrored,
             "pixel_format": frame.format.name,
             "bit_depth": frame.format.components[0].bits,
-            "color_space": _tag_name(av.video.reformatter.Colorspace, frame.colorspace),
+            "color_space": SPACE_NAMES.get(int(frame.colorspace)),
             "color_transfer": _tag_name(av.video.reformatter.ColorTrc, frame.color_trc),
             "color_primaries": _tag_name(av.video.reformatter.ColorPrimaries, frame.color_primaries),
             "is_full_range": {1: False, 2: True}.get(int(frame.color_range)),

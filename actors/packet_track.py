@@ -10,6 +10,7 @@ from typing import Any
 import av.error
 from av.stream import Discard
 
+from framemill.actors.coded_headers import CodedHeaders
 from framemill.actors.coded_pictures import Counter, picture_counter
 from framemill.actors.h264_fields import FieldPairs
 from framemill.actors.indexing import SourceIndex
@@ -30,7 +31,7 @@ def is_near(container: Any, index: SourceIndex) -> bool:
 
 
 class UnevenPacketError(Exception):
-    """A packet holds more or less than one picture, which was not known before it was fetched."""
+    """A packet holds more or less than one picture, or of another size, which only fetching it showed."""
 
 
 class PacketTrack:
@@ -53,9 +54,12 @@ class PacketTrack:
         self._position = 0
         self._count: Counter | None = None
         self._pairs: FieldPairs | None = None
+        self._headers: CodedHeaders | None = None
         if range_reader_of(container) is not None:  # the index saw of it what was fetched alone
             context = stream.codec_context
-            self._count = picture_counter(context.codec.canonical_name, context.extradata)
+            codec = context.codec.canonical_name
+            self._count = picture_counter(codec, context.extradata)
+            self._headers = CodedHeaders(codec, context.extradata)
             self._pairs = FieldPairs(context.extradata) if context.name == "h264" else None
 
     def take(self, positions: list[int]) -> dict[int, bytes]:
@@ -65,7 +69,7 @@ class PacketTrack:
             positions: ascending, beyond those of earlier calls; the first of a key packet.
 
         Raises:
-            UnevenPacketError: one of them is not one picture, in a file that comes from a store.
+            UnevenPacketError: one of them is not one picture like the others, in a file from a store.
         """
         found: dict[int, bytes] = {}
         wanted = iter(positions)
@@ -89,6 +93,9 @@ class PacketTrack:
         is_field = self._pairs is not None and self._pairs.found
         if is_field or (self._count is not None and self._count(data) != 1):
             raise UnevenPacketError(f"packet {position} holds more or less than one picture")
+        is_key = bool(self._index.packets.is_key[position])
+        if self._headers is not None and self._headers.change(data, is_key):
+            raise UnevenPacketError(f"packet {position} states another size, or other parameters")
 
     def _jump(self, target: int) -> None:
         pts = int(self._index.packets.pts[target])

@@ -14,7 +14,8 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
-from framemill.actors.coded_pictures import key_size, picture_counter
+from framemill.actors.coded_headers import CodedHeaders
+from framemill.actors.coded_pictures import picture_counter
 from framemill.actors.h264_fields import FieldPairs
 from framemill.actors.limits import count_packets, size_of
 from framemill.actors.picture_decoder import picture_decoder
@@ -45,7 +46,8 @@ class Picture:
         packets: in the order of the file; those without data are left out.
         first_frame: the first that could be decoded; None where none could.
         restarts: whether the clock may start anew somewhere (see `framemill.actors.timeline`).
-        is_uneven: whether some packets hold more or fewer coded pictures than one, or one of another size.
+        is_uneven: whether some packets hold more or fewer coded pictures than one, or state another size or
+            other parameters than those before.
     """
 
     packets: list[Row]
@@ -76,7 +78,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
     stream.codec_context.thread_count = 1
     fields = pairs = _field_pairs(stream)
     count_pictures, is_uneven = picture_counter(codec, stream.codec_context.extradata), False
-    sizes: set[tuple[int, int] | None] = set()
+    headers = CodedHeaders(codec, stream.codec_context.extradata)
     others = [other for other in container.streams if other is not stream]
     for other in others:
         other.discard = Discard.all  # their bytes need not be read
@@ -95,6 +97,10 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
             is_there = listed_keys is None or (is_key and num_keys < MAX_TRIES)
             if count_pictures is not None and is_there and count_pictures(bytes(packet)) != 1:
                 count_pictures, is_uneven = None, True  # one is enough
+            if not is_uneven and is_there and (is_key or codec == "vp9"):
+                # What MP4 and Matroska describe anew may have another size.
+                is_new = num_keys > 0 and packet.has_sidedata("new_extradata")
+                is_uneven = is_new or headers.change(bytes(packet), is_key)
             pts, dts = packet.pts, packet.dts
             if dts is not None:
                 if last_dts is not None and not 0 < dts - last_dts <= second and not restarts:
@@ -119,10 +125,6 @@ def read_packets(container: InputContainer, stream: VideoStream, path: str) -> P
             if not is_key:
                 continue
             num_keys += 1
-            if not is_uneven and (listed_keys is None or num_keys <= MAX_TRIES):
-                sizes.add(key_size(codec, bytes(packet)) if codec in ("vp8", "vp9") else None)
-                # What MP4 and Matroska describe anew may have another size.
-                is_uneven = len(sizes) > 1 or (num_keys > 1 and packet.has_sidedata("new_extradata"))
             if first is None and tries < MAX_TRIES:
                 tries += 1
                 first = _decode_alone(stream, packet)

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
-from framemill.actors.coded_pictures import count_jpeg, count_vp9, key_size, picture_counter
+from framemill.actors.coded_pictures import count_jpeg, count_vp9, picture_counter
 from framemill.actors.indexing import index_source
 from tests.actors.clips import moving, write_clip
-from tests.actors.hidden import NOT_CODED, UNEVEN, resized, superframe
+from tests.actors.hidden import NOT_CODED, UNEVEN, superframe
 from tests.actors.kinds import KINDS
 from tests.actors.reading import straight
 
@@ -80,30 +80,6 @@ def test_frames_of_av1_are_counted_but_those_that_show_an_earlier_one(tmp_path: 
     assert counter(delimiter + frame + frame) == 2 and counter(delimiter + shown_again) == 0
     assert counter(b"\x30" + b"\x10\x00") == 1, "the last needs no length"
     assert [counter(data) for data in (b"", b"\x32", b"\x32\xff", b"\x36\x00")] == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
-def test_pictures_that_change_their_size_on_the_way_are_told(codec: str, tmp_path: Path) -> None:
-    large, small = (192, 128), (128, 96)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    changed = index_source(str(resized(tmp_path / "a", codec, [large, small, large])))
-    alike = index_source(str(resized(tmp_path / "b", codec, [small, small])))
-    assert changed.is_uneven and len(changed.frames) == 36
-    assert not alike.is_uneven and len(alike.frames) == 24
-
-
-@pytest.mark.media
-def test_sizes_of_key_pictures_are_those_of_the_file(media_dir: Path) -> None:
-    for name in ("bbb_642x642_30fps_vp9.webm", "testsrc2_odd_height_and_width_vp9.mp4", "testsrc2_vp8.webm"):
-        with av.open(str(media_dir / "video" / name)) as container:
-            stream = container.streams.video[0]
-            data = next(bytes(packet) for packet in container.demux(stream) if packet.is_keyframe)
-            codec = stream.codec_context.codec.canonical_name
-            assert key_size(codec, data) == (stream.width, stream.height)
-    assert (
-        key_size("h264", data) is None and key_size("vp9", b"\x82") is None and key_size("vp8", b"") is None
-    )
 
 
 def test_streams_without_such_packets_are_not_looked_into() -> None:

@@ -17,6 +17,7 @@ GOOD = Picture(
     height=1080,
     num_frames=30,
     has_hidden=False,
+    is_full_by_container=False,
 )
 
 
@@ -36,6 +37,7 @@ def test_ordinary_files_are_read_by_the_device(codec: str) -> None:
         ({"width": 4098}, "4098 x 1080 is beyond"),
         ({"width": 46, "height": 46}, "46 x 46 is beyond"),
         ({"has_hidden": True}, "not shown"),
+        ({"is_full_by_container": True}, "only the container says that samples use the full range"),
         ({"num_frames": 1}, "1 frames of 1920 x 1080 are too little"),
     ],
 )
