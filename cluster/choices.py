@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 Engine = Literal["auto", "local", "ray"]
 Topology = Literal["fused", "split"]
-Provider = Literal["", "tensorrt", "cuda", "coreml", "cpu"]  # empty: any
+Provider = Literal["", "tensorrt", "cuda", "coreml", "openvino", "cpu"]  # empty: any
 Precision = Literal["fp32", "fp16", "int8", "auto"]
 Quality = Literal["fast", "balanced", "best"]
 ENGINES: tuple[str, ...] = get_args(Engine)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from framemill.cluster.config import unknown_variables
 from framemill.cluster.exposure import ray_servers
-from framemill.cluster.gpu_checks import gpu_checks
+from framemill.cluster.gpu_checks import gpu_checks, provider_check
 from framemill.cluster.machine import cgroup_limits, import_root, usable_cores
 from framemill.errors import ModelError
 
@@ -44,7 +44,7 @@ REQUIRED = (
     "starlette",
     "uvicorn",
 )
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 MINIMUM_MEMORY_BYTES = 2 << 30
 
 # How the finding of a model begins that nobody has fetched, or whose package nobody has installed.
@@ -149,7 +149,7 @@ def _onnxruntime() -> Iterator[Finding]:
     detail = ", ".join(f"{name} {version}" for name, version in present.items())
     if len(present) > 1:
         remedy = (
-            "pip uninstall onnxruntime onnxruntime-gpu, then install constraints/gpu-cu13.txt with --no-deps"
+            f"pip uninstall {' '.join(RUNTIMES)}, then install one: constraints/gpu-cu13.txt with --no-deps"
         )
         yield _finding(
             "onnxruntime", "fail", f"{detail}: both are installed and overwrite each other", remedy
@@ -164,6 +164,8 @@ def _onnxruntime() -> Iterator[Finding]:
         yield from _imported(
             "providers", "import onnxruntime as o; print(', '.join(o.get_available_providers()))"
         )
+    if "onnxruntime-openvino" in present:
+        yield from provider_check("openvino", "install onnxruntime-openvino again, as it came with OpenVINO")
 
 
 def _resources() -> Iterator[Finding]:

@@ -42,7 +42,7 @@ def gpu_checks() -> Iterator[Finding]:
     program = shutil.which("nvidia-smi")
     if program is None:
         if sys.platform == "darwin":
-            yield from _provider("coreml", "update macOS and onnxruntime")
+            yield from provider_check("coreml", "update macOS and onnxruntime")
             return
         if not cuda.find_gpus():
             yield _finding("gpu", "ok", "no NVIDIA driver found: models run on the CPU")
@@ -56,7 +56,7 @@ def gpu_checks() -> Iterator[Finding]:
             yield from _decoder()
         return
     yield from _tensorrt()
-    yield from _provider("cuda", f"{_PINS}; CUDA and cuDNN come with it")
+    yield from provider_check("cuda", f"{_PINS}; CUDA and cuDNN come with it")
     yield from _decoder()
     yield from _tried(
         "speech on the GPU", _TRY_CUBLAS, [], "cuBLAS 12 for CTranslate2", "speech runs on the CPU", _PINS
@@ -144,10 +144,11 @@ def _tensorrt() -> Iterator[Finding]:
             f"uninstall it, then {_PINS_TENSORRT}",
         )
     else:
-        yield from _provider("tensorrt", _PINS_TENSORRT)
+        yield from provider_check("tensorrt", _PINS_TENSORRT)
 
 
-def _provider(provider: str, remedy: str) -> Iterator[Finding]:
+def provider_check(provider: str, remedy: str) -> Iterator[Finding]:
+    """Whether a provider of ONNX Runtime runs a small model, tried in a process of its own."""
     yield from _tried(
         provider, _TRY_PROVIDER, [provider], "a small model runs on it", "models do not run on it", remedy
     )

@@ -77,9 +77,9 @@ class ExtractRequest:
         decoder_cpus: CPUs that each of those holds; 0 means 1.
         stall_seconds: on Ray, after so long without any work a message says what waits for what.
         room_seconds: on Ray, after so long without any work the run ends; what is committed stays.
-        require_provider: tensorrt, cuda, coreml or cpu: anything else that runs is an error.
-        precision: fp32; fp16 where TensorRT may compute in halves; int8 for the variants that
-            `models quantize` made; auto for those of them that are faster on this CPU.
+        require_provider: tensorrt, cuda, coreml, openvino or cpu: anything else that runs is an error.
+        precision: fp32; fp16 where a GPU may compute in halves, if that is within bounds there; int8 for the
+            variants that `models quantize` made; auto for those of them that are faster on this CPU.
         accept_licence: models that are not for commercial use, or perhaps not, may be used.
         replace: recompute tables whose operation key differs instead of refusing. The rows of a source go in
             the commit that brings the new ones; where it fails they stay.

@@ -95,6 +95,53 @@ def probe(entry: ModelEntry, path: Path, cores: int) -> Probe:
     return choose_threads(entry.sha256, open_, _trial_row(entry, path), cores)[1]
 
 
+def openvino_problem(
+    ort: Any, open_: Callable[[], Any], entry: ModelEntry, path: Path, cores: int, require: str
+) -> str:
+    """Why OpenVINO is not to run a model: rows out of bounds, or no gain; empty where it is. Measured once.
+
+    Args:
+        open_: opens the model on it, with a stream for each core. path: the model's file.
+        require: as `open_model` takes it; where OpenVINO is asked for by name, its speed does not matter.
+    """
+    from framemill.models.halves import judge
+
+    key = f"openvino against cpu {entry.key}"
+    known = _known(cores).get(key)
+    if not (isinstance(known, dict) and {"problem", "rows_per_second"} <= known.keys()):
+        session = open_().session
+        known = {"problem": judge(ort, session, path, entry), "rows_per_second": [0.0, 0.0]}
+        if not known["problem"]:
+            ways = [(session, cores), (_opener(entry, path)(1), cores)]
+            known["rows_per_second"] = _measure(ways, _trial_row(entry, path))
+        _record(cores, key, known)
+    if known["problem"]:
+        return f"not within bounds of the CPU's rows: {known['problem']}"
+    here, there = map(float, known["rows_per_second"])
+    if not require and here < LEAST_GAIN * there:
+        return f"no faster here: {here:.1f} rows a second, {there:.1f} by ONNX Runtime's own"
+    return ""
+
+
+def probe_halves(entry: ModelEntry, path: Path, cores: int) -> str:
+    """Whether a model may compute in 16-bit floats on this machine's GPU, in words; empty without one.
+
+    Raises:
+        ModelError: no provider can open the file.
+    """
+    from framemill.models.cuda import find_gpus
+    from framemill.models.halves import ADVICE
+    from framemill.models.providers import BATCHED_PROVIDERS
+    from framemill.models.session import open_model
+
+    if entry.family == "whisper" or not find_gpus():
+        return ""
+    report = open_model(entry, path, cores, precision="fp16")[1]
+    if report.provider not in BATCHED_PROVIDERS:
+        return f"runs on {report.provider}"
+    return f"{report.provider}: {ADVICE if report.precision == 'fp16' else report.note or report.precision}"
+
+
 def is_faster(variant: ModelEntry, variant_path: Path, entry: ModelEntry, path: Path, cores: int) -> bool:
     """Whether another file of a model gives clearly more rows a second on this CPU; measured once.
 

@@ -19,6 +19,7 @@ from framemill.models.arrays import cupy_module
 from framemill.models.engines import Tell, engine_folder, open_with_engine, tell_nobody, timing_folder
 from framemill.models.entry import BATCH_TRANSFORM_VERSION, ModelEntry
 from framemill.models.folders import weights_beside
+from framemill.models.halves import half_file
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import (
     BATCHED_PROVIDERS,
@@ -62,6 +63,7 @@ def open_on_provider(
     sharing: int = 1,
     precision: str = "fp32",
     row_threads: int = 1,
+    cores: int = 1,
     tell: Tell = tell_nobody,
 ) -> Opened:
     """A session that the provider really runs.
@@ -72,8 +74,8 @@ def open_on_provider(
         path: the model's file; an engine may run another, made from it.
         available: the providers of this build.
         sharing: how many models share the device's memory, >= 1.
-        precision: in which numbers TensorRT may compute, fp32 or fp16; a quantised file stays as it is.
-        row_threads: CPU threads that a row takes where the CPU runs it.
+        precision: in which numbers a GPU may compute, fp32 or fp16; a quantised file stays as it is.
+        row_threads: CPU threads that a row takes where the CPU runs it. cores: those for all rows at once.
         tell: is told of an engine that is built (see `open_with_engine`).
 
     Raises:
@@ -86,12 +88,10 @@ def open_on_provider(
         stream = own_stream()
         path, setup, note = _device_setup(ort, provider, path, entry, sharing, precision)
         setup = replace(setup, stream=stream.ptr if stream is not None else 0)
-    if provider == "coreml":
-        # It compiles for seconds, and tells models in a folder apart by little more than their inputs.
-        setup = replace(
-            setup,
-            engines=engine_folder(cache_folder() / "coreml", [entry.sha256, path.name, ort.__version__]),
-        )
+    if provider in ("coreml", "openvino"):
+        # They compile for seconds; Core ML tells models in a folder apart by little more than their inputs.
+        compiled = engine_folder(cache_folder() / provider, [entry.sha256, path.name, ort.__version__])
+        setup = replace(setup, engines=compiled, cores=cores)
 
     def open_in(engines: Path) -> Any:
         threads = row_threads if provider == "cpu" else 1
@@ -229,7 +229,8 @@ def _device_setup(
     path, max_batch, note = batched_file(entry, path)
     shapes: Mapping[str, tuple[int, ...]] = {}
     if provider != "tensorrt":
-        precision = "fp32"
+        if precision == "fp16":
+            path = half_file(ort, entry, path)
     else:
         graph = load_graph(path, weights_beside(entry.files, path))
         signed = signed_file(graph, path)
@@ -268,8 +269,9 @@ def _open(
     options = session_options(ort, path, threads, weights_beside(entry.files, path))
     if provider == "tensorrt":
         setup.timings.mkdir(parents=True, exist_ok=True)
-    if provider == "coreml":
+    if provider in ("coreml", "openvino"):
         setup.engines.mkdir(parents=True, exist_ok=True)
+    if provider == "coreml":
         _close_axes(options, path, entry)
     order = [LADDER[provider]]
     if provider == "tensorrt" and LADDER["cuda"] in available:

@@ -11,6 +11,7 @@ LADDER: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
 # Providers on which batches pay; Core ML wants static shapes, and on a CPU batches gain nothing.
@@ -53,9 +54,10 @@ class Setup:
         max_batch: rows in one call.
         row_shapes: per input, the shape of one row; empty where the file leaves an axis open.
         precision: in which numbers TensorRT computes: fp32, fp16, or int8 for a quantised file.
-        engines: folder of what TensorRT or Core ML compiles. timings: of TensorRT's measured times.
+        engines: folder of what TensorRT, Core ML or OpenVINO compiles. timings: of TensorRT's measured times.
         memory_bytes: device memory that the session may take; 0 for as much as there is.
         stream: pointer of the CUDA stream that all work of the session goes to; 0 for its own.
+        cores: CPU threads that OpenVINO may take for rows side by side, one for each.
     """
 
     max_batch: int
@@ -65,6 +67,7 @@ class Setup:
     timings: Path = Path()
     memory_bytes: int = 0
     stream: int = 0
+    cores: int = 1
 
 
 def session_options(ort: Any, path: Path, threads: int, weights: Collection[str] = ()) -> Any:
@@ -122,6 +125,17 @@ def provider_options(provider: str, setup: Setup) -> dict[str, str]:
     if provider == LADDER["coreml"]:
         cache = {"ModelCacheDirectory": str(setup.engines)} if setup.engines != Path() else {}
         return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1", **cache}
+    if provider == LADDER["openvino"]:
+        cache = {"cache_dir": str(setup.engines)} if setup.engines != Path() else {}
+        lanes = str(setup.cores)
+        # Else it computes in 16 bits where the processor has them.
+        return {
+            "device_type": "CPU",
+            "precision": "FP32",
+            "num_of_threads": lanes,
+            "num_streams": lanes,
+            **cache,
+        }
     return {}
 
 

@@ -28,7 +28,8 @@ from framemill.models.arrays import (
 )
 from framemill.models.engines import Tell, tell_nobody
 from framemill.models.failures import model_failure
-from framemill.models.probing import WORKED_SECONDS, choose_threads, known_probe
+from framemill.models.halves import open_judged
+from framemill.models.probing import WORKED_SECONDS, choose_threads, known_probe, openvino_problem
 from framemill.models.provider_sessions import load_cuda, open_on_provider
 from framemill.models.providers import BATCHED_PROVIDERS, LADDER, SessionReport, padded_rows
 from framemill.models.registry import ModelEntry
@@ -273,7 +274,7 @@ def open_model(
         threads: CPU threads for all models of this process together, at least 1.
         require: key of `LADDER` that must run the model; empty for the best there is.
         sharing: how many models of this process share a device's memory, >= 1.
-        precision: fp32, or fp16 where TensorRT may compute in halves, by which scores move up to about 0.01.
+        precision: fp32, or fp16 where a GPU may compute in halves, if it gives the same within bounds there.
         tell: is told of an engine that is built for it.
 
     Raises:
@@ -310,17 +311,23 @@ def open_model(
             attempts.append((provider, "not in this build of ONNX Runtime"))
             continue
         try:
-            opened = open_on_provider(
+            open_ = partial(
+                open_on_provider,
                 ort,
                 provider,
                 path,
                 entry,
                 available,
                 sharing=sharing,
-                precision=precision,
                 row_threads=row_threads,
+                cores=cores,
                 tell=tell,
             )
+            if provider == "openvino" and (
+                problem := openvino_problem(ort, open_, entry, path, cores, require)
+            ):
+                raise ProviderError(problem)
+            opened = open_judged(open_, ort, provider, path, entry, precision)
         except UsageError:
             raise
         except Exception as exc:  # of any class: a provider that cannot load must not end the ladder
@@ -342,7 +349,7 @@ def open_model(
             entry.name,
             opened.session,
             opened.max_batch,
-            cores if on_cpu else 0,
+            cores if on_cpu or provider == "openvino" else 0,
             "cuda" if provider in BATCHED_PROVIDERS else "cpu",
             opened.stream,
             row_threads if on_cpu else 1,

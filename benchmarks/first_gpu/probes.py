@@ -176,6 +176,9 @@ def engine(models: str, precision: str) -> dict[str, Any]:
         "by_batch": speeds,
         "per_second": max(speeds.values()),
         "nodes": dict(report.num_nodes),
+        # Halves that are not within bounds are not taken.
+        "precision": report.precision,
+        "note": report.note,
     }
 
 

@@ -135,7 +135,7 @@ _SECTIONS = {
             "--precision",
             metavar="|".join(PRECISIONS),
             shell_complete=completion.of(lambda: PRECISIONS),
-            help="Of models: halves on TensorRT, eight bits, or what is faster here [default: fp32].",
+            help="Of models: halves on a GPU, eight bits, or what is faster here [default: fp32].",
         ),
     ),
     "What is there already": (

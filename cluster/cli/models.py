@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -273,15 +274,16 @@ def quantize(invocation: Invocation, /, name: str, sources: tuple[str, ...], max
 @conventions
 @click.pass_obj
 def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
-    """Measure how models run fastest on this CPU, and remember it."""
+    """Measure how models run fastest on this CPU, and whether a GPU may take 16-bit floats; remember it."""
     from framemill.cluster.machine import usable_cores
     from framemill.models import probing, registry, store
 
     cores = usable_cores()
     entries = registry.named_entries(names)
     found = {name: probing.probe(entry, store.find(entry), cores) for name, entry in entries.items()}
+    halves = {name: probing.probe_halves(entry, store.find(entry), cores) for name, entry in entries.items()}
     if invocation.as_json:
-        print_json(found)
+        print_json({name: {**asdict(it), "fp16": halves[name]} for name, it in found.items()})
         return
     print_table(
         ("model", "threads a row", "rows a second by threads a row"),
@@ -290,6 +292,9 @@ def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
             for name, it in found.items()
         ],
     )
+    for name, said in halves.items():
+        if said:
+            click.echo(f"{name} on {said}")
 
 
 def _numbers(text: str | None, option: str, kind: type, separator: str) -> tuple[Any, ...] | None:

@@ -81,9 +81,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-@pytest.mark.parametrize(("codec", "bitstream", "container", "counts", "is_for_device"), CASES)
+@pytest.mark.parametrize(("codec", "bitstream", "container", "counts", "is_taken"), CASES)
 def test_both_paths_take_range_and_matrix_as_ffmpeg_does(
-    tmp_path: Path, codec: str, bitstream: Tags, container: Tags, counts: Any, is_for_device: bool, ending: str
+    tmp_path: Path, codec: str, bitstream: Tags, container: Tags, counts: Any, is_taken: bool, ending: str
 ) -> None:  # fmt: skip
     is_full, matrix = counts
     path = tagged(tmp_path / f"a.{ending}", codec, bitstream, container)
@@ -92,7 +92,7 @@ def test_both_paths_take_range_and_matrix_as_ffmpeg_does(
     # Such a decoder reads the range from the bitstream.
     decoder = StandIn(full_range=bitstream[0] == FULL)
     expected, got, report = both(path, range(12), decoder)
-    if is_for_device:
+    if is_taken:
         assert report.decoder == "stand-in on the gpu"
     else:
         assert report.decoder == f"pyav: {RULE}" and decoder.num_packets == 0

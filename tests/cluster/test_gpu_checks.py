@@ -218,9 +218,9 @@ def test_a_library_that_lacks_is_named(
 
 def test_the_trials_are_programs_that_run() -> None:
     """As they are typed, in a fresh interpreter: here without a GPU, so that each has something to tell."""
-    (cuda_finding,) = gpu_checks._provider("cuda", "mend it")
+    (cuda_finding,) = gpu_checks.provider_check("cuda", "mend it")
     assert "not in this build of ONNX Runtime" in cuda_finding["detail"]
-    (cpu_finding,) = gpu_checks._provider("cpu", "mend it")
+    (cpu_finding,) = gpu_checks.provider_check("cpu", "mend it")
     assert cpu_finding["status"] == "ok", cpu_finding
     (decoder,) = gpu_checks._tried("decoder", gpu_checks._TRY_DECODER, [], "good", "bad", "mend it")
     assert decoder["status"] == "ok" or "there is no usable GPU" in decoder["detail"]

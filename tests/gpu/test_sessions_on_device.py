@@ -76,12 +76,13 @@ def test_calls_under_way_together_give_what_each_gives(models_dir: Path, provide
         np.testing.assert_array_equal(to_host(left), mine)
 
 
-@needs_tensorrt
-def test_halves_are_an_engine_of_their_own(models_dir: Path) -> None:
+@pytest.mark.parametrize("provider", ["cuda", pytest.param("tensorrt", marks=needs_tensorrt)])
+def test_halves_are_taken_only_within_bounds(models_dir: Path, provider: str) -> None:
     path = models_dir / "yolox_nano.onnx"
     expected = open_model(OBJECTS, path, 1, "cpu")[0].runner.run({"images": rows(5)})
-    model, report = open_model(OBJECTS, path, 1, "tensorrt", precision="fp16")
-    assert (report.provider, report.precision) == ("tensorrt", "fp16") and report.build_seconds > 0
+    model, report = open_model(OBJECTS, path, 1, provider, precision="fp16")
+    assert report.provider == provider
+    assert report.precision == "fp16" or report.note.startswith("computes in 32 bits, as in halves "), report
     (got,) = model.runner.run({"images": rows(5)}).values()
     # Objectness and class scores behind the four numbers of a box.
     assert np.abs(got[..., 4:] - next(iter(expected.values()))[..., 4:]).max() < 0.05
