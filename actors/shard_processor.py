@@ -125,7 +125,7 @@ class ShardProcessor:
         Args:
             tell: is told of each engine that is built.
         """
-        if not may_build_engines(self._require):
+        if not may_build_engines(self._require, self._precision):
             return
         self._tell = tell
         try:

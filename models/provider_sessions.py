@@ -118,20 +118,26 @@ def open_on_provider(
     return Opened(session, num_nodes, setup.max_batch, note, precision, seconds, stream, options)
 
 
-def may_build_engines(require: str = "") -> bool:
-    """Whether opening a model here may build an engine, which takes minutes.
+def may_build_engines(require: str = "", precision: str = "fp32") -> bool:
+    """Whether opening a model here may take minutes: an engine is built, or halves are tried on a GPU.
 
     Args:
-        require: as `open_model` takes it.
+        require, precision: as `open_model` takes them.
     """
-    if require not in ("", "tensorrt") or not cuda.find_gpus():
+    if require not in ("", *BATCHED_PROVIDERS) or not cuda.find_gpus():
+        return False
+    tries_halves = precision == "fp16"
+    if require == "cuda" and not tries_halves:
         return False
     try:
         import onnxruntime as ort
     except ImportError:
         return False
     load_cuda(ort)
-    return LADDER["tensorrt"] in ort.get_available_providers() and cuda.has_tensorrt()
+    available = ort.get_available_providers()
+    if require != "cuda" and LADDER["tensorrt"] in available and cuda.has_tensorrt():
+        return True
+    return tries_halves and LADDER["cuda"] in available
 
 
 def try_provider(provider: str) -> str:

@@ -45,6 +45,13 @@ def test_the_gpu_image_resolves_nothing_and_sees_the_decoder() -> None:
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,video,utility" in text
 
 
+def test_the_gpu_image_needs_no_package_that_downloads_by_itself() -> None:
+    runs = " ".join(rest for name, rest in instructions(K8S / "gpu.Dockerfile") if name == "RUN")
+    pins = (REPOSITORY / "constraints/gpu-cu13.txt").read_text()
+    assert "tensorrt" not in runs and "tensorrt" not in pins
+    assert "constraints/gpu-cu13-tensorrt.txt" in (K8S / "README.md").read_text(), "how to add it"
+
+
 def test_head_and_workers_have_the_same_packages() -> None:
     gpu = {
         pin.name: pin for pin in read_pins(REPOSITORY / "constraints/gpu-cu13.txt") if applies(pin, PYTHON)

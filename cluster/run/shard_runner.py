@@ -113,7 +113,8 @@ class ShardRunner:
 
     def builds_engines(self) -> bool:
         """Whether `prepare` may take minutes."""
-        return bool(self._config.wanted) and may_build_engines(self._config.require_provider)
+        config = self._config
+        return bool(config.wanted) and may_build_engines(config.require_provider, config.precision)
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Builds engines of models that are not there yet, before shards with deadlines come.

@@ -18,6 +18,8 @@ from framemill.models.arrays import is_on_host
 from framemill.models.cuda import used_memory_bytes
 from framemill.ops.chunks import Frames
 from tests.actors.clips import write_clip
+from tests.actors.hidden import UNEVEN, resized
+from tests.actors.test_coded_range import BT709, FULL, NOTHING, SMPTE170M, STUDIO, Tags, tagged
 
 NONE = np.zeros(0, np.int64)
 SIZE = (160, 90)
@@ -36,11 +38,11 @@ def pictures(count: int) -> list[Any]:
     return [large[3 * i : 3 * i + 360, 2 * i : 2 * i + 640].copy() for i in range(count)]
 
 
-def views(chunks: Any, on_device: bool) -> dict[int, tuple[Any, Any]]:
+def views(chunks: Any, on_device: bool | None) -> dict[int, tuple[Any, Any]]:
     found = {}
     for chunk in chunks:
         assert isinstance(chunk, Frames)
-        assert is_on_host(chunk.rgb(SIZE)) != on_device
+        assert on_device is None or is_on_host(chunk.rgb(SIZE)) != on_device
         host = chunk.on_host()
         for row, frame in enumerate(host.frame_index.tolist()):
             found[frame] = (host.luma(SIZE)[row].astype(int), host.rgb(SIZE)[row].astype(int))
@@ -66,7 +68,22 @@ def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, options: dict[str,
     expected = views(read_shard(path, index, request, ReadReport()), False)
     report = ReadReport()
     got = views(read_shard_on_device(path, index, request, report, DaliDecoder("gpu", 1 << 30)), True)
-    assert report.decoder == "dali on the gpu" and list(got) == list(expected)
+    assert report.decoder == "dali on the gpu"
+    assert_same(expected, got)
+
+
+def both(path: str, count: int) -> tuple[dict[int, Any], dict[int, Any], str]:
+    """What PyAV and whoever reads it for the device give of a clip, and who that was."""
+    index, report = index_source(path), ReadReport()
+    request = ReadRequest(np.arange(count), NONE, False, 1)
+    expected = views(read_shard(path, index, request, ReadReport()), False)
+    decoder = DaliDecoder("gpu", 1 << 30)
+    got = views(read_shard_on_device(path, index, request, report, decoder), None)
+    return expected, got, report.decoder
+
+
+def assert_same(expected: dict[int, Any], got: dict[int, Any]) -> None:
+    assert list(got) == list(expected)
     for frame, (luma, rgb) in expected.items():
         assert np.abs(got[frame][0] - luma).mean() < 1 and np.abs(got[frame][1] - rgb).mean() < 3
 
@@ -88,6 +105,45 @@ def test_decoders_of_pictures_that_are_cut_are_used_again(tmp_path: Path, codec:
     for frame, (luma, rgb) in expected.items():
         assert np.abs(got[frame][0] - luma).mean() < 1 and np.abs(got[frame][1] - rgb).mean() < 3
     assert used[-1] - used[1] < 16 << 20, used
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_superframes_hidden_pictures_fields_and_packed_ones_are_read_by_pyav(
+    name: str, tmp_path: Path
+) -> None:
+    expected, got, decoder = both(str(UNEVEN[name](tmp_path)), 30)
+    assert decoder.startswith("pyav: some packets hold")
+    assert_same(expected, got)
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_pictures_of_other_sizes_on_the_way_are_read_by_pyav(codec: str, tmp_path: Path) -> None:
+    expected, got, decoder = both(str(resized(tmp_path, codec, [(640, 360), (320, 180)])), 24)
+    assert decoder.startswith("pyav: some packets hold")
+    assert_same(expected, got)
+
+
+def test_motion_jpeg_is_right_whoever_reads_it(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.avi", pictures(20), codec="mjpeg", pixel_format="yuvj420p")
+    expected, got, _ = both(str(clip), 20)
+    assert_same(expected, got)
+
+
+@pytest.mark.parametrize(
+    ("bitstream", "container", "reader"),
+    [
+        ((FULL, BT709), (FULL, BT709), "dali on the gpu"),
+        ((FULL, BT709), (STUDIO, SMPTE170M), "dali on the gpu"),
+        ((STUDIO, SMPTE170M), (FULL, BT709), "dali on the gpu"),
+        (NOTHING, (FULL, BT709), "pyav: only the container says"),
+    ],
+)
+def test_range_and_matrix_are_those_that_ffmpeg_takes(
+    tmp_path: Path, bitstream: Tags, container: Tags, reader: str
+) -> None:
+    expected, got, decoder = both(str(tagged(tmp_path / "a.mp4", "libx264", bitstream, container)), 12)
+    assert decoder.startswith(reader)
+    assert_same(expected, got)
 
 
 def test_ten_bits_are_read_by_pyav(tmp_path: Path) -> None:

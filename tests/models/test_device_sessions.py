@@ -119,8 +119,9 @@ def test_engines_may_be_built_only_where_a_gpu_and_tensorrt_are(
     monkeypatch.setattr(cuda, "find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24 << 30),))
     monkeypatch.setattr(cuda, "has_tensorrt", lambda: True)
     assert may_build_engines() and may_build_engines("tensorrt") and not may_build_engines("cuda")
+    assert may_build_engines("cuda", "fp16") and not may_build_engines("cpu", "fp16")
     monkeypatch.setattr(cuda, "has_tensorrt", lambda: False)
-    assert not may_build_engines()
+    assert not may_build_engines() and may_build_engines("", "fp16"), "halves are tried first"
     monkeypatch.setattr(cuda, "has_tensorrt", lambda: True)
     monkeypatch.setattr(cuda, "find_gpus", lambda: ())
     assert not may_build_engines()

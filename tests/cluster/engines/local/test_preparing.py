@@ -28,7 +28,7 @@ def open_model(entry, path, threads, require, sharing, precision, tell):
     open_with_engine(Path({folder!r}) / entry.name, build, tell, entry.name)
     return real(entry, path, threads, require, sharing, precision)
 processor.open_model = open_model
-processor.may_build_engines = lambda require: True
+processor.may_build_engines = lambda *given: True
 """
 
 
