@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,8 @@ from framemill.errors import ModelError
 from framemill.models import cuda
 from framemill.models.entry import ModelEntry
 from framemill.models.folders import weights_beside
-from framemill.models.providers import BATCHED_PROVIDERS, LADDER, session_options
+from framemill.models.providers import BATCHED_PROVIDERS, LADDER, Opened, session_options
 from framemill.models.store import cache_folder
-
-if TYPE_CHECKING:
-    from framemill.models.provider_sessions import Opened
 
 # Raise it when halves are made or judged in another way.
 _VERSION = 1

@@ -123,25 +123,6 @@ def openvino_problem(
     return ""
 
 
-def probe_halves(entry: ModelEntry, path: Path, cores: int) -> str:
-    """Whether a model may compute in 16-bit floats on this machine's GPU, in words; empty without one.
-
-    Raises:
-        ModelError: no provider can open the file.
-    """
-    from framemill.models.cuda import find_gpus
-    from framemill.models.halves import ADVICE
-    from framemill.models.providers import BATCHED_PROVIDERS
-    from framemill.models.session import open_model
-
-    if entry.family == "whisper" or not find_gpus():
-        return ""
-    report = open_model(entry, path, cores, precision="fp16")[1]
-    if report.provider not in BATCHED_PROVIDERS:
-        return f"runs on {report.provider}"
-    return f"{report.provider}: {ADVICE if report.precision == 'fp16' else report.note or report.precision}"
-
-
 def is_faster(variant: ModelEntry, variant_path: Path, entry: ModelEntry, path: Path, cores: int) -> bool:
     """Whether another file of a model gives clearly more rows a second on this CPU; measured once.
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from framemill.models.providers import (
     BATCHED_PROVIDERS,
     GPU_BATCH,
     LADDER,
+    Opened,
     Setup,
     computes_in_bytes,
     count_nodes,
@@ -32,25 +33,6 @@ from framemill.models.providers import (
     session_options,
 )
 from framemill.models.store import cache_folder
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session on one provider, and what its report holds; fields as in `SessionReport`.
-
-    Attributes:
-        stream: CuPy's stream that the session's work goes to; None on the host, or without CuPy.
-        options: of calls that need not wait for the device (`launch_options`); None where they have to.
-    """
-
-    session: Any
-    num_nodes: Mapping[str, int]
-    max_batch: int
-    note: str
-    precision: str
-    build_seconds: float
-    stream: Any
-    options: Any
 
 
 def open_on_provider(

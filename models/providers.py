@@ -46,6 +46,25 @@ class SessionReport:
     build_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session on one provider, and what its report holds; fields as in `SessionReport`.
+
+    Attributes:
+        stream: CuPy's stream that the session's work goes to; None on the host, or without CuPy.
+        options: of calls that need not wait for the device (`launch_options`); None where they have to.
+    """
+
+    session: Any
+    num_nodes: Mapping[str, int]
+    max_batch: int
+    note: str
+    precision: str
+    build_seconds: float
+    stream: Any
+    options: Any
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
     """What the options of a provider depend on.

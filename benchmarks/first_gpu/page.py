@@ -63,7 +63,11 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _cell(text: str) -> str:
     kind = f" class={text}" if text in ("passed", "failed", "skipped") else ""
-    return f"<td{kind}><pre>{escape(text)}</pre></td>" if "\n" in text else f"<td{kind}>{escape(text)}</td>"
+    return (
+        f"<td{kind}><pre>{escape(text)}</pre></td>"
+        if "\n" in text
+        else f"<td{kind}>{escape(text, quote=False)}</td>"
+    )
 
 
 def _details(step: Mapping[str, Any]) -> str:

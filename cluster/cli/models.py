@@ -277,11 +277,12 @@ def probe(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Measure how models run fastest on this CPU, and whether a GPU may take 16-bit floats; remember it."""
     from framemill.cluster.machine import usable_cores
     from framemill.models import probing, registry, store
+    from framemill.models.halves_probe import probe_halves
 
     cores = usable_cores()
     entries = registry.named_entries(names)
     found = {name: probing.probe(entry, store.find(entry), cores) for name, entry in entries.items()}
-    halves = {name: probing.probe_halves(entry, store.find(entry), cores) for name, entry in entries.items()}
+    halves = {name: probe_halves(entry, store.find(entry), cores) for name, entry in entries.items()}
     if invocation.as_json:
         print_json({name: {**asdict(it), "fp16": halves[name]} for name, it in found.items()})
         return

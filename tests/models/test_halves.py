@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from framemill.models import cuda, halves
+from framemill.models import cuda, halves, halves_probe
 from framemill.models.cuda import Gpu
 from framemill.models.halves import ADVICE, difference, judging_rows
+from framemill.models.halves_probe import probe_halves
 from framemill.models.onnx_batching import load_graph
 from framemill.models.session import open_model
 from tests.models.graphs import save, scaler
@@ -24,7 +25,8 @@ __all__ = ["devices"]  # a fixture
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24 << 30),))
+    for module in (cuda, halves_probe):
+        monkeypatch.setattr(module, "find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24 << 30),))
 
 
 def overflowing(path: Path) -> Path:
@@ -73,6 +75,20 @@ def test_where_halves_passed_a_run_in_32_bits_is_told(
         open_model(entry_of(path), path, 1, precision="fp16")
         report = open_model(entry_of(path), path, 1)[1]
         assert (report.precision, report.note) == ("fp32", note)
+
+
+def test_a_probe_says_what_came_of_it(
+    tmp_path: Path, devices: Callable[..., Devices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices(cuda="ok")
+    good, bad = scaler(tmp_path / "good.onnx"), overflowing(tmp_path / "bad.onnx")
+    assert probe_halves(entry_of(good), good, 1) == f"cuda: {ADVICE}"
+    assert probe_halves(entry_of(bad), bad, 1).startswith("cuda: computes in 32 bits, as in halves output 0 ")
+    devices(cuda="raises")
+    other = scaler(tmp_path / "other.onnx", factor=3.0)
+    assert probe_halves(entry_of(other), other, 1) == "runs on cpu"
+    monkeypatch.setattr(halves_probe, "find_gpus", lambda: ())
+    assert probe_halves(entry_of(good), good, 1) == ""
 
 
 def test_another_kind_of_gpu_is_judged_anew(
