@@ -182,6 +182,7 @@ def _json_or_text(text: str) -> Any:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "ops": _names,
     "cascade": _names,
+    "sandbox_allow": _names,
     "set": _assignments,
     "model": _pairs,
     "keep_bytes": parse_size,

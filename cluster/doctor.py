@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -12,9 +13,11 @@ from importlib import metadata
 from pathlib import Path
 
 from framemill.cluster.config import unknown_variables
+from framemill.cluster.engines.local.process import ENVIRONMENT
 from framemill.cluster.exposure import ray_servers
 from framemill.cluster.gpu_checks import gpu_checks, provider_check
 from framemill.cluster.machine import cgroup_limits, import_root, usable_cores
+from framemill.cluster.run.sandbox import LAYERS
 from framemill.errors import ModelError
 
 OUR_PACKAGES = ("framemill",)
@@ -250,6 +253,28 @@ def _cache() -> Iterator[Finding]:
         yield _finding("cache folder", "ok", str(folder))
 
 
+def _sandbox() -> Iterator[Finding]:
+    """Enters the sandbox as a worker does, and tries what it takes away."""
+    with tempfile.NamedTemporaryFile() as outside:
+        # In the environment of a worker: threads that a library starts would stay outside.
+        done = _in_fresh_interpreter(
+            f"import os; os.environ.update({ENVIRONMENT!r})\n"
+            f"from framemill.cluster.run.sandbox_trial import try_all; try_all({outside.name!r})"
+        )
+    if done.returncode != 0:
+        raise ChildProcessError(done.stderr.strip())
+    for layer, why in json.loads(done.stdout).items():
+        remedy = (
+            "runs go without it; where files are hostile, decode on a machine or in a container that has it"
+        )
+        yield _finding(
+            f"sandbox {layer}",
+            "warn" if why else "ok",
+            why or f"kept away: {LAYERS[layer]}",
+            remedy if why else "",
+        )
+
+
 def _own_packages() -> Iterator[Finding]:
     home = import_root()
     # As a fresh interpreter in the current folder would find them, which is how workers start.
@@ -304,6 +329,7 @@ _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _resources,
     _decoder,
     _own_packages,
+    _sandbox,
     _models,
     _cache,
     _ray_cluster,

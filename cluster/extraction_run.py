@@ -105,6 +105,7 @@ class ExtractionRun:
 
     def _compute(self, dataset: Dataset, plan: OpsPlan, files: SourceList) -> RunSummary:
         from framemill.cluster.run.committing import PendingRun, note_use
+        from framemill.cluster.run.sandbox_plan import plan_sandbox, sandbox_on_ray
         from framemill.cluster.run.worker_config import worker_config
 
         self._check_rows_there(dataset, plan, files)
@@ -120,13 +121,17 @@ class ExtractionRun:
         if jobs:
             # It imports for longer than a short clip's rows take to write: while workers work, nobody waits.
             threading.Thread(target=_versions, daemon=True).start()
+            if self.engine.name == "ray":
+                sandbox = sandbox_on_ray(self.request)
+            else:
+                sandbox = plan_sandbox(self.request, plan, files.files, dataset.root)
             setup = Setup(
                 request=self.request,
                 reporter=self.reporter,
                 dataset=dataset,
                 plan=plan,
                 jobs=jobs,
-                config=worker_config(self.request, plan, dataset, self.run_id, wanted=jobs.ops),
+                config=worker_config(self.request, plan, dataset, self.run_id, sandbox, wanted=jobs.ops),
                 started=self.started,
             )
             outcome = self.engine.run(setup, conclude)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MEANT = (
     *("ops", "sample", "video_track", "audio_track", "cascade", "options", "models", "quality", "precision"),
     *("require_provider", "accept_licence", "threads", "memory_bytes", "deadline_factor"),
+    *("sandbox", "sandbox_allow"),
     *("actors", "actor_cpus", "actor_gpus", "actors_per_gpu"),
 )
 # What speaks of all files of a folder, and the command that makes it there.
@@ -149,19 +150,21 @@ class InMemoryExtraction:
         from framemill.cluster.engines.local.process import WorkerProcess
         from framemill.cluster.engines.local.serving import AskedJobs, ServingRun
         from framemill.cluster.results.dataset import Dataset
+        from framemill.cluster.run.sandbox_plan import sandbox_in_memory
         from framemill.cluster.run.worker_config import worker_config
 
         run_id = new_run_id()
         with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
             dataset = Dataset.open(folder, create=True, constants={"shard_seconds": SHARD_SECONDS})
             jobs = AskedJobs(self.plan, dataset)
+            sandbox = sandbox_in_memory(self.request, self.plan, dataset.root)
             setup = Setup(
                 request=self.request,
                 reporter=_Logged(),
                 dataset=dataset,
                 plan=self.plan,
                 jobs=jobs,
-                config=worker_config(self.request, self.plan, dataset, run_id, self._in_flight),
+                config=worker_config(self.request, self.plan, dataset, run_id, sandbox, self._in_flight),
                 started=time.monotonic(),
             )
             with dataset.hold(run_id):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_
 import msgspec
 from msgspec import Meta
 
-from framemill.cluster.choices import Engine, Precision, Provider, Quality, Topology
+from framemill.cluster.choices import Engine, Precision, Provider, Quality, Sandbox, Topology
 from framemill.errors import UsageError
 
 # Kinds of values, with what errors say is allowed; a number may be infinite nowhere.
@@ -91,6 +91,10 @@ class ExtractRequest:
         threads: CPU threads in all; 0 means the cores this process may use.
         memory_bytes: memory the worker may use; 0 means a share of the machine's.
         deadline_factor: a shard may take 120 s plus this many times its duration.
+        sandbox: auto, strict or off: whether what opens media is kept from everything else, as far as this
+            machine can; strict refuses to run where a layer is missing.
+        sandbox_allow: further files and folders that it may read and change, such as those that an operation
+            of one's own uses.
         profile: path of a trace file to write, or empty.
         verbosity: -1 quiet, 0 normal, 1 verbose, 2 everything.
     """
@@ -128,6 +132,8 @@ class ExtractRequest:
     threads: Count = 0
     memory_bytes: Count = 0
     deadline_factor: Factor = 60.0
+    sandbox: Sandbox = "auto"
+    sandbox_allow: Names = ()
     profile: str = ""
     verbosity: Annotated[int, Meta(ge=-1, le=2, description="-1, 0, 1 or 2")] = 0
 

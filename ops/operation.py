@@ -229,7 +229,12 @@ def describe_error(name: str, error: Exception, is_ours: bool) -> tuple[str, str
     """
     if isinstance(error, FramemillError) or not is_ours:
         # The name of a file, which may be no text, may be part of it.
-        return type(error).__name__, str(error).encode("utf-8", "backslashreplace").decode()
+        text = str(error).encode("utf-8", "backslashreplace").decode()
+        if isinstance(error, PermissionError):
+            text += (
+                " (the sandbox may keep it from there: name the path in `sandbox_allow`; see docs/safety.md)"
+            )
+        return type(error).__name__, text
     return UNFORESEEN, (
         f"{name} met something in this file that it was not made for, and gave no rows; "
         "run again with `retry_failed` and -vv to see what, and report that"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, QUALITIES, TOPOLOGIES
+from framemill.cluster.choices import ENGINES, PRECISIONS, PROVIDERS, QUALITIES, SANDBOXES, TOPOLOGIES
 from framemill.cluster.cli import completion
 from framemill.cluster.cli.output import Invocation, conventions, duration, print_json, report
 from framemill.cluster.cli.progress import counting
@@ -169,6 +169,18 @@ _SECTIONS = {
             "--deadline-factor",
             metavar="X",
             help="Time limit of a piece: 120 s plus X times its length [default: 60].",
+        ),
+        click.option(
+            "--sandbox",
+            metavar="|".join(SANDBOXES),
+            shell_complete=completion.of(lambda: SANDBOXES),
+            help="Keep what opens media from all else: as far as it goes here, or fail [default: auto].",
+        ),
+        click.option(
+            "--sandbox-allow",
+            multiple=True,
+            metavar="PATH",
+            help="A file or folder that it may read and change, too.",
         ),
     ),
     "Where it runs": (

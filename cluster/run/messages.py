@@ -43,6 +43,20 @@ class Failure(Message, frozen=True, kw_only=True):
     trace: str = ""
 
 
+class Sandbox(Message, frozen=True, kw_only=True):
+    """What a process that opens media may reach; see `cluster.run.sandbox`.
+
+    Attributes:
+        mode: auto, strict or off. reads, writes: paths that it may read; read and change; beside its own.
+        open: layers that are left out on purpose -> why.
+    """
+
+    mode: str = "off"
+    reads: tuple[bytes, ...] = ()
+    writes: tuple[bytes, ...] = ()
+    open: Mapping[str, str] = {}
+
+
 class WorkerConfig(Message, frozen=True, kw_only=True):
     """What whoever works on shards has to know; the first line of a worker process's pipe.
 
@@ -55,6 +69,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
         threads: for models and decoders on the CPU. memory_bytes: limit of the process.
         wanted: operations that have something to compute.
         require_provider, precision, tracks: as in `ExtractRequest`, precision as sessions take it.
+        sandbox: what it may reach.
     """
 
     root: str
@@ -74,6 +89,7 @@ class WorkerConfig(Message, frozen=True, kw_only=True):
     precision: str = "fp32"
     memory_bytes: int = 0
     profile: str = ""
+    sandbox: Sandbox = Sandbox()
 
 
 class OpenSource(Message, frozen=True, kw_only=True):
@@ -264,9 +280,14 @@ class Request(Message, frozen=True, kw_only=True):
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """The worker process has its configuration and begins."""
+    """The worker process has its configuration and begins.
+
+    Attributes:
+        sandbox: layer of its sandbox -> why it does not hold, empty where it does; none where it is off.
+    """
 
     pid: int
+    sandbox: Mapping[str, str] = {}
 
 
 class Preparing(Message, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from framemill.cluster.machine import usable_cores, worker_memory_bytes
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.run.messages import WorkerConfig
+from framemill.cluster.run.messages import Sandbox, WorkerConfig
 from framemill.cluster.run.planning import OpsPlan
 from framemill.cluster.run.precision import device_precision
 
@@ -18,12 +18,14 @@ def worker_config(
     plan: OpsPlan,
     dataset: Dataset,
     run_id: str,
+    sandbox: Sandbox,
     in_flight: int = 0,
     wanted: Iterable[str] | None = None,
 ) -> WorkerConfig:
     """The configuration of the workers of a run.
 
     Args:
+        sandbox: as `sandbox_plan` makes it.
         in_flight: shards worked on at once; 0 for as many as there are threads.
         wanted: operations that have something to compute; None for all of the plan.
     """
@@ -46,4 +48,5 @@ def worker_config(
         precision=device_precision(request),
         memory_bytes=request.memory_bytes or worker_memory_bytes(),
         profile=str(Path(request.profile).absolute()) if request.profile else "",
+        sandbox=sandbox,
     )

@@ -40,6 +40,7 @@ from framemill.cluster.run.messages import (
     encode,
 )
 from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.sandbox import enter
 from framemill.cluster.run.shard_runner import ShardRunner
 
 PROGRESS_SECONDS = 0.25
@@ -107,12 +108,13 @@ def serve() -> None:
     if not first:
         return  # there was nothing to do after all
     config = decode(first, WorkerConfig)
+    layers = enter(config)  # before anything starts a thread, which would stay outside
     worker = PipeWorker(config, out)
     # What was imported until now stays: no search for garbage needs to look at it ever again.
     gc.freeze()
     gc.enable()
     worker.prepare()
-    worker.send(Ready(pid=os.getpid()))
+    worker.send(Ready(pid=os.getpid(), sandbox=layers))
     threading.Thread(target=worker.send_figures, daemon=True).start()
     # Nothing may have to wait for a thread: what waits is timed as if it worked.
     with ThreadPoolExecutor(2 * config.in_flight + SPARE_THREADS, thread_name_prefix="shard") as pool:

@@ -31,6 +31,7 @@ class LocalEngine(Engine):
     def close(self) -> None:
         if self._worker is not None:
             self._worker.kill()
+            self._worker.close()
 
     def run(self, setup: Setup, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
         from framemill.cluster.engines.local.run import LocalRun

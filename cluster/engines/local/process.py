@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 # Products of matrices stay on the thread that asks: as many shards are at work as there are cores, and
 # OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+# Arrow's jemalloc, which is not the allocator it uses, would start a thread at its import: outside the sandbox.
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class WorkerProcess:
         )
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
+        # Its sandbox leaves it no other: what lies in the common one is somebody else's.
+        self._temporary = tempfile.mkdtemp(prefix="framemill-worker-")
         # The worker must find our packages wherever the run was started.
         path = os.pathsep.join(filter(None, [str(import_root()), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
@@ -67,6 +71,7 @@ class WorkerProcess:
                 **ENVIRONMENT,
                 **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
                 "PYTHONPATH": path,
+                "TMPDIR": self._temporary,
             },
             start_new_session=True,
         )
@@ -102,6 +107,7 @@ class WorkerProcess:
             self.kill()
             self._process.wait()
         self._log.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def memory_bytes(self) -> int:
         """Memory of its own, 0 once it has ended.

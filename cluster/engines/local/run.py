@@ -258,9 +258,8 @@ class LocalRun(Run):
             case Preparing(text=text):
                 self.reporter.message(0, text)
                 self.workers.patience[worker.name] = time.monotonic() + PREPARE_SECONDS
-            case Ready():
-                self.workers.ready.add(worker.name)
-                self.workers.patience.pop(worker.name, None)
+            case Ready(sandbox=layers):
+                self.workers.begun(worker, layers, self.reporter)
                 now = time.monotonic()
                 for sent in self._sent.values():  # they begin to be worked on now
                     if sent.worker is worker:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from framemill.cluster.engines.local.process import WorkerProcess
+from framemill.cluster.run.sandbox import describe, require_whole
 
 if TYPE_CHECKING:
     from framemill.cluster.engines.local.process import Died
+    from framemill.cluster.request import Reporter
     from framemill.cluster.run.jobs import Job
     from framemill.cluster.run.messages import Reply, WorkerConfig
 
@@ -37,6 +39,7 @@ class Workers:
         self.memory_bytes = config.memory_bytes // len(self._all)
         self.ready: set[str] = set()
         self.patience: dict[str, float] = {}
+        self._told = ""
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(self._all)
@@ -55,6 +58,21 @@ class Workers:
                 profile="" if number else self._config.profile,
             )
             process.configure(part)
+
+    def begun(self, process: WorkerProcess, layers: Mapping[str, str], reporter: Reporter) -> None:
+        """One is ready, and these layers of its sandbox hold: told once, to everybody where one does not.
+
+        Raises:
+            SetupError: one does not, and all are to.
+        """
+        require_whole(self._config.sandbox.mode, layers)
+        text = describe(layers)
+        if text != self._told:
+            is_whole = bool(layers) and not any(layers.values())
+            reporter.message(1 if is_whole else 0, text)
+            self._told = text
+        self.ready.add(process.name)
+        self.patience.pop(process.name, None)
 
     def home(self, job: Job) -> WorkerProcess:
         """Who opened a source, and has its rows; of one that nobody opened, the first."""

@@ -40,6 +40,7 @@ from framemill.cluster.results.commits import Part, Refused
 from framemill.cluster.results.storage import name_root
 from framemill.cluster.run.messages import RunShard, ShardDone, Write, decode, encode
 from framemill.cluster.run.part_writer import PartWriter
+from framemill.cluster.run.sandbox import describe, enter_shared
 from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import InvariantError
 from framemill.ops import load_op
@@ -62,11 +63,14 @@ class ShardProcessorActor:
         self, config: ActorConfig, coordinator: Any, decoders: Any = None, most_long: int = 1
     ) -> None:
         take_gpus(config.gpus)
+        layers = enter_shared(config.worker.sandbox)
         self._config = config
         self._coordinator = coordinator
         with reporting_to(coordinator):
             threads = config.worker.threads or threads_here(config.gpus)
             self._runner = ShardRunner(msgspec.structs.replace(config.worker, threads=threads))
+        if any(layers.values()):
+            self._runner.processor.notes.append(describe(layers))
         self._writer = PartWriter(name_root(config.worker.root), config.worker.run_id, config.worker.keys)
         self._name = ray.get_runtime_context().get_actor_id() or ""
         self._metrics = ActorMetrics(config.worker.run_id, self._name)

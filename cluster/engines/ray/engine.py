@@ -50,12 +50,16 @@ class RayEngine(Engine):
         from framemill.cluster.engines.ray.pools import count_files
         from framemill.cluster.engines.ray.preflight import code_digest
         from framemill.cluster.engines.ray.stream import open_runner
+        from framemill.cluster.run.sandbox import describe
 
         roles = {role for op in setup.plan.ops.values() for role in op.key["models"]}
         models = {role: setup.request.models.get(role, "") for role in roles}
         root, config, report = setup.dataset.root, setup.config, setup.reporter.message
         if release := describe_release():
             report(0, release)
+        report(
+            0, describe({"privileges": "", "calls": "", **config.sandbox.open} if config.sandbox.open else {})
+        )
         code, here = code_digest(), current_folder()
         connect(setup.request)
         actors: tuple[Any, ...] = ()

@@ -21,6 +21,7 @@ from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.jobs import Job
 from framemill.cluster.run.messages import Failure, Merge, Merged, Write
 from framemill.cluster.run.part_writer import PartWriter, without
+from framemill.cluster.run.sandbox import enter_shared
 from framemill.cluster.run.shard_runner import ShardRunner
 from framemill.errors import InvariantError, LimitError
 
@@ -97,6 +98,7 @@ def merge_source(config: ActorConfig, request: Merge, seconds: float, coordinato
         seconds: length of the media. coordinator: handle of the run's `Coordinator`.
     """
     take_gpus(config.gpus)
+    enter_shared(config.worker.sandbox)
     task_id = f"merge {','.join(request.ops)} {request.uri}"
     allowed = allowed_seconds(config.deadline_seconds, config.deadline_factor, seconds)
     # A worker that runs out of memory is replaced without end: Ray counts no such deaths.

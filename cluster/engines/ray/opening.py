@@ -24,6 +24,7 @@ from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.lost_tracks import lost_ops
 from framemill.cluster.run.messages import Failure, Opened, OpenSource, decode, encode
 from framemill.cluster.run.open_sources import OpenSources
+from framemill.cluster.run.sandbox import enter_shared
 from framemill.plugins import load_plugins
 
 # Short files share a task until it is worth this much media: Ray's scheduler needs milliseconds for each
@@ -77,6 +78,7 @@ def own_failure(error: Exception) -> Failure:
 
 
 def _open_all(sources: Sequence[Source], config: ActorConfig, coordinator: Any) -> Iterator[pa.Table]:
+    enter_shared(config.worker.sandbox)
     load_plugins(config.worker.plugins)
     opener = OpenSources(config.worker, Trace())
     short: list[Piece] = []

@@ -104,7 +104,9 @@ class RayRun(Run):
         self._stream: ResultStream | None = None
         self._room = plan_room(alive_nodes())
         self._merges = Merges(self._actor_config, self._coordinator, self._room)
-        self._decoders = None if pool.decoders is None else open_decoders(pool, beside_driver())
+        self._decoders = None
+        if pool.decoders is not None:
+            self._decoders = open_decoders(pool, beside_driver(), worker.sandbox)
 
     def start(self) -> None:
         self.reporter.message(1, f"working with {self.pool.describe()}")

@@ -26,6 +26,8 @@ from framemill.cluster.engines.ray.placing import alive_nodes
 from framemill.cluster.engines.ray.pools import STREAMS, Pool, fits
 from framemill.cluster.engines.ray.ray_logging import one_line
 from framemill.cluster.machine import hide_gpus
+from framemill.cluster.run.messages import Sandbox
+from framemill.cluster.run.sandbox import enter_shared
 from framemill.ops.chunks import Chunk, Frames
 
 # What a message holds: so many frames, or so many bytes where frames are large.
@@ -78,10 +80,12 @@ class Decoder:
 
     Args:
         most_bytes: where a message ends; one chunk of the reader may exceed it.
+        sandbox: as in `WorkerConfig`.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, sandbox: Sandbox) -> None:
         hide_gpus()
+        enter_shared(sandbox)
         self._most_bytes = most_bytes
         self._open: dict[str, tuple[Iterator[Chunk], ReadReport]] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -149,10 +153,10 @@ class DecoderPool:
 
     Args:
         least, most: how many there are; it grows while all are busy, and shrinks when some are idle.
-        cpus: what each holds. most_bytes: as `Decoder` takes it.
+        cpus: what each holds. most_bytes, sandbox: as `Decoder` takes them.
     """
 
-    def __init__(self, least: int, most: int, cpus: float, most_bytes: int) -> None:
+    def __init__(self, least: int, most: int, cpus: float, most_bytes: int, sandbox: Sandbox) -> None:
         self._least = least
         self._most = most
         self._options = {
@@ -161,14 +165,14 @@ class DecoderPool:
             "max_restarts": 0,
             "max_concurrency": max(1, round(cpus)),
         }
-        self._most_bytes = most_bytes
+        self._arguments = (most_bytes, sandbox)
         self._decoders: dict[str, _PooledDecoder] = {}
         self._count = 0
         for _ in range(least):
             self._add()
 
     def _add(self) -> None:
-        actor: Any = ray.remote(Decoder).options(**self._options).remote(self._most_bytes)
+        actor: Any = ray.remote(Decoder).options(**self._options).remote(*self._arguments)
         self._decoders[f"decoder-{self._count}"] = _PooledDecoder(actor, actor.ready.remote())
         self._count += 1
 
@@ -226,18 +230,19 @@ class DecoderPool:
                 pooled.used = time.monotonic()
 
 
-def open_decoders(pool: Pool, here: Any) -> Any:
+def open_decoders(pool: Pool, here: Any, sandbox: Sandbox) -> Any:
     """Starts the decoders of a pool, and gives their handle; whoever kills it ends them.
 
     Args:
         pool: of the actors that they decode for.
         here: the scheduling strategy that keeps it beside the driver.
+        sandbox: as `Decoder` takes it.
     """
     decoders = pool.decoders
     assert decoders is not None
     most_bytes = message_bytes([node["Resources"] for node in alive_nodes()], pool)
     actor: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(DecoderPool)
-    return actor.remote(decoders.least, decoders.most, decoders.cpus, most_bytes)
+    return actor.remote(decoders.least, decoders.most, decoders.cpus, most_bytes, sandbox)
 
 
 class RemoteReader:
