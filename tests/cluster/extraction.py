@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import pytest
 from framemill.cluster.extraction import run_extract
 from framemill.cluster.request import ExtractRequest, RunSummary, SilentReporter
 from framemill.cluster.results.dataset import Dataset
+from framemill.cluster.run import sandbox_plan
 
 FPS = 12
 RATE = 16_000
@@ -105,7 +107,10 @@ def command(*arguments: Path | str, ops: Sequence[str] = OPS, **popen: Any) -> s
 
 
 def patch_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
-    """Runs some code at the start of every worker that is started from now on, before anything else."""
+    """Runs some code at the start of every worker that is started from now on, before anything else.
+
+    It may write into `folder`, where tests let it leave marks, though the worker's sandbox has no such place.
+    """
     patch = folder / "patch"
     patch.mkdir()
     body = "".join(f"    {line}\n" for line in code.splitlines())
@@ -113,6 +118,9 @@ def patch_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> No
         f"import sys\nif 'framemill.cluster.engines.local.worker' in sys.orig_argv:\n{body}"
     )
     monkeypatch.setenv("PYTHONPATH", str(patch))
+    monkeypatch.setenv("FRAMEMILL_SANDBOX_ALLOW", str(folder))  # for those that start the command
+    real = sandbox_plan._allowed
+    monkeypatch.setattr(sandbox_plan, "_allowed", lambda request: [*real(request), os.fsencode(folder)])
 
 
 def six_alike(folder: Path, clip: Path) -> Path:

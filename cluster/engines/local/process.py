@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Products of matrices stay on the thread that asks: as many shards are at work as there are cores, and
 # OpenBLAS's own threads spin between calls (measured: 210 ms of CPU a transcribed clip, 120 without).
-# Arrow's jemalloc, which is not the allocator it uses, would start a thread at its import: outside the sandbox.
+# Arrow's jemalloc, which it does not use by default, would start a thread at once: outside the sandbox.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
