@@ -150,11 +150,9 @@ def _limit(file_bytes: int, memory: int) -> None:
 
 
 def _confine(config: WorkerConfig, has_gpu: bool) -> None:
-    sandbox = config.sandbox
     kernel.landlock_version()  # which fails where there is none
     others = len(os.listdir("/proc/self/task")) - 1
-    reads = "reads" not in sandbox.open or bool(sandbox.reads)
-    kernel.confine_files(_rules(config, has_gpu), reads=reads)
+    kernel.confine_files(_rules(config, has_gpu))
     if others:
         raise OSError(0, f"{others} other threads ran already, and are not confined")
     if (version := kernel.landlock_version()) < kernel.TRUNCATE_SINCE:
@@ -184,12 +182,12 @@ def _rules(config: WorkerConfig, has_gpu: bool) -> Iterator[tuple[bytes, int]]:
         changed += [*_KEPT_FOR_DEVICES, *(environ(name, "") for name in _NAMED_FOR_DEVICES)]
     for path in filter(None, dict.fromkeys(own)):
         yield from _shown(os.fsencode(os.path.abspath(os.path.expanduser(path))), kernel.LIST)
-    for path in sandbox.reads:
-        yield from _shown(path, 0)
+    for source in sandbox.reads:  # resolved already, and often many
+        yield from _shown(source, 0) if source == b"/" else [(source, kernel.READ)]
     for path in filter(None, changed):
         yield os.fsencode(os.path.expanduser(path)), kernel.WRITE
-    for path in sandbox.writes:
-        yield path, kernel.WRITE
+    for place in sandbox.writes:
+        yield place, kernel.WRITE
 
 
 def _shown(folder: bytes, rights: int) -> Iterator[tuple[bytes, int]]:
@@ -207,10 +205,11 @@ def _shown(folder: bytes, rights: int) -> Iterator[tuple[bytes, int]]:
         yield folder, rights
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if is_above(entry.path, home):
-                yield from _shown(entry.path, 0)
-            elif folder != home or not entry.name.startswith(b"."):
-                yield entry.path, kernel.READ
+            path = os.path.realpath(entry.path)  # a link may lead to what is left out
+            if is_above(path, home):
+                yield from () if entry.is_symlink() else _shown(path, 0)
+            elif not path.startswith(home.rstrip(b"/") + b"/."):
+                yield path, kernel.READ
 
 
 def is_above(folder: bytes, path: bytes) -> bool:

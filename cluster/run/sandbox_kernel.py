@@ -14,6 +14,7 @@ import stat
 import struct
 import sys
 from collections.abc import Iterable
+from functools import cache
 
 # Sets of rights to files, as include/uapi/linux/landlock.h counts them.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -23,7 +24,6 @@ LIST = READ_DIR
 READ = EXECUTE | READ_FILE | READ_DIR
 _MAKING = _MAKE_DIR | _MAKE_REG | _MAKE_SOCK | _MAKE_FIFO | _MAKE_SYM
 WRITE = READ | WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKING | _REFER | _TRUNCATE
-_CHANGING = (WRITE & ~READ) | _MAKE_CHAR | _MAKE_BLOCK
 # All that can be said of what is no folder.
 _OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | _TRUNCATE
 # From the version of Landlock on that is named: moving to another folder, cutting short, being kept from
@@ -128,16 +128,15 @@ def landlock_version() -> int:
     return _syscall(_LANDLOCK_CREATE, None, 0, 1)
 
 
-def confine_files(rules: Iterable[tuple[bytes, int]], *, reads: bool) -> None:
+def confine_files(rules: Iterable[tuple[bytes, int]]) -> None:
     """This thread reaches no files from now on but those that rules allow.
 
     Args:
         rules: a path, and the rights to it and to what is below it; `LIST`, `READ` or `WRITE`. Paths that
             are not there are left out. Links are followed: the rule is for what they lead to.
-        reads: whether reading is confined, too.
     """
     version = landlock_version()
-    handled = _CHANGING | (READ if reads else 0)
+    handled = WRITE | _MAKE_CHAR | _MAKE_BLOCK
     handled &= ~(_REFER if version < _REFER_SINCE else 0) & ~(_TRUNCATE if version < TRUNCATE_SINCE else 0)
     scopes = _SCOPES if version >= _SCOPES_SINCE else 0
     asked = struct.pack("@QQQ", handled, 0, scopes)
@@ -178,6 +177,7 @@ def _checked(result: int) -> int:
     return result
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, f"{platform.system()} has no such call")
