@@ -111,29 +111,27 @@ def _of_sources(arguments: Iterable[str], files: SourceFiles) -> tuple[list[byte
 
 
 def _of_operations(request: ExtractRequest, plan: OpsPlan) -> Iterator[bytes]:
-    """Models that lie where a person says, and files that options name."""
+    """Models that lie where a person says, and what options of operations that are not ours name.
+
+    Of ours, what an option names is read when the run is planned.
+    """
     for role in sorted({role for op in plan.ops.values() for role in op.key["models"]}):
         with contextlib.suppress(ModelError, UsageError):  # whoever opens it says what is wrong
             path = locate(resolve(role, request.models.get(role, "")))
             if path is not None:
                 yield os.fsencode(path)
-    for name, op in plan.ops.items():
-        for text in _texts(op.options):
-            path = Path(text.removeprefix("@")).expanduser().absolute()
-            with contextlib.suppress(OSError, ValueError):
-                if (text.startswith("@") or name not in OPS) and path.exists():
+    for options in [op.options for name, op in plan.ops.items() if name not in OPS]:
+        for text in _texts(options):
+            with contextlib.suppress(OSError, ValueError):  # most texts are no paths
+                path = Path(text.removeprefix("@")).expanduser().absolute()
+                if path.exists():
                     yield os.fsencode(path)
 
 
 def _texts(values: Mapping[str, Any]) -> Iterator[str]:
     for value in values.values():
-        yield from (
-            each for each in (value if isinstance(value, list | tuple) else [value]) if _is_text(each)
-        )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+        each = value if isinstance(value, list | tuple) else [value]
+        yield from (text for text in each if isinstance(text, str) and text)
 
 
 def _allowed(request: ExtractRequest) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,15 @@ def test_of_very_many_files_the_folders_are_read(
     assert both.reads == (os.fsencode(home / "films"),)
 
 
-def test_files_that_options_name_are_read(tmp_path: Path, home: Path) -> None:
-    words = tmp_path / "words.txt"
-    words.write_text("cat\n")
-    assert list(sandbox_plan._texts({"words": f"@{words}", "most": 3})) == [f"@{words}"]
-    request = ExtractRequest(
-        sources=(), output="", ops=("open_vocabulary",), options={"open_vocabulary": {"words": f"@{words}"}}
-    )
+def test_files_that_options_of_other_peoples_operations_name_are_read(tmp_path: Path, home: Path) -> None:
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"\0")
+    request = ExtractRequest(sources=(), output="", ops=("media",))
     plan = plan_ops(request, 600.0)
-    assert os.fsencode(words) in list(sandbox_plan._of_operations(request, plan))
+    options = {"weights": str(weights), "others": [f"@{weights}", "no path", ""], "most": 3}
+    theirs = replace(plan, ops={"theirs": replace(plan.ops["media"], options=options)})
+    assert list(sandbox_plan._of_operations(request, theirs)) == [os.fsencode(weights)] * 2
+    assert list(sandbox_plan._of_operations(request, plan)) == []
 
 
 def test_what_is_hidden_in_the_home_folder_stays_closed(home: Path) -> None:
@@ -85,13 +86,13 @@ def test_what_is_hidden_in_the_home_folder_stays_closed(home: Path) -> None:
 
 
 def test_a_strict_run_refuses_what_needs_the_network_or_all_files(home: Path) -> None:
-    remote = RemotePath.of("s3://bucket/out") if hasattr(RemotePath, "of") else None
+    remote = RemotePath("s3", "bucket", "out")
     request = ExtractRequest(sources=(), output="", ops=("media",), sandbox="strict")
     plan = plan_ops(request, 600.0)
     for make in (
         lambda: sandbox_on_ray(request),
         lambda: sandbox_in_memory(request, plan, Path("/results")),
-        *([lambda: planned(root=remote, sandbox="strict")] if remote else []),
+        lambda: planned(root=remote, sandbox="strict"),
     ):
         with pytest.raises(SetupError, match=r"network.*sandbox='auto'"):
             make()
