@@ -103,7 +103,7 @@ def _of_sources(arguments: Iterable[str], files: SourceFiles) -> tuple[list[byte
     for file in files:
         if is_remote(file.path):
             is_any_remote = True
-        elif not (inside and file.path.startswith(inside)) or os.path.islink(file.path):
+        elif "\0" not in file.path and (not file.path.startswith(inside) or os.path.islink(file.path)):
             paths.append(os.path.realpath(file.path))
     if len(paths) > MOST_FILES:
         paths = [os.path.dirname(path) for path in paths]
