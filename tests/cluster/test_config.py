@@ -36,6 +36,8 @@ keep_bytes = "10GB"
 threads = 2
 memory = "512MiB"
 deadline_factor = 30
+sandbox = "strict"
+sandbox_allow = ["/mnt/weights", "/var/log/mine"]
 topology = "split"
 decoders = "2"
 decoder_cpus = 0.5
@@ -97,6 +99,8 @@ def test_every_key_of_the_file_becomes_a_field_of_the_request(tmp_path: Path) ->
         "threads": 2,
         "memory_bytes": 512 * 1024 * 1024,
         "deadline_factor": 30.0,
+        "sandbox": "strict",
+        "sandbox_allow": ("/mnt/weights", "/var/log/mine"),
         "profile": "trace.json",
         "models": {"objects": "yolox_nano"},
         "options": {"scenes": {"threshold": 2.5}, "frames": {"images": True}},
