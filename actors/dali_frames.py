@@ -85,6 +85,14 @@ class DaliFrames(Frames):
         view: UInt8Array = self._views[key]
         return view
 
+    def small_rgb(self, size: tuple[int, int]) -> UInt8Array:
+        pixels = shrink(self._pixels, self._coded(size))
+        if self._correction is not None:
+            pixels = mix_channels(pixels, self._correction)
+        self._borrowed.used()
+        view: UInt8Array = self._shown(pixels)
+        return view
+
     def crops(self, index: Int64Array, boxes: Float32Array, size: tuple[int, int]) -> UInt8Array:
         if not len(index):
             nothing: UInt8Array = array_module(self._pixels).zeros(
@@ -149,6 +157,9 @@ class _HostViews(Frames):
         if key not in self._views:
             self._views[key] = to_host(self._frames.rgb(size))
         return self._views[key]
+
+    def small_rgb(self, size: tuple[int, int]) -> UInt8Array:
+        return to_host(self._frames.small_rgb(size))
 
     def crops(self, index: Int64Array, boxes: Float32Array, size: tuple[int, int]) -> UInt8Array:
         return to_host(self._frames.crops(index, boxes, size))

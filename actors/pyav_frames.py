@@ -17,6 +17,8 @@ from av.video.reformatter import VideoReformatter
 from framemill.actors.frame_transport import PackedFrame, pack, unpack
 from framemill.actors.pyav_colours import (
     WORDS,
+    Shrinking,
+    bgr_to_encode,
     brightness,
     convert,
     flattened,
@@ -107,13 +109,8 @@ class PyavFrames(Frames):
         return view
 
     def small_rgb(self, size: tuple[int, int]) -> UInt8Array:
-        """For a person to look at: R G B, uint8 [n, height, width, 3], without aliasing, unlike `rgb`.
-
-        Args:
-            size: width, height, as displayed.
-        """
         coded = self._coded(size)
-        return np.stack([self._shown(small_rgb(frame, self._scaler, coded)) for frame in self._frames])
+        return np.stack([self._shown(self._one_small(i, coded)) for i in range(len(self))])
 
     def crops(self, index: Int64Array, boxes: Float32Array, size: tuple[int, int]) -> UInt8Array:
         out = np.zeros((len(index), size[1], size[0], 3), np.uint8)
@@ -126,20 +123,38 @@ class PyavFrames(Frames):
 
     def jpeg(self, quality: int) -> list[bytes]:
         images = []
-        for picture in range(len(self)):
-            upright = np.ascontiguousarray(self._one_rgb(picture, (self.width, self.height)))
-            pixels = cv2.cvtColor(upright, cv2.COLOR_RGB2BGR)
-            _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        pixels: UInt8Array | None = None
+        for i, frame in enumerate(self._frames):
+            if is_planar(frame.format.name) and len(frame.planes) > 1:
+                pixels = bgr_to_encode(frame, pixels)
+            else:
+                pixels = cast(UInt8Array, cv2.cvtColor(self._coded_rgb(i), cv2.COLOR_RGB2BGR))
+            shown = self._shown(_resized(pixels, self._coded((self.width, self.height))))
+            options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+            _, data = cv2.imencode(".jpg", np.ascontiguousarray(shown), options)
             images.append(data.tobytes())
         return images
 
+    def _one_small(self, i: int, size: tuple[int, int]) -> UInt8Array:
+        if is_planar(self._frames[i].format.name):
+            return small_rgb(self._frames[i], self._luma(i), size)
+        return shrink(self._coded_rgb(i), size)
+
     def _one_luma(self, i: int, size: tuple[int, int]) -> UInt8Array:
-        frame = self._frames[i]
-        if is_transparent(frame.format.name) and not has_alpha_plane(frame.format.name):
-            samples = cast(UInt8Array, cv2.cvtColor(self._coded_rgb(i), cv2.COLOR_RGB2GRAY))
-        else:
-            samples = luma_samples(frame, self._scaler)
-        return self._shown(brightness(shrink(samples, self._coded(size)), frame))
+        return self._shown(brightness(self._luma(i).to(self._coded(size)), self._frames[i]))
+
+    def _luma(self, i: int) -> Shrinking:
+        """What `brightness` makes luma of, remembered with its halves."""
+        key = ("luma samples", i)
+        if key not in self._views:
+            frame = self._frames[i]
+            if is_transparent(frame.format.name) and not has_alpha_plane(frame.format.name):
+                samples = cast(UInt8Array, cv2.cvtColor(self._coded_rgb(i), cv2.COLOR_RGB2GRAY))
+            else:
+                samples = luma_samples(frame, self._scaler)
+            self._views[key] = Shrinking(samples)
+        luma: Shrinking = self._views[key]
+        return luma
 
     def _one_rgb(self, i: int, size: tuple[int, int]) -> UInt8Array:
         return self._shown(_resized(self._coded_rgb(i), self._coded(size)))

@@ -47,7 +47,7 @@ class FramesOp(FrameOp):
     """One row a frame: position, quality measures, hash, optional JPEG."""
 
     name = "frames"
-    version = 2
+    version = 3
     on_device = True
     Options = FramesOptions
     additions = ("images",)
@@ -83,7 +83,8 @@ class FramesOp(FrameOp):
             column(
                 "colourfulness",
                 pa.float32(),
-                "Hasler-Suesstrunk M3: 0 (grey) to about 110 (most vivid), without unit",
+                "Hasler-Suesstrunk M3 of the frame averaged to a long side of at most 128 pixels: "
+                "0 (grey) to about 110 (most vivid), without unit",
             ),
             column("entropy", pa.float32(), "Shannon entropy of the 256-bin luma histogram, 0 to 8 bits"),
             column(
@@ -110,7 +111,7 @@ class FramesOp(FrameOp):
         if not len(frames):
             return self.schema.empty_table()
         lumas = frames.luma(working_size(frames.width, frames.height, LUMA_LONG_SIDE))
-        colours = frames.rgb(working_size(frames.width, frames.height, RGB_LONG_SIDE))
+        colours = frames.small_rgb(working_size(frames.width, frames.height, RGB_LONG_SIDE))
         thumbnails = frames.luma((HASH_INPUT_SIZE, HASH_INPUT_SIZE))
         measures = measure_lumas(lumas)
         return pa.table(

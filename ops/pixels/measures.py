@@ -65,7 +65,9 @@ def measure_luma(luma: UInt8Array) -> LumaMeasures:
 
     # The Laplacian of 8-bit values lies in -1020..1020: 16 bits hold it exactly.
     _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
-    return _luma_measures(float(deviation[0, 0]), np.bincount(luma.ravel(), minlength=256))
+    # Counts come as float32, which holds whole numbers up to 16 million: more than a plane has pixels here.
+    counts = cv2.calcHist([luma], [0], None, [256], [0, 256])
+    return _luma_measures(float(deviation[0, 0]), counts.ravel().astype(np.int64))
 
 
 def measure_lumas(lumas: Pictures) -> list[LumaMeasures]:

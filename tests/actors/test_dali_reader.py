@@ -86,6 +86,7 @@ def collect(chunks: Any) -> dict[int, dict[str, Any]]:
         views = {
             "luma": chunk.luma(SIZE),
             "rgb": chunk.rgb(SIZE),
+            "small_rgb": chunk.small_rgb((SIZE[0] // 2, SIZE[1] // 2)),
             "crop": chunk.crops(np.arange(len(chunk)), boxes, (50, 40)),
         }
         for row, frame in enumerate(chunk.frame_index.tolist()):
@@ -333,6 +334,7 @@ def test_views_of_a_device_reach_the_host_only_when_asked() -> None:
     copied = there.on_host()
     for view in (
         lambda frames: frames.rgb(SIZE),
+        lambda frames: frames.small_rgb(SIZE),
         lambda frames: frames.luma(SIZE),
         lambda frames: frames.luma(),
         lambda frames: frames.crops(index, boxes, (40, 30)),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framemill.actors import pyav_colours
 from framemill.actors.pyav_colours import is_planar, plane_samples
 from framemill.actors.pyav_frames import PyavFrames
 
@@ -43,6 +44,10 @@ def drawn(
         plane_samples(plane, 2 if bits > 8 else 1)[:] = np.rint(values)
     frame.colorspace, frame.color_range = space, 2 if full else 1
     return frame
+
+
+def samples_of(frame: av.VideoFrame) -> list[npt.NDArray[Any]]:
+    return [plane_samples(p, -(-frame.format.components[0].bits // 8)) for p in frame.planes]
 
 
 def looked_at(plane: npt.NDArray[Any], x: Pixels, y: Pixels) -> Pixels:
@@ -170,6 +175,64 @@ def test_the_whole_picture_as_a_region_is_the_picture() -> None:
     (larger,) = frames.crops(np.zeros(1, np.int64), whole, (192, 160))
     # The corner lies a quarter of a pixel beyond the centres of both its edges, on the way to black.
     assert larger[0, 0] == pytest.approx(frames.rgb((192, 160))[0, 0, 0] * 0.75**2, abs=1)
+
+
+@given(
+    format_name=st.sampled_from([name for name in FORMATS if not name.startswith("gray")]),
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    seed=st.integers(0, 99),
+    band_pixels=st.sampled_from([1, 200, 200_000]),
+)
+@settings(max_examples=150, deadline=None)
+def test_pictures_to_encode_repeat_their_colours(
+    format_name: str, size: tuple[int, int], seed: int, band_pixels: int
+) -> None:
+    frame = drawn(format_name, size, seed)
+    luma, *colours = (plane.astype(np.float64) for plane in samples_of(frame))
+    across, down = {"410": (4, 4), "411": (4, 1), "420": (2, 2), "422": (2, 1), "440": (1, 2), "444": (1, 1)}[
+        format_name.removeprefix("yuvj").removeprefix("yuv")[:3]
+    ]
+    wide = [p.repeat(across, 1).repeat(down, 0)[: size[1], : size[0]] for p in colours]
+    unit = 1 << (frame.format.components[0].bits - 8)
+    full = format_name.startswith("yuvj")
+    grey = luma * 255 / (256 * unit - 1) if full else (luma / unit - 16) * (255 / 219)
+    blue, red = ((p / unit - 128) * (1 if full else 255 / 224) for p in wide)
+    b, r = grey + 1.772 * blue, grey + 1.402 * red
+    expected = np.stack([b, (grey - 0.299 * r - 0.114 * b) / 0.587, r], axis=-1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyav_colours, "_BAND_PIXELS", band_pixels)
+        old = np.full((size[1], size[0], 3), 77, np.uint8)
+        for earlier in (None, old, np.zeros((5, 99, 3), np.uint8)):
+            pixels = pyav_colours.bgr_to_encode(frame, earlier)
+            assert pixels.shape == expected.shape and np.abs(pixels - expected).max() <= 1.1
+            assert (pixels is old) == (earlier is old), "memory of the same size is used again"
+
+
+def test_a_jpeg_has_the_colours_of_the_picture() -> None:
+    for format_name in ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "gray"):
+        frame = drawn(format_name, (160, 96), 9, space=1, coarse=16)
+        (data,) = frames_of(frame).jpeg(100)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        error = pixels - exact(frame)
+        assert np.abs(error).mean() < 1.5 and np.abs(error.mean(axis=(0, 1))).max() < 0.5
+
+
+def test_what_sizes_share_is_made_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (722, 1283), np.uint8)
+    sizes = [(512, 288), (32, 32), (128, 72), (1283, 722), (900, 700)]
+    apart = [pyav_colours.shrink(plane, size) for size in sizes]
+    made: list[tuple[int, int]] = []
+    resize = cv2.resize
+
+    def noted(picture: Any, size: tuple[int, int], interpolation: int) -> Any:
+        made.append(size)
+        return resize(picture, size, interpolation=interpolation)
+
+    monkeypatch.setattr(cv2, "resize", noted)
+    together = pyav_colours.Shrinking(plane)
+    for size, expected in zip(sizes, apart, strict=True):
+        assert np.array_equal(together.to(size), expected)
+    assert made.count((641, 361)) == made.count((320, 180)) == made.count((160, 90)) == 1
 
 
 @pytest.mark.parametrize("format_name", ["yuv420p", "yuv420p10le"])

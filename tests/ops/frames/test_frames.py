@@ -90,6 +90,26 @@ def test_hash_of_a_flat_frame_is_exact(value: int) -> None:
     assert perceptual_hash(np.full((32, 32), value, np.uint8)) == (0x8000_0000_0000_0000 if value else 0)
 
 
+def test_colours_finer_than_128_pixels_are_averaged() -> None:
+    """Red and cyan side by side are grey from afar; the two in the middle of each four are vivid."""
+    import av
+
+    from framemill.actors.pyav_frames import PyavFrames
+
+    stripes = np.zeros((256, 512, 3), np.uint8)
+    stripes[:, ::4] = stripes[:, 3::4] = (255, 0, 0)
+    stripes[:, 1::4] = stripes[:, 2::4] = (0, 255, 255)
+    (even, odd) = (np.repeat(stripes[:, i : i + 1], 512, axis=1) for i in (0, 1))
+    found = []
+    for pixels in (stripes, even, odd):
+        frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv444p")
+        one = np.zeros(1, np.int64)
+        frames = PyavFrames([frame], one, np.zeros(1), np.ones(1, bool), (512, 256), 0)
+        (value,) = FramesOp(FramesOptions(), {}).run(frames, {})["colourfulness"].to_pylist()
+        found.append(value)
+    assert found[0] < 3 and min(found[1:]) > 70
+
+
 @settings(deadline=None)
 @given(st.integers(1, 8192), st.integers(1, 8192))
 def test_working_size_keeps_the_shape(width: int, height: int) -> None:
