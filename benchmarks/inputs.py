@@ -30,6 +30,11 @@ CUT_SOURCES = (
     "bottle-detection.mp4", "car-detection.mp4", "one-by-one-person-detection.mp4", "testvideo.mp4",
     "dog_eating_854132.mp4", "bigbuckbunny.mp4", "video_big_buck_bunny.mp4", "counter.mp4",
 )  # fmt: skip
+# Of 360 to 720 lines.
+USUAL_SOURCES = (
+    "bottle-detection.mp4", "car-detection.mp4", "testvideo.mp4", "one-by-one-person-detection.mp4",
+    "dog_eating_854132.mp4", "bigbuckbunny.mp4", "video_big_buck_bunny.mp4",
+)  # fmt: skip
 OBJECT_SOURCES = (
     "car-detection.mp4", "one-by-one-person-detection.mp4", "bottle-detection.mp4", "dog_eating_854132.mp4",
 )  # fmt: skip
@@ -201,6 +206,21 @@ def cut_clips(setting: Setting, count: int = 40, seconds: float = 10) -> Path:
     return folder
 
 
+def usual_clips(setting: Setting, count: int = 40) -> Path:
+    """A folder of real clips of 5 to 140 seconds, short ones looped: half of them are shorter than 27."""
+    folder = setting.cache / f"usual_{count}"
+    if not folder.exists():
+        with making(folder) as unfinished:
+            unfinished.mkdir()
+            for k in range(count):
+                source = video(setting, USUAL_SOURCES[k % len(USUAL_SOURCES)])
+                # Lengths and sources run through each other, so that each source has short and long clips.
+                seconds = 5 * 28 ** ((k * 9 % count) / (count - 1))
+                times = max(1, int(seconds / _length(source)))
+                copy_packets([source] * times, unfinished / f"{k:03d}.mp4", 0, seconds, title=str(k))
+    return folder
+
+
 def film_clips(setting: Setting, count: int, seconds: float) -> Path:
     """A folder of clips of 720p cut from the film, each with bytes of its own."""
     folder = setting.cache / f"clips_{count}_{round(seconds)}s"
@@ -215,6 +235,9 @@ def film_clips(setting: Setting, count: int, seconds: float) -> Path:
 
 
 def _start(source: Path, wished: float) -> float:
+    return wished % max(_length(source) - 5, 1)
+
+
+def _length(source: Path) -> float:
     with av.open(str(source)) as container:
-        length = (container.duration or 0) / av.time_base
-    return wished % max(length - 5, 1)
+        return (container.duration or 0) / av.time_base

@@ -1,13 +1,16 @@
-"""Key frames of a folder of short clips, as JPEG."""
+"""Key frames of a folder of clips, as JPEG: beside ffmpeg, and beside the least that they can cost."""
 
 from __future__ import annotations
 
+import json
+import statistics
+import sys
 from pathlib import Path
 
 from benchmarks.benchmark import Benchmark, Measured
 from benchmarks.extracting import extract, read_table
 from benchmarks.harness import BenchmarkError, Command, Setting, remove, run_in_turn, summary
-from benchmarks.inputs import cut_clips
+from benchmarks.inputs import cut_clips, usual_clips
 
 # -fps_mode passthrough keeps every key frame; -q:v 3 is close to quality 90 of libjpeg.
 FFMPEG = (
@@ -40,6 +43,35 @@ def keyframes_to_jpeg(setting: Setting) -> Measured:
     )
 
 
+def keyframes_limit(setting: Setting) -> Measured:
+    """Our CPU seconds over those of decoding and encoding alone; start-up counts on our side."""
+    clips, output = usual_clips(setting), setting.scratch("keyframes_usual")
+    bare: list[float] = []
+
+    def same_number(stdout: str) -> None:
+        answer = json.loads(stdout)
+        bare.append(answer["cpu_seconds"])
+        if answer["frames"] != pictures(output):
+            raise BenchmarkError(f"{pictures(output)} pictures in {output}, the peer made {answer['frames']}")
+
+    a = extract(
+        setting, [clips], output, "--ops", "frames", "--sample", "keyframes", "--images", expect=["frames"]
+    )
+    peer = [sys.executable, "-m", "benchmarks.peers.keyframes_as_jpeg", clips, "90"]
+    framemill, whole = run_in_turn(setting.runs, a, Command(arguments=peer, check=same_number))
+    pairs = list(zip(framemill, bare[1:], strict=True))  # the first round is not measured
+    return Measured(
+        [own.cpu_seconds / limit for own, limit in pairs],
+        {
+            "framemill": summary(framemill),
+            "bare_with_start": summary(whole),
+            "bare_cpu_seconds": statistics.median(bare[1:]),
+            "pictures": pictures(output),
+        },
+        [limit / own.cpu_seconds for own, limit in pairs],
+    )
+
+
 def pictures(output: Path) -> int:
     """How many JPEGs the frames table holds."""
     images = read_table(output, "frames")["image"]
@@ -56,5 +88,14 @@ BENCHMARKS = [
         at_least=True,
         run=keyframes_to_jpeg,
         programs=("ffmpeg", "xargs"),
-    )
+    ),
+    Benchmark(
+        name="keyframes_limit",
+        work="key frames to JPEG, 40 real clips of 5 to 140 s, 360p to 720p, CPU seconds",
+        against="PyAV decode + OpenCV JPEG alone, one thread, no start-up: our CPU seconds over its",
+        goal=1.15,
+        unit="x",
+        at_least=False,
+        run=keyframes_limit,
+    ),
 ]
