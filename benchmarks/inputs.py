@@ -193,7 +193,7 @@ def object_corpus(setting: Setting) -> Path:
     return folder
 
 
-def cut_clips(setting: Setting, count: int = 40, seconds: float = 10) -> Path:
+def cut_clips(setting: Setting, count: int, seconds: float = 10) -> Path:
     """A folder of clips cut from the real ones at key frames."""
     folder = setting.cache / f"cut_{count}"
     if not folder.exists():
