@@ -1,4 +1,4 @@
-"""Key frames of a folder of clips, as JPEG: beside ffmpeg, and beside the least that they can cost."""
+"""Key frames of a folder of clips, as JPEG."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ def keyframes_limit(setting: Setting) -> Measured:
     a = extract(
         setting, [clips], output, "--ops", "frames", "--sample", "keyframes", "--images", expect=["frames"]
     )
-    peer = [sys.executable, "-m", "benchmarks.peers.keyframes_as_jpeg", clips, "90"]
-    framemill, whole = run_in_turn(setting.runs, a, Command(arguments=peer, check=same_number))
+    peer = [sys.executable, "-m", "benchmarks.peers.keyframes_as_jpeg"]
+    framemill, whole = run_in_turn(
+        setting.runs, a, Command(arguments=[*peer, clips, "90"], check=same_number)
+    )
     pairs = list(zip(framemill, bare[1:], strict=True))  # the first round is not measured
     return Measured(
         [own.cpu_seconds / limit for own, limit in pairs],
