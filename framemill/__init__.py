@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from framemill.cluster.request import ExtractRequest, Reporter, RunSummary
+    from framemill.cluster.results.answers import QueryResult
     from framemill.cluster.results.dataset import Dataset
-    from framemill.cluster.results.queries import QueryResult
     from framemill.ops.operation import Op
 
 if Path(__file__).with_name("models").is_file():
@@ -190,16 +190,33 @@ class Results:
                 failure = error
         raise DatasetError(f"table {name} of {self._dataset.root} cannot be read: {failure}") from failure
 
-    def sql(self, query: str, limit: int | None = None) -> QueryResult:
+    def sql(
+        self, query: str, limit: int | None = None, *, timeout: float = 600.0, memory: int | str = 0
+    ) -> QueryResult:
         """Answers one reading SQL statement; every table is a view, no other file can be read.
 
+        It runs in a process of its own, which is ended where it crosses a limit.
+
         Args:
-            limit: most rows to give, and to hold; None for all.
+            limit: most rows to give, and to hold; None for all, up to ten million.
+            timeout: seconds that it may take, > 0.
+            memory: bytes that it may take, or a size such as "4GB"; 0 for 0.7 of the machine's.
+
+        Raises:
+            UsageError: the statement is refused, or takes more than it may.
+            DatasetError: a part cannot be read.
         """
-        from framemill.cluster.results import queries
+        from framemill.cluster.config import parse_size
+        from framemill.cluster.results.sql_process import query_bounded
 
         if not isinstance(query, str):
             raise UsageError(f"query={query!r} is not a text with one SQL statement")
         if limit is not None and (not isinstance(limit, int) or limit < 0):
             raise UsageError(f"limit={limit!r} is no number of rows, 0 or more")
-        return queries.query(self._dataset.root, query, limit)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise UsageError(f"timeout={timeout!r} is no number of seconds")
+        try:
+            num_bytes = parse_size(memory)
+        except ValueError as exc:
+            raise UsageError(f"memory={memory!r} {exc}") from exc
+        return query_bounded(self._dataset.root, query, limit, timeout, num_bytes)

@@ -35,7 +35,7 @@ _SETTING = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 # What other commands than `extract` call theirs.
 _NO_SETTINGS = (
     "image", "in", "input_size", "line_width", "max_loss", "max_seconds", "min_seconds", "name", "of",
-    "preview", "where",
+    "preview", "timeout", "where",
 )  # fmt: skip
 # Rows that are laid out together, and the most that are counted where they are not shown.
 _LOT, _MOST_COUNTED = 10_000, 1_000_000

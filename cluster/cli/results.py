@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import click
@@ -23,6 +22,7 @@ from framemill.cluster.cli.output import (
     report,
     size,
 )
+from framemill.cluster.results.answers import SQL_MEMORY_SHARE, SQL_SECONDS
 
 _MOST_SHOWN = 20
 _ROWS_SHOWN = 40  # of an answer, as DuckDB's own shell does
@@ -79,31 +79,54 @@ def _without_noughts(tables: Mapping[str, Record]) -> dict[str, Record]:
     metavar="N",
     help=f"Rows to print [default: all; {_ROWS_SHOWN} on a terminal].",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=SQL_SECONDS,
+    help=f"How long it may work [default: {SQL_SECONDS:g}].",
+)
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    default="0",
+    help=f"Memory it may take, such as 4GB [default: {SQL_MEMORY_SHARE:g} of the machine's].",
+)
 @conventions
 @click.pass_obj
-def sql(invocation: Invocation, output: str, query: str, as_csv: bool, limit: int | None) -> None:
+def sql(
+    invocation: Invocation,
+    output: str,
+    query: str,
+    as_csv: bool,
+    limit: int | None,
+    timeout: float,
+    memory: str,
+) -> None:
     """Run one SQL QUERY over a result folder.
 
-    Each table is a view; no other file can be read.
+    Each table is a view; no other file can be read. It runs in a process of its own, which ends where the
+    statement takes more than it may.
 
     \b
     framemill sql OUT "SELECT label, count(*) FROM objects GROUP BY 1"
     """
     if as_csv and invocation.as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    from framemill.cluster.without_pandas import without_pandas
+    from framemill.cluster.config import parse_size
+    from framemill.cluster.results.sql_process import stream_bounded
 
-    with without_pandas():
-        from framemill.cluster.results import queries
-
-        with queries.stream_query(output, query) as answer:
-            rows = islice(answer.rows, limit)
-            if as_csv:
-                print_csv(answer.columns, rows)
-            elif invocation.as_json:
-                print_json_rows(answer.columns, rows)
-            else:
-                print_table(answer.columns, rows, most=_ROWS_SHOWN if limit is None else None)
+    try:
+        num_bytes = parse_size(memory)
+    except ValueError as exc:
+        raise click.UsageError(f"--memory {memory!r} {exc}") from exc
+    with stream_bounded(output, query, limit, timeout, num_bytes) as answer:
+        if as_csv:
+            print_csv(answer.columns, answer.rows)
+        elif invocation.as_json:
+            print_json_rows(answer.columns, answer.rows)
+        else:
+            print_table(answer.columns, answer.rows, most=_ROWS_SHOWN if limit is None else None)
 
 
 @click.command()

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from framemill.cluster.results import layout
+from framemill.cluster.results.answers import QueryResult, QueryStream
 from framemill.cluster.results.commits import DatasetState, Part
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.parts import unify_parts
@@ -31,7 +32,7 @@ from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.shot_rows import READ
 from framemill.cluster.results.shots import SHOTS_SCHEMA, VIEW, create_shots
 from framemill.cluster.results.sql_hints import explain
-from framemill.cluster.results.statements import QueryStream, Row, answering
+from framemill.cluster.results.statements import answering
 from framemill.cluster.results.storage import (
     REQUESTS_AT_ONCE,
     file_system,
@@ -76,17 +77,6 @@ _VIEWS: Mapping[str, Collection[str]] = {"spoken": ("transcript", "speakers"), V
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """Rows as Python values, in the order DuckDB gives them, and the names of their columns.
-
-    Times with a zone are in UTC; inside of lists and structs they are text.
-    """
-
-    columns: tuple[str, ...]
-    rows: list[Row]
-
-
 def query(root: str | os.PathLike[str] | RemotePath, sql: str, limit: int | None = None) -> QueryResult:
     """Runs one reading statement over the tables of a result folder; each table is a view.
 
@@ -94,7 +84,8 @@ def query(root: str | os.PathLike[str] | RemotePath, sql: str, limit: int | None
     log; where there are a transcript and speakers, `spoken`: who says each segment; and where there are
     scenes, `shots`: what all tables know of each shot (`framemill.cluster.results.shots`).
 
-    The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log.
+    The answer is exact whatever commits or compacts meanwhile: it is that of one state of the log. Statements
+    of users go through `framemill.cluster.results.sql_process`.
 
     Args:
         limit: most rows to give, 0 or more, and to hold; None for all.
@@ -122,8 +113,13 @@ def ask(dataset: Dataset, sql: str, limit: int | None = None) -> QueryResult:
 
 
 @contextmanager
-def stream_query(root: str | os.PathLike[str] | RemotePath, sql: str) -> Iterator[QueryStream]:
+def stream_query(
+    root: str | os.PathLike[str] | RemotePath, sql: str, memory: int = 0
+) -> Iterator[QueryStream]:
     """As `query`, with rows as they come, inside of the block.
+
+    Args:
+        memory: bytes that DuckDB may hold before it spills; 0 for a share of the machine's.
 
     Raises:
         DatasetError: a part cannot be read; also where a compaction replaces one after the first row.
@@ -131,7 +127,7 @@ def stream_query(root: str | os.PathLike[str] | RemotePath, sql: str) -> Iterato
 
     def begin(dataset: Dataset) -> tuple[ExitStack, QueryStream]:
         with ExitStack() as stack:
-            stream = stack.enter_context(_answering(dataset, sql))
+            stream = stack.enter_context(_answering(dataset, sql, memory))
             rows = chain(list(islice(stream.rows, 1)), stream.rows)
             return stack.pop_all(), QueryStream(stream.columns, rows)
 
@@ -255,7 +251,7 @@ def _empty(schema: pa.Schema) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(schema.empty_table())
 
 
-def _answering(dataset: Dataset, sql: str) -> AbstractContextManager[QueryStream]:
+def _answering(dataset: Dataset, sql: str, memory: int = 0) -> AbstractContextManager[QueryStream]:
     state = dataset.state
     there = ["sources", *table_names(state)]
     tables: dict[str, pyarrow.dataset.Dataset] = {}
@@ -280,7 +276,7 @@ def _answering(dataset: Dataset, sql: str) -> AbstractContextManager[QueryStream
             columns["spoken"] = [*columns["transcript"], "speaker"]
         return explain(text, sql, columns, str(dataset.root))
 
-    return answering(sql, prepare, explained)
+    return answering(sql, prepare, explained, memory)
 
 
 def _named(sql: str, there: Collection[str]) -> set[str]:

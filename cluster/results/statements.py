@@ -1,6 +1,8 @@
 """One statement in DuckDB over tables that are handed to it, with rows as they come.
 
 The engine gets no file at all, half of the machine's memory, and a folder of its own for what does not fit.
+Its functions do not keep to that, and heed no interrupt: what a user wrote runs in a process that can be
+ended (`framemill.cluster.results.sql_process`).
 """
 
 from __future__ import annotations
@@ -9,30 +11,17 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import duckdb
 
 from framemill.cluster.machine import memory_bytes, usable_cores
+from framemill.cluster.results.answers import ENGINE_MEMORY_SHARE, MOST_SPILLED_BYTES, QueryStream, Row
 from framemill.errors import DatasetError, UsageError
 
-# What DuckDB may hold of the machine's memory before it spills; its own default is most of it.
-_MEMORY_SHARE = 0.5
 _ROWS_AT_ONCE = 2048  # as many as DuckDB makes at a time
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI: a PIVOT
 _ZONED = re.compile(r"TIMESTAMP(_NS)? WITH TIME ZONE")
-
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryStream:
-    """Column names, and rows as they come: no more are held than DuckDB makes at a time."""
-
-    columns: tuple[str, ...]
-    rows: Iterator[Row]
 
 
 @contextmanager
@@ -40,12 +29,14 @@ def answering(
     sql: str,
     prepare: Callable[[duckdb.DuckDBPyConnection, bool], None],
     explain: Callable[[str], str],
+    memory: int = 0,
 ) -> Iterator[QueryStream]:
     """Runs one reading statement; its rows can be had inside of the block.
 
     Args:
         prepare: registers tables and makes views on a connection; told whether the statement is a SELECT.
         explain: turns what DuckDB says against a statement into words for a person.
+        memory: bytes that DuckDB may hold before it spills; 0 for a share of the machine's.
 
     Raises:
         UsageError: it is not one statement, does not read, or DuckDB refuses it: also while rows come.
@@ -58,10 +49,13 @@ def answering(
     ):
         # Large sorts spill; the default place would be a folder in the user's current one.
         connection.execute("SET temp_directory = ?", [spill])
-        connection.execute(f"SET memory_limit = '{int(_MEMORY_SHARE * memory_bytes())}B'")
+        held = memory or int(ENGINE_MEMORY_SHARE * memory_bytes())
+        connection.execute(f"SET memory_limit = '{held}B'")
+        connection.execute(f"SET max_temp_directory_size = '{MOST_SPILLED_BYTES}B'")
         connection.execute(f"SET threads = {usable_cores()}")
         connection.execute("SET TimeZone = 'UTC'")  # the same answer wherever it is asked
         connection.execute("SET enable_external_access = false")
+        connection.execute("SET autoload_known_extensions = false")
         connection.execute("SET python_enable_replacements = false")
         statements = connection.extract_statements(sql)
         kinds = [statement.type.name for statement in statements]

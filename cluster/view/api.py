@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from framemill.cluster.results.queries import query
+from framemill.cluster.results.sql_process import query_bounded
 from framemill.cluster.view.live import LiveFolder
 from framemill.cluster.view.page_rows import plain
 from framemill.cluster.view.shot_filters import parse_filter
 from framemill.errors import FramemillError, LeaseError, UsageError
 
 PAGE_ROWS, MOST_ROWS = 60, 500  # of a page, and at most of one
-SQL_ROWS = 200
+SQL_ROWS, MOST_SQL_ROWS = 200, 10_000  # unless a question says how many, and at most
+SQL_SECONDS = 60.0
 
 Handler = Callable[[Request], Any]
 
@@ -88,9 +89,9 @@ def routes(folder: LiveFolder) -> Sequence[BaseRoute]:
         return folder.errors(*_page(request))
 
     def sql(request: Request, asked: _Statement) -> Any:
-        if not 0 < asked.limit <= 10_000:
-            raise UsageError(f"limit {asked.limit}: ask for 1 to 10,000 rows")
-        found = query(folder.root, asked.sql, asked.limit + 1)
+        if not 0 < asked.limit <= MOST_SQL_ROWS:
+            raise UsageError(f"limit {asked.limit}: ask for 1 to {MOST_SQL_ROWS:,} rows")
+        found = query_bounded(folder.root, asked.sql, asked.limit + 1, SQL_SECONDS)
         rows = [[plain(value) for value in row] for row in found.rows[: asked.limit]]
         return {"columns": found.columns, "rows": rows, "more": len(found.rows) > asked.limit}
 
