@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 UNKNOWN = "unknown"
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")  # on the way to the sample descriptions
-_MAX_BOXES = 10_000
+MAX_BOXES = 10_000
 # An element 0x86 of Matroska with a length of one byte: the codec's identity, such as A_OPUS.
 _MATROSKA = re.compile(rb"\x86([\x83-\xbf])([AVS]_[A-Z0-9/_.]{1,60})")
 _HEAD_BYTES = 1 << 20
@@ -36,7 +36,7 @@ def _sample_descriptions(file: BinaryIO, num_bytes: int) -> list[str]:
     """Four characters for each track of an MP4 (ISO/IEC 14496-12, 8.5.2), in the order of the tracks."""
     found = []
     spans = [(0, num_bytes)]
-    for _ in range(_MAX_BOXES):
+    for _ in range(MAX_BOXES):
         if not spans:
             break
         at, end = spans.pop()

@@ -17,7 +17,7 @@ from av.stream import Discard
 from framemill.actors.coded_headers import CodedHeaders
 from framemill.actors.coded_pictures import picture_counter
 from framemill.actors.h264_fields import FieldPairs
-from framemill.actors.limits import count_packets, size_of
+from framemill.actors.limits import PictureAllowance, count_packets, size_of
 from framemill.actors.picture_decoder import picture_decoder
 from framemill.actors.range_reader import raise_failure, skip_all_but_keys
 from framemill.actors.safe_open import open_media
@@ -275,12 +275,14 @@ def _decoded_order(path: str, stream_index: int, num_packets: int) -> list[int]:
     with open_media(path) as container:
         stream = cast("VideoStream", container.streams[stream_index])
         context = stream.codec_context
-        for position, packet in enumerate(_demuxed(container, stream)):
-            packet.pts = packet.dts = position
+        allowance = PictureAllowance(size_of(container))
+        for position, packet in enumerate(itertools.chain(_demuxed(container, stream), [None])):
+            if packet is not None:
+                packet.pts = packet.dts = position
             with contextlib.suppress(av.error.FFmpegError):
-                order += [frame.pts for frame in context.decode(packet) if frame.pts is not None]
-        with contextlib.suppress(av.error.FFmpegError):
-            order += [frame.pts for frame in context.decode(None) if frame.pts is not None]
+                for frame in context.decode(packet):
+                    allowance.spend(frame.width, frame.height)
+                    order += [frame.pts] if frame.pts is not None else []
     return [position for position in dict.fromkeys(order) if position < num_packets]
 
 
@@ -344,4 +346,5 @@ def _timed_between(packets: list[Row], order: list[int], untimed: list[int]) -> 
 def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[Any]]:
     """Packets with something in them, until the first error."""
     with contextlib.suppress(av.error.FFmpegError):
-        yield from (packet for packet in container.demux(stream) if packet.size)
+        packets = count_packets(container.demux(stream), size_of(container))
+        yield from (packet for packet in packets if packet.size)

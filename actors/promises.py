@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import av.error
 
+from framemill.actors.limits import count_packets, size_of
 from framemill.actors.safe_open import open_media
 from framemill.actors.subtitles import text_streams
 from framemill.actors.timeline import Shift, Timeline
@@ -114,7 +115,7 @@ def last_end(path: str, indices: Sequence[int], timeline: Timeline) -> float:
         streams = [fresh.streams[i] for i in indices]
         shifts = {stream.index: Shift(timeline, stream) for stream in streams}
         with contextlib.suppress(av.error.FFmpegError):  # what was read until there is what there is
-            for packet in fresh.demux(streams):
+            for packet in count_packets(fresh.demux(streams), size_of(fresh)):
                 if not packet.size:
                     continue
                 shifts[packet.stream_index].apply(packet)

@@ -13,7 +13,7 @@ from av.stream import Discard
 
 from framemill.actors.in_order import InOrder
 from framemill.actors.indexing import SourceIndex
-from framemill.actors.limits import SoundAllowance, count_packets
+from framemill.actors.limits import PictureAllowance, SoundAllowance, TextAllowance, count_packets
 from framemill.actors.picture_decoder import drops_unreferenced, palette_of, picture_decoder
 from framemill.actors.plan import plan_decode
 from framemill.actors.pyav_colours import without_empty_alpha
@@ -136,11 +136,9 @@ class _Reader:
         request: ReadRequest,
         report: ReadReport,
     ) -> None:
-        self.container = container
-        self.path = path
-        self.index = index
-        self.request = request
-        self.report = report
+        self.container, self.path, self.index = container, path, index
+        self.request, self.report = request, report
+        self.allowance = PictureAllowance(index.description.num_bytes)
         self.wanted = np.union1d(request.frames, request.signals)
         self.plan = plan_decode(index.packets, self.wanted)
         num_frames = len(index.frames)
@@ -221,6 +219,7 @@ class _Reader:
             timed = self.container.format.name not in UNTIMED
             sound = SoundTrack(track, origin, request.sound_rates, request.native_sound, timed)
         allowance = SoundAllowance(self.index.description.num_bytes)
+        words = TextAllowance()
         subtitles = {text.index: SubtitleTrack(text, origin) for text in texts}
         shifts = {s.index: Shift(self.index.timeline, s) for s in (track, *texts) if s is not None}
         streams = [stream for stream in (picture, track, *texts) if stream is not None]
@@ -232,6 +231,7 @@ class _Reader:
             if sound is not None and packet.stream_index == self.index.audio_stream:
                 yield from allowance.check(sound.feed(packet))
             elif packet.stream_index in subtitles:
+                words.spend(packet.size)
                 cues = subtitles[packet.stream_index].feed(packet)
                 if cues is not None:
                     yield cues
@@ -340,6 +340,7 @@ class _Reader:
 
     def _deliver(self, frame: av.VideoFrame) -> None:
         self.report.num_decoded += 1
+        self.allowance.spend(frame.width, frame.height)
         packets = self.index.packets
         if frame.pts is None or not 0 <= frame.pts < len(packets.frame):
             return
@@ -383,8 +384,7 @@ class _Reader:
             self.index.rotation_quarters,
             self.index.is_mirrored,
         )
-        self.batch = []
-        self.batch_bytes = 0
+        self.batch, self.batch_bytes = [], 0
         return chunk
 
 

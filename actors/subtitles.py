@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 
+from framemill.actors.limits import count_packets, size_of
 from framemill.actors.safe_open import open_media
 from framemill.ops.chunks import Cue, Subtitles
 from framemill.ops.plain_text import plain_lines
@@ -57,7 +58,7 @@ def subtitles_end(path: str, streams: Sequence[int]) -> float:
     """Where the last cue of these streams of a file ends, in seconds since the container's time 0."""
     end = 0.0
     with open_media(path) as fresh, contextlib.suppress(av.error.FFmpegError):
-        for packet in fresh.demux([fresh.streams[i] for i in streams]):
+        for packet in count_packets(fresh.demux([fresh.streams[i] for i in streams]), size_of(fresh)):
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     return end

@@ -21,6 +21,7 @@ import av
 import av.error
 from av.stream import Discard
 
+from framemill.actors.limits import count_packets, size_of
 from framemill.actors.safe_open import open_bytes, open_media
 from framemill.actors.segments import seams_of
 from framemill.actors.transport_seams import begins_anew
@@ -35,7 +36,7 @@ FORWARD_SECONDS = 10
 # A track enters a part with a jump of its own up to so long before or after the picture's first time in it.
 _ENTRY_SECONDS = 10
 # Each look reads a megabyte: hostile files leap at every packet.
-_MOST_LOOKS = 100
+MOST_LOOKS = 100
 # A jump back by less than a few pictures is a new part only if it is so near to where that begins.
 _NEAR_PACKETS = 32
 
@@ -130,7 +131,8 @@ def find_timeline(path: str, leader: int, others: Sequence[int]) -> Timeline:
             if stream.index not in tracks:
                 stream.discard = Discard.all
         with contextlib.suppress(av.error.FFmpegError):
-            for packet in container.demux([container.streams[index] for index in tracks]):
+            packets = container.demux([container.streams[index] for index in tracks])
+            for packet in count_packets(packets, size_of(container)):
                 if packet.size:
                     tracks[packet.stream_index].append(_seconds(packet))
     if name in WRAPPING and tracks[leader]:
@@ -206,7 +208,7 @@ def _restarts(track: Sequence[_Packet], format_name: str, path: str) -> list[int
             if packet.is_key and packet.shown is not None and highest is not None:
                 begins = packet.shown <= highest - (0 if step <= 0 else Fraction(BACK_SECONDS))
             is_leap = step > FORWARD_SECONDS and format_name in WRAPPING
-            if not begins and is_leap and looks < _MOST_LOOKS:
+            if not begins and is_leap and looks < MOST_LOOKS:
                 looks += 1
                 begins = _begins_anew(path, format_name, packet)
         if begins:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -274,7 +273,9 @@ def _from_file(path: Path | None) -> Settings:
         if not path.is_file():
             return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        from framemill.models.registry import read_toml
+
+        content = read_toml(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: the configuration cannot be read: {error}") from error
     content = _renamed(content)

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from docs.limits import GROUPS
 from framemill.cluster.choices import QUALITIES
 from framemill.cluster.cli.main import COMMANDS, SECTIONS, cli, main
 from framemill.cluster.cli.output import size
@@ -283,10 +284,20 @@ def profiles() -> str:
     return table(("`--profile`", "what passes", "the same as `--where`", "needs"), rows)
 
 
+def limits() -> str:
+    rows = [
+        (title, limit.of, limit.value, limit.flag, limit.crossing)
+        for title, make in GROUPS.items()
+        for limit in make()
+    ]
+    return table(("of", "limit", "default", "flag", "crossing it gives"), rows)
+
+
 LISTS: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         overview, columns, operations, commands, settings, qualities, models, families, formats, profiles,
+        limits,
     )
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from framemill.models.registry import all_entries, is_default, named_entries
 
 _TIMEOUT_SECONDS = 30.0
 _AT_ONCE = 8
-_REDIRECTS = 5
+REDIRECTS = 5
 _POINTER_BYTES = 1024  # a pointer of Git LFS is three short lines
 # Where GitHub keeps the content of LFS files, and where the pointer to it stands.
 _LFS_CONTENT, _LFS_POINTER = (
@@ -172,7 +172,7 @@ def _headers(url: str) -> dict[str, str]:
     Hugging Face tells size and digest where it sends on to the store that holds the content.
     """
     linked: dict[str, str] = {}
-    for _ in range(_REDIRECTS):
+    for _ in range(REDIRECTS):
         try:
             with _open(url, "HEAD") as response:
                 return {**_lower(response.headers), **linked}
@@ -186,7 +186,7 @@ def _headers(url: str) -> dict[str, str]:
             if {"x-linked-size", "x-linked-etag"} <= set(linked):
                 return linked
             url = urllib.parse.urljoin(url, exc.headers["Location"])
-    raise HTTPException(f"is sent on more than {_REDIRECTS} times")
+    raise HTTPException(f"is sent on more than {REDIRECTS} times")
 
 
 def _headers_by_get(url: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ GRAPH_VERSION = 1  # raise it when `bert_graph` would make another graph of the 
 _OPSET, _IR_VERSION = 20, 9  # the first with Gelu, and its file format
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _MASKED = -1e4  # added to what attention must not see; e**-1e4 is 0 in float32
-_MAX_HEADER_BYTES = 100 << 20
+MAX_HEADER_BYTES = 100 << 20
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -65,7 +65,7 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     try:
-        if length > min(_MAX_HEADER_BYTES, len(content) - 8):
+        if length > min(MAX_HEADER_BYTES, len(content) - 8):
             raise ValueError(f"a header of {length} bytes in a file of {len(content)}")
         header = json.loads(content[8 : 8 + length])
         body = memoryview(content)[8 + length :]

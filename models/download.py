@@ -30,8 +30,8 @@ PAUSE_SECONDS = 0.5  # before the second attempt; each further pause is twice as
 _LONGEST_PAUSE_SECONDS = 60.0  # that a server may ask for
 _PROGRESS_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
-_TIMEOUT_SECONDS = 30.0  # without a byte
-_LIMIT_BYTES = 8 << 30  # of a download whose size nobody states
+TIMEOUT_SECONDS = 30.0  # without a byte
+LIMIT_BYTES = 8 << 30  # of a download whose size nobody states
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Request timeout, range not satisfiable, too many requests, and errors of servers and their gateways.
 _TEMPORARY = (408, 416, 429, 500, 502, 503, 504)
@@ -141,14 +141,14 @@ class _Transfer:
 
     def _open(self, request: urllib.request.Request) -> Any:
         try:
-            return self._opener.open(request, timeout=_TIMEOUT_SECONDS)
+            return self._opener.open(request, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             if error.code == 416:
                 self._can_resume = False  # the range does not exist there
             raise
 
     def _receive(self, response: Any, total: int) -> None:
-        limit = self._num_bytes or _LIMIT_BYTES
+        limit = self._num_bytes or LIMIT_BYTES
         while chunk := response.read(_CHUNK_BYTES):
             if self.done + len(chunk) > limit:
                 self._file.truncate(0)

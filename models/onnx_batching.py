@@ -21,6 +21,8 @@ from framemill.models.store import cache_folder
 _TOLERANCE = 1e-4
 _QUANTIZED = "it has DynamicQuantizeLinear, whose scale would depend on the other rows of a batch"
 
+MOST_GRAPH_BYTES = (2 << 30) - 1  # what a message of protobuf may have
+
 
 def load_graph(path: Path, weights: Collection[str] = ()) -> Any:
     """The parsed `onnx.ModelProto` of a file that is safe to run.
@@ -36,6 +38,11 @@ def load_graph(path: Path, weights: Collection[str] = ()) -> Any:
     except ImportError as exc:
         raise ModelError(f"the package onnx is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
     try:
+        if path.stat().st_size > MOST_GRAPH_BYTES:
+            raise ModelError(
+                f"{path} has {path.stat().st_size} bytes, and an ONNX file at most {MOST_GRAPH_BYTES}, as its "
+                "format cannot hold more"
+            )
         content = path.read_bytes()
     except OSError as exc:
         raise ModelError(f"model file {path} cannot be read: {exc.strerror}; check the path") from exc

@@ -30,6 +30,8 @@ from framemill.models.folders import digest_file, digest_files, list_folder
 LABEL_SETS = ("audioset521", "audioset527", "coco80", "coco91", "everyday", "imagenet1000")
 
 # Files of `entries/`, in the order in which models are listed.
+# Of a file of the user's: the labels of twenty thousand classes take a tenth of it.
+MOST_TOML_BYTES = 4 << 20
 _FILES = (
     "objects",
     "vad",
@@ -118,11 +120,28 @@ def user_entries() -> list[ModelEntry]:
     return [read_entry(path) for path in sorted(folder.glob("*.toml"))]
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a file of the user's in TOML.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no TOML, or is larger or nested more deeply than such a file is.
+    """
+    with path.open("rb") as file:
+        data = file.read(MOST_TOML_BYTES + 1)
+    if len(data) > MOST_TOML_BYTES:
+        raise ValueError(f"it has more than the {MOST_TOML_BYTES} bytes that are read")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it nests tables or lists too deeply") from None
+
+
 def read_entry(path: Path) -> ModelEntry:
     """One user's entry from its TOML file."""
     try:
-        block = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        block = read_toml(path)
+    except (OSError, ValueError) as exc:
         raise ModelError(f"model block {path} cannot be read: {exc}; repair or delete it") from exc
     try:
         return parse_entry(block)

@@ -13,7 +13,7 @@ from framemill.errors import UsageError
 
 # Of the words of a shot, as of its text: what is longer pushes the pictures out of a small model's context.
 MOST_CHARACTERS = 2000
-_MAX_PROMPT_BYTES = 1 << 16
+MAX_PROMPT_BYTES = 1 << 16
 
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Paragraph = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
@@ -77,14 +77,14 @@ def read_prompt(path: str | None, default: str, fields: Sequence[str]) -> Templa
         return Template(default)
     try:
         with Path(path).open("rb") as file:
-            content = file.read(_MAX_PROMPT_BYTES + 1)
+            content = file.read(MAX_PROMPT_BYTES + 1)
         text = content.decode()
     except (OSError, UnicodeError) as exc:
         raise UsageError(f"the prompt {path} cannot be read: {exc}") from exc
     known = ", ".join(f"${name}" for name in fields)
-    if len(content) > _MAX_PROMPT_BYTES or not text.strip():
+    if len(content) > MAX_PROMPT_BYTES or not text.strip():
         raise UsageError(
-            f"the prompt {path} is empty or longer than {_MAX_PROMPT_BYTES >> 10} kB: write what the model "
+            f"the prompt {path} is empty or longer than {MAX_PROMPT_BYTES >> 10} kB: write what the model "
             f"is asked, with {known}"
         )
     template = Template(text)
