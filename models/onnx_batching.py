@@ -40,8 +40,8 @@ def load_graph(path: Path, weights: Collection[str] = ()) -> Any:
     try:
         if path.stat().st_size > MOST_GRAPH_BYTES:
             raise ModelError(
-                f"{path} has {path.stat().st_size} bytes, and an ONNX file at most {MOST_GRAPH_BYTES}, as its "
-                "format cannot hold more"
+                f"{path} has {path.stat().st_size} bytes, and an ONNX file at most {MOST_GRAPH_BYTES}, as "
+                "its format cannot hold more"
             )
         content = path.read_bytes()
     except OSError as exc:

@@ -57,6 +57,8 @@ def answering(
         connection.execute("SET enable_external_access = false")
         connection.execute("SET autoload_known_extensions = false")
         connection.execute("SET python_enable_replacements = false")
+        if not _is_text(sql):  # DuckDB ends the process over such
+            raise UsageError("the statement holds half of a character: give text in UTF-8")
         statements = connection.extract_statements(sql)
         kinds = [statement.type.name for statement in statements]
         if len(kinds) != 1 or kinds[0] not in _READING:
@@ -73,6 +75,14 @@ def answering(
             cursor = connection.execute(_without_zones(sql, types))
         rows = _rows(cursor, [n for n, kind in enumerate(types) if _ZONED.fullmatch(kind)])
         yield QueryStream(tuple(str(column[0]) for column in description), _telling(rows, explain))
+
+
+def _is_text(sql: str) -> bool:
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _without_zones(sql: str, types: Sequence[str]) -> str:

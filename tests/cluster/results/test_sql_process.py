@@ -121,6 +121,8 @@ def test_refusals_carry_the_reason(root: Path) -> None:
         query_bounded(root.parent / "none", "SELECT 1")
     with pytest.raises(UsageError, match=f"at most {MOST_SQL_BYTES} are read"):
         query_bounded(root, "SELECT 1 --" + "x" * MOST_SQL_BYTES)
+    with pytest.raises(UsageError, match="half of a character"):
+        query_bounded(root, "SELECT 'a\ud800'")
     with pytest.raises(UsageError, match="bytes of memory"):
         query_bounded(root, "SELECT 1", memory=1000)
     with pytest.raises(UsageError, match="give more than 0"):
