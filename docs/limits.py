@@ -31,6 +31,7 @@ from framemill.models import addresses, bert_graph, download, onnx_batching, reg
 from framemill.ops import word_lists
 from framemill.ops.frames import labels
 from framemill.ops.objects import open_vocabulary
+from framemill.ops.sampling import importance_curve
 from framemill.ops.text import detection, recognition
 
 REFUSED = "one row of `errors`"
@@ -114,6 +115,11 @@ def media() -> list[Limit]:
         ),
         Limit(
             "rows of sampled frames", "one a packet, for each operation", "that of packets is crossed first"
+        ),
+        Limit(
+            "length of a picture whose importance is told",
+            f"{_count(importance_curve.MOST_BINS * importance_curve.BIN_SECONDS)} s",
+            REFUSED,
         ),
         Limit("key frames of `keyframes:N`", _count(plan.MOST_KEY_FRAMES), TOLD),
         Limit("boxes of an MP4 looked through for what is cut off", _count(box_sizes.MAX_BOXES), UNUSED),

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from framemill.errors import LimitError
 from framemill.ops.chunks import BoolArray, Float64Array, FrameIndex, Int64Array, UInt8Array
 from framemill.ops.shots.features import CHROMA_CELLS, LUMA_CELLS
 from framemill.ops.shots.selection import early_keys
 
 BIN_SECONDS = 0.25
+# Three weeks, for which each signal takes 64 MiB: two pictures may lie thousands of years apart.
+MOST_BINS = 1 << 23
 TIERS = ("minimal", "low", "medium", "high", "critical")
 # Quantiles of the file's own curve that a bin must exceed to enter low, medium, high and critical. It leaves
 # a tier again only below the quantile LEAVE lower, so that the tier does not alternate quickly.
@@ -145,9 +148,17 @@ def make_curve(
         shots: as from `find_shots`.
         levels: start in seconds and RMS in dB of each window of the sound; empty without sound.
         speech: start and end in seconds of each stretch of speech.
+
+    Raises:
+        LimitError: the picture lasts longer than `MOST_BINS` bins.
     """
     first = float(index.pts_seconds[0])
     num = max(1, int(np.ceil((end_seconds - first) / BIN_SECONDS - 1e-9)))
+    if num > MOST_BINS:
+        raise LimitError(
+            f"the picture lasts {end_seconds - first:.0f} seconds by its times, and importance is told of up "
+            f"to {MOST_BINS * BIN_SECONDS:.0f}: its times are broken; copy the streams into a new file"
+        )
     seconds: Float64Array = first + BIN_SECONDS * np.arange(num, dtype=np.float64)
 
     def bins(times: Float64Array) -> Int64Array:

@@ -86,7 +86,7 @@ def test_a_statement_without_an_end_is_ended(root: Path, sql: str) -> None:
     started = time.monotonic()
     with pytest.raises(UsageError, match=r"took longer than 0\.5 seconds"):
         query_bounded(root, sql, seconds=0.5)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 300  # by itself the last takes half an hour
     assert query_bounded(root, "SELECT count(*) FROM scenes").rows == [(9,)]
 
 

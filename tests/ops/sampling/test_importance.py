@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framemill.errors import LimitError
 from framemill.ops.chunks import FrameIndex, ShardInfo
 from framemill.ops.operation import NoOptions
 from framemill.ops.sampling.importance import NOTHING, Importance
@@ -20,6 +21,7 @@ from framemill.ops.sampling.importance_curve import (
     TIERS,
     KeyFrameThumbnails,
     find_shots,
+    make_curve,
     packet_surprises,
     runs_of,
     tier_bins,
@@ -198,3 +200,13 @@ def test_key_frames_take_their_own_out_of_what_others_asked_for() -> None:
         [float(signals(1, k).luma.mean()) for k in range(0, 60, 5)]
     )
     assert BIN_SECONDS > 0
+
+
+def test_pictures_thousands_of_years_apart_are_refused_before_memory_is_taken() -> None:
+    pts = np.array([0, 1, 2]) * 2**31
+    index = FrameIndex(pts, pts.astype(np.float64), np.ones(3, bool), np.full(3, 500, np.int64))
+    nothing, cells = np.zeros(0), np.zeros((0, 96), np.uint8)
+    thumbnails = KeyFrameThumbnails(np.zeros(0, np.int64), cells)
+    shots = np.array([[0, 3]])
+    with pytest.raises(LimitError, match="lasts 4294967296 seconds by its times"):
+        make_curve(index, 2.0**32, thumbnails, shots, (nothing, nothing), (nothing, nothing))
