@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from framemill.cluster.results.queries import QueryResult, query
+from framemill.cluster.results.answers import QueryResult
+from framemill.cluster.results.queries import query
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.results.shots import SHOTS_SCHEMA
 

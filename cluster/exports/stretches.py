@@ -11,8 +11,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from framemill.cluster.corpus.shots import COLUMNS, find_shots
+from framemill.cluster.results.answers import QueryResult
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.queries import QueryResult, query
+from framemill.cluster.results.queries import query
 from framemill.errors import UsageError
 
 SHOTS = "shots"
