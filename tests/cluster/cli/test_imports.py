@@ -43,6 +43,14 @@ def _watch(folder: Path, *arguments: str) -> tuple[set[str], list[set[str]]]:
     return set(modules), [set(names) for names in started]
 
 
+def _imported_by(module: str) -> set[str]:
+    code = f"import {module}, json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout))
+
+
 @pytest.fixture(scope="module")
 def clip(clips: Path) -> Path:
     return clips / "a.mp4"
@@ -60,7 +68,10 @@ def test_status_imports_nothing_heavy(out: Path, tmp_path: Path) -> None:
 
 
 def test_sql_imports_what_answers_it_alone(out: Path, tmp_path: Path) -> None:
-    modules, _ = _watch(tmp_path, "sql", str(out), "SELECT count(*) FROM media")
+    """The engine is in a process of its own, which is started by one that imports nothing heavy."""
+    modules, started = _watch(tmp_path, "sql", str(out), "SELECT count(*) FROM media")
+    assert len(started) == 1 and not HEAVY & modules
+    modules = _imported_by("framemill.cluster.results.queries")
     assert "duckdb" in modules
     assert not {*ELSEWHERE, "av", "cv2", "rich.console"} & modules
 
@@ -85,12 +96,6 @@ def test_a_run_with_nothing_to_do_starts_no_worker(clip: Path, out: Path, tmp_pa
 
 
 def test_a_worker_imports_what_decodes_and_writes_alone() -> None:
-    code = (
-        "import framemill.cluster.engines.local.answering, json, sys; print(json.dumps(sorted(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    modules = set(json.loads(done.stdout))
+    modules = _imported_by("framemill.cluster.engines.local.answering")
     assert {"av", "numpy", "cv2", "pyarrow"} <= modules
     assert not {*ELSEWHERE, "duckdb", "click", "rich", "cupy", "nvidia.dali"} & modules
