@@ -44,7 +44,13 @@ def _watch(folder: Path, *arguments: str) -> tuple[set[str], list[set[str]]]:
 
 
 def _imported_by(module: str) -> set[str]:
-    code = f"import {module}, json, sys; print(json.dumps(sorted(sys.modules)))"
+    code = f"""
+import json, sys
+from framemill.cluster.without_pandas import without_pandas
+with without_pandas():
+    import {module}
+print(json.dumps(sorted(sys.modules)))
+"""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
     )
