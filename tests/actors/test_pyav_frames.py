@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from framemill.actors import pyav_frames
 from framemill.actors.indexing import index_source
+from framemill.actors.pyav_colours import rgb_pixels
 from framemill.actors.pyav_frames import PyavFrames, SignalsBatch
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.ops.chunks import FrameIndex, Frames
+from framemill.ops.frames.frames import FramesOp, FramesOptions
 from tests.actors.clips import marked, moving, turn, write_clip
 from tests.actors.reading import NONE
 
@@ -278,6 +281,22 @@ def test_views_are_remembered_and_sized(tmp_path: Path) -> None:
     assert frames.luma((10, 7)) is frames.luma((10, 7)) and frames.rgb() is frames.rgb()
     assert frames.luma().dtype == frames.rgb().dtype == np.uint8
     assert frames.crops(NONE, np.zeros((0, 4), np.float32), (5, 4)).shape == (0, 4, 5, 3)
+
+
+def test_measures_and_jpegs_make_no_picture_in_rgb(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[av.VideoFrame] = []
+
+    def noted(frame: av.VideoFrame, scaler: VideoReformatter) -> Any:
+        made.append(frame)
+        return rgb_pixels(frame, scaler)
+
+    monkeypatch.setattr(pyav_frames, "rgb_pixels", noted)
+    frames = [av.VideoFrame.from_ndarray(p, "rgb24").reformat(format="yuv420p") for p in moving(3, 96, 64)]
+    given = PyavFrames(frames, np.arange(3), np.arange(3) / 25, np.ones(3, bool), (96, 64), 0)
+    FramesOp(FramesOptions(images=True), {}).run(given, {})
+    assert not made
+    given.rgb((40, 30))
+    assert made == frames
 
 
 def test_crops_beyond_the_picture_are_black_there() -> None:
