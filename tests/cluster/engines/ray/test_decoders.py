@@ -16,6 +16,7 @@ from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
 from framemill.cluster.engines.ray import split as ray_split
 from framemill.cluster.engines.ray.pools import STREAMS
 from framemill.cluster.engines.ray.split import MESSAGE_FRAMES, Decoder, DecoderPool
+from framemill.cluster.run.messages import Sandbox
 from framemill.errors import MediaError
 from framemill.ops.chunks import Audio, Chunk, Frames, Signals
 from tests.cluster.extraction import FPS, render_clip
@@ -47,7 +48,7 @@ def test_messages_hold_what_a_reader_gives(tmp_path: Path, most_bytes: int) -> N
     expected, report = [], ReadReport()
     for chunk in read_shard(path, index, request, report):
         expected.append(chunk)
-    decoder = Decoder(most_bytes)
+    decoder = Decoder(most_bytes, Sandbox())
     assert len(decoder.index(path).frames) == 8 * FPS
     messages = [decoder.start("stream", path, index, request)]
     while not messages[-1][2]:
@@ -65,7 +66,7 @@ def test_messages_hold_what_a_reader_gives(tmp_path: Path, most_bytes: int) -> N
 def test_a_shard_may_be_given_up_half_way(tmp_path: Path) -> None:
     path = str(render_clip(tmp_path / "clip.mp4", seed=1))
     index = index_source(path)
-    decoder = Decoder(1)
+    decoder = Decoder(1, Sandbox())
     request = ReadRequest(np.arange(len(index.frames)), np.zeros(0, np.int64), with_sound=False, threads=1)
     assert not decoder.start("stream", path, index, request)[2]
     decoder.close("stream")
@@ -127,7 +128,7 @@ def _lend(pool: DecoderPool, numbers: range, actor: str = "actor") -> list[str]:
 
 
 def test_the_least_busy_decoder_is_lent_and_the_pool_grows(ray: _Ray) -> None:
-    pool = DecoderPool(2, 3, 1.0, 1)
+    pool = DecoderPool(2, 3, 1.0, 1, Sandbox())
     assert len(ray.made) == 2
     ray.let_in(ray.made[1])
     assert _lend(pool, range(1)) == ["decoder-1"], "the other found no room yet"
@@ -145,7 +146,7 @@ def test_the_least_busy_decoder_is_lent_and_the_pool_grows(ray: _Ray) -> None:
 
 
 def test_a_dead_decoder_is_replaced_once(ray: _Ray) -> None:
-    pool = DecoderPool(1, 1, 1.0, 1)
+    pool = DecoderPool(1, 1, 1.0, 1, Sandbox())
     ray.let_in(ray.made[0])
     _lend(pool, range(2))
     pool.lost("decoder-0")
@@ -158,7 +159,7 @@ def test_decoders_that_nobody_needs_give_their_cpus_back(ray: _Ray, monkeypatch:
     now = [100.0]
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731
     monkeypatch.setattr(ray_split.time, "monotonic", clock)
-    pool = DecoderPool(1, 4, 1.0, 1)
+    pool = DecoderPool(1, 4, 1.0, 1, Sandbox())
     names = {}
     for number in range(9):
         for actor in ray.made:
@@ -182,7 +183,7 @@ def test_what_a_dead_actor_had_open_is_closed(
     now = [100.0]
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731
     monkeypatch.setattr(ray_split.time, "monotonic", clock)
-    pool = DecoderPool(1, 1, 1.0, 1)
+    pool = DecoderPool(1, 1, 1.0, 1, Sandbox())
     (first,) = ray.made
     ray.let_in(first)
     _lend(pool, range(1), "dies")
