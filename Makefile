@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz faults wheel sbom audit test-gpu bench-gpu first-gpu lint bench accuracy docs check-models clean
+.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz faults chaos soak wheel sbom audit test-gpu bench-gpu first-gpu lint bench accuracy docs check-models clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other. So has another Ray.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,$(if $(filter ray-newest,$(MAKECMDGOALS)),.venv-ray-newest,.venv))
@@ -24,7 +24,7 @@ COMPILE := $(BIN)/python -m compileall -q framemill $(addprefix framemill/,clust
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | faults | wheel | sbom | audit | test-gpu | bench-gpu | first-gpu | lint | bench | accuracy | docs | check-models | clean"
+	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | faults | chaos | soak | wheel | sbom | audit | test-gpu | bench-gpu | first-gpu | lint | bench | accuracy | docs | check-models | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -78,6 +78,16 @@ fuzz: $(VENV)/dev.stamp
 EVERY ?= 1
 faults: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.faults $(EVERY)
+
+# N random kills, half of them of runs on Ray, each followed by the same command; the same moments for the same SEED.
+chaos: N := 40
+chaos: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.chaos $(N) $(SEED)
+
+# Files that come and go, kills, takeovers of the lease, compaction and an open viewer, for HOURS: what grows, and what must not.
+HOURS ?= 2
+soak: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.soak $(HOURS) $(SEED)
 
 # What goes with a release, into dist/: the wheel, built twice to the same bytes, and a bill of materials for each file of
 # pins. `audit` asks pip-audit, where it is installed, what is known against the pins.
