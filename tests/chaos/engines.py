@@ -47,7 +47,7 @@ def on_ray() -> Iterator[Engine]:
             where = ["--engine", "ray", "--address", cluster.gcs, "--actors", "2", "--actor-cpus", "1"]
             return cluster.run_on(cluster.all[0], *arguments, *where)
 
-        yield Engine("ray", start, lambda run: _on_cluster(cluster, run))
+        yield Engine("ray", start, lambda run: _on_cluster(cluster, run), keeps_processes=True)
 
 
 def _on_cluster(cluster: Machines, run: subprocess.Popen[str]) -> Mapping[str, list[int]]:

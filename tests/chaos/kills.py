@@ -35,11 +35,13 @@ class Engine:
     Attributes:
         name: as the table shows it. start: starts `framemill` with these arguments.
         processes: those of a run that can be killed now, by what they do; the supervisor is one.
+        keeps_processes: whether later runs find started what the first one started.
     """
 
     name: str
     start: Callable[[list[str]], subprocess.Popen[str]]
     processes: Callable[[subprocess.Popen[str]], Mapping[str, list[int]]]
+    keeps_processes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Chaos:
 
     Args:
         base: gets the result folders. expected: rows of an undisturbed run of any engine; None for those of
-            this one, which then is run once more.
+            this one.
     """
 
     def __init__(self, engine: Engine, corpus: Path, base: Path, expected: Tables | None = None) -> None:
@@ -83,8 +85,9 @@ class Chaos:
         self._corpus = corpus
         self._base = base
         self._code: int | None = 0
-        self.seconds = self._undisturbed()  # the first starts what later ones find started
         self.seconds = self._undisturbed()
+        if engine.keeps_processes:
+            self.seconds = self._undisturbed()
         self.expected = tables_of(base / f"{engine.name} undisturbed") if expected is None else expected
 
     def _undisturbed(self) -> float:

@@ -70,7 +70,8 @@ def run(soak: Soak, seconds: float) -> None:
         if elapsed - told >= TOLD_EVERY:
             told = elapsed
             counts = f"{soak.happened.total()} rounds, {soak.arrivals.count} files, {soak.most_parts} parts"
-            print(f"{elapsed:6.0f} s: {counts}, {len(soak.misses)} misses", flush=True)
+            memory = f"viewer {soak.viewer[-1].memory / 1e6:.0f} MB" if soak.viewer else "no viewer"
+            print(f"{elapsed:6.0f} s: {counts}, {memory}, {len(soak.misses)} misses", flush=True)
 
 
 def measures(soak: Soak) -> list[Row]:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from framemill.cluster.engines.local.own_folder import OwnFolder
 from framemill.cluster.machine import import_root
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class WorkerProcess:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
         # Its sandbox leaves it no other: what lies in the common one is somebody else's.
-        self._temporary = tempfile.mkdtemp(prefix="framemill-worker-")
+        self._temporary = OwnFolder()
         # The worker must find our packages wherever the run was started.
         path = os.pathsep.join(filter(None, [str(import_root()), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
@@ -71,7 +71,7 @@ class WorkerProcess:
                 **ENVIRONMENT,
                 **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
                 "PYTHONPATH": path,
-                "TMPDIR": self._temporary,
+                "TMPDIR": self._temporary.path,
             },
             start_new_session=True,
         )
@@ -107,7 +107,7 @@ class WorkerProcess:
             self.kill()
             self._process.wait()
         self._log.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.remove()
 
     def memory_bytes(self) -> int:
         """Memory of its own, 0 once it has ended.
