@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from framemill.cluster.engines.local.own_folder import OwnFolder
 from framemill.cluster.machine import import_root
+from framemill.errors import SetupError
 
 if TYPE_CHECKING:
     from framemill.cluster.run.messages import Message, Reply, WorkerConfig
@@ -56,9 +57,15 @@ class WorkerProcess:
             queue.Queue() if others is None else others.messages
         )
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
-        # Its sandbox leaves it no other: what lies in the common one is somebody else's.
-        self._temporary = OwnFolder()
+        try:
+            # Its sandbox leaves it no other: what lies in the common one is somebody else's.
+            self._temporary = OwnFolder()
+            self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed by close()
+        except OSError as exc:
+            raise SetupError(
+                f"no worker can be started without a temporary file ({exc.strerror or exc}): make room on "
+                "the disk, or name a folder on another by TMPDIR"
+            ) from exc
         # The worker must find our packages wherever the run was started.
         path = os.pathsep.join(filter(None, [str(import_root()), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
