@@ -10,11 +10,20 @@ from contextlib import contextmanager
 import psutil
 
 from benchmarks.machines import Machines, machines
-from tests.chaos.kills import SUPERVISOR, Engine
+from tests.chaos.kills import SHARED, SUPERVISOR, Engine
 from tests.cluster.extraction import PROJECT
 
-# By the start of the name that Ray gives a process. Idle ones belong to no run.
-ROLES = {"ray::ShardProcessorActor": "actor", "ray::Coordinator": "coordinator", "ray::IDLE": ""}
+# By the start of a process's name under Ray. Idle ones belong to no run, and agents to the machine, which
+# ends with them.
+ROLES = {
+    "ray::ShardProcessorActor": "actor",
+    "ray::Coordinator": "coordinator",
+    "ray::_StatsActor": SHARED,
+    "ray::_Autoscaling": SHARED,
+    "ray::IDLE": "",
+    "ray::DashboardAgent": "",
+    "ray::RuntimeEnvAgent": "",
+}
 OF_RAY = "task or actor of Ray Data"
 
 

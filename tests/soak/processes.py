@@ -20,6 +20,7 @@ from tests.cluster.extraction import PROJECT
 
 OPS = "media,frames,scenes,audio_levels"
 RUN_SECONDS = 300.0  # a run that takes longer hangs
+MOST_SAMPLES = 400  # of which all pairs are looked at
 QUESTIONS = ("sequence", "overview", "shots", "facets", "files", "runs", "errors", "people", "tags")
 
 
@@ -126,11 +127,8 @@ def look(pid: int, num_files: int, *, family: bool = True) -> Held | None:
 
 
 def megabytes_per_thousand(samples: Sequence[Held]) -> float:
-    """How memory grows with files: the median of all slopes between the later two thirds of the samples.
-
-    The first third is left out: a process comes to its size first.
-    """
-    late = samples[len(samples) // 3 :]
+    """How memory grows with files: the median of all slopes between two samples of the later two thirds."""
+    late = _late(samples)
     slopes = [
         (b.memory - a.memory) / (b.num_files - a.num_files)
         for number, a in enumerate(late)
@@ -138,3 +136,15 @@ def megabytes_per_thousand(samples: Sequence[Held]) -> float:
         if b.num_files != a.num_files
     ]
     return statistics.median(slopes) * 1000 / 1e6 if slopes else 0.0
+
+
+def thousands(samples: Sequence[Held]) -> float:
+    """How many thousand files came while these were taken."""
+    late = _late(samples)
+    return (late[-1].num_files - late[0].num_files) / 1000 if late else 0.0
+
+
+def _late(samples: Sequence[Held]) -> Sequence[Held]:
+    """Without the first third: a process comes to its size first. Some hundred samples say as much as all."""
+    late = samples[len(samples) // 3 :]
+    return late[:: max(1, len(late) // MOST_SAMPLES)]

@@ -23,7 +23,7 @@ def test_memory_that_grows_with_files_is_told_from_memory_that_a_process_takes_o
 def test_descriptors_parts_and_times_that_grow_are_misses(tmp_path: Path) -> None:
     soak = Soak(tmp_path, random.Random(1))
     soak.supervisor = [Held(10 * n, 10**8, 20) for n in range(300)]
-    soak.viewer = [Held(10 * n, 10**8 + 10 * n * 2_000, 20 + n // 10) for n in range(300)]
+    soak.viewer = [Held(10 * n, 10**8 + 10 * n * 10_000, 20 + n // 10) for n in range(300)]
     soak.status_seconds, soak.most_parts = [0.3] * 9 + [0.9] * 9, 2_000
     missed = {name for name, _, _, is_well in measures(soak) if not is_well}
     assert missed == {
