@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.fuzz import boxes, elements, transport
 
 NUM_ORIGINALS = 30
 _LARGEST_BYTES = 350_000  # of an original: decoding thousands of mutants must not take days
@@ -48,6 +50,8 @@ _TAG_REACH = 24  # bytes behind a tag that may be changed
 _NUMBERS = (0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1)
 _KINDS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mp3", ".flac", ".ogg", ".wav", ".gif"}
 
+ANY = "any bytes"
+
 Data = bytearray
 Damage = Callable[[random.Random, Data], Data]
 
@@ -59,17 +63,24 @@ class Mutant:
     Attributes:
         name: of its file; tells seed and number, by which it is made again.
         origin: the file it was made of. damage: names of what was done to it, in order.
+        kind: of damage, of `KINDS`. salt: of the dice that damages were thrown with.
     """
 
     name: str
     origin: Path
     damage: tuple[str, ...]
     content: bytes
+    kind: str
+    salt: int
 
 
-def originals(media: Path) -> list[Path]:
-    """Thirty files of the folder, small ones, as many kinds as there are, always the same."""
-    files = [p for p in media.rglob("*") if p.suffix in _KINDS and p.stat().st_size <= _LARGEST_BYTES]
+def originals(*folders: Path, suffixes: Collection[str] = _KINDS) -> list[Path]:
+    """Thirty files of the folders, small ones, as many kinds as there are, always the same.
+
+    None that are hostile as they are.
+    """
+    found = [path for folder in folders for path in folder.rglob("*") if "hostile" not in path.parts]
+    files = [p for p in found if p.suffix in suffixes and 0 < p.stat().st_size <= _LARGEST_BYTES]
     by_kind: dict[str, list[Path]] = {}
     for path in sorted(files, key=lambda path: (path.stat().st_size, path.name)):
         by_kind.setdefault(path.suffix, []).append(path)
@@ -79,15 +90,22 @@ def originals(media: Path) -> list[Path]:
     return chosen[:NUM_ORIGINALS]
 
 
-def make_mutant(seed: int, number: int, files: Sequence[Path]) -> Mutant:
-    """The mutant of this number; the same for the same seed and files."""
+def make_mutant(seed: int, number: int, files: Sequence[Path], kind: str = ANY) -> Mutant:
+    """The mutant of this number; the same for the same seed, files and kind of damage (of `KINDS`)."""
     dice = random.Random(f"{seed} {number}")
     origin = files[number % len(files)]
-    content = bytearray(origin.read_bytes())
-    names = dice.sample(sorted(DAMAGES), dice.choice((1, 1, 1, 2, 3)))
+    names = tuple(dice.sample(sorted(KINDS[kind][0]), dice.choice((1, 1, 1, 2, 3))))
+    salt = dice.getrandbits(32)
+    content = damaged(origin.read_bytes(), kind, names, salt)
+    return Mutant(f"{seed}_{number:05}{origin.suffix}", origin, names, content, kind, salt)
+
+
+def damaged(content: bytes, kind: str, names: Sequence[str], salt: int) -> bytes:
+    """What these damages make of a file, in order."""
+    dice, data = random.Random(salt), bytearray(content)
     for name in names:
-        content = DAMAGES[name](dice, content)
-    return Mutant(f"{seed}_{number:05}{origin.suffix}", origin, tuple(names), bytes(content))
+        data = KINDS[kind][0][name](dice, data)
+    return bytes(data)
 
 
 def _span(dice: random.Random, data: Data) -> tuple[int, int]:
@@ -166,4 +184,11 @@ DAMAGES: dict[str, Damage] = {
     "header field": _header_field,
     "tagged field": _tagged_field,
     "twice": _twice,
+}
+# Damages by kind of mutant, and names of the files that have such a structure.
+KINDS: Mapping[str, tuple[Mapping[str, Damage], Collection[str]]] = {
+    ANY: (DAMAGES, _KINDS),
+    "MP4": (boxes.DAMAGES, {".mp4", ".mov", ".m4a"}),
+    "Matroska": (elements.DAMAGES, {".mkv", ".webm"}),
+    "TS": (transport.DAMAGES, {".ts"}),
 }
