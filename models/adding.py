@@ -139,7 +139,8 @@ def _check_opens(path: Path) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Falling back, it would try the same again and print about it, before what `--json` prints.
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
         raise ModelError(
             f"{path} cannot be run: {str(exc)[:300]}; export it with the operators of ONNX alone"

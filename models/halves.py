@@ -139,7 +139,7 @@ def judge(ort: Any, session: Any, path: Path, entry: ModelEntry) -> str:
         return "its inputs have open axes, so that nothing can be tried"
     options = session_options(ort, path, 1, weights_beside(entry.files, path))
     try:
-        reference = ort.InferenceSession(str(path), options, providers=[LADDER["cpu"]])
+        reference = ort.InferenceSession(str(path), options, providers=[LADDER["cpu"]], enable_fallback=0)
         for row in rows:
             if problem := difference(entry.role, reference.run(None, row), session.run(None, row)):
                 return problem

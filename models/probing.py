@@ -177,7 +177,9 @@ def _opener(entry: ModelEntry, path: Path) -> Callable[[int], Any]:
 
         try:
             options = session_options(ort, path, threads, weights_beside(entry.files, path))
-            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             raise ModelError(f"model {entry.name} does not run: {str(exc)[:200]}") from exc
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz import boxes, elements, transport
+from tests.fuzz import blocks, boxes, elements, messages, transport
 
 NUM_ORIGINALS = 30
 _LARGEST_BYTES = 350_000  # of an original: decoding thousands of mutants must not take days
@@ -63,7 +63,7 @@ class Mutant:
     Attributes:
         name: of its file; tells seed and number, by which it is made again.
         origin: the file it was made of. damage: names of what was done to it, in order.
-        kind: of damage, of `KINDS`. salt: of the dice that damages were thrown with.
+        kind: of damage, of `KINDS` or `MODEL_KINDS`. salt: of the dice that damages were thrown with.
     """
 
     name: str
@@ -94,7 +94,7 @@ def make_mutant(seed: int, number: int, files: Sequence[Path], kind: str = ANY) 
     """The mutant of this number; the same for the same seed, files and kind of damage (of `KINDS`)."""
     dice = random.Random(f"{seed} {number}")
     origin = files[number % len(files)]
-    names = tuple(dice.sample(sorted(KINDS[kind][0]), dice.choice((1, 1, 1, 2, 3))))
+    names = tuple(dice.sample(sorted(_ALL[kind]), dice.choice((1, 1, 1, 2, 3))))
     salt = dice.getrandbits(32)
     content = damaged(origin.read_bytes(), kind, names, salt)
     return Mutant(f"{seed}_{number:05}{origin.suffix}", origin, names, content, kind, salt)
@@ -104,7 +104,7 @@ def damaged(content: bytes, kind: str, names: Sequence[str], salt: int) -> bytes
     """What these damages make of a file, in order."""
     dice, data = random.Random(salt), bytearray(content)
     for name in names:
-        data = KINDS[kind][0][name](dice, data)
+        data = _ALL[kind][name](dice, data)
     return bytes(data)
 
 
@@ -185,10 +185,12 @@ DAMAGES: dict[str, Damage] = {
     "tagged field": _tagged_field,
     "twice": _twice,
 }
-# Damages by kind of mutant, and names of the files that have such a structure.
+# Damages to media by kind of mutant, and endings of the files that have such a structure.
 KINDS: Mapping[str, tuple[Mapping[str, Damage], Collection[str]]] = {
     ANY: (DAMAGES, _KINDS),
     "MP4": (boxes.DAMAGES, {".mp4", ".mov", ".m4a"}),
     "Matroska": (elements.DAMAGES, {".mkv", ".webm"}),
     "TS": (transport.DAMAGES, {".ts"}),
 }
+MODEL_KINDS: Mapping[str, Mapping[str, Damage]] = {"ONNX": messages.DAMAGES, "TOML": blocks.DAMAGES}
+_ALL = {**{kind: damages for kind, (damages, _) in KINDS.items()}, **MODEL_KINDS}
