@@ -177,6 +177,7 @@ def others() -> list[Limit]:
         Limit("redirects", _count(addresses.REDIRECTS), TOLD),
         Limit("header of a safetensors file", _size(bert_graph.MAX_HEADER_BYTES), TOLD),
         Limit("a model file in ONNX", _size(onnx_batching.MOST_GRAPH_BYTES + 1), TOLD),
+        Limit("values of a row that `models add` tries", f"{onnx_batching.MOST_TRIAL_VALUES:,}", TOLD),
         Limit("a file of settings or of models in TOML", _size(registry.MOST_TOML_BYTES), TOLD),
         Limit("an answer of a caption server", _size(server.MAX_BYTES), "a row with the error"),
         Limit("its seconds", f"{server.TIMEOUT_SECONDS:g}", f"{server.ATTEMPTS} attempts", "`--timeout`"),

@@ -164,7 +164,12 @@ def write_block(entry: ModelEntry) -> Path:
         if field.name == "labels":
             value = next((name for name in LABEL_SETS if label_set(name) == value), value)
         # JSON's texts, numbers, truth values and lists are TOML's too, but for DEL.
-        lines.append(f"{field.name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
+        line = f"{field.name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{field.name} {value!r:.200} is not UTF-8, as TOML is; give another") from None
+        lines.append(line)
     text = "\n".join(lines) + "\n"
     assert parse_entry(tomllib.loads(text)) == entry
     path = user_folder() / f"{entry.name}.toml"

@@ -5,6 +5,7 @@ Only `models add` and GPU sessions come here: importing `onnx` takes a quarter o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _TOLERANCE = 1e-4
 _QUANTIZED = "it has DynamicQuantizeLinear, whose scale would depend on the other rows of a batch"
 
 MOST_GRAPH_BYTES = (2 << 30) - 1  # what a message of protobuf may have
+MOST_TRIAL_VALUES = 1 << 24  # of a row that a model is tried with: a picture of 2048x2048 takes 12.6 million
 
 
 def load_graph(path: Path, weights: Collection[str] = ()) -> Any:
@@ -175,7 +177,11 @@ def closed_rows(model: Any, input_size: tuple[int, int] | None) -> dict[str, tup
 
 
 def trial_rows(model: Any, input_size: tuple[int, int] | None) -> dict[str, npt.NDArray[Any]] | None:
-    """Random rows in the ranges that models are fed with: 0..1, 0..255 and around 0; None for open axes."""
+    """Random rows in the ranges that models are fed with: 0..1, 0..255 and around 0; None for open axes.
+
+    Raises:
+        ModelError: a row is larger than any that models take.
+    """
     from onnx import helper
 
     rng = np.random.default_rng(0)
@@ -185,6 +191,11 @@ def trial_rows(model: Any, input_size: tuple[int, int] | None) -> dict[str, npt.
         axes = _closed(shape[1:], input_size)
         if axes is None:
             return None
+        if math.prod(axes) > MOST_TRIAL_VALUES:
+            raise ModelError(
+                f"input {name!r} takes {' x '.join(map(str, axes))} values a row, and a model at most "
+                f"{MOST_TRIAL_VALUES:,}; export it for smaller ones"
+            )
         values = np.stack([rng.random(axes), rng.random(axes) * 255, rng.standard_normal(axes)])
         dtype = helper.tensor_dtype_to_np_dtype(types[name])
         rows[name] = values.astype(dtype) if dtype.kind == "f" else np.abs(values).astype(dtype)

@@ -32,6 +32,7 @@ LABEL_SETS = ("audioset521", "audioset527", "coco80", "coco91", "everyday", "ima
 # Files of `entries/`, in the order in which models are listed.
 # Of a file of the user's: the labels of twenty thousand classes take a tenth of it.
 MOST_TOML_BYTES = 4 << 20
+_LARGEST = 3.4e38  # of float32, in which models compute; what is no number is not below it
 _FILES = (
     "objects",
     "vad",
@@ -184,6 +185,10 @@ def _convert(block: Mapping[str, Any]) -> ModelEntry:
         entry = msgspec.convert(values, ModelEntry)
     except msgspec.ValidationError as exc:
         raise UsageError(_explain(str(exc), values)) from None
+    for key in ("mean", "scale", "logit_scale", "logit_bias"):
+        number = getattr(entry, key)
+        if not all(abs(n) <= _LARGEST for n in (number if isinstance(number, tuple) else (number,))):
+            raise UsageError(_explain(f"at `$.{key}`", values))
     if isinstance(labels, str):  # one value for all entries that name the set
         entry = replace(entry, labels=label_set(labels))
     if entry.files and entry.sha256 != digest_files(entry.files):

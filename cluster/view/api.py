@@ -22,6 +22,7 @@ from framemill.errors import FramemillError, LeaseError, UsageError
 PAGE_ROWS, MOST_ROWS = 60, 500  # of a page, and at most of one
 SQL_ROWS, MOST_SQL_ROWS = 200, 10_000  # unless a question says how many, and at most
 SQL_SECONDS = 60.0
+LEAST_NUMBER_BEYOND = float(1 << 53)  # of positions and seconds, which are whole or exact below it
 
 Handler = Callable[[Request], Any]
 
@@ -167,9 +168,12 @@ def _page(request: Request) -> tuple[int, int]:
 def _number(request: Request, name: str, otherwise: float) -> float:
     text = request.query_params.get(name, "")
     try:
-        return float(text) if text else otherwise
+        number = float(text) if text else otherwise
     except ValueError as exc:
         raise UsageError(f"{name} {text!r} is no number") from exc
+    if not abs(number) < LEAST_NUMBER_BEYOND:
+        raise UsageError(f"{name} {text!r} is beyond what there is; give one from -2**53 to 2**53")
+    return number
 
 
 def _body(body: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:

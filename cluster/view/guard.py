@@ -59,7 +59,10 @@ class Guard:
         request = Request(scope, receive)
         answer = self._answer(request)
         if answer is None and request.method == "POST":
-            body = await _read_body(request)
+            try:
+                body = await _read_body(request)
+            except ClientDisconnect:
+                return  # nobody reads what is answered, and half a request is none
             if body is None:
                 answer = _refuse(request, 413, f"A body has at most {MAX_BODY_BYTES} bytes.")
             else:
@@ -102,18 +105,15 @@ def _judge_writing(request: Request) -> Response | None:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """The body; None where it is too large, whatever its length is told to be, or breaks off."""
+    """The body; None where it is too large, whatever its length is told to be."""
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told) > MAX_BODY_BYTES:
         return None
     body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                return None
-    except ClientDisconnect:
-        return None  # nobody reads what is answered, and half a request is none
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
     return bytes(body)
 
 

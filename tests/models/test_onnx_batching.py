@@ -59,6 +59,14 @@ def test_open_picture_axes_need_a_size(tmp_path: Path) -> None:
     assert "differs by" in check_batching(model, (8, 6))[1]
 
 
+def test_a_row_that_no_model_takes_is_not_tried(tmp_path: Path) -> None:
+    for length in (1 << 25, 1 << 40, 1 << 62):
+        path = tmp_path / f"{length}.onnx"
+        save(path, [helper.make_node("ReduceSum", ["x"], ["y"])], {"x": ["n", length]}, {"y": ["n", 1]})
+        with pytest.raises(ModelError, match=rf"'x' takes {length} values a row, and a model at most 16,777"):
+            check_batching(load_graph(path), None)
+
+
 def test_the_variant_is_made_once(tmp_path: Path) -> None:
     path = scaler(tmp_path / "m.onnx")
     entry = replace(DEFAULTS["objects"], input_size=None)

@@ -143,7 +143,7 @@ def test_a_body_of_untold_length_is_read_no_further_than_the_limit(guest: TestCl
     assert answer.status_code == 413 and pages.reached == []
 
 
-def test_half_a_request_reaches_no_page(pages: Pages) -> None:
+def test_half_a_request_reaches_no_page_and_is_not_answered(pages: Pages) -> None:
     messages = [
         {"type": "http.request", "body": b"1", "more_body": True},
         {"type": "http.disconnect"},
@@ -158,7 +158,8 @@ def test_half_a_request_reaches_no_page(pages: Pages) -> None:
         return messages.pop(0)
 
     async def send(message: Any) -> None:
-        pass
+        answers.append(message)
 
+    answers: list[Any] = []
     asyncio.run(pages.app()(scope, receive, send))
-    assert pages.reached == []
+    assert pages.reached == [] and answers == []

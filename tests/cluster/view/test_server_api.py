@@ -250,6 +250,9 @@ def test_likeness_without_vectors_names_the_operation(guest: TestClient, sample:
         ("shots", {"offset": -1}, "offset -1"),
         ("shots", {"offset": "nan"}, "offset"),
         ("errors", {"limit": "many"}, "'many' is no number"),
+        ("similar", {"source": "x", "frame": "inf"}, "frame 'inf' is beyond what there is"),
+        ("boxes/x", {"start": "nan"}, "start 'nan' is beyond what there is"),
+        ("boxes/x", {"end": "1e308"}, "end '1e308' is beyond what there is"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_words(
