@@ -12,7 +12,7 @@ from tests.fuzz.messages import encoded, parse
 from tests.fuzz.models import run_batch, write_originals
 from tests.fuzz.mutants import MODEL_KINDS, Mutant, make_mutant
 
-COUNTS = {"ONNX": 20, "TOML": 100}
+COUNTS = {"ONNX": 12, "TOML": 60}
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
