@@ -29,10 +29,10 @@ from framemill.models.folders import digest_file, digest_files, list_folder
 # order (Gemmeke et al., ICASSP 2017); `audioset521`: the same without the six that YAMNet leaves out.
 LABEL_SETS = ("audioset521", "audioset527", "coco80", "coco91", "everyday", "imagenet1000")
 
-# Files of `entries/`, in the order in which models are listed.
 # Of a file of the user's: the labels of twenty thousand classes take a tenth of it.
 MOST_TOML_BYTES = 4 << 20
 _LARGEST = 3.4e38  # of float32, in which models compute; what is no number is not below it
+# Files of `entries/`, in the order in which models are listed.
 _FILES = (
     "objects",
     "vad",
