@@ -37,7 +37,7 @@ MOST_STEPS, MOST_BEYOND = 0.01, 0.001
 MOST_LENGTH = 0.01
 # Of pictures whose size the model leaves open.
 _OPEN_SIZE = (224, 224)
-ADVICE = "16-bit floats give the same rows here within bounds: `--precision fp16` uses the tensor cores"
+ADVICE = "16-bit floats give the same rows here within bounds: `precision` fp16 uses the tensor cores"
 
 Row = Mapping[str, npt.NDArray[Any]]
 

@@ -62,7 +62,10 @@ class OnlyProgress:
         ({"models": ["yolox_nano"]}, "models=['yolox_nano'] is not a mapping of roles"),
         ({"models": {"objects": 3}}, "models={'objects': 3} is not a mapping of roles"),
         ({"engine": "cloud"}, "engine='cloud' is not one of auto, local, ray"),
-        ({"require_provider": "gpu"}, "require_provider='gpu' is not one of tensorrt, cuda, coreml, cpu"),
+        (
+            {"require_provider": "gpu"},
+            "require_provider='gpu' is not one of tensorrt, cuda, coreml, openvino, cpu",
+        ),
         ({"replace": "yes"}, "replace='yes' is not true or false"),
         ({"verbosity": 3}, "verbosity=3 is not -1, 0, 1 or 2"),
         ({"reporter": print}, "methods progress(snapshot) and message(level, text)"),
