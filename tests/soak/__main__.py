@@ -22,6 +22,7 @@ from tests.soak.processes import end, megabytes_per_thousand, thousands
 from tests.soak.rounds import KINDS, Soak
 
 FILES_PER_HOUR = 10_000  # of the one long run
+LEAST_FILES = SETTLED_FILES = 1_000  # the viewer has come to its size by then (measured)
 MOST_FILES = 5_000
 TAKEOVER_EVERY = 600.0  # seconds: each waits for a minute
 TOLD_EVERY = 15.0  # seconds
@@ -56,7 +57,7 @@ def main(hours: float, seed: int) -> int:
 def run(soak: Soak, seconds: float) -> None:
     """All rounds, told of as they go on."""
     started = time.monotonic()
-    soak.start(min(MOST_FILES, max(100, round(FILES_PER_HOUR * seconds / 3600))))
+    soak.start(min(MOST_FILES, max(LEAST_FILES, round(FILES_PER_HOUR * seconds / 3600))))
     print(f"{time.monotonic() - started:6.0f} s: one run over {soak.arrivals.count} files", flush=True)
     taken_over, told = -TAKEOVER_EVERY, 0.0
     while (elapsed := time.monotonic() - started) < seconds:
@@ -79,7 +80,8 @@ def run(soak: Soak, seconds: float) -> None:
 def measures(soak: Soak) -> list[Row]:
     """What was measured, beside what is promised."""
     rows = []
-    for name, samples in (("supervisor", soak.supervisor), ("viewer", soak.viewer)):
+    settled = [held for held in soak.viewer if held.num_files >= SETTLED_FILES]
+    for name, samples in (("supervisor", soak.supervisor), ("viewer", settled)):
         slope = megabytes_per_thousand(samples)
         # What a short soak cannot tell from a swing is none.
         limit = MEGABYTES_PER_THOUSAND + SWING[name] / max(0.001, thousands(samples))
