@@ -18,8 +18,10 @@ from tests.cluster.extraction import PROJECT
 ROLES = {
     "ray::ShardProcessorActor": "actor",
     "ray::Coordinator": "coordinator",
-    "ray::_StatsActor": SHARED,
+    "ray::_Stats": SHARED,
     "ray::_Autoscaling": SHARED,
+    "ray::_UsageCollection": SHARED,
+    "ray::ActorLocationTracker": SHARED,
     "ray::IDLE": "",
     "ray::DashboardAgent": "",
     "ray::RuntimeEnvAgent": "",

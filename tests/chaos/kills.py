@@ -157,7 +157,7 @@ class Chaos:
             deadline = time.monotonic() + ORPHAN_SECONDS
             while (left := [pid for pid in others if _is_alive(pid)]) and time.monotonic() < deadline:
                 time.sleep(0.02)
-            return f"{len(left)} processes outlived the supervisor" if left else ""
+            return f"the supervisor was outlived by {', '.join(map(_name, left))}" if left else ""
         if code not in FORESEEN:
             return f"exit code {code}, and it said {said.strip()[-500:]}"
         return ""
@@ -187,6 +187,13 @@ def _end(run: subprocess.Popen[str]) -> tuple[int | None, str]:
         said, told = run.communicate()
         return None, said + (told or "")
     return run.returncode, said + (told or "")
+
+
+def _name(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return "a process that has ended since"
 
 
 def _is_alive(pid: int) -> bool:
