@@ -102,8 +102,10 @@ def _model(
 ) -> bytes:
     from onnx import TensorProto, helper
 
-    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)] for name, axes in (given, got)]
-    graph = helper.make_graph(nodes, "graph", *values, initializer=tensors)
+    takes, gives = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name, axes in (given, got)
+    )
+    graph = helper.make_graph(nodes, "graph", [takes], [gives], initializer=tensors)
     opset = [helper.make_opsetid("", 17)]
     content: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
     return content

@@ -22,6 +22,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Mutant]]:
     return made
 
 
+@pytest.mark.slow
 def test_the_media_that_were_kept_are_answered(kept: dict[str, list[Mutant]], tmp_path: Path) -> None:
     mutants = [mutant for kind in KINDS for mutant in kept[kind]]
     assert mutants and list(media.run_batch(mutants, tmp_path)) == []
