@@ -237,7 +237,7 @@ class Dataset:
                     deleted += 1
             for folder in (layout.commits_folder(self.root), self.root / layout.SYSTEM_FOLDER):
                 for name in list_names(folder) if not isinstance(folder, RemotePath) else ():
-                    if name.endswith(".tmp"):
+                    if name.endswith(".tmp") or name.startswith("check-"):  # of a killed driver on Ray
                         (folder / name).unlink(missing_ok=True)
                         deleted += 1
         lost = tuple(

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from framemill.cluster.results.dataset import Dataset
 from tests.chaos.engines import local, on_ray
 from tests.chaos.kills import Chaos, make_corpus
 from tests.cluster.extraction import render_clip
+from tests.faults.cases import leftovers
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +49,12 @@ def test_so_do_kills_of_drivers_actors_and_tasks_on_ray(corpus: Path, tmp_path: 
         chaos = Chaos(engine, corpus, tmp_path, Chaos(local(), corpus, tmp_path).expected)
         killed = [chaos.kill_once(random.Random(number), number) for number in range(4)]
     assert [each.problem for each in killed if each.problem] == []
+
+
+def test_what_a_killed_driver_wrote_to_try_the_folder_is_swept_up(tmp_path: Path) -> None:
+    dataset = Dataset.open(tmp_path / "out", create=True)
+    for name in ("check-20261130T194708-1b5724", "check-20261130T194708-1b5724-a"):
+        (tmp_path / "out" / "_framemill" / name).touch()
+    assert len(leftovers(str(tmp_path / "out"))) == 2
+    with dataset.hold("the next run"):
+        assert [name for name in leftovers(str(tmp_path / "out")) if "check-" in name] == []
