@@ -197,7 +197,8 @@ def _index(container: InputContainer, path: str, tracks: Tracks) -> SourceIndex:
     origin = min(starts)
     duration = max(0.0, max(ends) - origin)
     if video is not None and len(frames):
-        seconds = frames.pts.astype(np.float64) * float(time_base) - origin
+        # Rounded otherwise than the origin, the first time may come out below 0, where nothing is sampled.
+        seconds = np.maximum(0.0, frames.pts.astype(np.float64) * float(time_base) - origin)
         frames = FrameIndex(frames.pts, seconds, frames.is_key, frames.packet_bytes, last_seconds)
     missing = 0.0
     if video is not None and len(frames) and not timeline.offsets:

@@ -37,6 +37,7 @@ def index_packets(data: bytes) -> None:
     assert len(frames.is_key) == len(frames.packet_bytes) == len(frames.pts_seconds) == count
     assert np.all(np.diff(frames.pts) >= 0), "frames stand in the order of time"
     assert np.all(np.isfinite(frames.pts_seconds)) and np.all(frames.packet_bytes >= 0)
+    assert np.all(frames.pts_seconds >= 0)
     assert len(packets.pts) == len(packets.is_key) == len(packets.frame)
     assert np.all((packets.frame >= -1) & (packets.frame < count))
     assert set(range(count)) == set(packets.frame[packets.frame >= 0].tolist()), "each frame has its packet"
