@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.browser import browser as browser
 from tests.object_stores import Bucket, S3Server, running_server
 from tests.shared import media_dir as media_dir
 from tests.shared import models_dir as models_dir
+
+# How long an example takes tells of the machine's other work, not of what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
