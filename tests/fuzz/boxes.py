@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.fuzz.numbers import another, put
+from tests.fuzz.trees import on_bytes, one, place, shorten, swap, walk
 
 _PARENTS = {
     *(b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"udta"),
@@ -66,34 +67,19 @@ def parse(data: bytes) -> list[Box]:
     return boxes
 
 
-def _walk(boxes: list[Box]) -> Iterator[tuple[list[Box], Box]]:
-    """Each box, outer ones first, with the list that it stands in."""
-    for box in boxes:
-        yield boxes, box
-        yield from _walk(box.children or [])
-
-
-def _one(dice: random.Random, boxes: list[Box], kinds: Collection[bytes] = ()) -> tuple[list[Box], Box]:
-    """A box of these kinds, or any where there is none, each kind as likely as another."""
-    found = [pair for pair in _walk(boxes) if not kinds or pair[1].kind in kinds]
-    found = found or list(_walk(boxes))
-    kind = dice.choice(sorted({box.kind for _, box in found}))
-    return dice.choice([pair for pair in found if pair[1].kind == kind])
-
-
 def _size(dice: random.Random, boxes: list[Box]) -> None:
-    _, box = _one(dice, boxes)
+    _, box = one(dice, boxes)
     box.told = another(dice, len(box.encoded()), dice.choice((32, 32, 63)))
 
 
 def _count(dice: random.Random, boxes: list[Box]) -> None:
-    _, box = _one(dice, boxes, _TABLES)
+    _, box = one(dice, boxes, _TABLES)
     put(dice, box.content, _TABLES.get(box.kind, (4, 4))[0], 4)
 
 
 def _entry(dice: random.Random, boxes: list[Box]) -> None:
     """A few entries of a table; at times all of one column."""
-    _, box = _one(dice, boxes, _TABLES)
+    _, box = one(dice, boxes, _TABLES)
     before, size = _TABLES.get(box.kind, (4, 4))
     start = before + 4
     num_rows = max(1, (len(box.content) - start) // size)
@@ -110,47 +96,41 @@ def _entry(dice: random.Random, boxes: list[Box]) -> None:
 
 
 def _header(dice: random.Random, boxes: list[Box]) -> None:
-    _, box = _one(dice, boxes, _HEADERS)
+    _, box = one(dice, boxes, _HEADERS)
     put(dice, box.content, dice.randrange(max(1, len(box.content))) // 4 * 4, dice.choice((2, 4, 4, 8)))
 
 
 def _sample_entry(dice: random.Random, boxes: list[Box]) -> None:
-    _, box = _one(dice, boxes, (b"stsd",))
+    _, box = one(dice, boxes, (b"stsd",))
     put(dice, box.content, dice.randrange(max(1, len(box.content))), dice.choice((1, 2, 4)))
 
 
 def _drop(dice: random.Random, boxes: list[Box]) -> None:
     """A box less; half of the time one that nobody reads is in its place, so that offsets still hold."""
-    among, box = _one(dice, boxes)
-    at = next(n for n, other in enumerate(among) if other is box)
+    among, box = one(dice, boxes)
+    at = place(among, box)
     among[at : at + 1] = [Box(b"free", bytearray(len(box.encoded()) - 8))] if dice.random() < 0.5 else []
 
 
 def _twice(dice: random.Random, boxes: list[Box]) -> None:
-    among, box = _one(dice, boxes)
+    among, box = one(dice, boxes)
     many = dice.choice((1, 1, 2, 50)) if len(box.encoded()) < 10_000 else 1
     at = dice.randint(0, len(among))
     among[at:at] = [box] * many
 
 
-def _swap(dice: random.Random, boxes: list[Box]) -> None:
-    among, box = _one(dice, boxes)
-    at, other = next(n for n, one in enumerate(among) if one is box), dice.randrange(len(among))
-    among[at], among[other] = among[other], among[at]
-
-
 def _move(dice: random.Random, boxes: list[Box]) -> None:
     """A box where it does not belong."""
-    among, box = _one(dice, boxes)
-    places = [boxes, *(b.children for _, b in _walk(boxes) if b.children is not None and b is not box)]
+    among, box = one(dice, boxes)
+    places = [boxes, *(b.children for _, b in walk(boxes) if b.children is not None and b is not box)]
     copy = Box(box.kind, bytearray(box.content), None if box.children is None else parse(bytes(box.content)))
-    among[:] = [one for one in among if one is not box]
+    among[:] = [other for other in among if other is not box]
     places[dice.randrange(len(places))].append(copy)
 
 
 def _nest(dice: random.Random, boxes: list[Box]) -> None:
-    among, box = _one(dice, boxes)
-    at = next(n for n, one in enumerate(among) if one is box)
+    among, box = one(dice, boxes)
+    at = place(among, box)
     outer = dice.choice((box.kind, b"moov", b"trak", b"udta", b"meta"))
     for _ in range(dice.choice((1, 2, _DEEPEST))):
         box = Box(outer, children=[box])
@@ -158,20 +138,14 @@ def _nest(dice: random.Random, boxes: list[Box]) -> None:
 
 
 def _rename(dice: random.Random, boxes: list[Box]) -> None:
-    _, box = _one(dice, boxes)
+    _, box = one(dice, boxes)
     more = (b"mdat", b"free", b"stsd", b"uuid", b"meta")
     box.kind = dice.choice((*sorted(_PARENTS), *_TABLES, *_HEADERS, *more))
 
 
-def _shorten(dice: random.Random, boxes: list[Box]) -> None:
-    _, box = _one(dice, boxes, {box.kind for _, box in _walk(boxes) if box.children is None})
-    if box.children is None:
-        del box.content[dice.randint(0, len(box.content)) :]
-
-
 def _elsewhere(dice: random.Random, boxes: list[Box]) -> None:
     """Samples in another file, as QuickTime allows."""
-    _, box = _one(dice, boxes, (b"dref",))
+    _, box = one(dice, boxes, (b"dref",))
     url = Box(b"url ", bytearray(bytes(4) + _ELSEWHERE))
     box.content = bytearray(bytes(4) + (1).to_bytes(4, "big") + url.encoded())
 
@@ -184,25 +158,13 @@ _DAMAGES: dict[str, Callable[[random.Random, list[Box]], None]] = {
     "sample entry": _sample_entry,
     "box dropped": _drop,
     "box repeated": _twice,
-    "boxes swapped": _swap,
+    "boxes swapped": swap,
     "box moved": _move,
     "boxes nested": _nest,
     "box renamed": _rename,
-    "box cut": _shorten,
+    "box cut": shorten,
     "data elsewhere": _elsewhere,
 }
 
 
-def _on_bytes(
-    damage: Callable[[random.Random, list[Box]], None],
-) -> Callable[[random.Random, bytearray], bytearray]:
-    def damaged(dice: random.Random, data: bytearray) -> bytearray:
-        boxes = parse(bytes(data))
-        if boxes:
-            damage(dice, boxes)
-        return bytearray(b"".join(box.encoded() for box in boxes) or data)
-
-    return damaged
-
-
-DAMAGES = {name: _on_bytes(damage) for name, damage in _DAMAGES.items()}
+DAMAGES = on_bytes(parse, _DAMAGES)

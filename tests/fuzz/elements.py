@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from tests.fuzz.numbers import another, put
+from tests.fuzz.trees import leaves, on_bytes, one, place, shorten, swap
 
 SEGMENT, INFO, CLUSTER, TRACKS, CUES = 0x18538067, 0x1549A966, 0x1F43B675, 0x1654AE6B, 0x1C53BB6B
 _PARENTS = {
@@ -32,7 +33,7 @@ class Element:
         width: bytes in which the size is written, so that places of what follows stay.
     """
 
-    ident: int
+    kind: int
     content: bytearray = field(default_factory=bytearray)
     children: list[Element] | None = None
     told: int | None = None
@@ -41,7 +42,7 @@ class Element:
     def encoded(self) -> bytes:
         inner = bytes(self.content) if self.children is None else b"".join(c.encoded() for c in self.children)
         size = len(inner) if self.told is None else self.told
-        name = self.ident.to_bytes(max(1, (self.ident.bit_length() + 7) // 8), "big")
+        name = self.kind.to_bytes(max(1, (self.kind.bit_length() + 7) // 8), "big")
         width = self.width
         while width < 8 and size >= (1 << 7 * width) - 1:
             width += 1
@@ -63,7 +64,7 @@ def parse(data: bytes) -> list[Element]:
     """The elements of a file, up to where it is none any more."""
     elements, at = [], 0
     while at < len(data):
-        ident, name_width = _vint(data, at, keeps_marker=True)
+        kind, name_width = _vint(data, at, keeps_marker=True)
         size, width = _vint(data, at + name_width, keeps_marker=False)
         if not name_width or not width:
             break
@@ -71,71 +72,44 @@ def parse(data: bytes) -> list[Element]:
         is_unknown = size == (1 << 7 * width) - 1
         end = len(data) if is_unknown else min(len(data), start + size)
         inner = data[start:end]
-        children = parse(inner) if ident in _PARENTS else None
+        children = parse(inner) if kind in _PARENTS else None
         told = UNKNOWN if is_unknown else None
-        elements.append(Element(ident, bytearray(inner), children, told, width))
+        elements.append(Element(kind, bytearray(inner), children, told, width))
         at = end
     return elements
 
 
-def _walk(elements: list[Element]) -> Iterator[tuple[list[Element], Element]]:
-    for element in elements:
-        yield elements, element
-        yield from _walk(element.children or [])
-
-
-def _one(
-    dice: random.Random, elements: list[Element], idents: Collection[int] = ()
-) -> tuple[list[Element], Element]:
-    """An element of these ids, or any where there is none; each id as likely as another."""
-    found = [pair for pair in _walk(elements) if not idents or pair[1].ident in idents]
-    found = found or list(_walk(elements))
-    ident = dice.choice(sorted({element.ident for _, element in found}))
-    return dice.choice([pair for pair in found if pair[1].ident == ident])
-
-
-def _leaves(elements: list[Element]) -> set[int]:
-    """Ids of what holds no elements."""
-    return {element.ident for _, element in _walk(elements) if element.children is None}
-
-
 def _size(dice: random.Random, elements: list[Element]) -> None:
-    _, element = _one(dice, elements)
+    _, element = one(dice, elements)
     size = len(element.content)
     element.told = dice.choice((UNKNOWN, another(dice, size, 7 * element.width)))
 
 
 def _ident(dice: random.Random, elements: list[Element]) -> None:
-    _, element = _one(dice, elements)
+    _, element = one(dice, elements)
     known = sorted({*_PARENTS, *_BLOCKS, *_TIMES, *_FLOATS, 0xEC, 0xBF})
-    element.ident = dice.choice((*known, element.ident ^ 1, 0xFF, 0x01FFFFFFFFFFFFFF))
+    element.kind = dice.choice((*known, element.kind ^ 1, 0xFF, 0x01FFFFFFFFFFFFFF))
 
 
 def _drop(dice: random.Random, elements: list[Element]) -> None:
     """An element less; half of the time a void one is in its place, so that positions still hold."""
-    among, element = _one(dice, elements)
-    at = next(n for n, other in enumerate(among) if other is element)
+    among, element = one(dice, elements)
+    at = place(among, element)
     void = Element(0xEC, bytearray(max(0, len(element.encoded()) - 9)))
     among[at : at + 1] = [void] if dice.random() < 0.5 else []
 
 
 def _twice(dice: random.Random, elements: list[Element]) -> None:
-    among, element = _one(dice, elements)
+    among, element = one(dice, elements)
     many = dice.choice((1, 1, 2, 50)) if len(element.content) < 10_000 else 1
     at = dice.randint(0, len(among))
     among[at:at] = [element] * many
 
 
-def _swap(dice: random.Random, elements: list[Element]) -> None:
-    among, element = _one(dice, elements)
-    at, other = next(n for n, one in enumerate(among) if one is element), dice.randrange(len(among))
-    among[at], among[other] = among[other], among[at]
-
-
 def _nest(dice: random.Random, elements: list[Element]) -> None:
-    among, element = _one(dice, elements)
-    at = next(n for n, one in enumerate(among) if one is element)
-    outer = dice.choice((element.ident, SEGMENT, CLUSTER, 0x67C8, 0xB6))
+    among, element = one(dice, elements)
+    at = place(among, element)
+    outer = dice.choice((element.kind, SEGMENT, CLUSTER, 0x67C8, 0xB6))
     for _ in range(dice.choice((1, 2, _DEEPEST))):
         element = Element(outer, children=[element])
     among[at] = element
@@ -143,7 +117,7 @@ def _nest(dice: random.Random, elements: list[Element]) -> None:
 
 def _number(idents: Collection[int]) -> Callable[[random.Random, list[Element]], None]:
     def damage(dice: random.Random, elements: list[Element]) -> None:
-        _, element = _one(dice, elements, idents or _leaves(elements))
+        _, element = one(dice, elements, idents or leaves(elements))
         if element.children is None:
             width = dice.choice((len(element.content), 8)) or 1
             held = int.from_bytes(element.content, "big")
@@ -153,7 +127,7 @@ def _number(idents: Collection[int]) -> Callable[[random.Random, list[Element]],
 
 
 def _float(dice: random.Random, elements: list[Element]) -> None:
-    _, element = _one(dice, elements, _FLOATS)
+    _, element = one(dice, elements, _FLOATS)
     if element.children is None:
         element.content = bytearray(struct.pack(">d", dice.choice(_ODD_FLOATS)))
 
@@ -161,7 +135,7 @@ def _float(dice: random.Random, elements: list[Element]) -> None:
 def _block(dice: random.Random, elements: list[Element]) -> None:
     """Heads of a few blocks: track, time, or how frames are laced and how many there are."""
     for _ in range(dice.choice((1, 1, 5))):
-        _, element = _one(dice, elements, _BLOCKS)
+        _, element = one(dice, elements, _BLOCKS)
         what = dice.choice(("track", "time", "lacing", "count"))
         if what == "lacing" and len(element.content) > 4:
             element.content[3] ^= dice.choice((0x02, 0x04, 0x06, 0x08, 0x80))
@@ -171,38 +145,20 @@ def _block(dice: random.Random, elements: list[Element]) -> None:
             put(dice, element.content, *((0, 1) if what == "track" else (1, 2)))
 
 
-def _shorten(dice: random.Random, elements: list[Element]) -> None:
-    _, element = _one(dice, elements, _leaves(elements))
-    if element.children is None:
-        del element.content[dice.randint(0, len(element.content)) :]
-
-
 _DAMAGES: dict[str, Callable[[random.Random, list[Element]], None]] = {
     "size of an element": _size,
     "id of an element": _ident,
     "element dropped": _drop,
     "element repeated": _twice,
-    "elements swapped": _swap,
+    "elements swapped": swap,
     "elements nested": _nest,
     "scale and times": _number(_TIMES),
     "cues": _number(_CUE_PLACES),
     "a number": _number(()),
     "a float": _float,
     "head of a block": _block,
-    "element cut": _shorten,
+    "element cut": shorten,
 }
 
 
-def _on_bytes(
-    damage: Callable[[random.Random, list[Element]], None],
-) -> Callable[[random.Random, bytearray], bytearray]:
-    def damaged(dice: random.Random, data: bytearray) -> bytearray:
-        elements = parse(bytes(data))
-        if elements:
-            damage(dice, elements)
-        return bytearray(b"".join(element.encoded() for element in elements) or data)
-
-    return damaged
-
-
-DAMAGES = {name: _on_bytes(damage) for name, damage in _DAMAGES.items()}
+DAMAGES = on_bytes(parse, _DAMAGES)

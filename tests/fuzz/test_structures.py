@@ -27,7 +27,7 @@ def test_parsed_and_written_again_a_file_is_the_same(clip: tuple[str, Path]) -> 
         assert b"".join(box.encoded() for box in parsed) == content
     elif kind == "Matroska":
         segment = elements.parse(content)[1]
-        assert {e.ident for e in segment.children or []} >= {elements.INFO, elements.TRACKS, elements.CLUSTER}
+        assert {e.kind for e in segment.children or []} >= {elements.INFO, elements.TRACKS, elements.CLUSTER}
         assert b"".join(element.encoded() for element in elements.parse(content)) == content
     else:
         packets = [bytearray(content[at : at + 188]) for at in range(0, len(content), 188)]
