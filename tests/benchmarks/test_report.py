@@ -56,6 +56,19 @@ def test_a_ratio_worse_by_more_than_a_tenth_is_told(
     assert not told or told.startswith("one: ")
 
 
+@pytest.mark.parametrize(
+    ("at_least", "now", "is_worse"),
+    [(True, 1.61, False), (True, 1.59, True), (False, 2.49, False), (False, 2.51, True)],
+)
+def test_no_median_is_worse_that_single_runs_fell_to_when_it_was_accepted(
+    home: Path, at_least: bool, now: float, is_worse: bool
+) -> None:
+    benchmark = _benchmark("one", 1.0, at_least)
+    report.accept(report.save(benchmark, Measured([1.6, 2.0, 2.5]), 2, 1.0))
+    told = report.worse_than_stored(report.save(benchmark, Measured([now]), 2, 1.0), 0.1)
+    assert bool(told) == is_worse
+
+
 def test_what_was_not_measured_is_not_worse(home: Path) -> None:
     report.accept(report.save(_benchmark("one", 1.0, True), Measured([2.0]), 2, 1.0))
     record = report.save(_benchmark("one", 1.0, True), "needs a | and\na line", 2, 1.0)
