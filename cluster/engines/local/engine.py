@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class LocalEngine(Engine):
-    """A supervisor in this process, and worker processes beside it: for models one for each GPU, else one."""
+    """A supervisor in this process, and worker processes beside it.
+
+    For models there is one for each GPU; without any GPU there are as many as the cores need.
+    """
 
     name = "local"
     _worker: WorkerProcess | None = None
@@ -35,14 +38,18 @@ class LocalEngine(Engine):
 
     def run(self, setup: Setup, conclude: Callable[[Outcome], PendingRun]) -> Outcome:
         from framemill.cluster.engines.local.run import LocalRun
+        from framemill.cluster.engines.local.worker_counts import count_workers
         from framemill.cluster.run.needed_models import require_models
 
         report = setup.reporter.message
         require_models(setup.plan, setup.jobs.ops, setup.request, lambda text: report(0, text))
         workers = [self._worker or _first_worker()]
         self._worker = None  # the run owns it now
-        if any(setup.plan.ops[op].key["models"] for op in setup.jobs.ops):
-            workers += [WorkerProcess(gpu, workers[0]) for gpu in visible_gpus()[1:]]
+        gpus = visible_gpus()
+        if not gpus:
+            workers += [WorkerProcess("", workers[0]) for _ in range(count_workers(setup) - 1)]
+        elif any(setup.plan.ops[op].key["models"] for op in setup.jobs.ops):
+            workers += [WorkerProcess(gpu, workers[0]) for gpu in gpus[1:]]
         return LocalRun(setup, workers).run(conclude)
 
 

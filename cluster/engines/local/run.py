@@ -1,4 +1,4 @@
-"""A run on this machine: a small supervisor, and worker processes that do the work, one for each GPU.
+"""A run on this machine: a small supervisor, and worker processes that do the work.
 
 The supervisor plans, watches and commits; it touches no media and no arrays. When a worker dies, all begin
 anew, and what it was working on runs alone; a source that kills its worker twice on its own is quarantined.
@@ -124,22 +124,6 @@ class LocalRun(Run):
 
     # --- what to do next ---------------------------------------------------------------------------
 
-    def _load(self, worker: WorkerProcess) -> int:
-        at_work = sum(sent.worker is worker for sent in self._sent.values())
-        return at_work + sum(
-            bool(job.waiting) and self.workers.home(job) is worker for job in self.states.open
-        )
-
-    def _worker_for(self, job: Job) -> WorkerProcess | None:
-        """Who may work on the next shard of a job; None where they have no room."""
-        # What a later stage builds on lies with the worker that merged the one before.
-        is_shared = len(job.shards) > 1 and len(self.plan.stages()) == 1
-        shards = Counter(sent.worker.name for sent in self._sent.values() if isinstance(sent.task, RunShard))
-        free = [one for one in self.workers if shards[one.name] < self.workers.room]
-        if is_shared:
-            return min(free, key=lambda one: shards[one.name], default=None)
-        return self.workers.home(job) if self.workers.home(job) in free else None
-
     def place(self) -> None:
         if self._alone is not None and self._alone.state in ("finished", "committed"):
             self._alone = None
@@ -151,12 +135,14 @@ class LocalRun(Run):
             request = self.merge_request(job, self.states.earlier)
             seconds = credible_seconds(job.duration_seconds, job.file.num_bytes)
             self._send(request, job, self._allowed(seconds), self.workers.home(job))
-        room = len(self.workers) * self.workers.room
-        shards = self._count(RunShard)
-        while shards < room and (ready := self._next_open(room)) is not None:
-            self._start_shard(ready, ready.waiting.pop(0))
-            shards += 1
-        if self._alone is not None or self._suspects or len(self.states.finished) >= 2 * self.most_sources:
+        room = self.workers.room
+        shards = Counter(sent.worker.name for sent in self._sent.values() if isinstance(sent.task, RunShard))
+        while shards.total() < room and (ready := self._next_open(room, shards)) is not None:
+            job, worker = ready
+            self._start_shard(job, job.waiting.pop(0), worker)
+            shards[worker.name] += 1
+        most_finished = 2 * self.most_sources * len(self.workers)
+        if self._alone is not None or self._suspects or len(self.states.finished) >= most_finished:
             return
         opening = self._count(OpenSource)
         waiting = len(self.states.open)
@@ -164,26 +150,33 @@ class LocalRun(Run):
             self._start_open(self.jobs.begin(self._new.first()))
             opening += 1
         # Long files that wait must not keep short ones from being found: look from the other end.
-        if self._new and not opening and shards < room and waiting < MOST_WAITING * room:
+        if self._new and not opening and shards.total() < room and waiting < MOST_WAITING * room:
             self._start_open(self.jobs.begin(self._new.last()))
 
-    def _next_open(self, room: int) -> Job | None:
-        """Whose shard is to be worked on next; long files leave one place to others while there are any.
+    def _next_open(self, room: int, shards: Counter[str]) -> tuple[Job, WorkerProcess] | None:
+        """Whose shard is to be worked on next, and by whom; long files leave one place to others while there
+        are any.
 
         What is long by its header alone may hold its place for as long as its deadline allows.
         """
         while self.states.open and not self.states.open[0].waiting:
             self.states.open.popleft()
-        waiting = [job for job in self.states.open if job.waiting and self._worker_for(job) is not None]
+        is_one_stage = len(self.plan.stages()) == 1
+        waiting = (
+            (job, worker)
+            for job in self.states.open
+            if job.waiting and (worker := self.workers.free_for(job, shards, is_one_stage)) is not None
+        )
         num_long = sum(
             isinstance(sent.task, RunShard) and sent.job is not None and self._is_long(sent.job)
             for sent in self._sent.values()
         )
         if num_long < max(1, room - 1) or self._alone is not None:
-            return waiting[0] if waiting else None
-        short = next((job for job in waiting if not self._is_long(job)), None)
-        may_come = self._count(OpenSource) or (self._new and len(waiting) < MOST_WAITING * room)
-        return short if short is not None or may_come or not waiting else waiting[0]
+            return next(waiting, None)
+        found = list(waiting)
+        short = next((each for each in found if not self._is_long(each[0])), None)
+        may_come = self._count(OpenSource) or (self._new and len(found) < MOST_WAITING * room)
+        return short if short is not None or may_come or not found else found[0]
 
     def _is_long(self, job: Job) -> bool:
         return job.duration_seconds > self.config.shard_seconds
@@ -211,11 +204,13 @@ class LocalRun(Run):
     def _start_open(self, job: Job) -> None:
         job.state = "opening"
         seconds = self._allowed(max(job.file.num_bytes, 0) / SLOWEST_BYTES_PER_SECOND)
-        worker = min(self.workers, key=self._load)
+        loads = Counter(sent.worker.name for sent in self._sent.values())
+        loads.update(self.workers.home(other).name for other in self.states.open if other.waiting)
+        worker = self.workers.least_loaded(loads)
         self.workers.settle(job, worker)
         self._send(OpenSource(uri=job.file.uri, path=job.file.path_bytes), job, seconds, worker)
 
-    def _start_shard(self, job: Job, shard_index: int) -> None:
+    def _start_shard(self, job: Job, shard_index: int, worker: WorkerProcess) -> None:
         shard = job.shards[shard_index]
         ops = tuple(job.stages[0])
         waiting = sum(len(other.waiting) for other in self.states.open) + len(self._new)
@@ -232,7 +227,6 @@ class LocalRun(Run):
             # Alone, a file may use every core; beside others, one thread decodes best.
             threads=max(1, self.config.threads // (1 + waiting + self._count(RunShard))),
         )
-        worker = self._worker_for(job) or self.workers.home(job)
         seconds = credible_seconds(shard.seconds, job.file.num_bytes)
         self._send(request, job, self._allowed(seconds), worker)
 
@@ -332,11 +326,10 @@ class LocalRun(Run):
             self._blame = late.job if late.worker.name in self.workers.ready else None
             self._blame_reason = f"took longer than {allowed} (raise `deadline_factor` if it may)"
             return late.worker.kill()
-        for worker in self.workers if self._sent else ():
-            if worker.memory_bytes() > self.workers.memory_bytes:
-                limit = f"{self.workers.memory_bytes >> 20} MiB"
-                self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
-                return worker.kill()
+        if self._sent and (large := self.workers.too_large(now)) is not None:
+            limit = f"{self.workers.memory_bytes >> 20} MiB"
+            self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
+            large.kill()
 
     def _deadline(self, sent: _Sent) -> float:
         return max(sent.deadline, self.workers.patience.get(sent.worker.name, 0.0))
