@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
-.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz faults chaos soak wheel sbom audit test-gpu bench-gpu first-gpu lint bench accuracy docs check-models clean
+.PHONY: help setup demo test slow-test cluster-test ray-newest fuzz faults chaos soak wheel sbom audit test-gpu bench-gpu first-gpu lint bench bench-files accuracy docs check-models clean
 
 # The GPU has an environment of its own: the two ONNX Runtime distributions overwrite each other. So has another Ray.
 VENV := $(if $(filter %-gpu,$(MAKECMDGOALS)),.venv-gpu,$(if $(filter ray-newest,$(MAKECMDGOALS)),.venv-ray-newest,.venv))
@@ -24,7 +24,7 @@ COMPILE := $(BIN)/python -m compileall -q framemill $(addprefix framemill/,clust
 
 help:
 	@sed -n '1,3p' Makefile
-	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | faults | chaos | soak | wheel | sbom | audit | test-gpu | bench-gpu | first-gpu | lint | bench | accuracy | docs | check-models | clean"
+	@echo "#   make setup | slow-test | cluster-test | ray-newest | fuzz | faults | chaos | soak | wheel | sbom | audit | test-gpu | bench-gpu | first-gpu | lint | bench | bench-files | accuracy | docs | check-models | clean"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python" >&2; exit 1; }
@@ -148,6 +148,10 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
+
+# What each file costs where there are many: some minutes, and 2 GB in build/bench.
+bench-files: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks per_file_overhead many_files many_files_media
 
 # Rows beside those of reference implementations, on the media and weights in ../shared; writes docs/accuracy.md.
 accuracy: $(VENV)/dev.stamp

@@ -234,6 +234,25 @@ def film_clips(setting: Setting, count: int, seconds: float) -> Path:
     return folder
 
 
+def small_clips(setting: Setting, count: int) -> Path:
+    """A folder of clips of two seconds of 360p: a hundred, again and again, each with bytes of its own."""
+    folder = setting.cache / f"small_{count}"
+    if not folder.exists():
+        source = film(setting, 640, 360).path
+        with making(folder) as unfinished:
+            unfinished.mkdir()
+            for k in range(min(count, 100)):
+                start = 2.0 * k % (FILM_SECONDS - 2)
+                copy_packets([source], unfinished / f"{k:05d}.mp4", start, 2, title=str(k))
+            for k in range(100, count):
+                # A box that nobody reads, behind all others (ISO/IEC 14496-12, 8.1.2).
+                note = str(k).encode()
+                free = (8 + len(note)).to_bytes(4, "big") + b"free" + note
+                first = (unfinished / f"{k % 100:05d}.mp4").read_bytes()
+                (unfinished / f"{k:05d}.mp4").write_bytes(first + free)
+    return folder
+
+
 def _start(source: Path, wished: float) -> float:
     return wished % max(_length(source) - 5, 1)
 

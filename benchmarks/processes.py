@@ -22,6 +22,14 @@ def descendants(root: int) -> set[int]:
     return found
 
 
+def command_line(process: int) -> list[str]:
+    """The words that a process was started with; none once it has ended."""
+    try:
+        return psutil.Process(process).cmdline()
+    except psutil.Error:
+        return []
+
+
 def proportional_bytes(process: int) -> int:
     """Memory of a process, pages that others have too counted by share; 0 where it is unknown. Linux."""
     try:

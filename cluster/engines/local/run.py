@@ -326,8 +326,10 @@ class LocalRun(Run):
             self._blame = late.job if late.worker.name in self.workers.ready else None
             self._blame_reason = f"took longer than {allowed} (raise `deadline_factor` if it may)"
             return late.worker.kill()
-        if self._sent and (large := self.workers.too_large(now)) is not None:
-            limit = f"{self.workers.memory_bytes >> 20} MiB"
+        # Alone, a file may take what all workers together may: as much as on a machine of few cores.
+        most = self.workers.memory_bytes if self._alone is None else self.config.memory_bytes
+        if self._sent and (large := self.workers.too_large(most, now)) is not None:
+            limit = f"{most >> 20} MiB"
             self._blame_reason = f"took more than {limit} of memory (raise `memory_bytes` if it may)"
             large.kill()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Share of the CPU time of a worker in which it holds the lock, measured (`python -m benchmarks
 # lock_held_media lock_held_files`): on what files hold, and on opening, indexing and writing them.
 HELD_IN_MEDIA = 0.08
-HELD_IN_FILES = 0.25
+HELD_IN_FILES = 0.20
 # The cores of a worker do at least this share of what they would do without each other.
 LEAST_EFFICIENCY = 0.93
 # A worker takes about two seconds of a core to start: not for less work than this.

@@ -119,8 +119,8 @@ class Workers:
         """
         return min(self._all, key=lambda one: loads[one.name] / self.room_of(one))
 
-    def too_large(self, now: float) -> WorkerProcess | None:
-        """One that takes more memory than it may. Many short files answer so often that to look each time
+    def too_large(self, limit_bytes: int, now: float) -> WorkerProcess | None:
+        """One that takes more memory than this. Many short files answer so often that to look each time
         would be most of the work: it is done a few times a second.
 
         Args:
@@ -129,7 +129,7 @@ class Workers:
         if now < self._next_look:
             return None
         self._next_look = now + TICK_SECONDS
-        return next((one for one in self._all if one.memory_bytes() > self.memory_bytes), None)
+        return next((one for one in self._all if one.memory_bytes() > limit_bytes), None)
 
     def receive(self, timeout_seconds: float) -> tuple[WorkerProcess, Died | Reply | None]:
         """The next message and who sent it; None when none came in time, or from one that was replaced."""
