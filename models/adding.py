@@ -15,7 +15,7 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.download import OnProgress, download, replacing
 from framemill.models.family_defaults import FAMILY_DEFAULTS
 from framemill.models.model_io import check_graph
-from framemill.models.onnx_batching import check_batching, input_shapes, load_graph
+from framemill.models.onnx_batching import check_batching, input_shapes, parse_graph, read_graph
 from framemill.models.registry import (
     DEFAULTS,
     KNOWN,
@@ -81,11 +81,11 @@ def add(
     url = source if "://" in source else ""
     path = _fetch(url, on_progress) if url else Path(source).expanduser().resolve()
     try:
-        model = load_graph(path)
-        _check_opens(path)
+        content = read_graph(path)  # once, so that what is checked and what is described are the same
+        model = parse_graph(content, path)
+        _check_opens(content, path)
         shapes = list(input_shapes(model).values())
         size = input_size or (picture_size(shapes[0]) if shapes else None)
-        content = path.read_bytes()
         block = {
             "name": name,
             "role": role,
@@ -130,7 +130,7 @@ def _fitting(
     raise problem
 
 
-def _check_opens(path: Path) -> None:
+def _check_opens(content: bytes, path: Path) -> None:
     """Raises ModelError where ONNX Runtime cannot open the file, as with operators of a library's own."""
     try:
         import onnxruntime as ort
@@ -140,7 +140,7 @@ def _check_opens(path: Path) -> None:
     options.log_severity_level = 4
     try:
         # Falling back, it would try the same again and print about it, before what `--json` prints.
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
         raise ModelError(
             f"{path} cannot be run: {str(exc)[:300]}; export it with the operators of ONNX alone"

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.errors import ModelError
+from framemill.models.checked_files import read_checked
 from framemill.models.download import replacing
 from framemill.models.entry import ModelEntry
 from framemill.models.store import cache_folder
@@ -49,7 +50,7 @@ def graph_file(entry: ModelEntry, path: Path) -> Path:
         )
     made = cache_folder() / "graphs" / f"{entry.sha256[:32]}-v{GRAPH_VERSION}.onnx"
     if not made.is_file():
-        config = json.loads((path / "config.json").read_text("utf-8"))
+        config = json.loads(read_checked(path / "config.json"))
         model = bert_graph(read_safetensors(path / "model.safetensors"), config)
         with replacing(made) as file:
             file.write(model.SerializeToString())
@@ -62,7 +63,7 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     Raises:
         ModelError: the file is damaged.
     """
-    content = path.read_bytes()
+    content = read_checked(path)
     length = int.from_bytes(content[:8], "little")
     try:
         if length > min(MAX_HEADER_BYTES, len(content) - 8):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from framemill.errors import ModelError
+from framemill.models.checked_files import read_checked
 from framemill.models.entry import ModelEntry
 from framemill.models.store import find
 
@@ -21,10 +22,11 @@ def read_characters(entry: ModelEntry) -> tuple[str, ...]:
     if entry.labels:
         return entry.labels
     path = find(entry)
+    content = read_checked(path)
     try:
         import onnx
 
-        properties = onnx.load(str(path), load_external_data=False).metadata_props
+        properties = onnx.load_from_string(content).metadata_props
     except Exception as exc:  # a package that is missing or a file that is no ONNX: nothing can be read
         raise ModelError(
             f"model {entry.name}: the characters in {path} cannot be read ({str(exc)[:200]}); install the "

@@ -22,7 +22,7 @@ from framemill.errors import ModelError
 from framemill.models import cuda
 from framemill.models.entry import ModelEntry
 from framemill.models.folders import weights_beside
-from framemill.models.providers import BATCHED_PROVIDERS, LADDER, Opened, session_options
+from framemill.models.providers import BATCHED_PROVIDERS, LADDER, Opened, open_session, session_options
 from framemill.models.store import cache_folder
 
 # Raise it when halves are made or judged in another way.
@@ -134,12 +134,12 @@ def judge(ort: Any, session: Any, path: Path, entry: ModelEntry) -> str:
     """What is wrong with a session, held against the model on the CPU in 32 bits; empty where nothing is."""
     from framemill.models.onnx_batching import load_graph
 
-    rows = judging_rows(load_graph(path, weights_beside(entry.files, path)), entry)
+    weights = weights_beside(entry.files, path)
+    rows = judging_rows(load_graph(path, weights), entry)
     if rows is None:
         return "its inputs have open axes, so that nothing can be tried"
-    options = session_options(ort, path, 1, weights_beside(entry.files, path))
     try:
-        reference = ort.InferenceSession(str(path), options, providers=[LADDER["cpu"]], enable_fallback=0)
+        reference = open_session(ort, path, session_options(ort, path, 1), [LADDER["cpu"]], weights)
         for row in rows:
             if problem := difference(entry.role, reference.run(None, row), session.run(None, row)):
                 return problem

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framemill.errors import ModelError
+from framemill.models.checked_files import read_checked
 from framemill.models.download import replacing
 from framemill.models.entry import BATCH_TRANSFORM_VERSION, Batching, ModelEntry
 from framemill.models.store import cache_folder
@@ -35,19 +36,29 @@ def load_graph(path: Path, weights: Collection[str] = ()) -> Any:
     Raises:
         ModelError: it is no ONNX file (a pickle, an archive), or keeps weights in other files.
     """
+    return parse_graph(read_graph(path), path, weights)
+
+
+def read_graph(path: Path) -> bytes:
+    """The bytes of an ONNX file; raises ModelError where it cannot be read or has more than one can have."""
+    try:
+        num_bytes = path.stat().st_size
+    except OSError as exc:
+        raise ModelError(f"model file {path} cannot be read: {exc.strerror}; check the path") from exc
+    if num_bytes > MOST_GRAPH_BYTES:
+        raise ModelError(
+            f"{path} has {num_bytes} bytes, and an ONNX file at most {MOST_GRAPH_BYTES}, as its format "
+            "cannot hold more"
+        )
+    return read_checked(path)
+
+
+def parse_graph(content: bytes, path: Path, weights: Collection[str] = ()) -> Any:
+    """As `load_graph`, of the bytes of the file at `path`."""
     try:
         import onnx
     except ImportError as exc:
         raise ModelError(f"the package onnx is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
-    try:
-        if path.stat().st_size > MOST_GRAPH_BYTES:
-            raise ModelError(
-                f"{path} has {path.stat().st_size} bytes, and an ONNX file at most {MOST_GRAPH_BYTES}, as "
-                "its format cannot hold more"
-            )
-        content = path.read_bytes()
-    except OSError as exc:
-        raise ModelError(f"model file {path} cannot be read: {exc.strerror}; check the path") from exc
     if content[:1] == b"\x80" or content[:2] == b"PK":
         raise ModelError(f"{path} is a pickle or an archive, which can run code; export it as ONNX")
     try:

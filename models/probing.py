@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from framemill.errors import ModelError
 from framemill.models.folders import weights_beside
-from framemill.models.providers import session_options
+from framemill.models.providers import open_session, session_options
 from framemill.models.registry import ModelEntry
 from framemill.models.store import cache_folder
 
@@ -176,10 +176,11 @@ def _opener(entry: ModelEntry, path: Path) -> Callable[[int], Any]:
         import onnxruntime as ort
 
         try:
-            options = session_options(ort, path, threads, weights_beside(entry.files, path))
-            return ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
+            options = session_options(ort, path, threads)
+            weights = weights_beside(entry.files, path)
+            return open_session(ort, path, options, ["CPUExecutionProvider"], weights)
+        except ModelError:
+            raise
         except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
             raise ModelError(f"model {entry.name} does not run: {str(exc)[:200]}") from exc
 

@@ -29,6 +29,7 @@ from framemill.models.providers import (
     Setup,
     computes_in_bytes,
     count_nodes,
+    open_session,
     provider_options,
     session_options,
 )
@@ -254,7 +255,7 @@ def _open(
     available: Sequence[str],
     threads: int,
 ) -> Any:
-    options = session_options(ort, path, threads, weights_beside(entry.files, path))
+    options = session_options(ort, path, threads)
     if provider == "tensorrt":
         setup.timings.mkdir(parents=True, exist_ok=True)
     if provider in ("coreml", "openvino"):
@@ -270,7 +271,7 @@ def _open(
     num_devices = sum(name != LADDER["cpu"] for name in order)
     setup = replace(setup, memory_bytes=setup.memory_bytes // max(1, num_devices))
     providers = [(name, provider_options(name, setup)) for name in order]
-    return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    return open_session(ort, path, options, providers, weights_beside(entry.files, path))
 
 
 def _close_axes(options: Any, path: Path, entry: ModelEntry) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from framemill.models.checked_files import is_checked, read_checked
 
 LADDER: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -89,12 +91,8 @@ class Setup:
     cores: int = 1
 
 
-def session_options(ort: Any, path: Path, threads: int, weights: Collection[str] = ()) -> Any:
-    """Options of a session of the file at `path`; on a CPU a row takes `threads`.
-
-    Args:
-        weights: files beside it that hold its weights and have digests of their own.
-    """
+def session_options(ort: Any, path: Path, threads: int) -> Any:
+    """Options of a session of the file at `path`; on a CPU a row takes `threads`."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -103,16 +101,42 @@ def session_options(ort: Any, path: Path, threads: int, weights: Collection[str]
         ("session.intra_op.allow_spinning", "0"),
         ("session.inter_op.allow_spinning", "0"),
         ("session.record_ep_graph_assignment_info", "1"),
-        # Weights in other files that no digest covers do not load, as they are looked for where nothing is.
+        # Weights in other files do not load, but those that `open_session` has read: no digest covers others.
         (
             "session.model_external_initializers_file_folder_path",
-            str(path.parent if weights else path.parent / ".no-external-data"),
+            str(path.parent / ".no-external-data"),
         ),
     ):
         options.add_session_config_entry(key, value)
     if byte_sums_may_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
+
+
+def open_session(
+    ort: Any, path: Path, options: Any, providers: Sequence[Any], weights: Collection[str] = ()
+) -> Any:
+    """A session of the ONNX file at `path` as it was checked.
+
+    Args:
+        options: as `session_options` gives them. providers: names, or names with options, in their order.
+        weights: files beside it that hold its weights and have digests of their own.
+
+    Raises:
+        ModelError: a file cannot be read, or was changed after it had been checked.
+        Exception: of a class of ONNX Runtime's, why it cannot be opened.
+    """
+    contents = {name: read_checked(path.parent / name) for name in sorted(weights)}
+    if contents:
+        lengths = [len(content) for content in contents.values()]
+        names, buffers = list(contents), list(contents.values())
+        options.add_external_initializers_from_files_in_memory(names, buffers, lengths)
+    model = read_checked(path) if is_checked(path) else str(path)  # what we made ourselves has no digest
+    session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    if isinstance(model, bytes):
+        # It would hold them as long as it lives, for a fallback that it is told not to take.
+        vars(session)["_model_bytes"] = b""
+    return session
 
 
 def byte_sums_may_saturate() -> bool:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy.typing as npt
 
 from framemill.errors import ModelError
+from framemill.models.checked_files import check_file
 from framemill.models.folders import digest_file
 from framemill.models.onnx_batching import check_batching, free_batch_axis, load_graph
 from framemill.models.registry import ModelEntry
@@ -118,7 +119,7 @@ def signed_file(graph: Any, path: Path) -> Path | None:
     if not wanted:
         return None
     signed = signed_beside(path)
-    if not signed.is_file() or digest_file(signed) != wanted:
+    if not signed.is_file() or check_file(signed, wanted) != wanted:
         raise ModelError(f"{signed} is missing or changed; run `framemill models quantize` again")
     return signed
 

@@ -26,6 +26,7 @@ from framemill.models.arrays import (
     to_device,
     to_host,
 )
+from framemill.models.checked_files import read_checked
 from framemill.models.engines import Tell, tell_nobody
 from framemill.models.failures import model_failure
 from framemill.models.halves import open_judged
@@ -363,6 +364,7 @@ def open_model(
         raise ProviderError(
             f"model {entry.name} must run on {require}, but {tried}; ask `framemill doctor`, or require none"
         )
+    read_checked(path)  # says so where it was changed meanwhile
     raise ModelError(f"model {entry.name}: {path} cannot be opened ({tried}); is it a whole ONNX file?")
 
 

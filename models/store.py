@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from framemill.errors import ModelError
-from framemill.models.folders import digest_file
+from framemill.models.checked_files import check_file, expect
 from framemill.models.registry import ModelEntry, all_entries, is_default, named_entries
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def cache_folder() -> Path:
 def find(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:
     """The file or folder of a model with the digests that the entry states, downloaded if it must be.
 
+    Who opens it by `framemill.models.checked_files` gets these bytes or an error, whatever happens meanwhile.
     Looks at the user's own path, the installed package, `FRAMEMILL_MODEL_MIRROR`, the cache, then at its
     addresses.
 
@@ -179,12 +180,17 @@ def cache_path(entry: ModelEntry) -> Path:
     return cache_folder() / "models" / f"{entry.name}-{entry.sha256[:12]}{suffix}"
 
 
+def _digests(entry: ModelEntry) -> list[tuple[str, str]]:
+    """Name, empty for the model itself, and digest of each of its files."""
+    return [(file.name, file.sha256) for file in entry.files] or [("", entry.sha256)]
+
+
 def _check(entry: ModelEntry, path: Path) -> Path:
-    for name, wanted in [(f.name, f.sha256) for f in entry.files] or [("", entry.sha256)]:
+    for name, wanted in _digests(entry):
         file = path / name
         problem = "is missing"
         if not name or file.is_file():
-            if (got := digest_file(file)) == wanted:
+            if (got := check_file(file, wanted)) == wanted:
                 continue
             problem = f"has sha256 {got}, wanted {wanted}"
         if entry.path:
@@ -209,4 +215,6 @@ def _fetch(entry: ModelEntry, on_progress: OnProgress | None) -> Path:
 
     path = cache_path(entry)
     fetch_model(entry, path, on_progress)
+    for name, sha256 in _digests(entry):
+        expect(path / name, sha256)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framemill.errors import ModelError
+from framemill.models.checked_files import read_checked
 from framemill.models.entry import ModelEntry
 from framemill.models.store import find
 
@@ -32,8 +33,9 @@ class Tokenizer:
                 f"model {entry.name}: {path} is not there; a model of family {entry.family!r} is a folder "
                 f"with {TOKENIZER_FILE} beside the weights"
             )
+        content = read_checked(path)
         try:
-            self._rust = Rust.from_file(str(path))
+            self._rust = Rust.from_buffer(content)
         except Exception as exc:  # the library raises bare exceptions
             raise ModelError(f"model {entry.name}: {path} is no tokenizer: {str(exc)[:200]}") from exc
         self._rust.no_padding()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from framemill.errors import DeviceFullError, ModelError, ProviderError
 from framemill.models import cuda
+from framemill.models.checked_files import holding
 from framemill.models.failures import model_failure
 from framemill.models.memory_plan import plan_memory
 from framemill.models.providers import SessionReport
@@ -314,9 +315,16 @@ def open_whisper(
             attempts.append((provider, reason))
             continue
         try:
-            whisper = WhisperModel(
-                str(path), device=device, compute_type=compute, cpu_threads=1, num_workers=side_by_side or 1
-            )
+            with holding(path) as folder:
+                whisper = WhisperModel(
+                    str(folder),
+                    device=device,
+                    compute_type=compute,
+                    cpu_threads=1,
+                    num_workers=side_by_side or 1,
+                )
+        except ModelError:
+            raise  # what was checked is not there any more, for no provider
         except Exception as exc:  # of any class: what CTranslate2 and the tokenizer raise
             attempts.append((provider, str(exc)[:300]))
             continue
