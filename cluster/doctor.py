@@ -255,7 +255,12 @@ def _cache() -> Iterator[Finding]:
 
 def _sandbox() -> Iterator[Finding]:
     """Enters the sandbox as a worker does, and tries what it takes away."""
-    with tempfile.NamedTemporaryFile() as outside:
+    try:
+        outside = tempfile.NamedTemporaryFile()  # noqa: SIM115  closed below
+    except OSError as error:
+        yield _finding("temporary files", "fail", error.strerror or str(error), "name a folder by TMPDIR")
+        return
+    with outside:
         # In the environment of a worker: threads that a library starts would stay outside.
         done = _in_fresh_interpreter(
             f"import os; os.environ.update({ENVIRONMENT!r})\n"

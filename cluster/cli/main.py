@@ -14,7 +14,7 @@ import click
 
 from framemill.cluster.cli.output import COMPLETION_VARIABLE, Invocation, report
 from framemill.cluster.engines.interrupts import Ended, exit_code_of, noticing_interrupts
-from framemill.errors import FramemillError, did_you_mean
+from framemill.errors import FramemillError, SetupError, did_you_mean
 
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
 SECTIONS = {
@@ -169,9 +169,25 @@ def _dispatch(arguments: Sequence[str] | None, invocation: Invocation) -> int:
         _show(error, invocation, f"error: {error}")
         return error.exit_code
     except Exception as error:
+        if text := _lacking(error):
+            _show(error, invocation, f"error: {text}")
+            return SetupError.exit_code
         hint = "" if invocation.verbosity >= 2 else "; -vv shows where"
         _show(error, invocation, f"error: {type(error).__name__}: {error} (not foreseen{hint})")
         return 1
+
+
+def _lacking(error: Exception) -> str:
+    """What the machine lacks that every part needs and none asks for in particular; empty for all else."""
+    if not isinstance(error, FileNotFoundError):
+        return ""
+    if "usable temporary directory" in str(error):
+        return f"there is no place for temporary files ({error.strerror}): name a folder by TMPDIR"
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the current folder is not there any more: change to another, then do the same again"
+    return ""
 
 
 def _show_usage(error: click.ClickException) -> None:

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -140,9 +141,13 @@ def _expand_lists(arguments: Iterable[str]) -> Iterator[str]:
 def _expand(argument: str) -> Iterator[tuple[str, bool]]:
     """Paths, each with whether the user named it himself."""
     if os.path.isdir(argument):
-        for folder, folders, names in os.walk(argument):
+        closed: list[str] = []
+        for folder, folders, names in os.walk(argument, onerror=partial(_note_closed, closed)):
             folders.sort()
             yield from ((os.path.join(folder, name), False) for name in sorted(names))
+        yield from (
+            (folder, True) for folder in closed
+        )  # as files that cannot be read: a row of `errors` each
     elif not os.path.lexists(argument) and glob.has_magic(argument):
         for match in sorted(glob.glob(argument, recursive=True)):
             if os.path.isdir(match):
@@ -153,6 +158,11 @@ def _expand(argument: str) -> Iterator[tuple[str, bool]]:
                 yield match, False
     else:
         yield argument, True
+
+
+def _note_closed(closed: list[str], error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a folder that has just gone is one that was not there
+        closed.append(error.filename)
 
 
 def _base(argument: str) -> Path:
@@ -215,8 +225,11 @@ def paths_of(uri: str) -> tuple[str, ...]:
 
     Folders of version 0.1 hold names with such spellings as they stand.
     """
+    if uri.isascii() and "\\x" not in uri:
+        return (uri,)
     plain = re.sub(r"\\x(5c|[89a-f][0-9a-f])", _unescaped, uri)
-    return (uri,) if plain == uri else (plain, uri)
+    # As bytes, for names are UTF-8 whatever the locale takes them for.
+    return tuple(os.fsdecode(each.encode("utf-8", "surrogateescape")) for each in dict.fromkeys((plain, uri)))
 
 
 def _unescaped(found: re.Match[str]) -> str:

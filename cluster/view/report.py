@@ -112,8 +112,8 @@ def write_report(dataset: Dataset, path: str) -> Report:
 def render_page(document: dict[str, Any], pictures: dict[str, Any]) -> str:
     """The page as text; nothing of the data can end the element that holds it, or run."""
     static = files("framemill.cluster.view") / "static"
-    style = (static / "page.css").read_text()
-    script = join_modules({name: (static / f"{name}.js").read_text() for name in MODULES})
+    style = (static / "page.css").read_text("utf-8")
+    script = join_modules({name: (static / f"{name}.js").read_text("utf-8") for name in MODULES})
     from_folder = "" if "sheets" not in pictures else " file:"
     policy = (
         f"default-src 'none'; script-src {_source_of(script)}; style-src {_source_of(style)}; "
