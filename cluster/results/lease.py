@@ -1,7 +1,10 @@
 """One committer per result folder: a lease file with a heartbeat.
 
 `lease.json` says who holds the folder; its modification time is the heartbeat, so that ages are told by
-the clock of the storage and not by those of two machines. Every look and every change happens under an
+the clock of the storage and not by those of two machines. Clocks may be set, and then a living holder would
+look dead, or a dead one alive for hours: so each beat notes in `lease.lock` when it was by the clock of this
+machine that nobody can set, which decides for who waits on the same machine, and who waits anywhere takes
+over what has not changed for as long while it looked. Every look and every change happens under an
 advisory lock on `lease.lock`, held for milliseconds and let go by the kernel when a process dies: so two
 waiters cannot both take over, and a holder that lost its lease cannot commit any more.
 """
@@ -27,6 +30,7 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0  # twelve missed beats; a holder killed on this machine is noticed at once
 _GUARD_SECONDS = 30.0  # the lock is held for milliseconds, unless storage hangs
 _POLL_SECONDS = 0.2
+_NOTE_BYTES = 128  # in `lease.lock`: token and time of the last beat, and the machine's own time of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +222,8 @@ class Lease:
             wait_seconds: how long to wait for a living holder; 0 asks once.
             on_wait: called with one line whenever it turns out that another holder is to be waited for.
             heartbeat_seconds: time between signs of life.
-            stale_seconds: a lease without a sign of life for longer is taken over. That of a process which
-                died on this machine is taken over at once.
+            stale_seconds: a lease without a sign of life for longer is taken over, however clocks are set
+                meanwhile. That of a process which died on this machine is taken over at once.
 
         Raises:
             LeaseError: the holder did not let go within `wait_seconds`.
@@ -227,13 +231,23 @@ class Lease:
         """
         waiting = Waiting(folder.parent, wait_seconds, _POLL_SECONDS, on_wait)
         us = this_process(run_id)
+        seen, since = ("", 0), time.monotonic()
         while True:
             with storage_errors(folder, "taking the lease of"), _guard(folder, _GUARD_SECONDS) as lock:
                 holder = read_holder(folder)
-                if holder is None or is_dead(holder) or _age_seconds(folder, lock) > stale_seconds:
+                is_free = holder is None or is_dead(holder)
+                if holder is not None and not is_free:
+                    beat = _last_beat(folder)
+                    if (holder.token, beat) != seen:
+                        seen, since = (holder.token, beat), time.monotonic()
+                    age = _age_seconds(folder, lock, holder, beat)
+                    is_free = max(age, time.monotonic() - since) > stale_seconds
+                if is_free:
                     path = folder / "lease.json"
                     os.replace(stage_file(path, json.dumps(asdict(us)).encode()), path)
+                    _note_beat(folder, lock, us)
                     return cls(folder, us, heartbeat_seconds)
+            assert holder is not None
             waiting.wait(holder)
 
     @contextmanager
@@ -244,11 +258,17 @@ class Lease:
             LeaseError: somebody has already.
             DatasetError: the storage refuses; nothing was done within.
         """
+        with self._locked():
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """As `fenced`; yields the descriptor of the lock."""
         with ExitStack() as held:
             with storage_errors(self._folder, "checking the lease of"):
-                held.enter_context(_guard(self._folder, _GUARD_SECONDS))
+                lock = held.enter_context(_guard(self._folder, _GUARD_SECONDS))
                 self._check()
-            yield
+            yield lock
 
     def check(self) -> None:
         """Raises LeaseError if the lease is no longer ours."""
@@ -270,8 +290,9 @@ class Lease:
     def _beat(self, heartbeat_seconds: float) -> None:
         while not self._released.wait(heartbeat_seconds):
             try:
-                with self.fenced():
+                with self._locked() as lock:
                     os.utime(self._folder / "lease.json")
+                    _note_beat(self._folder, lock, self.holder)
             except LeaseError:
                 if not self._still_ours():
                     return
@@ -286,7 +307,28 @@ class Lease:
         return holder is not None and holder.token == self.holder.token
 
 
-def _age_seconds(folder: Path, lock: int) -> float:
-    """Time since the last heartbeat, by the clock of the storage: touching the lock file tells its now."""
+def _last_beat(folder: Path) -> int:
+    """Time of the last heartbeat in nanoseconds, by the clock of the storage."""
+    return os.stat(folder / "lease.json").st_mtime_ns
+
+
+def _note_beat(folder: Path, lock: int, holder: Holder) -> None:
+    """Notes when the beat that has just been given was by the clock of this machine that nobody can set."""
+    note = json.dumps([holder.token, _last_beat(folder), time.monotonic()]).encode()
+    with suppress(OSError):  # a full disk: then the clock of the storage tells
+        os.pwrite(lock, note.ljust(_NOTE_BYTES), 0)
+
+
+def _age_seconds(folder: Path, lock: int, holder: Holder, beat: int) -> float:
+    """Time since the last heartbeat, at `beat`: by the clock that a holder on this machine has noted it by.
+
+    Of others by that of the storage: touching the lock file tells its now.
+    """
+    if holder.machine == _machine():
+        with suppress(ValueError, TypeError):
+            token, noted, at = json.loads(os.pread(lock, _NOTE_BYTES, 0))
+            # One that was not noted, as by an earlier version, has another time.
+            if (token, noted) == (holder.token, beat) and time.monotonic() >= at:
+                return float(time.monotonic() - at)
     os.utime(lock)
-    return os.fstat(lock).st_mtime - os.stat(folder / "lease.json").st_mtime
+    return os.fstat(lock).st_mtime - beat / 1e9
