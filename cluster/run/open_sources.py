@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,9 @@ from framemill.errors import MediaError, UnsupportedError
 from framemill.ops import load_op
 from framemill.ops.media import MediaDescription
 from framemill.ops.operation import Reads
+
+# Of the files that this process may have open, those that wait for their decoding take one in four.
+_LEFT_OPEN_SHARE = 4
 
 
 class OpenSources:
@@ -71,6 +76,8 @@ class OpenSources:
         self._close(uri)
         if container is not None and self._wants_sound and index.has_more_than_pictures:
             container.close()  # sound wants a fresh start (`ShardProcessor.process`)
+        elif container is not None and len(self._containers) >= _most_left_open():
+            container.close()  # whoever decodes it opens it anew
         elif container is not None:
             self._containers[uri] = container
         shards = cut_shards(
@@ -115,3 +122,8 @@ class OpenSources:
         container = self._containers.pop(uri, None)
         if container is not None:
             container.close()
+
+
+def _most_left_open() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit // _LEFT_OPEN_SHARE
