@@ -256,10 +256,13 @@ def resuming(path: Path, sha256: str) -> Iterator[IO[bytes]]:
 
 
 def _locked(path: Path) -> IO[bytes] | None:
-    """The file at `path`, made if need be, locked until it is closed; None where another process has it."""
+    """The file at `path`, made if need be, locked until it is closed; None where another process has it.
+
+    Nor is it one that a link leads to: in a folder that others write to, that could be any file of ours.
+    """
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had it before may have renamed it between our opening and locking.

@@ -60,13 +60,33 @@ def locate(entry: ModelEntry) -> Path | None:
     if mirror := os.environ.get("FRAMEMILL_MODEL_MIRROR"):
         if not Path(mirror).is_dir():
             raise ModelError(f"FRAMEMILL_MODEL_MIRROR={mirror} is no folder; correct or unset it")
-        path = Path(mirror) / entry.file_name
+        path = Path(mirror).resolve() / entry.file_name
         if path.is_dir() if entry.files else path.is_file():
-            return path.resolve()
+            return path
     path = cache_path(entry)
     # A folder appears file by file; until all are there it counts as absent, and the rest is fetched.
     complete = all((path / file.name).is_file() for file in entry.files) if entry.files else path.is_file()
     return path if complete else None
+
+
+def files_now(entry: ModelEntry) -> list[Path]:
+    """The files that make up a model where it is now, links resolved.
+
+    Of those that a link leads to only such as have the digest that is stated: who may read the model may read
+    these, and a link in a mirror must not open any file to them.
+
+    Raises:
+        ModelError: as `locate`, or a file cannot be read.
+    """
+    path, files = locate(entry), list[Path]()
+    if path is None:
+        return files
+    for name, sha256 in _digests(entry):
+        target = Path(os.path.realpath(path / name))
+        is_plain = target == Path(os.path.realpath(path.parent)) / path.name / name
+        if is_plain or (target.is_file() and check_file(target, sha256) == sha256):
+            files.append(target)
+    return files
 
 
 def pull(entry: ModelEntry, on_progress: OnProgress | None = None) -> Path:

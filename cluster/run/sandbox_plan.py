@@ -17,7 +17,7 @@ from framemill.cluster.run.sandbox import is_above, require_whole
 from framemill.cluster.run.source_files import SourceFiles
 from framemill.errors import ModelError, UsageError
 from framemill.models.registry import resolve
-from framemill.models.store import locate
+from framemill.models.store import files_now
 from framemill.ops import OPS
 
 # Files that are named each by itself: beyond, the folders that they lie in are.
@@ -117,9 +117,7 @@ def _of_operations(request: ExtractRequest, plan: OpsPlan) -> Iterator[bytes]:
     """
     for role in sorted({role for op in plan.ops.values() for role in op.key["models"]}):
         with contextlib.suppress(ModelError, UsageError):  # whoever opens it says what is wrong
-            path = locate(resolve(role, request.models.get(role, "")))
-            if path is not None:
-                yield os.fsencode(path)
+            yield from map(os.fsencode, files_now(resolve(role, request.models.get(role, ""))))
     for options in [op.options for name, op in plan.ops.items() if name not in OPS]:
         for text in _texts(options):
             with contextlib.suppress(OSError, ValueError):  # most texts are no paths
