@@ -58,6 +58,24 @@ def refused_id(uri: str, path: str) -> str:
     return content_id(path)
 
 
+def version_of(path: str) -> tuple[int, ...]:
+    """Size in bytes and time of writing in nanoseconds of a file that is there; nothing for an object."""
+    try:
+        info = None if is_remote(path) else os.stat(path)
+    except (OSError, ValueError):
+        return ()  # whoever opens it says why
+    return (info.st_size, info.st_mtime_ns) if info is not None else ()
+
+
+def require_version(path: str, version: tuple[int, ...]) -> None:
+    """Raises UnreadableError where a file that had a version has another now: it is of another content."""
+    if version and version_of(path) != version:
+        raise UnreadableError(
+            f"was written to or replaced while it was read (it had {version[0]} bytes): the next run reads "
+            "it anew, once whatever writes it is done"
+        )
+
+
 def _checked_size(path: str) -> int:
     info = os.stat(path)
     hole = info.st_size - getattr(info, "st_blocks", info.st_size) * 512

@@ -71,7 +71,7 @@ class JobStates:
 
     def opened(self, job: Job, done: Opened) -> None:
         """The file was hashed and indexed, or at least hashed."""
-        job.source_id = done.source_id
+        job.source_id, job.version = done.source_id, done.version
         if done.failed is not None:
             job.fail(job_failure(done.failed, WHOLE_SOURCE))
             job.is_duplicate = job.source_id in self._by_content or job.source_id in self._outcomes

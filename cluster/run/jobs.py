@@ -42,7 +42,7 @@ class Job:
 
     Attributes:
         file: the input.
-        source_id: content id, empty while unknown.
+        source_id: content id, empty while unknown. version: as in `messages.Opened`.
         todo: operations that are to be computed.
         duration_seconds: length of the media, once known. stated_seconds: as its index gave it.
         stages: operations of each decode still to come, the current one first.
@@ -64,6 +64,7 @@ class Job:
 
     file: SourceFile
     source_id: str = ""
+    version: tuple[int, ...] = ()
     todo: list[str] = field(default_factory=list)
     duration_seconds: float = 0.0
     stated_seconds: float = 0.0

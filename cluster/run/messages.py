@@ -107,9 +107,11 @@ class Opened(Message, frozen=True, kw_only=True):
         duration_seconds: length of the media. shards: its pieces.
         picture_problem, sound_problem: why a track cannot be decoded, or empty. shortfall: why it holds less
             than its container states. failed: why there is no index; then only the content id is known.
+        version: size in bytes and time of writing in nanoseconds of a local file as it was hashed.
     """
 
     source_id: str
+    version: tuple[int, ...] = ()
     duration_seconds: float = 0.0
     shards: tuple[Shard, ...] = ()
     picture_problem: str = ""
@@ -119,7 +121,11 @@ class Opened(Message, frozen=True, kw_only=True):
 
 
 class RunShard(Message, frozen=True, kw_only=True):
-    """Asks for operations on one piece of a source, of which an earlier decode may have told the length."""
+    """Asks for operations on one piece of a source, of which an earlier decode may have told the length.
+
+    Attributes:
+        version: as in `Opened`; rows of a file that has another now would be those of another content.
+    """
 
     uri: str
     path: bytes
@@ -131,6 +137,7 @@ class RunShard(Message, frozen=True, kw_only=True):
     earlier: Earlier = {}
     threads: int = 1
     duration_seconds: float | None = None
+    version: tuple[int, ...] = ()
 
 
 class ShardDone(Message, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from framemill.actors.shards import cut_shards
 from framemill.actors.shortfalls import stated_shortfall
 from framemill.actors.stream_choice import Tracks
 from framemill.actors.tracing import Trace
-from framemill.cluster.run.content_ids import content_id, refused_id
+from framemill.cluster.run.content_ids import content_id, refused_id, require_version, version_of
 from framemill.cluster.run.failures import describe_failure
 from framemill.cluster.run.messages import Opened, OpenSource, WorkerConfig
 from framemill.errors import MediaError, UnsupportedError
@@ -52,6 +52,7 @@ class OpenSources:
             UnreadableError: its bytes cannot be had.
         """
         uri, path = request.uri, os.fsdecode(request.path)
+        version = version_of(path)
         # The header first: what is no media needs no hash of all its bytes, which may be a sparse terabyte.
         try:
             with self._trace.span("index", uri=uri):
@@ -68,6 +69,7 @@ class OpenSources:
         try:
             with self._trace.span("hash", uri=uri):
                 source_id = content_id(path)
+            require_version(path, version)
         except BaseException:
             if container is not None:
                 container.close()
@@ -85,6 +87,7 @@ class OpenSources:
         )
         return Opened(
             source_id=source_id,
+            version=version,
             duration_seconds=index.duration_seconds,
             shards=tuple(shards),
             picture_problem=index.picture_problem,

@@ -23,6 +23,7 @@ from framemill.cluster.results.invariants import Extent, require_unbroken
 from framemill.cluster.results.parts import read_rows
 from framemill.cluster.results.references import referred_tables
 from framemill.cluster.results.storage import name_root
+from framemill.cluster.run.content_ids import require_version
 from framemill.cluster.run.devices import Devices
 from framemill.cluster.run.frame_selection import picked_frames
 from framemill.cluster.run.messages import Figures, Merge, Merged, RunShard, ShardDone, WorkerConfig
@@ -147,6 +148,7 @@ class ShardRunner:
         with self._frames.counting() as count:
             result = self.processor.process(task, count)
             count(result.report.num_decoded)
+        require_version(task.path, request.version)
         seconds = result.delivered.duration_seconds or request.duration_seconds or task.index.duration_seconds
         extent = replace(extent_of(task.index), duration_seconds=seconds)
         made = _Made(extent, failures=result.failures, traces=result.traces)

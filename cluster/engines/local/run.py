@@ -218,6 +218,7 @@ class LocalRun(Run):
             uri=job.file.uri,
             path=job.file.path_bytes,
             source_id=job.source_id,
+            version=job.version,
             shard=shard,
             shard_index=shard_index,
             num_shards=len(job.shards),

@@ -248,6 +248,7 @@ class ShardProcessorActor:
                     uri=piece.source.uri,
                     path=piece.source.path,
                     source_id=source_id,
+                    version=piece.opened.version,
                     shard=piece.shard,
                     shard_index=piece.shard_index,
                     num_shards=len(piece.opened.shards),
