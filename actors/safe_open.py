@@ -193,6 +193,8 @@ def require_regular_file(path: str) -> None:
         info = os.stat(path)
     except (OSError, ValueError) as exc:
         raise UnreadableError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    if stat.S_ISDIR(info.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise UnreadableError("a folder that this user may not list (Permission denied)")
     if not stat.S_ISREG(info.st_mode):
         raise UnsupportedError(
             "not a regular file (a folder, pipe, socket or device); give the path of a media file"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from framemill.actors.object_store import is_remote
+from framemill.cluster.run.sources import paths_of
 from framemill.errors import UsageError
 
 _NAME_LENGTH = 80  # letters; of 255 bytes, with room for what ends a name
@@ -52,7 +53,7 @@ def stems_of(
     stems = {}
     for source_id, uri in uris.items():
         try:
-            stems[source_id] = name.format(stem=_own_stem(uri, as_it_is), id=source_id[:8])
+            stems[source_id] = _for_here(name.format(stem=_own_stem(uri, as_it_is), id=source_id[:8]))
         except (KeyError, IndexError, ValueError, AttributeError) as exc:
             raise UsageError(f"`name={name!r}`: only {{stem}} and {{id}} can stand in it ({exc})") from exc
         if not re.fullmatch(r"[^/\\\0]+", stems[source_id]) or stems[source_id].startswith("."):
@@ -80,6 +81,15 @@ def _own_stem(uri: str, as_it_is: bool) -> str:
     return plain.encode()[:_NAME_BYTES].decode(errors="ignore").lstrip(".") or "file"
 
 
+def _for_here(stem: str) -> str:
+    """A name without letters that no file can have in this locale, as all but ASCII's in C."""
+    try:
+        os.fsencode(stem)
+        return stem
+    except UnicodeEncodeError as exc:
+        return _for_here(stem[: exc.start] + "_" * (exc.end - exc.start) + stem[exc.end :])
+
+
 def folder_beside(uri: str) -> Path:
     """The folder of a source.
 
@@ -88,7 +98,7 @@ def folder_beside(uri: str) -> Path:
     """
     if is_remote(uri):
         raise UsageError(f"{uri} lies in an object store, and files go into folders: name one")
-    folder = Path(uri).parent
+    folder = Path(paths_of(uri)[0]).parent
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder}, the folder of {Path(uri).name}, cannot be written: name another one")
     return folder
