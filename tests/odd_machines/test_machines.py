@@ -178,7 +178,6 @@ def test_a_limit_of_64_open_files_fails_none_of_a_hundred(made: Path, here: Path
     clip = (made / "clips" / "a.mp4").read_bytes()
     (here / "many").mkdir()
     for number in range(100):
-        # No sound in them: those with sound are opened anew to be decoded.
         (here / "many" / f"{number}.mp4").write_bytes(clip + b"\0\0\0\x08free" * number)
     done = run(
         "extract", "many", "-o", "out", "--ops", "media", "-q", at=here,
