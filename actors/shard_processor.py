@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.actors.batcher import Batcher, BatchStats
 from framemill.actors.catching import Catch
@@ -33,6 +32,7 @@ from framemill.models.session import open_model
 from framemill.models.store import find
 from framemill.models.thread_budget import shared_thread_budget
 from framemill.ops import load_op
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import Audio, Chunk, Frames, Int64Array, NativeAudio, ShardInfo, Subtitles
 from framemill.ops.operation import (
     BROKEN,

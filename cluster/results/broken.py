@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from framemill.ops.at_first_use import pc
 
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]

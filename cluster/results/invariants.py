@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.cluster.results.broken import Broken, Sources, Told, read_numbers
 from framemill.cluster.results.keys import broken_order
@@ -33,6 +32,7 @@ from framemill.cluster.results.rules import Bound, Column, Level, rules_of
 from framemill.cluster.results.tables import SOURCE_ID
 from framemill.errors import InvariantError
 from framemill.ops import load_op
+from framemill.ops.at_first_use import pc
 from framemill.ops.operation import Op
 
 Rows = npt.NDArray[np.int64]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.cluster.results.broken import Broken, Sources, Told, is_number, read_numbers
+from framemill.ops.at_first_use import pc
 
 # Table -> columns that no two rows of a source (of `media`, `errors` and `runs`: no two rows) have in common.
 # Where it is one number, it rises from row to row. Embeddings of text have none: the same words may be read

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import Part
 from framemill.cluster.results.storage import ResultPath, readable
 from framemill.errors import DatasetError
+from framemill.ops.at_first_use import pc
 
 # Columns that name a row's owner, joined by a blank; see `commits.error_owner` for `errors`.
 OWNER_COLUMNS = {"media": ("uri",), "errors": ("operation", "uri"), "runs": ("run_id",)}

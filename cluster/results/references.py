@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.cluster.results.broken import Broken, Sources, Told, is_number
+from framemill.ops.at_first_use import pc
 
 
 @dataclass(frozen=True, slots=True)

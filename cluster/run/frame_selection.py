@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.actors.plan import Sampling, sample_frames
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import FrameIndex, Int64Array
 from framemill.ops.operation import Op, Reads
 from framemill.ops.sampling.cascade import SKIPPED

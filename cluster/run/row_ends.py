@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from framemill.ops.at_first_use import pc
 
 
 def ending_with(rows: pa.Table, seconds: float | None) -> pa.Table:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.errors import UsageError
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import ShardInfo
 from framemill.ops.columns import column
 from framemill.ops.operation import TableOp

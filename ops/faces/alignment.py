@@ -11,9 +11,9 @@ yunet_2023mar (measured).
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Frames, UInt8Array
 from framemill.ops.faces.crops import crop_squares, square_around
 from framemill.ops.faces.detectors import FaceDetector

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from framemill.errors import ModelError
 from framemill.models.runner import Model
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float32Array, Float64Array, Frames, UInt8Array
 from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.crops import crop_squares, square_around

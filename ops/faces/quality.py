@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from framemill.errors import ModelError, UsageError
 from framemill.models.runner import Model
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float32Array, Frames, Int64Array, UInt8Array
 from framemill.ops.columns import FACE_COLUMNS, column
 from framemill.ops.faces.alignment import TEMPLATE, TEMPLATE_SIDE, align_faces

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import Float32Array, Float64Array, Frames, Int64Array
 
 

@@ -6,9 +6,9 @@ For what looks at a face as a whole this is enough; embeddings look for the poin
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float64Array, Frames, UInt8Array
 from framemill.ops.faces.alignment import TEMPLATE, TEMPLATE_SIDE, similarities, tilts
 from framemill.ops.faces.crops import crop_squares, square_around

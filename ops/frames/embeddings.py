@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.errors import ModelError, UsageError
 from framemill.models.entry import ModelEntry
 from framemill.models.registry import all_entries
 from framemill.models.runner import Model
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import Float32Array, Frames, UInt8Array
 from framemill.ops.columns import FRAME_COLUMNS, column, vector_column
 from framemill.ops.operation import FrameOp

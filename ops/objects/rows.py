@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import Float32Array, Frames, Int64Array
 from framemill.ops.objects.decoders import Detections
 from framemill.ops.pixels.boxes import BOX

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from framemill.models.arrays import is_on_host, to_host
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float64Array, Int64Array, UInt8Array
 from framemill.ops.pixels.device_measures import blur_sums, histograms, line_sums, noise_sums, step_sums
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from framemill.models.arrays import is_on_host
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Frames, UInt8Array
 from framemill.ops.pixels.resizing import halve
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import cv2
 import numpy as np
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float32Array, UInt8Array
 
 SALIENCY_SIDE = 64  # the authors' size

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import cv2
 import numpy as np
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import UInt8Array
 
 # Measured: in still slides coded as H.264 at crf 23 the mean over 5 x 5 pixels changes by up to 17 steps at

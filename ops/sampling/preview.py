@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import pyarrow as pa
 
 from framemill.models.arrays import to_host
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Frames
 from framemill.ops.columns import column
 from framemill.ops.frames.frames import LUMA_LONG_SIDE, working_size

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, ShardInfo, UInt8Array
 
 # One point in each cell, so that a part of the picture with much detail counts no more than any other.

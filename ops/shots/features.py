@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float32Array, Int64Array, UInt8Array
 
 Planes = tuple[UInt8Array, UInt8Array, UInt8Array]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 
 # In order of precedence: a frame is of the first kind that applies.

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from framemill.errors import ModelError
 from framemill.models.runner import Model
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import BoolArray, Chunk, Float32Array, Int64Array, ShardInfo, Signals, UInt8Array
 from framemill.ops.columns import column
 from framemill.ops.operation import Partial

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from framemill.errors import ModelError
 from framemill.models.runner import Model
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float32Array, UInt8Array
 from framemill.ops.pixels.model_input import planes
 

@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-import cv2
 import numpy as np
 
 from framemill.errors import ModelError
 from framemill.models.runner import Model
+from framemill.ops.at_first_use import cv2
 from framemill.ops.chunks import Float32Array, UInt8Array
 from framemill.ops.pixels.model_input import planes
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from framemill.errors import UsageError
+from framemill.ops.at_first_use import pc
 from framemill.ops.chunks import Float32Array, Float64Array, ShardInfo
 from framemill.ops.columns import column
 from framemill.ops.operation import TableOp
