@@ -156,18 +156,6 @@ def first_row(setting: Setting) -> Measured:
     return Measured([time_until(command, published) for _ in range(setting.runs + 1)][1:])
 
 
-def one_clip(setting: Setting) -> Measured:
-    """Times of a whole run over those of importing alone what it decodes, computes and writes with."""
-    (clip,) = film_clips(setting, 1, 5).iterdir()
-    ours = extract(setting, [clip], setting.scratch("one_clip"), expect=("media", "frames", "scenes"))
-    imports = Command(arguments=[sys.executable, "-c", "import av, numpy, cv2, pyarrow"])
-    whole, alone = run_in_turn(setting.runs, ours, imports)
-    return Measured(
-        [a.seconds / b.seconds for a, b in zip(whole, alone, strict=True)],
-        {"framemill": summary(whole), "imports": summary(alone)},
-    )
-
-
 def bulk(setting: Setting) -> Measured:
     clips, output = film_clips(setting, FEW, 10), setting.scratch("bulk")
     (costs,) = run_in_turn(
@@ -240,15 +228,6 @@ BENCHMARKS = [
         unit="s",
         at_least=False,
         run=first_row,
-    ),
-    Benchmark(
-        name="one_clip",
-        work="one 5-second 720p clip, default operations, whole process",
-        against="`import av, numpy, cv2, pyarrow` in a process of its own: its time over that",
-        goal=2.8,
-        unit="x",
-        at_least=False,
-        run=one_clip,
     ),
     Benchmark(
         name="bulk",

@@ -23,7 +23,7 @@ json.dump([code, sorted(sys.modules), started], open(sys.argv[1], "w"))
 """
 ELSEWHERE = {"pandas", "ray", "onnxruntime", "faster_whisper", "requests", "urllib.request", "fsspec"}
 HEAVY = {*ELSEWHERE, "numpy", "pyarrow", "av", "cv2", "duckdb", "rich.console"}
-SUPERVISOR = {*ELSEWHERE, "av", "duckdb", "rich.console", "pyarrow.compute", "pyarrow.parquet"}
+SUPERVISOR = {*ELSEWHERE, "av", "cv2", "duckdb", "rich.console", "pyarrow.compute", "pyarrow.parquet"}
 
 
 def _watch(folder: Path, *arguments: str) -> tuple[set[str], list[set[str]]]:
@@ -69,6 +69,10 @@ def out(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert not HEAVY & _watch(tmp_path, "--help")[0]
+
+
 def test_status_imports_nothing_heavy(out: Path, tmp_path: Path) -> None:
     assert not HEAVY & _watch(tmp_path, "status", str(out))[0]
 
@@ -82,8 +86,8 @@ def test_sql_imports_what_answers_it_alone(out: Path, tmp_path: Path) -> None:
     assert not {*ELSEWHERE, "av", "cv2", "rich.console"} & modules
 
 
-def test_the_list_of_operations_needs_no_decoder_and_no_runtime(tmp_path: Path) -> None:
-    assert not {*ELSEWHERE, "av", "duckdb", "rich.console"} & _watch(tmp_path, "ops")[0]
+def test_the_list_of_operations_needs_nothing_that_decodes_or_computes(tmp_path: Path) -> None:
+    assert not SUPERVISOR & _watch(tmp_path, "ops")[0]
 
 
 def test_a_run_starts_its_worker_before_it_imports_what_it_does_itself(clip: Path, tmp_path: Path) -> None:
@@ -104,4 +108,4 @@ def test_a_run_with_nothing_to_do_starts_no_worker(clip: Path, out: Path, tmp_pa
 def test_a_worker_imports_what_decodes_and_writes_alone() -> None:
     modules = _imported_by("framemill.cluster.engines.local.answering")
     assert {"av", "numpy", "cv2", "pyarrow"} <= modules
-    assert not {*ELSEWHERE, "duckdb", "click", "rich", "cupy", "nvidia.dali"} & modules
+    assert not {*ELSEWHERE, "duckdb", "click", "rich", "cupy", "nvidia.dali", "pyarrow.compute"} & modules
