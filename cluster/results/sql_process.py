@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -312,8 +313,13 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     importlib.import_module("framemill.cluster.results.queries")  # with the engine
     _write(out, _READY)
-    while True:
-        _answer(json.loads(questions.get()), out)
+    try:
+        while True:
+            _answer(json.loads(questions.get()), out)
+    except BaseException:
+        # In order Python cannot end while a thread reads: it would abort, and that were all that is told.
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _answer(question: dict[str, Any], out: IO[bytes]) -> None:

@@ -91,7 +91,10 @@ def _without_zones(sql: str, types: Sequence[str]) -> str:
     DuckDB's way to Python values wants a package for those that Python itself no longer needs; its way over
     Arrow knows no infinite dates, and takes numbers of 128 bits for decimals.
     """
-    ends = [at for at, kind in duckdb.tokenize(sql) if sql[at] == ";" and kind == duckdb.token_type.operator]
+    text = sql.encode()  # places of tokens are counted in bytes
+    is_end = duckdb.token_type.operator
+    ends = [at for at, kind in duckdb.tokenize(sql) if text[at : at + 1] == b";" and kind == is_end]
+    asked = text[: ends[0]].decode() if ends else sql
     columns = [
         f"CAST(c{n} AS TIMESTAMP)"
         if _ZONED.fullmatch(kind)
@@ -101,7 +104,7 @@ def _without_zones(sql: str, types: Sequence[str]) -> str:
         for n, kind in enumerate(types)
     ]
     names = ", ".join(f"c{n}" for n in range(len(types)))
-    return f"SELECT {', '.join(columns)} FROM ({sql[: ends[0]] if ends else sql}\n) AS answer({names})"
+    return f"SELECT {', '.join(columns)} FROM ({asked}\n) AS answer({names})"
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, zoned: Sequence[int]) -> Iterator[Row]:

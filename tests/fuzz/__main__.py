@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from tests.fuzz import browser, guided, media, models, mutants
+from tests.fuzz import browser, guided, media, models, mutants, statements
 from tests.fuzz.tally import Fault, Row, count, lines
 
 # From a seed and a number of inputs to how many were tried and what came of them, batch by batch.
@@ -17,6 +17,7 @@ RUNS: Mapping[str, Callable[[int, int], Iterator[tuple[int, list[Fault]]]]] = {
     **{kind: partial(media.run_kind, kind) for kind in mutants.KINDS},
     **{kind: partial(models.run_kind, kind) for kind in mutants.MODEL_KINDS},
     browser.KIND: browser.run_kind,
+    statements.KIND: statements.run_kind,
     **{kind: partial(guided.run_kind, kind) for kind in guided.KINDS},
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,9 +18,8 @@ from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.sql_process import query_bounded, stream_bounded
 from framemill.errors import DatasetError, FramemillError, UsageError
 from tests.cluster.results.dataset_models import put
-from tests.cluster.results.sql_grammar import Grammar
+from tests.fuzz import statements
 
-SECRET = "hush, nobody may read this"
 MEMORY = 1 << 30
 
 
@@ -113,6 +110,13 @@ def test_a_statement_that_ends_its_process_is_told(root: Path, monkeypatch: pyte
         query_bounded(root, "SELECT 1")
 
 
+def test_a_fault_of_the_process_is_told_by_its_name(root: Path) -> None:
+    process = sql_process._take()
+    with pytest.raises(FramemillError, match=r"exit code 1; it said: KeyError: 'sql'"):
+        process.ask({"root": str(root)}, 60.0, MEMORY)
+    process.end()
+
+
 def test_refusals_carry_the_reason(root: Path) -> None:
     for sql, said in (("SELECT * FROM nope", "nope does not exist"), ("COPY scenes TO 'x'", "one statement")):
         with pytest.raises(UsageError, match=said):
@@ -165,33 +169,8 @@ def test_the_limits_are_there_for_users(root: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("count", [120, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_random_statements_crash_nothing_and_reach_nothing_else(
-    root: Path, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = tmp_path / "secret.csv"
-    secret.write_text(f"word\n{SECRET}\n")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    part = next((root / "scenes").glob("*.parquet"))
-    before = _everything(root.parent, tmp_path)
-    grammar = Grammar(count, [str(secret), str(tmp_path / "new.csv"), str(part), "/etc/passwd"])
-    answered = 0
-    for number in range(count):
-        sql = grammar.statement()
-        try:
-            rows = query_bounded(root, sql, limit=50, seconds=1.0, memory=MEMORY).rows
-        except UsageError:
-            continue  # refused, or too much
-        except FramemillError as exc:
-            pytest.fail(f"statement {number} ended its process ({exc}): {sql[:2000]!r}")
-        answered += 1
-        told = repr(rows)
-        assert SECRET not in told and "root:x:" not in told, sql
-    assert answered > count / 4
-    assert _everything(root.parent, tmp_path) == before
-    assert os.listdir(tmp_path / "here") == []
-
-
-def _everything(*folders: Path) -> dict[str, str]:
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def test_random_statements_crash_nothing_and_reach_nothing_else(count: int, tmp_path: Path) -> None:
+    batches = list(statements.run_in(tmp_path, count, count))
+    assert [fault for batch in batches for fault in batch.faults] == []
+    assert sum(batch.number for batch in batches) == count
+    assert sum(batch.answered for batch in batches) > count / 4

@@ -84,6 +84,12 @@ def test_every_type_is_answered_and_printed(
         assert capsys.readouterr().out
 
 
+def test_a_statement_beyond_ascii_is_taken_to_its_end_beside_times_with_a_zone(root: Path) -> None:
+    for end in ("", ";", " LIMIT 3; -- ééé"):
+        ((text, moment),) = query(root, f"SELECT 'ab%😀;' AS \"ünï\", to_timestamp(0){end}").rows
+        assert (text, moment) == ("ab%😀;", datetime(1970, 1, 1, tzinfo=UTC))
+
+
 def test_a_pivot_over_times_with_a_zone_is_answered(root: Path) -> None:
     moments = "SELECT source_id, to_timestamp(min(value)) AS moment FROM scenes GROUP BY 1"
     sql = f"PIVOT ({moments}) ON source_id USING max(moment)"
