@@ -73,7 +73,7 @@ class ReadReport:
     Attributes:
         num_decoded: frames that came out of the decoder.
         num_missing: frames asked for that did not come.
-        num_leading: those of them shown before the first key frame, which may lean on what was cut off.
+        num_leading: those before the first key frame that were not decoded: they may lean on what is cut off.
         num_damaged: packets and frames besides those, from the first key on, that the decoder called damaged.
         num_errors: packets that could not be decoded.
         num_text_lost: subtitles that could not be decoded, or not whole.
@@ -142,9 +142,8 @@ class _Reader:
         self.wanted = np.union1d(request.frames, request.signals)
         self.plan = plan_decode(index.packets, self.wanted)
         num_frames = len(index.frames)
-        self.is_frame = _mask(num_frames, request.frames)
-        self.is_signal = _mask(num_frames, request.signals)
-        self.delivered = np.zeros(num_frames, bool)
+        self.is_frame, self.is_signal = (_mask(num_frames, w) for w in (request.frames, request.signals))
+        self.decoded, self.delivered = np.zeros((2, num_frames), bool)
         self.damaged: set[int] = set()
         self.order = InOrder(self.wanted)
         first_keys = np.flatnonzero(index.packets.is_key)
@@ -183,7 +182,7 @@ class _Reader:
             yield self._take_frames()
         missing = self.wanted[~self.delivered[self.wanted]]
         self.report.num_missing = len(missing)
-        is_leading = missing < self._first_key_frame()
+        is_leading = (missing < self._first_key_frame()) & ~self.decoded[missing]
         self.report.num_leading = int(np.count_nonzero(is_leading))
         lost = set(missing[~is_leading].tolist())
         self.report.num_damaged = sum(int(self.index.packets.frame[at]) not in lost for at in self.damaged)
@@ -347,6 +346,7 @@ class _Reader:
         i = int(packets.frame[frame.pts])
         if i < 0:
             return
+        self.decoded[i] = True  # perhaps too late to be put in order, which makes it lost
         if frame.is_corrupt and frame.pts >= self.first_key:
             self.damaged.add(frame.pts)
         if i in self.order:

@@ -43,8 +43,8 @@ class Delivered:
     """What one decode gave, or several together.
 
     Attributes:
-        num_lost: frames asked for that did not come, those before the first key frame apart.
-        num_damaged: those, and what the decoder called damaged.
+        num_lost: frames asked for that did not come.
+        num_damaged: those but for ones before the first key frame, and what the decoder called damaged.
         duration_seconds: length of the whole source by what was decoded; None where the sound, which may
             last longer than stated, was not.
         sample_rate, num_channels: of the sound decoded; 0 without.
@@ -64,7 +64,7 @@ def measure(index: SourceIndex, report: ReadReport) -> Delivered:
         heard = max(report.sound_end_seconds, index.frames.end_seconds)
         duration = index.duration_seconds if abs(heard - index.duration_seconds) < SAME_SECONDS else heard
     return Delivered(
-        num_lost=report.num_missing - report.num_leading,
+        num_lost=report.num_missing,
         num_damaged=report.num_missing - report.num_leading + report.num_damaged,
         duration_seconds=duration,
         sample_rate=report.sample_rate,

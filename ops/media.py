@@ -107,7 +107,7 @@ class Media(Op):
     """One row a uri, from the container's description; see `media_row`."""
 
     name = "media"
-    version = 4
+    version = 5
     reads = Reads.INDEX
     schema = pa.schema(
         [

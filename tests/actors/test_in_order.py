@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from framemill.actors.in_order import MAX_HELD, InOrder
 from framemill.actors.indexing import index_source
 from framemill.actors.pyav_reader import ReadReport, ReadRequest, read_shard
+from framemill.actors.shortfalls import measure
+from tests.actors.kinds import transport_stream
 from tests.shared import SHARED
 
 
@@ -68,3 +71,20 @@ def test_a_decoder_that_hands_a_damaged_key_picture_out_late() -> None:
         assert np.all(np.diff(found) > 0) and 25 in found
         chunks.append(found)
     np.testing.assert_array_equal(*chunks)
+
+
+def test_a_picture_that_comes_too_late_for_its_time_is_lost_and_no_leading_one(tmp_path: Path) -> None:
+    path = transport_stream(tmp_path)
+    content = bytearray(path.read_bytes())
+    heads = [at for at in range(len(content) - 14) if content[at : at + 4] == b"\0\0\1\xe0"]
+    late = next(at for at in heads[25:] if content[at + 7] & 0xC0 == 0xC0)  # it has two times
+    content[late + 9 : late + 14] = bytes([0x31, 0, 1, 0, 1])  # it is to be shown at 0
+    path.write_bytes(content)
+    index = index_source(str(path))
+    report, wanted = ReadReport(), np.arange(len(index.frames))
+    request = ReadRequest(wanted, wanted[:0], with_sound=False, threads=1)
+    given = [int(i) for chunk in read_shard(str(path), index, request, report) for i in chunk.frame_index]
+    assert given == wanted[1:].tolist() and index.frames.is_key[1]
+    assert report.num_decoded == len(wanted) and (report.num_missing, report.num_leading) == (1, 0)
+    delivered = measure(index, report)
+    assert (delivered.num_lost, delivered.num_damaged) == (1, 1)
