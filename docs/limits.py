@@ -27,7 +27,7 @@ from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results import answers, parts
 from framemill.cluster.run import content_ids
 from framemill.cluster.view import api, document, guard, shot_pages
-from framemill.models import addresses, bert_graph, download, onnx_batching, registry
+from framemill.models import addresses, bert_graph, download, onnx_batching, registry, trial
 from framemill.ops import word_lists
 from framemill.ops.frames import labels
 from framemill.ops.objects import open_vocabulary
@@ -178,6 +178,12 @@ def others() -> list[Limit]:
         Limit("header of a safetensors file", _size(bert_graph.MAX_HEADER_BYTES), TOLD),
         Limit("a model file in ONNX", _size(onnx_batching.MOST_GRAPH_BYTES + 1), TOLD),
         Limit("values of a row that `models add` tries", f"{onnx_batching.MOST_TRIAL_VALUES:,}", TOLD),
+        Limit(
+            "memory in which `models add` tries a model",
+            f"{_size(trial.MOST_BYTES)}, and {trial.MOST_BYTES_A_FILE_BYTE} for each byte of its file",
+            TOLD,
+        ),
+        Limit("seconds of that", f"{trial.MOST_SECONDS:g}", TOLD),
         Limit("a file of settings or of models in TOML", _size(registry.MOST_TOML_BYTES), TOLD),
         Limit("an answer of a caption server", _size(server.MAX_BYTES), "a row with the error"),
         Limit("its seconds", f"{server.TIMEOUT_SECONDS:g}", f"{server.ATTEMPTS} attempts", "`--timeout`"),

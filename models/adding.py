@@ -15,7 +15,7 @@ from framemill.errors import ModelError, UsageError
 from framemill.models.download import OnProgress, download, replacing
 from framemill.models.family_defaults import FAMILY_DEFAULTS
 from framemill.models.model_io import check_graph
-from framemill.models.onnx_batching import check_batching, input_shapes, parse_graph, read_graph
+from framemill.models.onnx_batching import input_shapes, parse_graph, read_graph
 from framemill.models.registry import (
     DEFAULTS,
     KNOWN,
@@ -29,6 +29,7 @@ from framemill.models.registry import (
 )
 from framemill.models.session import picture_size
 from framemill.models.store import cache_folder, cache_path
+from framemill.models.trial import try_model
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".npy", ".npz")
 
@@ -83,9 +84,9 @@ def add(
     try:
         content = read_graph(path)  # once, so that what is checked and what is described are the same
         model = parse_graph(content, path)
-        _check_opens(content, path)
         shapes = list(input_shapes(model).values())
         size = input_size or (picture_size(shapes[0]) if shapes else None)
+        batching, reason = try_model(content, path, size)
         block = {
             "name": name,
             "role": role,
@@ -99,9 +100,7 @@ def add(
         }
         given = {"colour": colour, "mean": mean, "scale": scale, "labels": labels}
         block |= {key: value for key, value in given.items() if value is not None}
-        entry = _fitting(block, families, model, default)
-        batching, reason = check_batching(model, size)
-        entry = replace(entry, batching=batching)
+        entry = replace(_fitting(block, families, model, default), batching=batching)
         if url:
             path.replace(cache_path(entry))
     finally:
@@ -128,23 +127,6 @@ def _fitting(
             return entry
     assert problem is not None
     raise problem
-
-
-def _check_opens(content: bytes, path: Path) -> None:
-    """Raises ModelError where ONNX Runtime cannot open the file, as with operators of a library's own."""
-    try:
-        import onnxruntime as ort
-    except ImportError as exc:
-        raise ModelError(f"ONNX Runtime is not usable ({exc}); install the extra `cpu` or `gpu`") from exc
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        # Falling back, it would try the same again and print about it, before what `--json` prints.
-        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as exc:  # ONNX Runtime raises a class of its own for each status code
-        raise ModelError(
-            f"{path} cannot be run: {str(exc)[:300]}; export it with the operators of ONNX alone"
-        ) from exc
 
 
 def _fetch(url: str, on_progress: OnProgress | None) -> Path:
