@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,8 @@ from framemill.actors.plan import STEERED_BY, plan_decode, sample_frames
 from framemill.actors.shards import SHARD_SECONDS, cut_shards
 from framemill.actors.shortfalls import stated_shortfall
 from framemill.actors.stream_choice import Tracks
+from framemill.cluster.choices import Sandbox
+from framemill.cluster.engines.local.pool import run_sandboxed
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.commits import DatasetState
 from framemill.cluster.results.dataset import Dataset
@@ -24,6 +26,7 @@ from framemill.cluster.run.planning import OpsPlan, check_keys, plan_ops
 from framemill.cluster.run.precision import with_precision
 from framemill.cluster.run.quality import with_quality
 from framemill.cluster.run.replacing import plan_replacement, require_covered
+from framemill.cluster.run.sandbox_plan import plan_opening
 from framemill.cluster.run.source_files import SourceFile
 from framemill.cluster.run.sources import list_sources
 from framemill.errors import MediaError
@@ -35,22 +38,37 @@ from framemill.ops.operation import Reads
 Record = dict[str, Any]
 
 
-def probe_sources(sources: Iterable[str]) -> list[Record]:
-    """What each file holds, as in the table `media`; files that cannot be read have a `message` instead."""
-    found = []
-    for file in list_sources(sources).files:
-        try:
-            index = index_source(file.path)
-        except MediaError as error:
-            found.append({"uri": file.uri, "status": error.status, "message": str(error)})
-            continue
-        described = asdict(index.description) | {
-            "uri": file.uri,
-            "num_key_frames": int(index.frames.is_key.sum()),
-        }
-        if stated_shortfall(index) is not None:
-            described["status"] = "partial"
-        found.append(described)
+def probe_sources(
+    sources: Iterable[str], sandbox: Sandbox = "auto", tell: Callable[[str], None] = lambda text: None
+) -> list[Record]:
+    """What each file holds, as in the table `media`; files that cannot be read have a `message` instead.
+
+    They are opened in a process of its own.
+
+    Args:
+        sandbox: auto, strict or off. tell: is given a line where a layer of it does not hold.
+
+    Raises:
+        SetupError: the sandbox is to be strict and is not whole.
+    """
+    files = list_sources(sources).files
+    cage = plan_opening(sandbox, (file.path for file in files))
+    found: list[Record] = [{}] * len(files)
+    for number, record in run_sandboxed(_probe, [(file.path,) for file in files], 1, cage, tell):
+        died = {"status": "quarantined", "message": "the process that opens it died of it"}
+        found[number] = {"uri": files[number].uri, **(died if record is None else record)}
+    return found
+
+
+def _probe(path: str) -> Record:
+    try:
+        index = index_source(path)
+    except MediaError as error:
+        return {"status": error.status, "message": str(error)}
+    found = asdict(index.description) | {"num_key_frames": int(index.frames.is_key.sum())}
+    if stated_shortfall(index) is not None:
+        found["status"] = "partial"
+    del found["uri"]  # known to who asks
     return found
 
 

@@ -15,7 +15,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import framemill
 from framemill.errors import ModelError
 from framemill.models.entry import Batching
 from framemill.models.onnx_batching import check_batching, parse_graph
@@ -39,7 +38,7 @@ def try_model(content: bytes, path: Path, input_size: tuple[int, int] | None) ->
         ModelError: the runtime cannot open it, it takes more memory or time than a model may, or it ends the
             process.
     """
-    root = str(Path(framemill.__file__).absolute().parents[1])  # not resolved: in the repository a link leads
+    root = str(Path(__file__).absolute().parents[2])  # not resolved: in the repository a link leads here
     given = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-P", "-m", "framemill.models.trial", str(path), json.dumps(input_size)]
     try:

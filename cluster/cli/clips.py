@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from framemill.cluster.choices import ENGINES, Engine
+from framemill.cluster.choices import ENGINES, Engine, Sandbox
 from framemill.cluster.cli.output import (
     Invocation,
     conventions,
@@ -15,6 +15,7 @@ from framemill.cluster.cli.output import (
     print_json,
     print_table,
     report,
+    sandbox_option,
     size,
 )
 from framemill.cluster.cli.progress import counting
@@ -94,6 +95,7 @@ _SHOWN = 20
 @click.option(
     "--address", default="", metavar="ADDRESS", help="Ray cluster [default: the job's, or one here]."
 )
+@sandbox_option
 @conventions
 @click.pass_obj
 def clips(
@@ -102,6 +104,7 @@ def clips(
     output: str,
     engine: Engine,
     address: str,
+    sandbox: Sandbox,
     **flags: Any,
 ) -> int:
     """Cut videos into clips for training.
@@ -118,10 +121,10 @@ def clips(
     from framemill.cluster.clips.options import clip_options, clips_request
 
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    request = clips_request(clip_options(given), engine, address)
+    request = clips_request(clip_options(given), engine, address, sandbox)
     waiting = report if invocation.verbosity >= 0 else None
     with counting("cutting", "clips", invocation.verbosity) as progress:
-        made = cut_extracted(output, request, progress, waiting)
+        made = cut_extracted(output, request, progress, waiting, report)
     if invocation.as_json:
         figures = dataclasses.asdict(dataclasses.replace(made, rows=None))
         del figures["rows"]

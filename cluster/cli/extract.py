@@ -354,7 +354,7 @@ def _extract_and_cut(invocation: Invocation, request: ExtractRequest, clips: Cli
     if can_be_cut(summary):
         waiting = report if invocation.verbosity >= 0 else None
         with counting("cutting", "clips", invocation.verbosity) as progress:
-            made = cut_extracted(request.output, clips, progress, waiting)
+            made = cut_extracted(request.output, clips, progress, waiting, report)
         summary = with_clips(summary, made)
         show_clips(invocation, made)
     if invocation.as_json:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from framemill.cluster.choices import SANDBOXES
+
 if TYPE_CHECKING:
     from framemill.cluster.results.dataset import Dataset
 
@@ -53,6 +55,17 @@ class Invocation:
     as_json: bool = False
     verbosity: int = 0
     layout: str = ""
+
+
+def sandbox_option(command: F) -> F:
+    """Adds --sandbox, as `extract` has it, to a command that opens media in processes of its own."""
+    return click.option(
+        "--sandbox",
+        type=click.Choice(SANDBOXES),
+        default="auto",
+        show_default=True,
+        help="Keep what opens media from all else: as far as it goes here, or fail.",
+    )(command)
 
 
 @contextmanager

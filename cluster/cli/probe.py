@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from framemill.cluster.choices import Sandbox
 from framemill.cluster.cli.output import (
     Invocation,
     Record,
@@ -11,22 +12,25 @@ from framemill.cluster.cli.output import (
     duration,
     print_json,
     print_table,
+    report,
+    sandbox_option,
     size,
 )
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
+@sandbox_option
 @conventions
 @click.pass_obj
-def probe(invocation: Invocation, sources: tuple[str, ...]) -> None:
+def probe(invocation: Invocation, sources: tuple[str, ...], sandbox: Sandbox) -> None:
     """Show streams and length of SOURCES, decoding nothing.
 
     --wide, --line and --json show all that is known."""
     from framemill.cluster.cli.results import print_records
     from framemill.cluster.inspection import probe_sources
 
-    records = probe_sources(sources)
+    records = probe_sources(sources, sandbox, report)
     if invocation.as_json:
         print_json(records)
     elif invocation.layout:

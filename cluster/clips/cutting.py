@@ -1,17 +1,10 @@
-"""Cutting the clips of many sources at once, each source in one process of a pool.
-
-A process that dies takes those at work with it: they are cut again one at a time, and what ends its process
-alone is given up.
-"""
+"""Cutting the clips of many sources at once, each source in one process of a pool, in the sandbox."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +14,11 @@ from framemill.actors.clip_files import ClipRequest
 from framemill.actors.stream_choice import Tracks
 from framemill.cluster.clips.intervals import Stretch
 from framemill.cluster.clips.target import Journal, Made, Places, place_clip, writing
+from framemill.cluster.engines.local.pool import run_sandboxed
+from framemill.cluster.run.messages import Sandbox
+from framemill.cluster.run.sandbox import enter_shared
 from framemill.errors import MediaError
 
-LOOK_SECONDS = 0.25
 _ticks: Any = None  # in a process of the pool, where it tells of each clip
 
 
@@ -96,11 +91,14 @@ def cut_sources(
     settings: CutSettings,
     places: Places,
     workers: int,
+    sandbox: Sandbox,
+    tell: Callable[[str], None],
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, list[Made]]]:
     """Cuts the clips of all sources.
 
     Args:
+        sandbox: of the processes that cut. tell: is given a line where a layer of it does not hold.
         tick: called for each clip.
 
     Yields:
@@ -108,42 +106,20 @@ def cut_sources(
 
     Raises:
         DatasetError: a clip cannot be written.
+        SetupError: a layer of the sandbox does not hold and all are to.
     """
-    done: set[int] = set()
-    # Not forked: a process of many threads may not be.
-    context = multiprocessing.get_context("spawn")
-    ticks = context.SimpleQueue()
+    ticks = multiprocessing.get_context("spawn").SimpleQueue()
 
-    def collected(numbers: Sequence[int], workers: int) -> Iterator[tuple[int, list[Made]]]:
-        with ProcessPoolExecutor(workers, context, _begin_worker, (ticks,)) as pool:
-            at_work = {pool.submit(cut_source, tasks[number], settings, places): number for number in numbers}
-            try:
-                while at_work:
-                    ready, _ = wait(at_work, LOOK_SECONDS, FIRST_COMPLETED)
-                    while not ticks.empty():
-                        ticks.get()
-                        tick()
-                    for future in ready:
-                        number = at_work.pop(future)
-                        made = future.result()
-                        done.add(number)
-                        yield number, made
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
+    def look() -> None:
+        while not ticks.empty():
+            ticks.get()
+            tick()
 
-    try:
-        yield from collected(range(len(tasks)), workers)
-    except BrokenProcessPool:
-        for number, task in enumerate(tasks):
-            if number in done:
-                continue
-            try:
-                yield from collected([number], 1)
-            except BrokenProcessPool:
-                yield number, _died(task)
+    calls = [(task, settings, places) for task in tasks]
+    for number, made in run_sandboxed(
+        cut_source, calls, workers, sandbox, tell, look, _begin_worker, (ticks,)
+    ):
+        yield number, _died(tasks[number]) if made is None else made
 
 
 def cut_sources_on_ray(
@@ -151,13 +127,18 @@ def cut_sources_on_ray(
     settings: CutSettings,
     places: Places,
     address: str,
+    sandbox: Sandbox,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, list[Made]]]:
-    """As `cut_sources`, on the workers of a Ray cluster, which write the clips where they cut them."""
+    """As `cut_sources`, on the workers of a Ray cluster, which write the clips where they cut them.
+
+    Args:
+        sandbox: as `sandbox_plan.sandbox_on_ray` makes it.
+    """
     from framemill.cluster.engines.ray.tasks import run_tasks
 
-    calls = [(task, settings, places) for task in tasks]
-    for number, made in run_tasks(cut_source, calls, address):
+    calls = [(task, settings, places, sandbox) for task in tasks]
+    for number, made in run_tasks(_cut_on_ray, calls, address):
         for _ in tasks[number].clips:
             tick()
         yield number, _died(tasks[number]) if made is None else made
@@ -168,8 +149,11 @@ def _died(task: SourceTask) -> list[Made]:
     return [Made(name, key, problem=reason) for name, key, _ in task.clips]
 
 
+def _cut_on_ray(task: SourceTask, settings: CutSettings, places: Places, sandbox: Sandbox) -> list[Made]:
+    enter_shared(sandbox)
+    return cut_source(task, settings, places)
+
+
 def _begin_worker(ticks: Any) -> None:
     global _ticks
     _ticks = ticks
-    # Ctrl-C reaches every process of the group: it is the parent's to act upon.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -43,7 +43,7 @@ def prepare(request: ExtractRequest, given: Mapping[str, Any]) -> tuple[ExtractR
     options = clip_options(given)
     if not options.to:
         options = replace(options, to=f"{open_root(request.output)}-clips")
-    clips = clips_request(options, request.engine, request.address)
+    clips = clips_request(options, request.engine, request.address, request.sandbox)
     check_request(clips)
     asked = _asked(request)
     missing = _needed(clips, asked)
@@ -71,18 +71,20 @@ def cut_extracted(
     clips: ClipsRequest,
     progress: Callable[[int, int], None] = lambda done, total: None,
     on_wait: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> ClipsReport:
     """Makes clips of a result folder, and commits the table that tells of them.
 
     Args:
         output: the result folder.
         progress: called with clips cut and to be cut. on_wait: told where another run holds the folder.
+        tell: as `make_clips` takes it.
 
     Raises:
         UsageError, SetupError, DatasetError: as `make_clips`.
     """
     dataset, run_id = Dataset.open(output, create=False), new_run_id()
-    made = make_clips(dataset, clips, progress)
+    made = make_clips(dataset, clips, progress, tell)
     with dataset.hold(run_id, on_wait=on_wait):
         store_clips(dataset, run_id, made.rows, asdict(clips))
     return made

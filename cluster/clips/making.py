@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from framemill.actors.clip_cutting import CutSettings
 from framemill.actors.clip_encoding import ENCODERS, choose_encoder
-from framemill.cluster.choices import Engine
+from framemill.cluster.choices import Engine, Sandbox
 from framemill.cluster.clips.choices import FORMATS, require_method
 from framemill.cluster.clips.cutting import SourceTask, cut_sources, cut_sources_on_ray
 from framemill.cluster.clips.doubles import drop_doubles
@@ -31,6 +31,7 @@ from framemill.cluster.machine import usable_cores
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.dataset import Dataset
 from framemill.cluster.results.layout import write_file
+from framemill.cluster.run.sandbox_plan import plan_opening, sandbox_on_ray
 from framemill.errors import UsageError
 
 # Raise it when clips of the same plan would be others.
@@ -52,6 +53,7 @@ class ClipsRequest:
         may_copy: whether clips are copied where that is exact.
         workers: processes that cut; 0 for one a core.
         engine: auto, local or ray, as of `extract`. address: of a Ray cluster; empty for that of the job.
+        sandbox: auto, strict or off, as of `extract`.
     """
 
     folder: str
@@ -65,6 +67,7 @@ class ClipsRequest:
     workers: int = 0
     engine: Engine = "auto"
     address: str = ""
+    sandbox: Sandbox = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +96,20 @@ class ClipsReport:
 
 
 def make_clips(
-    dataset: Dataset, request: ClipsRequest, progress: Callable[[int, int], None] = lambda done, total: None
+    dataset: Dataset,
+    request: ClipsRequest,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> ClipsReport:
     """Plans, cuts and writes clips. The same request and result folder give the same; what is there is kept.
 
     Args:
         progress: called with clips cut and to be cut.
+        tell: is given a line where a layer of the sandbox does not hold.
 
     Raises:
         UsageError: what is asked for cannot be done.
-        SetupError: the encoder is not there.
+        SetupError: the encoder is not there, or the sandbox is to be strict and is not whole.
         DatasetError: results cannot be read, or clips not be written.
     """
     encoder = check_request(request)
@@ -113,7 +120,7 @@ def make_clips(
     planned = replace(planned, clips={s: keep_most(own, most) for s, own in planned.clips.items()})
     is_spread = check_place(request)
     with open_target(request.folder, request.form, is_spread) as target:
-        return _Making(dataset, request, encoder, planned, target).run(progress, is_spread)
+        return _Making(dataset, request, encoder, planned, target).run(progress, tell, is_spread)
 
 
 def check_request(request: ClipsRequest) -> str:
@@ -176,7 +183,9 @@ class _Making:
         text = json.dumps([VERSION, source, bounds, settings, asdict(self.tracks)])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    def run(self, progress: Callable[[int, int], None], is_spread: bool) -> ClipsReport:
+    def run(
+        self, progress: Callable[[int, int], None], tell: Callable[[str], None], is_spread: bool
+    ) -> ClipsReport:
         there = self.target.made()
         if self.shards is not None:
             self.shards.check(self.keys)
@@ -199,9 +208,13 @@ class _Making:
         next_source = 0
         places = self.target.places
         if is_spread:
-            cutting = cut_sources_on_ray(tasks, self.settings, places, self.request.address, tick)
+            sandbox = sandbox_on_ray(ExtractRequest(sources=(), output="", sandbox=self.request.sandbox))
+            cutting = cut_sources_on_ray(tasks, self.settings, places, self.request.address, sandbox, tick)
         else:
-            cutting = cut_sources(tasks, self.settings, places, min(self.workers, len(tasks) or 1), tick)
+            folders = [place for place in (places.clips, places.journal, places.scratch) if place is not None]
+            sandbox = plan_opening(self.request.sandbox, (task.path for task in tasks), folders)
+            workers = min(self.workers, len(tasks) or 1)
+            cutting = cut_sources(tasks, self.settings, places, workers, sandbox, tell, tick)
         for number, made in cutting if tasks else ():
             ready.add(number)
             self.made |= {each.name: each for each in made}

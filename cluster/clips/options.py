@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from framemill.cluster.choices import Engine
+from framemill.cluster.choices import Engine, Sandbox
 from framemill.cluster.clips.intervals import MAX_SECONDS, MIN_SECONDS, TRIM_SECONDS, Rules
 from framemill.cluster.clips.making import ClipsRequest
 from framemill.cluster.clips.selection import SHOTS, Selection
@@ -65,7 +65,9 @@ def clip_options(given: Mapping[str, Any]) -> ClipOptions:
     return ClipOptions(**values)
 
 
-def clips_request(options: ClipOptions, engine: Engine = "auto", address: str = "") -> ClipsRequest:
+def clips_request(
+    options: ClipOptions, engine: Engine = "auto", address: str = "", sandbox: Sandbox = "auto"
+) -> ClipsRequest:
     """The request that these options make.
 
     Raises:
@@ -85,4 +87,5 @@ def clips_request(options: ClipOptions, engine: Engine = "auto", address: str = 
         may_copy=not options.reencode,
         engine=engine,
         address=address,
+        sandbox=sandbox,
     )

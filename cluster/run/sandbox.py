@@ -11,15 +11,11 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from framemill.cluster.machine import visible_gpus
 from framemill.cluster.run import sandbox_kernel as kernel
-from framemill.cluster.run.messages import Sandbox
+from framemill.cluster.run.messages import Sandbox, WorkerConfig
 from framemill.errors import SetupError
-
-if TYPE_CHECKING:
-    from framemill.cluster.run.messages import WorkerConfig
 
 # What each layer takes away.
 LAYERS = {
@@ -81,6 +77,23 @@ def enter(config: WorkerConfig) -> Mapping[str, str]:
     found["calls"] = _tried("seccomp", lambda: kernel.filter_calls(network=network, local_sockets=has_gpu))
     found["network"] = found["calls"]
     return found | {layer: why for layer, why in sandbox.open.items() if not found[layer]}
+
+
+def bare_config(sandbox: Sandbox, threads: int, memory_bytes: int) -> WorkerConfig:
+    """What `enter` has to know of a process that works for no run."""
+    return WorkerConfig(
+        root="",
+        run_id="",
+        keys={},
+        options={},
+        after={},
+        shard_seconds=1.0,
+        models={},
+        sampling="",
+        threads=threads,
+        memory_bytes=memory_bytes,
+        sandbox=sandbox,
+    )
 
 
 def enter_shared(sandbox: Sandbox) -> Mapping[str, str]:

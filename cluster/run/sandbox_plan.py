@@ -91,6 +91,32 @@ def sandbox_on_ray(request: ExtractRequest) -> Sandbox:
     return Sandbox(mode=request.sandbox, open=opened)
 
 
+def plan_opening(mode: str, paths: Iterable[str], writes: Iterable[ResultPath] = ()) -> Sandbox:
+    """The same for processes that open these files, or addresses in a store, for a command beside runs.
+
+    Args:
+        mode: auto, strict or off. writes: folders that they write into.
+
+    Raises:
+        SetupError: the sandbox is to be strict.
+    """
+    if mode == "off":
+        return Sandbox()
+    paths, writes = set(paths), list(writes)
+    local = [path for path in paths if not is_remote(path)]
+    places = [os.fsencode(place) for place in writes if isinstance(place, Path)]
+    opened = {} if (len(local), len(places)) == (len(paths), len(writes)) else {"network": REMOTE}
+    require_whole(mode, opened)
+    reads = _each_or_folders([os.path.realpath(path) for path in local if "\0" not in path])
+    return Sandbox(mode=mode, reads=tuple(map(os.fsencode, reads)), writes=tuple(places), open=opened)
+
+
+def _each_or_folders(paths: list[str]) -> list[str]:
+    if len(paths) > MOST_FILES:
+        paths = [os.path.dirname(path) for path in paths]
+    return list(dict.fromkeys(paths))
+
+
 def _of_sources(arguments: Iterable[str], files: SourceFiles) -> tuple[list[bytes], bool]:
     """The folders that were named, all else by file; and whether something lies in an object store.
 
@@ -105,9 +131,8 @@ def _of_sources(arguments: Iterable[str], files: SourceFiles) -> tuple[list[byte
             is_any_remote = True
         elif "\0" not in file.path and (not file.path.startswith(inside) or os.path.islink(file.path)):
             paths.append(os.path.realpath(file.path))
-    if len(paths) > MOST_FILES:
-        paths = [os.path.dirname(path) for path in paths]
-    return [os.fsencode(path) for path in dict.fromkeys([*folders, *paths])], is_any_remote
+    found = dict.fromkeys([*folders, *_each_or_folders(paths)])
+    return [os.fsencode(path) for path in found], is_any_remote
 
 
 def _of_operations(request: ExtractRequest, plan: OpsPlan) -> Iterator[bytes]:

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable
 
 from framemill.cluster.machine import worker_memory_bytes
-from framemill.cluster.run.messages import Sandbox, WorkerConfig
-from framemill.cluster.run.sandbox import MOST_OPEN_FILES, enter
+from framemill.cluster.run.messages import Sandbox
+from framemill.cluster.run.sandbox import MOST_OPEN_FILES, bare_config, enter
 
 _PR_GET_NO_NEW_PRIVS = 39
 
@@ -23,19 +23,7 @@ def try_all(outside: str) -> None:
         outside: a file that this process may read and change, and will not be able to.
     """
     os.environ.pop("TMPDIR", None)  # a worker has one of its own
-    config = WorkerConfig(
-        root="",
-        run_id="",
-        keys={},
-        options={},
-        after={},
-        shard_seconds=1.0,
-        models={},
-        sampling="",
-        threads=1,
-        memory_bytes=worker_memory_bytes(),
-        sandbox=Sandbox(mode="auto"),
-    )
+    config = bare_config(Sandbox(mode="auto"), 1, worker_memory_bytes())
     found = dict(enter(config))
     for layer, is_kept_away in _trials(outside).items():
         if not found[layer] and not is_kept_away():

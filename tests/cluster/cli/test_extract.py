@@ -212,7 +212,7 @@ def test_plan_and_probe_hand_over_and_show(
             "none": [],
         }
 
-    def probe_sources(sources: tuple[str, ...]) -> list[dict[str, Any]]:
+    def probe_sources(sources: tuple[str, ...], *others: Any) -> list[dict[str, Any]]:
         seen.append(sources)
         return [{"uri": "a.mp4", "width": 640}, {"uri": "b.wav", "streams": ["audio", "text"]}]
 
