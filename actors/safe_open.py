@@ -219,7 +219,10 @@ def _explain(exc: av.error.FFmpegError) -> Exception:
 
 def _check_limits(container: InputContainer) -> None:
     if len(container.streams) > MAX_STREAMS:
-        raise LimitError(f"{len(container.streams)} streams; at most {MAX_STREAMS} are read")
+        raise LimitError(
+            f"{len(container.streams)} streams; at most {MAX_STREAMS} are read: copy those you need into "
+            "a new file"
+        )
     for stream in container.streams.video:
         if container.format.name.startswith("mov"):  # elsewhere a number in a header, which may be anything
             check_packets(stream.frames, size_of(container))

@@ -132,7 +132,11 @@ def media() -> list[Limit]:
         Limit("a picture of `search --image`", _size(stills.MAX_BYTES), TOLD),
         Limit("longer side of what text is looked for in", f"{detection.LONGEST_SIDE} pixels", "scaled down"),
         Limit("width of a line that is read", f"{recognition.MAX_WIDTH} pixels", "squeezed"),
-        Limit("tags, titles, chapters, attachments, edit lists", "the bytes of the file", "deadline"),
+        Limit(
+            "tags, titles, chapters, attachments, edit lists, programmes of a transport stream",
+            "the bytes of the file",
+            "deadline",
+        ),
     ]
 
 
