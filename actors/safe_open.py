@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -202,6 +203,11 @@ def require_regular_file(path: str) -> None:
 
 
 def _explain(exc: av.error.FFmpegError) -> Exception:
+    if exc.errno == errno.ENOMEM:  # what it says to the thousandth stream, too
+        return LimitError(
+            "to open it takes more memory than there is, or it has over a thousand streams, of which at most "
+            f"{MAX_STREAMS} are read: copy those you need into a new file"
+        )
     if isinstance(exc, av.error.InvalidDataError):
         return CorruptError(
             "no readable media container: the header is damaged, cut off, or this is another kind of file"

@@ -245,6 +245,18 @@ def test_too_many_streams(tmp_path: Path) -> None:
         index_source(str(path))
 
 
+def test_more_streams_than_ffmpeg_counts_are_told_as_such(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "many.mp4", moving(5))
+    content = path.read_bytes()
+    movie, track = content.index(b"moov") - 4, content.index(b"trak") - 4
+    size, length = (int.from_bytes(content[at : at + 4], "big") for at in (movie, track))
+    tracks = content[track : track + length] * 1100
+    head = (size + len(tracks)).to_bytes(4, "big") + content[movie + 4 : track]
+    path.write_bytes(content[:movie] + head + tracks + content[track:])
+    with pytest.raises(LimitError, match=r"over a thousand streams, of which at most 256 .* new file"):
+        index_source(str(path))
+
+
 def test_indexing_twice_gives_the_same(tmp_path: Path) -> None:
     path = KINDS["open_gops"](tmp_path)
     first, second = index_source(str(path)), index_source(str(path))
