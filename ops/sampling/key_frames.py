@@ -11,7 +11,7 @@ import pyarrow as pa
 from framemill.ops.chunks import BoolArray, Chunk, FrameIndex, Int64Array, ShardInfo, Signals
 from framemill.ops.columns import column
 from framemill.ops.operation import Extractor, Op, Partial, Reads
-from framemill.ops.shots.features import THUMB_BYTES, detail_of, thumbnail
+from framemill.ops.shots.features import THUMB_BYTES, detail_of, thumbnails
 
 # Where nearly every frame is a key frame, processing all of them would not be cheap.
 LEAST_GAP_SECONDS = 0.5
@@ -30,6 +30,7 @@ class KeyFrames(Op):
     """One row a key frame, at most two a second."""
 
     name = "key_frames"
+    version = 2
     reads = Reads.SIGNALS
     schema = pa.schema(
         [
@@ -68,15 +69,16 @@ class _Thumbnails:
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
         assert isinstance(chunk, Signals)
-        for i in np.flatnonzero(self.is_mine[chunk.frame_index]).tolist():
-            planes = (chunk.luma[i], chunk.chroma_u[i], chunk.chroma_v[i])
+        mine = np.flatnonzero(self.is_mine[chunk.frame_index])
+        cells = thumbnails(chunk.luma[mine], chunk.chroma_u[mine], chunk.chroma_v[mine])
+        for i, tiny in zip(mine.tolist(), cells, strict=True):
             self.rows.append(
                 (
                     int(chunk.frame_index[i]),
                     float(chunk.pts_seconds[i]),
-                    float(planes[0].mean()),
-                    detail_of(planes[0]),
-                    thumbnail(planes).tobytes(),
+                    float(chunk.luma[i].mean()),
+                    detail_of(chunk.luma[i]),
+                    tiny.tobytes(),
                 )
             )
 

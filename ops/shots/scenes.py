@@ -23,7 +23,7 @@ from framemill.ops.shots.features import (
     change_between,
     detail_of,
     reach,
-    thumbnail,
+    thumbnails,
 )
 from framemill.ops.shots.selection import early_keys, find_selected, select_frames
 from framemill.ops.shots.transnet import (
@@ -116,7 +116,7 @@ class Scenes(Op):
     """One row per shot; together they cover the source without gap or overlap."""
 
     name = "scenes"
-    version = 4
+    version = 5
     reads = Reads.SIGNALS
     models = (_ROLE,)
     Options = ScenesOptions
@@ -255,12 +255,12 @@ class _Collector:
         if self.done or not len(at):
             return
         change, detail = np.zeros(len(at), np.float32), np.zeros(len(at), np.float32)
-        thumbs = np.empty((len(at), THUMB_BYTES), np.uint8)
+        thumbs = thumbnails(chunk.luma[at], chunk.chroma_u[at], chunk.chroma_v[at])
         for row, i in enumerate(at.tolist()):
             planes = (chunk.luma[i], chunk.chroma_u[i], chunk.chroma_v[i])
             if self.last is not None:
                 change[row] = change_between(self.last, planes)
-            detail[row], thumbs[row] = detail_of(planes[0]), thumbnail(planes)
+            detail[row] = detail_of(planes[0])
             self.last = planes
             if self.first is None:
                 self.first = _copied(planes)
