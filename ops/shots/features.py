@@ -111,7 +111,7 @@ def _cell_means(planes: UInt8Array, cells: int) -> UInt8Array:
 
 @lru_cache(maxsize=64)
 def _overlaps(length: int, cells: int) -> Float32Array:
-    """How much of each sample lies in each cell, in parts of 1 / cells of a sample, float32 [cells, length]."""
+    """How much of each sample lies in each cell, in parts of 1 / cells of it, float32 [cells, length]."""
     cell, sample = np.arange(cells)[:, None] * length, np.arange(length) * cells
     shared = np.minimum(cell + length, sample + cells) - np.maximum(cell, sample)
     overlaps: Float32Array = np.maximum(shared, 0).astype(np.float32)

@@ -242,6 +242,11 @@ class _Collector:
         early = early_keys(index.is_key) if op.options.mode == "fast" else None
         self.sparse = early is not None
         self.early = early if early is not None else np.zeros(0, np.int64)
+        selected = op.select(index)
+        self.is_mine = np.full(len(index), selected is None)  # others may have asked for more frames
+        self.is_mine[slice(0, 0) if selected is None else selected] = True
+        self.is_mine[: shard.start_frame] = False
+        self.is_mine[shard.end_frame :] = False
         self.parts: list[Features] = []
         self.first: Planes | None = None
         self.last: Planes | None = None
@@ -250,8 +255,7 @@ class _Collector:
 
     def feed(self, chunk: Chunk, upstream: Mapping[str, pa.Table]) -> None:
         assert isinstance(chunk, Signals)
-        mine = (chunk.frame_index >= self.shard.start_frame) & (chunk.frame_index < self.shard.end_frame)
-        at = np.flatnonzero(mine)
+        at = np.flatnonzero(self.is_mine[chunk.frame_index])
         if self.done or not len(at):
             return
         change, detail = np.zeros(len(at), np.float32), np.zeros(len(at), np.float32)

@@ -18,12 +18,13 @@ FORCED_GAP = 250  # x264's default maximum key interval: a key frame this late i
 REGULAR_SPREAD = 0.1  # GOP lengths that differ by less than this are a rule, not a reaction to the picture
 SHORTEST_GOP = 12  # mean GOP length below which key frames are too frequent to indicate cuts
 MINIMUM_INTERVAL = 25  # x264's default minimum key interval
-LOOK_AFTER_KEY = 4  # frames decoded behind an early key frame, enough to see a flash end
+LOOK_AFTER_KEY = NEIGHBOURS  # frames decoded behind an early key frame: a flash ends there, motion goes on
 LARGE_PACKET = 1.8  # times the third largest packet near by (true cuts: 1.97 and more)
 LARGE_SHARE = 0.1  # of the size of the GOP's key frame
 STRAY_PACKET = 4.0  # the same behind the minimum interval, where a large packet is rarely a cut
 STRAY_SHARE = 0.4
-BUSY_PACKETS = 2.5  # times the median packet: a run of such packets may be a dissolve or a fade
+BUSY_PACKETS = 3.0  # times the median packet: a run of such packets may be a dissolve or a fade
+BUSY_IN_GOP = 2.5  # times the quarter of its GOP's packets: a shot that moves all along is busy throughout
 BUSY_RUN = 8  # frames that the run is averaged over
 BUSY_BUDGET = 0.2  # of all frames that may be decoded for such runs
 
@@ -64,20 +65,22 @@ def select_frames(index: FrameIndex) -> Int64Array | None:
     ends = np.append(keys[1:], len(index))
     chosen = index.is_key.copy()
     until = dict(zip(keys.tolist(), keys.tolist(), strict=True))  # last frame wanted of each GOP
+    typical = max(float(np.median(index.packet_bytes)), 1.0)
     for key in early.tolist():
         until[key] = key + LOOK_AFTER_KEY
     for key, end in zip(keys.tolist(), ends.tolist(), strict=True):
         large = _large_packets(index.packet_bytes, key, end)
-        if len(large):
+        # The first predicted picture is large beside others of a still shot, and seen already.
+        if len(large) and large[-1] > until[key]:
             until[key] = max(until[key], int(large[-1]) + NEIGHBOURS)
     budget = int(BUSY_BUDGET * len(index))
-    typical = max(float(np.median(index.packet_bytes)), 1.0)
     offers = []
     for key, end in zip(keys.tolist(), ends.tolist(), strict=True):
         sizes = index.packet_bytes[key + 1 : end] / typical
         if len(sizes) >= BUSY_RUN:
             busy = np.convolve(sizes, np.full(BUSY_RUN, 1 / BUSY_RUN), "valid")
-            runs = np.flatnonzero(busy >= BUSY_PACKETS)
+            quarter = float(np.percentile(sizes, 25))
+            runs = np.flatnonzero(busy >= max(BUSY_PACKETS, BUSY_IN_GOP * quarter))
             if len(runs):
                 last = min(end - 1, key + int(runs[-1]) + 2 * BUSY_RUN)
                 offers.append(((last - until[key]) / float(busy.max()), key, last))

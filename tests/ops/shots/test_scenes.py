@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from framemill.errors import UsageError
 from framemill.ops.chunks import FrameIndex, Signals
 from framemill.ops.operation import Partial
-from framemill.ops.shots.features import THUMB_BYTES, change_between, reach, thumbnails
+from framemill.ops.shots.features import reach
 from framemill.ops.shots.scenes import Scenes, ScenesOptions
-from framemill.ops.shots.selection import early_keys, select_frames
+from framemill.ops.shots.selection import select_frames
 from tests.ops.shots.scene_clips import (
     LABELLED,
     QUICK_FOOTAGE,
@@ -290,57 +290,6 @@ def test_state_is_a_few_numbers_per_frame() -> None:
     assert (sizes[1] - sizes[0]) / 1000 < 160
 
 
-def test_change_and_thumbnail_of_known_planes() -> None:
-    dark, light = np.full((8, 16), 10, np.uint8), np.full((8, 16), 40, np.uint8)
-    u, v = np.full((4, 8), 100, np.uint8), np.full((4, 8), 120, np.uint8)
-    assert change_between((dark, u, u), (light, v, u)) == pytest.approx(30 + 10)
-    small = thumbnails(dark[None], u[None], v[None])[0]
-    assert small.shape == (THUMB_BYTES,)
-    assert set(small[:64]) == {10} and set(small[64:80]) == {100} and set(small[80:]) == {120}
-
-
-def test_thumbnails_are_exact_means_of_cells_that_cut_through_samples() -> None:
-    rng = np.random.default_rng(0)
-    for height, width in ((135, 240), (90, 160), (256, 256), (7, 3), (1, 1)):
-        luma = rng.integers(0, 256, (9, height, width), np.uint8)
-        luma[0] = 255
-        chroma = luma[:, : (height + 1) // 2, : (width + 1) // 2]
-        found = thumbnails(luma, chroma, chroma)
-        # Samples repeated as often as there are cells make cells of whole samples.
-        large = luma.repeat(8, 1).repeat(8, 2).astype(np.int64)
-        sums = large.reshape(9, 8, height, 8, width).sum(axis=(2, 4))
-        means = (2 * sums + height * width) // (2 * height * width)
-        assert np.array_equal(found[:, :64], means.reshape(9, 64))
-        assert np.array_equal(found[4:5], thumbnails(luma[4:5], chroma[4:5], chroma[4:5]))
-
-
-def _keys(gaps: list[int], tail: int) -> np.ndarray[Any, Any]:
-    is_key = np.zeros(sum(gaps) + tail, np.bool_)
-    is_key[np.cumsum([0, *gaps])] = True
-    return is_key
-
-
-def test_early_keys() -> None:
-    assert early_keys(_keys([250, 60, 250, 100], 50)).tolist() == [310, 660]  # type: ignore[union-attr]
-    assert early_keys(_keys([60, 60, 60], 20)) is None  # regular
-    assert early_keys(_keys([59, 60, 61], 20)) is None  # regular but for rounding
-    assert early_keys(_keys([1, 1, 1, 5, 1], 1)) is None  # nearly all of them
-    assert early_keys(_keys([], 700)) is None  # a single one tells nothing
-
-
-def test_select_looks_behind_keys_only_where_a_packet_is_large() -> None:
-    is_key = _keys([200, 250, 100], 200)
-    sizes = np.full(len(is_key), 100, np.int64)
-    sizes[is_key] = 4000
-    sizes[215] = 3000  # a cut within the minimum interval of the key at 200
-    at = np.arange(len(is_key), dtype=np.int64)
-    chosen = select_frames(FrameIndex(at, at * 0.04, is_key, sizes))
-    assert chosen is not None
-    assert set(np.flatnonzero(is_key)) <= set(chosen)
-    assert set(range(200, 217)) <= set(chosen)
-    assert len(chosen) < 60
-
-
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, tuple[str, ...], int], Any]:
     folder = tmp_path_factory.mktemp("clips")
@@ -407,3 +356,19 @@ def test_fast_in_shards_equals_fast_undivided(media_dir: Path, rendered: Any) ->
     keys = np.flatnonzero(index.is_key)[1:].tolist()
     assert in_shards(scenes(mode="fast"), everything, index, [keys[1], keys[3]], 7).equals(whole)
     assert whole.num_rows > 4
+
+
+def test_fast_rows_are_the_same_beside_operations_that_look_at_every_frame(
+    media_dir: Path, rendered: Any
+) -> None:
+    path, _ = rendered(video(media_dir), ("cut",), 2)
+    index = read_index(path)
+    op = scenes(mode="fast")
+    states = []
+    for chosen in (op.select(index), None):
+        extractor = op.open(shard_of(index))
+        for chunk in read_signals(path, index, chosen):
+            extractor.feed(chunk, {})
+        states.append(extractor.finish().state)
+    assert states[0] is not None and states[0].equals(states[1])
+    assert len(states[0]["frame_index"][0]) < len(index)
