@@ -156,10 +156,16 @@ class Scenes(Op):
         super().__init__(options, models)
         # Who only asks which frames it selects has no model for it.
         self._network = ShotNetwork(models[_ROLE]) if _ROLE in models else None
+        self._selected: tuple[FrameIndex, Int64Array | None] | None = None
 
     def select(self, index: FrameIndex) -> Int64Array | None:
         """None in exact mode and where key frames do not follow the picture; else what fast mode needs."""
-        return select_frames(index) if self.options.mode == "fast" else None
+        if self.options.mode != "fast":
+            return None
+        last = self._selected  # asked for again with each shard of a file
+        if last is None or last[0] is not index:
+            self._selected = last = (index, select_frames(index))
+        return last[1]
 
     def open(self, shard: ShardInfo) -> Extractor:
         """Collects a few numbers per frame; memory grows by about 120 bytes a frame."""
