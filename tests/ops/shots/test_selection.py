@@ -30,7 +30,7 @@ def test_select_looks_behind_keys_only_where_a_packet_is_large() -> None:
     sizes[is_key] = 4000
     sizes[215] = 3000  # a cut within the minimum interval of the key at 200
     at = np.arange(len(is_key), dtype=np.int64)
-    chosen = select_frames(FrameIndex(at, at * 0.04, is_key, sizes))
+    chosen = select_frames(FrameIndex(at, at.astype(np.float64) * 0.04, is_key, sizes))
     assert chosen is not None
     assert set(np.flatnonzero(is_key)) <= set(chosen)
     assert set(range(200, 217)) <= set(chosen)
@@ -39,7 +39,7 @@ def test_select_looks_behind_keys_only_where_a_packet_is_large() -> None:
 
 def _chosen(sizes: np.ndarray[Any, Any], is_key: np.ndarray[Any, Any]) -> set[int]:
     at = np.arange(len(is_key), dtype=np.int64)
-    chosen = select_frames(FrameIndex(at, at * 0.04, is_key, sizes))
+    chosen = select_frames(FrameIndex(at, at.astype(np.float64) * 0.04, is_key, sizes))
     assert chosen is not None
     return set(chosen.tolist())
 
