@@ -6,6 +6,7 @@ Only `film` encodes: shots of real clips joined by hard cuts at known frames, wi
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,12 +59,18 @@ def video(setting: Setting, name: str) -> Path:
 
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
-    """A path to write to, renamed to `target` when all went well: an interrupted run leaves no half input."""
+    """A path to write to, renamed to `target` when all went well: an interrupted run leaves no half input.
+
+    Each process has a path of its own: of two that make the same at once, one's is kept.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"unfinished-{target.name}")
-    remove(unfinished)
-    yield unfinished
-    unfinished.rename(target)
+    unfinished = target.with_name(f"unfinished-{os.getpid()}-{target.name}")
+    try:
+        yield unfinished
+        if not target.is_dir():
+            unfinished.replace(target)
+    finally:
+        remove(unfinished)
 
 
 def copy_packets(

@@ -59,7 +59,7 @@ def run(soak: Soak, seconds: float) -> None:
     started = time.monotonic()
     soak.start(min(MOST_FILES, max(LEAST_FILES, round(FILES_PER_HOUR * seconds / 3600))))
     print(f"{time.monotonic() - started:6.0f} s: one run over {soak.arrivals.count} files", flush=True)
-    taken_over, told = -TAKEOVER_EVERY, 0.0
+    taken_over, told, num_misses = -TAKEOVER_EVERY, 0.0, 0
     while (elapsed := time.monotonic() - started) < seconds:
         # After the first half nobody joins parts but the runs themselves.
         if elapsed < seconds / 2 and soak.moments.random() < 0.02:
@@ -70,6 +70,9 @@ def run(soak: Soak, seconds: float) -> None:
                 taken_over = elapsed
         else:
             soak.round(soak.moments.choice(KINDS))
+        for line in soak.misses[num_misses:]:
+            print(f"{elapsed:6.0f} s: MISS: {line}", flush=True)
+        num_misses = len(soak.misses)
         if elapsed - told >= TOLD_EVERY:
             told = elapsed
             counts = f"{soak.happened.total()} rounds, {soak.arrivals.count} files, {soak.most_parts} parts"
