@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from framemill.cluster.results import layout
 from framemill.cluster.results.commits import Commit, DatasetState, Part, commit_from_json, commit_to_json
 from framemill.cluster.results.folders import make_folder, read_constants
-from framemill.cluster.results.lease import Lease
+from framemill.cluster.results.lease import Lease, told_if_lost
 from framemill.cluster.results.packed import Entries, Sources
 from framemill.cluster.results.remote_lease import RemoteLease
 from framemill.cluster.results.remote_path import RemotePath
@@ -143,7 +143,7 @@ class Dataset:
             on_wait: called with a line such as "waits for run X on host Y pid Z".
 
         Raises:
-            LeaseError: another run did not let go in time.
+            LeaseError: another run did not let go in time, or has taken over within.
             DatasetError: the folder cannot be read or written.
         """
         if self._lease is not None:
@@ -151,10 +151,11 @@ class Dataset:
         lease = _acquire(self.root, run_id, wait_seconds, on_wait)
         self._lease = lease
         try:
-            self._catch_up()
-            if lease.needs_fence:
-                self._fence()
-            yield self.recover()
+            with told_if_lost(lease.check):
+                self._catch_up()
+                if lease.needs_fence:
+                    self._fence()
+                yield self.recover()
         finally:
             self._lease = None
             lease.release()

@@ -184,6 +184,27 @@ def lost(us: Holder, root: object, to: object) -> LeaseError:
     )
 
 
+@contextmanager
+def told_if_lost(check: Callable[[], None]) -> Iterator[None]:
+    """Says that the lease was lost where something fails for it: who takes over clears what is not committed.
+
+    Args:
+        check: of the lease.
+    """
+    try:
+        yield
+    except LeaseError:
+        raise
+    except DatasetError as failed:
+        try:
+            check()
+        except LeaseError as error:
+            raise error from failed
+        except DatasetError:
+            pass  # the storage refuses: what failed tells more
+        raise
+
+
 class Lease:
     """The right to commit to one folder, kept alive by a thread until `release`.
 

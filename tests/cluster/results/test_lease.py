@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from framemill.cluster.results.commits import Commit
+from framemill.cluster.results.commits import Commit, Part
 from framemill.cluster.results.dataset import Dataset
-from framemill.cluster.results.lease import Lease, read_holder
+from framemill.cluster.results.lease import Lease, read_holder, told_if_lost
 from framemill.cluster.results.packed import Entry
-from framemill.errors import LeaseError
+from framemill.errors import DatasetError, LeaseError
 from tests.cluster.results.dataset_models import assert_holds, put
 
 HOLD = """
@@ -144,6 +144,24 @@ def test_a_loser_neither_commits_nor_harms_the_winner(tmp_path: Path) -> None:
             assert holder is not None and holder.run_id == "quick"
     with winner.hold("check"):
         assert_holds(winner, {"scenes": {"a": 1, "b": 2}})
+
+
+def test_a_loser_whose_parts_were_cleared_says_what_it_lost(tmp_path: Path) -> None:
+    loser, winner = Dataset.open(tmp_path, create=True), Dataset.open(tmp_path, create=True)
+    gone = Part("scenes", "part-gone.parquet", 1, 1, ("a",))
+    with pytest.raises(LeaseError, match=r"run slow lost its lease .* to nobody"), loser.hold("slow"):
+        age(tmp_path / "_framemill", 1000)
+        with winner.hold("quick", wait_seconds=0):
+            pass
+        loser.commit(Commit(run_id="slow", parts=(gone,)))
+
+
+def test_storage_that_refuses_to_tell_of_the_lease_hides_no_error() -> None:
+    def refuse() -> None:
+        raise DatasetError("checking the lease of it: input/output error")
+
+    with pytest.raises(DatasetError, match="the first"), told_if_lost(refuse):
+        raise DatasetError("the first")
 
 
 def test_one_sequence_is_given_out_once_even_without_a_lease(
