@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from framemill.actors.object_store import is_remote
-from framemill.cluster.run.sources import paths_of
+from framemill.cluster.run.sources import path_of
 
 FRAME_RATES = (24, 25, 30, 50, 60)
 
@@ -77,7 +77,7 @@ class Timeline:
 def media_url(uri: str) -> str:
     """Where a file is, as documents name it: `file:///...`, or the address in a store."""
     if not is_remote(uri):
-        return "file://" + quote(os.fsencode(paths_of(uri)[0]))  # its bytes, which may be no text
+        return "file://" + quote(os.fsencode(path_of(uri)))  # its bytes, which may be no text
     scheme, _, place = uri.partition("://")
     return f"{scheme}://{quote(place)}"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from framemill.actors.object_store import is_remote
-from framemill.cluster.run.sources import paths_of
+from framemill.cluster.run.sources import path_of
 from framemill.errors import UsageError
 
 _NAME_LENGTH = 80  # letters; of 255 bytes, with room for what ends a name
@@ -98,7 +98,7 @@ def folder_beside(uri: str) -> Path:
     """
     if is_remote(uri):
         raise UsageError(f"{uri} lies in an object store, and files go into folders: name one")
-    folder = Path(paths_of(uri)[0]).parent
+    folder = Path(path_of(uri)).parent
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder}, the folder of {Path(uri).name}, cannot be written: name another one")
     return folder

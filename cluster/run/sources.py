@@ -232,6 +232,12 @@ def paths_of(uri: str) -> tuple[str, ...]:
     return tuple(os.fsdecode(each.encode("utf-8", "surrogateescape")) for each in dict.fromkeys((plain, uri)))
 
 
+def path_of(uri: str) -> str:
+    """Where a local file known by this text lies: the first of `paths_of` that is there, or the first."""
+    paths = paths_of(uri)
+    return next(filter(os.path.lexists, paths), paths[0])
+
+
 def _unescaped(found: re.Match[str]) -> str:
     return "\\" if found[1] == "5c" else chr(0xDC00 + int(found[1], 16))
 

@@ -24,7 +24,8 @@ def out(media_dir: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFact
         patch.setenv("FRAMEMILL_MODEL_MIRROR", str(models_dir))
         ops = "media,frames,scenes,objects,tracks"
         source = str(media_dir / "video" / CLIP)
-        assert main(["extract", source, "-o", root, "--ops", ops, "--sample", "every:0.5", "-q"]) == 0
+        options = ["--ops", ops, "--sample", "every:0.5", "--model", "objects=yolox_nano", "-q"]
+        assert main(["extract", source, "-o", root, *options]) == 0
     return root
 
 
