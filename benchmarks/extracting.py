@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from benchmarks.harness import BenchmarkError, Command, Setting, remove
+from benchmarks.harness import BenchmarkError, Command, Setting, remove, time_until
 from framemill.models.registry import ModelEntry, resolve
 
 MODELS = Path(__file__).with_name("models.toml")
@@ -64,6 +64,15 @@ def extract(
         environment={"FRAMEMILL_MODEL_MIRROR": str(setting.models), "FRAMEMILL_OFFLINE": "1"},
         watch_memory=watch_memory,
     )
+
+
+def time_until_rows(command: Command, output: Path) -> float:
+    """Seconds from the start of the command until the first part of rows has its name in `output`."""
+
+    def published() -> bool:
+        return any(path.parent.name not in ("runs", "errors") for path in output.glob("*/part-*.parquet"))
+
+    return time_until(command, published)
 
 
 def read_table(output: Path, name: str) -> pa.Table:

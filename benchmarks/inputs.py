@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -234,10 +234,7 @@ def film_clips(setting: Setting, count: int, seconds: float) -> Path:
     if not folder.exists():
         source = film(setting, 1280, 720).path
         with making(folder) as unfinished:
-            unfinished.mkdir()
-            for k in range(count):
-                start = k * seconds % (FILM_SECONDS - seconds)
-                copy_packets([source], unfinished / f"{k:03d}.mp4", start, seconds, title=str(k))
+            _cut_film(source, [unfinished / f"{k:03d}.mp4" for k in range(count)], seconds)
     return folder
 
 
@@ -247,10 +244,7 @@ def small_clips(setting: Setting, count: int) -> Path:
     if not folder.exists():
         source = film(setting, 640, 360).path
         with making(folder) as unfinished:
-            unfinished.mkdir()
-            for k in range(min(count, 100)):
-                start = 2.0 * k % (FILM_SECONDS - 2)
-                copy_packets([source], unfinished / f"{k:05d}.mp4", start, 2, title=str(k))
+            _cut_film(source, [unfinished / f"{k:05d}.mp4" for k in range(min(count, 100))], 2.0)
             for k in range(100, count):
                 # A box that nobody reads, behind all others (ISO/IEC 14496-12, 8.1.2).
                 note = str(k).encode()
@@ -267,3 +261,10 @@ def _start(source: Path, wished: float) -> float:
 def _length(source: Path) -> float:
     with av.open(str(source)) as container:
         return (container.duration or 0) / av.time_base
+
+
+def _cut_film(source: Path, targets: Sequence[Path], seconds: float) -> None:
+    """Clips of so many seconds, one behind the other, from the film's beginning again where it ends."""
+    targets[0].parent.mkdir()
+    for k, target in enumerate(targets):
+        copy_packets([source], target, k * seconds % (FILM_SECONDS - seconds), seconds, title=str(k))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.benchmark import Benchmark, Measured
-from benchmarks.extracting import extract, read_table, require_nothing_computed
+from benchmarks.extracting import extract, read_table, require_nothing_computed, time_until_rows
 from benchmarks.harness import (
     BenchmarkError,
     Command,
@@ -18,7 +18,6 @@ from benchmarks.harness import (
     run_in_turn,
     run_once,
     summary,
-    time_until,
 )
 from benchmarks.inputs import film, film_clips, small_clips, video
 
@@ -149,11 +148,7 @@ def first_row(setting: Setting) -> Measured:
     (clip,) = film_clips(setting, 1, 10).iterdir()
     output = setting.scratch("first_row")
     command = extract(setting, [clip], output)
-
-    def published() -> bool:
-        return any(path.parent.name not in ("runs", "errors") for path in output.glob("*/part-*.parquet"))
-
-    return Measured([time_until(command, published) for _ in range(setting.runs + 1)][1:])
+    return Measured([time_until_rows(command, output) for _ in range(setting.runs + 1)][1:])
 
 
 def bulk(setting: Setting) -> Measured:

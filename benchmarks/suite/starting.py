@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.benchmark import Benchmark, Measured
-from benchmarks.extracting import extract
+from benchmarks.extracting import extract, time_until_rows
 from benchmarks.harness import (
     BenchmarkError,
     Command,
@@ -16,7 +16,6 @@ from benchmarks.harness import (
     run_in_turn,
     run_once,
     summary,
-    time_until,
 )
 from benchmarks.inputs import film_clips
 from benchmarks.suite.runs import DEFAULTS
@@ -47,11 +46,7 @@ def one_clip_first_row(setting: Setting) -> Measured:
     (clip,) = film_clips(setting, 1, 5).iterdir()
     output = setting.scratch("one_clip_first_row")
     ours = extract(setting, [clip], output)
-
-    def published() -> bool:
-        return any(path.parent.name not in ("runs", "errors") for path in output.glob("*/part-*.parquet"))
-
-    turns = [(time_until(ours, published), run_once(IMPORTS).seconds) for _ in range(setting.runs + 1)][1:]
+    turns = [(time_until_rows(ours, output), run_once(IMPORTS).seconds) for _ in range(setting.runs + 1)][1:]
     first, alone = ([turn[side] for turn in turns] for side in (0, 1))
     return Measured(
         [a / b for a, b in turns],

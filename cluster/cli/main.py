@@ -18,6 +18,8 @@ from framemill.cluster.cli.output import COMPLETION_VARIABLE, Invocation, report
 from framemill.cluster.engines.interrupts import Ended, exit_code_of, noticing_interrupts
 from framemill.errors import FramemillError, SetupError, did_you_mean
 
+OBJECTS_BETWEEN_SEARCHES = 100_000  # of the garbage collector
+
 # In the order of use. Modules are imported when asked for and import nothing heavy at their top.
 SECTIONS = {
     "Videos into tables": {
@@ -52,7 +54,6 @@ SECTIONS = {
         "completion": "framemill.cluster.cli.completion",
     },
 }
-OBJECTS_BETWEEN_SEARCHES = 100_000
 COMMANDS = {name: module for commands in SECTIONS.values() for name, module in commands.items()}
 
 EPILOG = """\b

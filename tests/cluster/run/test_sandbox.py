@@ -13,7 +13,7 @@ import pytest
 from framemill.cluster.request import ExtractRequest
 from framemill.cluster.results.remote_path import RemotePath
 from framemill.cluster.run import sandbox, sandbox_kernel, sandbox_plan
-from framemill.cluster.run.messages import Sandbox, WorkerConfig
+from framemill.cluster.run.messages import Sandbox
 from framemill.cluster.run.planning import plan_ops
 from framemill.cluster.run.sandbox_plan import plan_sandbox, sandbox_in_memory, sandbox_on_ray
 from framemill.cluster.run.sources import list_sources
@@ -138,16 +138,6 @@ def test_layers_that_lack_are_told_with_their_reasons() -> None:
 
 
 def test_without_a_sandbox_nothing_is_entered() -> None:
-    config = WorkerConfig(
-        root="",
-        run_id="",
-        keys={},
-        options={},
-        after={},
-        shard_seconds=1.0,
-        models={},
-        sampling="",
-        threads=1,
-    )
+    config = sandbox.bare_config(Sandbox(), threads=1, memory_bytes=1 << 30)
     assert sandbox.enter(config) == {}
     assert sandbox.enter_shared(config.sandbox) == {}
